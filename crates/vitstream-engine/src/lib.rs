@@ -1,0 +1,1 @@
+//! The VITS decoder and encoder computed by plain Rust kernels.

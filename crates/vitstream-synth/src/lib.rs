@@ -1,0 +1,1 @@
+//! Streams speech from an exported VITS pair.

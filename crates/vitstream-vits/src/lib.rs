@@ -1,0 +1,1 @@
+//! The VITS network: hyper-parameters, weights, blocks, and the graphs they emit.

@@ -1,0 +1,1 @@
+//! Turns a trained VITS / Piper voice into a streaming voice, and speaks with it.
