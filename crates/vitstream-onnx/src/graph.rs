@@ -89,7 +89,11 @@ impl Tensor {
     /// When `values` does not hold as many elements as `dims` say.
     pub fn f32(dims: &[usize], values: &[f32]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "shape {dims:?}");
-        Self { dtype: DType::F32, dims: dims.to_vec(), data: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
+        Self {
+            dtype: DType::F32,
+            dims: dims.to_vec(),
+            data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
     }
 
     /// An int64 tensor.
@@ -98,19 +102,25 @@ impl Tensor {
     /// When `values` does not hold as many elements as `dims` say.
     pub fn i64(dims: &[usize], values: &[i64]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "shape {dims:?}");
-        Self { dtype: DType::I64, dims: dims.to_vec(), data: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
+        Self {
+            dtype: DType::I64,
+            dims: dims.to_vec(),
+            data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
     }
 
     /// The elements as float32, when that is their type.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
-        (self.dtype == DType::F32)
-            .then(|| self.data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect())
+        (self.dtype == DType::F32).then(|| {
+            self.data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect()
+        })
     }
 
     /// The elements as int64, when that is their type.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
-        (self.dtype == DType::I64)
-            .then(|| self.data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect())
+        (self.dtype == DType::I64).then(|| {
+            self.data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect()
+        })
     }
 }
 

@@ -1,0 +1,313 @@
+//! Builds a graph node by node: scopes give the names, every node's shape is inferred as it is added.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+
+use crate::dim::{Dim, Shape, show};
+use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+
+/// A graph under construction that broke its own rules: which node, and what did not fit.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{node}: {message}")]
+pub struct BuildError {
+    /// Path of the node that could not be added.
+    pub node: String,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// Builds one [`Graph`].
+///
+/// # Design
+/// Operators are methods ([`crate::ops`]) that take and return [`ValueId`]s, so that a model's `emit` reads like its
+/// `forward`. They do not return `Result`: the first mistake is kept, everything after it is ignored, and
+/// [`GraphBuilder::finish`] reports it. Straight-line definitions stay straight-line, and no mistake is lost.
+///
+/// Integer shapes never become nodes unless they must: [`GraphBuilder::dim`] answers from inference, and
+/// [`GraphBuilder::dim_value`] makes the few nodes that compute a symbolic length at run time, once each.
+pub struct GraphBuilder {
+    graph: Graph,
+    scope: Vec<String>,
+    /// How often a node name was asked for, to number the second and later ones.
+    names: HashMap<String, usize>,
+    /// Small constants by content: the same axis list is needed everywhere.
+    constants: HashMap<(DType, Vec<usize>, Bytes), ValueId>,
+    /// Where a symbol's value can be read from: a value and its axis.
+    symbols: BTreeMap<String, (ValueId, usize)>,
+    /// Lengths that exist as int64 `[1]` values.
+    dim_values: BTreeMap<Dim, ValueId>,
+    error: Option<BuildError>,
+}
+
+impl GraphBuilder {
+    /// An empty graph for the given version of the default operator set.
+    pub fn new(name: &str, opset: i64) -> Self {
+        Self {
+            graph: Graph::new(name, opset),
+            scope: Vec::new(),
+            names: HashMap::new(),
+            constants: HashMap::new(),
+            symbols: BTreeMap::new(),
+            dim_values: BTreeMap::new(),
+            error: None,
+        }
+    }
+
+    /// The operator set that the graph is built for.
+    pub fn opset(&self) -> i64 {
+        self.graph.opset
+    }
+
+    /// Runs `body` one scope deeper. `name` may hold several levels: `"encoder.attn_layers.0"`.
+    pub fn scope<T>(&mut self, name: &str, body: impl FnOnce(&mut Self) -> T) -> T {
+        self.scope.push(name.to_owned());
+        let result = body(self);
+        self.scope.pop();
+        result
+    }
+
+    /// `leaf` qualified by the scope with dots: the name of an initializer, which is the checkpoint's key.
+    pub fn key(&self, leaf: &str) -> String {
+        let mut path = self.scope.join(".");
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path + leaf
+    }
+
+    /// Declares a graph input. The first input that carries a symbol is where its length is read at run time.
+    pub fn input(&mut self, name: &str, dtype: DType, shape: Shape) -> ValueId {
+        for (axis, dim) in shape.iter().enumerate() {
+            if let Some(symbol) = dim.as_symbol() {
+                let place = (ValueId(self.graph.values().len() as u32), axis);
+                self.symbols.entry(symbol.to_owned()).or_insert(place);
+            }
+        }
+        let id = self.add_value(name.to_owned(), dtype, shape);
+        self.graph.inputs.push(id);
+        id
+    }
+
+    /// Declares `value` a graph output called `name`.
+    pub fn output(&mut self, name: &str, value: ValueId) {
+        if self.graph.inputs.contains(&value) || self.graph.initializers.contains_key(&value) {
+            let copy = self.identity(value);
+            return self.output(name, copy);
+        }
+        self.graph.values[value.index()].name = name.to_owned();
+        self.graph.outputs.push(value);
+    }
+
+    /// Adds an entry to the model's `metadata_props`.
+    pub fn metadata(&mut self, key: &str, value: impl ToString) {
+        self.graph.metadata.insert(key.to_owned(), value.to_string());
+    }
+
+    /// A constant under the name [`key`](Self::key)`(leaf)`: a weight.
+    pub fn initializer(&mut self, leaf: &str, tensor: Tensor) -> ValueId {
+        let name = self.key(leaf);
+        if self.names.insert(name.clone(), 1).is_some() {
+            self.fail(format!("initializer {name} is defined twice"));
+        }
+        self.add_initializer(name, tensor)
+    }
+
+    /// A small unnamed constant, made once per content.
+    pub fn constant(&mut self, tensor: Tensor) -> ValueId {
+        let key = (tensor.dtype, tensor.dims.clone(), tensor.data.clone());
+        if let Some(&id) = self.constants.get(&key) {
+            return id;
+        }
+        let id = self.add_initializer(format!("const.{}", self.constants.len()), tensor);
+        self.constants.insert(key, id);
+        id
+    }
+
+    /// A float32 scalar.
+    pub fn scalar(&mut self, value: f32) -> ValueId {
+        self.constant(Tensor::f32(&[], &[value]))
+    }
+
+    /// An int64 vector.
+    pub fn ints(&mut self, values: &[i64]) -> ValueId {
+        self.constant(Tensor::i64(&[values.len()], values))
+    }
+
+    /// What was inferred for `value`.
+    pub fn shape(&self, value: ValueId) -> &[Dim] {
+        self.graph.value(value).shape.as_deref().unwrap_or_default()
+    }
+
+    /// Length of one axis of `value`; an unused symbol once the builder has failed.
+    pub fn dim(&self, value: ValueId, axis: usize) -> Dim {
+        self.shape(value).get(axis).cloned().unwrap_or_else(|| Dim::symbol("?"))
+    }
+
+    /// Length of an axis that is the same whatever is fed, such as channels.
+    pub fn const_dim(&mut self, value: ValueId, axis: usize) -> usize {
+        let dim = self.dim(value, axis);
+        let length = dim.as_const().and_then(|n| usize::try_from(n).ok());
+        length.unwrap_or_else(|| {
+            self.fail(format!("axis {axis} has the length {dim}, where a constant is needed"));
+            1
+        })
+    }
+
+    /// Element type of `value`.
+    pub fn dtype(&self, value: ValueId) -> DType {
+        self.graph.value(value).dtype.unwrap_or(DType::F32)
+    }
+
+    /// Replaces the inferred shape by one that the caller knows to be equal in ways that symbols cannot tell.
+    pub fn assume_shape(&mut self, value: ValueId, shape: Shape) -> ValueId {
+        let known = self.shape(value);
+        let contradiction = known.len() != shape.len()
+            || known
+                .iter()
+                .zip(&shape)
+                .any(|(a, b)| matches!((a.as_const(), b.as_const()), (Some(a), Some(b)) if a != b));
+        if contradiction {
+            self.fail(format!("{} cannot be taken for {}", show(known), show(&shape)));
+        } else {
+            self.graph.values[value.index()].shape = Some(shape);
+        }
+        value
+    }
+
+    /// Tells where the length called `symbol` can be read at run time: an int64 `[1]` value.
+    pub fn define_symbol(&mut self, symbol: &str, length: ValueId) {
+        self.dim_values.insert(Dim::symbol(symbol), length);
+    }
+
+    /// `dim` as an int64 `[1]` value, computed at run time if it must be. Made once for each dimension.
+    pub fn dim_value(&mut self, dim: &Dim) -> ValueId {
+        if let Some(&value) = self.dim_values.get(dim) {
+            return value;
+        }
+        if let Some(value) = dim.as_const() {
+            return self.ints(&[value]);
+        }
+        let scope = std::mem::replace(&mut self.scope, vec!["dims".to_owned()]);
+        let value = self.compute_dim(dim);
+        self.scope = scope;
+        self.dim_values.insert(dim.clone(), value);
+        value
+    }
+
+    fn compute_dim(&mut self, dim: &Dim) -> ValueId {
+        if let Some(symbol) = dim.as_symbol() {
+            let Some(&(value, axis)) = self.symbols.get(symbol) else {
+                self.fail(format!("no value carries the length {symbol}"));
+                return self.ints(&[0]);
+            };
+            return self.shape_of(value, axis);
+        }
+        let terms: Vec<(i64, Vec<String>)> = dim.terms().map(|(c, factors)| (c, factors.to_vec())).collect();
+        let mut sum = None;
+        for (coefficient, factors) in terms {
+            let mut product = (coefficient != 1 || factors.is_empty()).then(|| self.ints(&[coefficient]));
+            for factor in factors {
+                let factor = self.dim_value(&Dim::symbol(factor));
+                product = Some(product.map_or(factor, |p| self.mul(p, factor)));
+            }
+            let product = product.expect("a term has a coefficient or a factor");
+            sum = Some(sum.map_or(product, |s| self.add(s, product)));
+        }
+        sum.expect("a dimension that is not constant has terms")
+    }
+
+    /// Ends the construction.
+    ///
+    /// # Errors
+    /// The first rule that was broken on the way.
+    pub fn finish(self) -> Result<Graph, BuildError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.graph),
+        }
+    }
+
+    /// Keeps the first mistake.
+    pub(crate) fn fail(&mut self, message: impl Into<String>) {
+        if self.error.is_none() {
+            self.error =
+                Some(BuildError { node: format!("/{}", self.scope.join("/")), message: message.into() });
+        }
+    }
+
+    /// Adds a node with one output, whose type and shape the caller has inferred.
+    pub(crate) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        attrs: &[(&str, Attr)],
+        inferred: Result<(DType, Shape), String>,
+    ) -> ValueId {
+        self.nodes(op, inputs, attrs, 1, inferred.map(|one| vec![one]))[0]
+    }
+
+    /// Adds a node with `count` outputs. After a mistake, or when this is one, the outputs are empty stand-ins.
+    pub(crate) fn nodes(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        attrs: &[(&str, Attr)],
+        count: usize,
+        inferred: Result<Vec<(DType, Shape)>, String>,
+    ) -> Vec<ValueId> {
+        let name = self.node_name(op);
+        if self.error.is_none()
+            && let Err(message) = &inferred
+        {
+            let shapes: Vec<String> = inputs.iter().flatten().map(|&v| show(self.shape(v))).collect();
+            self.error = Some(BuildError {
+                node: name.clone(),
+                message: format!("{message} (inputs {})", shapes.join(", ")),
+            });
+        }
+        let (Ok(inferred), None) = (inferred, &self.error) else {
+            return vec![self.stand_in(); count];
+        };
+        let outputs: Vec<ValueId> = inferred
+            .into_iter()
+            .enumerate()
+            .map(|(i, (dtype, shape))| self.add_value(format!("{name}_output_{i}"), dtype, shape))
+            .collect();
+        self.graph.nodes.push(Node {
+            name,
+            op: op.to_owned(),
+            inputs: inputs.to_vec(),
+            outputs: outputs.iter().copied().map(Some).collect(),
+            attrs: attrs.iter().map(|(name, attr)| ((*name).to_owned(), attr.clone())).collect(),
+        });
+        outputs
+    }
+
+    /// A value for those who still ask for one after the first mistake. It never reaches a finished graph.
+    fn stand_in(&mut self) -> ValueId {
+        if self.graph.values().len() == 0 {
+            self.add_value("?".to_owned(), DType::F32, Shape::new());
+        }
+        ValueId(0)
+    }
+
+    fn node_name(&mut self, op: &str) -> String {
+        let path = self.scope.join("/");
+        let base = if path.is_empty() { format!("/{op}") } else { format!("/{path}/{op}") };
+        let count = self.names.entry(base.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 { base } else { format!("{base}_{}", *count - 1) }
+    }
+
+    fn add_value(&mut self, name: String, dtype: DType, shape: Shape) -> ValueId {
+        self.graph.add_value(ValueInfo { name, dtype: Some(dtype), shape: Some(shape) })
+    }
+
+    fn add_initializer(&mut self, name: String, tensor: Tensor) -> ValueId {
+        let shape = tensor.dims.iter().map(|&n| Dim::from(n)).collect();
+        let id = self.add_value(name, tensor.dtype, shape);
+        self.graph.initializers.insert(id, tensor);
+        id
+    }
+}
