@@ -122,6 +122,8 @@ binary! {
     greater => "Greater", DType::Bool;
     /// a >= b.
     greater_or_equal => "GreaterOrEqual", DType::Bool;
+    /// a = b.
+    equal => "Equal", DType::Bool;
     /// a and b, both boolean.
     and => "And";
 }

@@ -1,0 +1,235 @@
+//! The duration predictors (`dp`): phoneme states to the logarithm of their lengths in frames.
+
+use vitstream_onnx::{DType, GraphBuilder, ValueId};
+
+use crate::hparams::{DurationHParams, HParams};
+use crate::modules::{Conv1d, ConvShape, DDSConv, LayerNorm, dim};
+use crate::spline::Spline;
+use crate::weights::{Param, Scope, WeightsError};
+
+/// Either predictor.
+pub enum Duration {
+    /// Draws durations.
+    Stochastic(StochasticDurationPredictor),
+    /// Always the same durations.
+    Plain(DurationPredictor),
+}
+
+impl Duration {
+    pub(crate) fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        Ok(match hp.duration {
+            DurationHParams::Stochastic { .. } => Self::Stochastic(StochasticDurationPredictor::load(w, hp)?),
+            DurationHParams::Plain { .. } => Self::Plain(DurationPredictor::load(w, hp)?),
+        })
+    }
+}
+
+/// Adds the speaker to `x: f32[b, t, c]`: one row for all ids. `speaker: f32[b, 1, gin]`.
+fn condition(g: &mut GraphBuilder, cond: Option<&Conv1d>, x: ValueId, speaker: Option<ValueId>) -> ValueId {
+    match (cond, speaker) {
+        (Some(cond), Some(speaker)) => {
+            let row = g.scope("cond", |g| cond.emit_linear(g, speaker));
+            g.add(x, row)
+        }
+        _ => x,
+    }
+}
+
+fn load_cond(w: &Scope<'_>, hp: &HParams, channels: usize) -> Result<Option<Conv1d>, WeightsError> {
+    let load = || Conv1d::load(&w.pp("cond"), ConvShape::pointwise(hp.gin_channels, channels));
+    hp.multi_speaker().then(load).transpose()
+}
+
+/// Upstream's `StochasticDurationPredictor`, the way inference runs it: in reverse, without the first coupling
+/// (upstream: "remove a useless vflow").
+pub struct StochasticDurationPredictor {
+    /// hidden → hidden
+    pub pre: Conv1d,
+    /// Speaker → hidden.
+    pub cond: Option<Conv1d>,
+    /// Context of the states.
+    pub convs: DDSConv,
+    /// hidden → hidden
+    pub proj: Conv1d,
+    /// `flows.0`
+    pub affine: ElementwiseAffine,
+    /// `flows.3`, `flows.5`, ..: `Flip` has no tensors yet occupies an index, and `flows.1` is left out.
+    pub flows: Vec<ConvFlow>,
+}
+
+impl StochasticDurationPredictor {
+    fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let DurationHParams::Stochastic { n_flows, kernel_size, dds_layers, .. } = hp.duration else {
+            unreachable!("the caller matched the kind")
+        };
+        // Upstream: "filter_channels = in_channels # it needs to be removed from future version."
+        let h = hp.hidden_channels;
+        let indices = (1..n_flows).map(|i| 2 * i + 1);
+        Ok(Self {
+            pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(h, h))?,
+            cond: load_cond(w, hp, h)?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, h))?,
+            affine: ElementwiseAffine::load(&w.pp("flows.0"))?,
+            flows: indices.map(|i| ConvFlow::load(&w.pp("flows").pp(i), hp)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// `x: f32[b, t, hidden]`, `x_mask: f32[b, t, 1]`, `z: f32[b, 2, t]` standard normal draws times `noise_w`,
+    /// `speaker: f32[b, 1, gin]` → `logw: f32[b, t]`, not masked.
+    pub(crate) fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        x: ValueId,
+        x_mask: ValueId,
+        z: ValueId,
+        speaker: Option<ValueId>,
+    ) -> ValueId {
+        let x = g.scope("pre", |g| self.pre.emit_linear(g, x));
+        let x = condition(g, self.cond.as_ref(), x, speaker);
+        let x = g.scope("convs", |g| self.convs.emit(g, x, x_mask));
+        let x = g.scope("proj", |g| self.proj.emit_linear(g, x));
+
+        // On two channels a Flip swaps two names. In reverse order every flow comes after one.
+        let z = g.transpose(z, &[0, 2, 1]);
+        let halves = g.split(z, 2, &[1, 1]);
+        let (mut z0, mut z1) = (halves[0], halves[1]);
+        for (i, flow) in self.flows.iter().enumerate().rev() {
+            std::mem::swap(&mut z0, &mut z1);
+            z1 = g.scope(&format!("flows.{}", 2 * (i + 1) + 1), |g| flow.emit(g, z0, z1, x_mask, x));
+        }
+        std::mem::swap(&mut z0, &mut z1);
+        let logw = g.scope("flows.0", |g| self.affine.emit(g, z0));
+        let (b, t) = (g.dim(x, 0), g.dim(x, 1));
+        g.reshape(logw, &[b, t])
+    }
+}
+
+/// Upstream's `ElementwiseAffine` on two channels, of which inference needs the first.
+pub struct ElementwiseAffine {
+    /// `f32[2, 1]`
+    pub m: Param,
+    /// `f32[2, 1]`
+    pub logs: Param,
+}
+
+impl ElementwiseAffine {
+    fn load(w: &Scope<'_>) -> Result<Self, WeightsError> {
+        Ok(Self { m: w.get(&[2, 1], "m")?, logs: w.get(&[2, 1], "logs")? })
+    }
+
+    /// (z0 - m) * exp(-logs)
+    fn emit(&self, g: &mut GraphBuilder, z0: ValueId) -> ValueId {
+        let centred = g.add_scalar(z0, -self.m.data[0]);
+        g.mul_scalar(centred, (-self.logs.data[0]).exp())
+    }
+}
+
+/// Upstream's `ConvFlow` on two channels: a spline of one half whose shape the other half decides
+/// (Durkan et al. 2019).
+pub struct ConvFlow {
+    /// 1 → hidden
+    pub pre: Conv1d,
+    /// Context along the text.
+    pub convs: DDSConv,
+    /// hidden → 3 * bins - 1: widths, heights, inner derivatives.
+    pub proj: Conv1d,
+    spline: Spline,
+}
+
+impl ConvFlow {
+    fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let DurationHParams::Stochastic { kernel_size, dds_layers, num_bins, tail_bound, .. } = hp.duration else {
+            unreachable!("only the stochastic predictor has flows")
+        };
+        let h = hp.hidden_channels;
+        Ok(Self {
+            pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(1, h))?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, 3 * num_bins - 1))?,
+            spline: Spline { num_bins, tail_bound },
+        })
+    }
+
+    /// `1 / sqrt(filter_channels)` folded into the rows that give widths and heights.
+    fn scaled_proj(&self) -> Conv1d {
+        let shape = 2 * self.spline.num_bins;
+        let (c_in, scale) = (self.proj.c_in(), 1.0 / (self.proj.c_in() as f32).sqrt());
+        let scaled = |param: &Param, row: usize| {
+            let data = param.data.iter().enumerate().map(|(i, v)| if i < shape * row { v * scale } else { *v });
+            Param::new(&param.dims, data.collect())
+        };
+        let bias = self.proj.bias.as_ref().map(|b| scaled(b, 1));
+        Conv1d { weight: scaled(&self.proj.weight, c_in), bias, ..self.proj.clone() }
+    }
+
+    /// The new z1. All of `z0, z1: f32[b, t, 1]`; `x: f32[b, t, hidden]` is upstream's `g`.
+    fn emit(&self, g: &mut GraphBuilder, z0: ValueId, z1: ValueId, x_mask: ValueId, x: ValueId) -> ValueId {
+        let z0 = g.mul(z0, x_mask);
+        let h = g.scope("pre", |g| self.pre.emit_linear(g, z0));
+        let h = g.add(h, x);
+        let h = g.scope("convs", |g| self.convs.emit(g, h, x_mask));
+        let h = g.scope("proj", |g| self.scaled_proj().emit_linear(g, h));
+        self.spline.emit_inverse(g, z1, h)
+    }
+}
+
+/// Upstream's `DurationPredictor`.
+pub struct DurationPredictor {
+    /// Speaker → hidden.
+    pub cond: Option<Conv1d>,
+    /// hidden → filter
+    pub conv_1: Conv1d,
+    /// Norm after it.
+    pub norm_1: LayerNorm,
+    /// filter → filter
+    pub conv_2: Conv1d,
+    /// Norm after it.
+    pub norm_2: LayerNorm,
+    /// filter → 1
+    pub proj: Conv1d,
+}
+
+impl DurationPredictor {
+    fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let DurationHParams::Plain { filter_channels, kernel_size } = hp.duration else {
+            unreachable!("the caller matched the kind")
+        };
+        let (h, f) = (hp.hidden_channels, filter_channels);
+        let conv = |name: &str, c_in, kernel| Conv1d::load(&w.pp(name), ConvShape { c_in, c_out: f, kernel, dilation: 1 });
+        Ok(Self {
+            cond: load_cond(w, hp, h)?,
+            conv_1: conv("conv_1", h, kernel_size)?,
+            norm_1: LayerNorm::load(&w.pp("norm_1"), f, hp.layer_norm_eps)?,
+            conv_2: conv("conv_2", f, kernel_size)?,
+            norm_2: LayerNorm::load(&w.pp("norm_2"), f, hp.layer_norm_eps)?,
+            proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(f, 1))?,
+        })
+    }
+
+    /// `x: f32[b, t, hidden]`, `x_mask: f32[b, t, 1]`, `speaker: f32[b, 1, gin]` → `logw: f32[b, t]`, not masked.
+    pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId, speaker: Option<ValueId>) -> ValueId {
+        let mut x = condition(g, self.cond.as_ref(), x, speaker);
+        let layers = [("conv_1", &self.conv_1, "norm_1", &self.norm_1), ("conv_2", &self.conv_2, "norm_2", &self.norm_2)];
+        for (conv_name, conv, norm_name, norm) in layers {
+            x = g.mul(x, x_mask);
+            x = g.scope(conv_name, |g| conv.emit_channels_last(g, x));
+            x = g.relu(x);
+            x = g.scope(norm_name, |g| norm.emit(g, x));
+        }
+        let logw = g.scope("proj", |g| self.proj.emit_linear(g, x));
+        let (b, t) = (g.dim(x, 0), g.dim(x, 1));
+        g.reshape(logw, &[b, t])
+    }
+}
+
+/// Frames of each id: `logw: f32[b, t]`, `x_mask: f32[b, t, 1]`, `length_scale: f32[1]` → `w_ceil: f32[b, t]`.
+pub(crate) fn durations(g: &mut GraphBuilder, logw: ValueId, x_mask: ValueId, length_scale: ValueId) -> ValueId {
+    let (b, t) = (g.dim(logw, 0), g.dim(logw, 1));
+    let mask = g.reshape(x_mask, &[b, t]);
+    let w = g.exp(logw);
+    let w = g.mul(w, mask);
+    debug_assert_eq!(g.dtype(w), DType::F32);
+    let w = g.mul(w, length_scale);
+    g.ceil(w)
+}

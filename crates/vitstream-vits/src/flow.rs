@@ -1,0 +1,209 @@
+//! The normalising flow (`flow`): upstream's `ResidualCouplingBlock`, in reverse, from the prior sample z_p to the
+//! latent z that the generator speaks.
+
+use vitstream_onnx::{GraphBuilder, ValueId};
+
+use crate::hparams::HParams;
+use crate::modules::{Conv1d, ConvShape};
+use crate::timeline::{Signal, Timeline, add, pointwise};
+use crate::weights::{Param, Scope, WeightsError};
+
+/// Upstream's `WN`: a stack of gated convolutions (WaveNet), residual and skip paths.
+pub struct WN {
+    /// hidden → 2 * hidden: what goes into the Tanh, then what goes into the sigmoid.
+    pub in_layers: Vec<Conv1d>,
+    /// hidden → 2 * hidden (residual, then skip); in the last layer hidden → hidden (skip).
+    pub res_skip_layers: Vec<Conv1d>,
+    /// Speaker → 2 * hidden of every layer.
+    pub cond_layer: Option<Conv1d>,
+}
+
+impl WN {
+    fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let (h, layers) = (hp.hidden_channels, hp.flow.n_layers);
+        let in_layer = |i: usize| {
+            let dilation = hp.flow.dilation_rate.pow(i as u32);
+            let shape = ConvShape { c_in: h, c_out: 2 * h, kernel: hp.flow.kernel_size, dilation };
+            Conv1d::load_weight_norm(&w.pp("in_layers").pp(i), shape)
+        };
+        let res_skip = |i: usize| {
+            let c_out = if i + 1 < layers { 2 * h } else { h };
+            Conv1d::load_weight_norm(&w.pp("res_skip_layers").pp(i), ConvShape::pointwise(h, c_out))
+        };
+        let cond = || {
+            let shape = ConvShape::pointwise(hp.gin_channels, 2 * h * layers);
+            Conv1d::load_weight_norm(&w.pp("cond_layer"), shape)
+        };
+        Ok(Self {
+            in_layers: (0..layers).map(in_layer).collect::<Result<_, _>>()?,
+            res_skip_layers: (0..layers).map(res_skip).collect::<Result<_, _>>()?,
+            cond_layer: hp.multi_speaker().then(cond).transpose()?,
+        })
+    }
+
+    fn hidden(&self) -> usize {
+        self.in_layers[0].c_in()
+    }
+
+    /// The gated activations of all layers, `f32[b, hidden, 1, t]` each. `x` is masked; `speaker: f32[b, gin, 1, 1]`.
+    fn emit(&self, g: &mut GraphBuilder, time: &mut dyn Timeline, mut x: Signal, speaker: Option<ValueId>) -> Vec<Signal> {
+        let h = self.hidden();
+        let cond = self.emit_cond(g, speaker);
+        let mut acts = Vec::new();
+        for (i, (in_layer, res_skip)) in self.in_layers.iter().zip(&self.res_skip_layers).enumerate() {
+            // Two convolutions, each with its own activation behind it, instead of one and a split.
+            let halves = [("tanh", 0..h), ("sigmoid", h..2 * h)].map(|(name, range)| {
+                let half = in_layer.outputs(range);
+                let y = g.scope(&format!("in_layers.{i}.{name}"), |g| time.conv(g, x, &half));
+                let at = 2 * i + usize::from(name == "sigmoid");
+                cond.get(at).map_or(y, |&row| add_row(g, y, row))
+            });
+            let [a, b] = halves;
+            let (tanh, sigmoid) = (g.tanh(a.value), g.sigmoid(b.value));
+            let gated = a.with(g.mul(tanh, sigmoid));
+            acts.push(gated);
+            if i + 1 < self.in_layers.len() {
+                let residual = res_skip.outputs(0..h);
+                let y = g.scope(&format!("res_skip_layers.{i}"), |g| pointwise(g, gated, &residual));
+                let sum = add(g, time, y, x);
+                x = time.mask(g, sum);
+            }
+        }
+        acts
+    }
+
+    /// What the speaker adds before each layer's two activations, `f32[b, hidden, 1, 1]` each, in order.
+    fn emit_cond(&self, g: &mut GraphBuilder, speaker: Option<ValueId>) -> Vec<ValueId> {
+        let (Some(cond), Some(speaker)) = (&self.cond_layer, speaker) else { return Vec::new() };
+        let rows = g.scope("cond_layer", |g| cond.emit_2d(g, speaker, vitstream_onnx::ConvAxis::default()));
+        g.split(rows, 1, &vec![self.hidden(); 2 * self.in_layers.len()])
+    }
+}
+
+/// Adds a value without time to every step. Spelt out to full length, it stays in the blocked layout and is fused.
+pub(crate) fn add_row(g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
+    let shape = g.shape(x.value).to_vec();
+    let full = g.expand(row, &shape);
+    x.with(g.add(x.value, full))
+}
+
+/// Upstream's `ResidualCouplingLayer`, mean-only.
+pub struct ResidualCouplingLayer {
+    /// half → hidden
+    pub pre: Conv1d,
+    /// The gated stack.
+    pub enc: WN,
+    /// hidden → half: the mean.
+    pub post: Conv1d,
+}
+
+impl ResidualCouplingLayer {
+    fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let (half, h) = (hp.inter_channels / 2, hp.hidden_channels);
+        Ok(Self {
+            pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(half, h))?,
+            enc: WN::load(&w.pp("enc"), hp)?,
+            post: Conv1d::load(&w.pp("post"), ConvShape::pointwise(h, half))?,
+        })
+    }
+
+    /// `-post(sum of the layers' skip outputs)` as one pointwise convolution of all layers' activations side by side:
+    /// both are linear and nothing but a mask, which comes later anyway, stands between them. The sign makes x1 - m a
+    /// sum, which runtimes fuse into the convolution.
+    fn negative_mean(&self) -> Conv1d {
+        let (h, half) = (self.enc.hidden(), self.post.c_out());
+        let layers = self.enc.res_skip_layers.len();
+        let mut weight = vec![0.0f32; half * layers * h];
+        let mut bias: Vec<f64> = match &self.post.bias {
+            Some(bias) => bias.data.iter().map(|&v| f64::from(v)).collect(),
+            None => vec![0.0; half],
+        };
+        for (l, res_skip) in self.enc.res_skip_layers.iter().enumerate() {
+            let skip = res_skip.outputs(res_skip.c_out() - h..res_skip.c_out());
+            for o in 0..half {
+                let post = &self.post.weight.data[o * h..][..h];
+                let mut row = vec![0.0f64; h];
+                for (c, &p) in post.iter().enumerate() {
+                    for (sum, &s) in row.iter_mut().zip(&skip.weight.data[c * h..][..h]) {
+                        *sum += f64::from(p) * f64::from(s);
+                    }
+                }
+                if let Some(skip_bias) = &skip.bias {
+                    bias[o] += post.iter().zip(skip_bias.data.iter()).map(|(&p, &s)| f64::from(p) * f64::from(s)).sum::<f64>();
+                }
+                for (slot, sum) in weight[(o * layers + l) * h..][..h].iter_mut().zip(row) {
+                    *slot = -sum as f32;
+                }
+            }
+        }
+        Conv1d {
+            weight: Param::new(&[half, layers * h, 1], weight),
+            bias: Some(Param::new(&[half], bias.into_iter().map(|v| -v as f32).collect())),
+            ..self.post.clone()
+        }
+    }
+
+    /// The new x1. `x0` decides, `x1` is moved; with `reversed` both come with their channels in reverse order.
+    fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        (x0, x1): (Signal, Signal),
+        reversed: bool,
+        speaker: Option<ValueId>,
+    ) -> Signal {
+        let (pre, mean) = if reversed {
+            (self.pre.reversed_inputs(), self.negative_mean().reversed_outputs())
+        } else {
+            (self.pre.clone(), self.negative_mean())
+        };
+        let h = g.scope("pre", |g| pointwise(g, x0, &pre));
+        let h = time.mask(g, h);
+        let acts = g.scope("enc", |g| self.enc.emit(g, time, h, speaker));
+        let m = g.scope("post", |g| {
+            let acts = time.align(g, &acts);
+            let values: Vec<ValueId> = acts.iter().map(|signal| signal.value).collect();
+            let side_by_side = g.concat(&values, 1);
+            pointwise(g, acts[0].with(side_by_side), &mean)
+        });
+        add(g, time, m, x1)
+    }
+}
+
+/// Upstream's `ResidualCouplingBlock`.
+pub struct ResidualCouplingBlock {
+    /// `flows.0`, `flows.2`, ..: a `Flip`, which has no tensors, follows each.
+    pub flows: Vec<ResidualCouplingLayer>,
+}
+
+impl ResidualCouplingBlock {
+    pub(crate) fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let flows = (0..hp.flow.n_flows).map(|i| ResidualCouplingLayer::load(&w.pp("flows").pp(2 * i), hp));
+        Ok(Self { flows: flows.collect::<Result<_, _>>()? })
+    }
+
+    /// The two halves of z_p to the two halves of z, not masked.
+    ///
+    /// A `Flip` reverses the order of all channels. Nothing is moved for it: the halves change places, and the next
+    /// layer's weights take their channels in reverse. Returns whether the result is left in reverse order, the first
+    /// half of the latent being the reverse of the second signal.
+    pub(crate) fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        (mut lower, mut upper): (Signal, Signal),
+        speaker: Option<ValueId>,
+    ) -> (Signal, Signal, bool) {
+        let mut flipped = false;
+        for (i, flow) in self.flows.iter().enumerate().rev() {
+            flipped = !flipped;
+            let name = format!("flows.{}", 2 * i);
+            if flipped {
+                lower = g.scope(&name, |g| flow.emit(g, time, (upper, lower), true, speaker));
+            } else {
+                upper = g.scope(&name, |g| flow.emit(g, time, (lower, upper), false, speaker));
+            }
+        }
+        (lower, upper, flipped)
+    }
+}

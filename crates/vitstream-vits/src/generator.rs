@@ -1,0 +1,202 @@
+//! The vocoder (`dec`): upstream's `Generator`, which is HiFi-GAN's (Kong et al. 2020).
+
+use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
+
+use crate::flow::add_row;
+use crate::hparams::{HParams, ResBlockKind};
+use crate::modules::{Conv1d, ConvShape};
+use crate::timeline::{Signal, Timeline, add, leaky_relu_of_shared};
+use crate::upsample::ConvTranspose1d;
+use crate::weights::{Scope, WeightsError};
+
+/// Upstream's `modules.LRELU_SLOPE`.
+const LRELU_SLOPE: f32 = 0.1;
+
+/// PyTorch's default, which upstream's last `leaky_relu` takes.
+const LAST_LRELU_SLOPE: f32 = 0.01;
+
+/// Taps of the first and the last convolution, fixed upstream.
+const EDGE_KERNEL: usize = 7;
+
+/// Upstream's `ResBlock1`.
+pub struct ResBlock1 {
+    /// Dilated.
+    pub convs1: Vec<Conv1d>,
+    /// Undilated.
+    pub convs2: Vec<Conv1d>,
+}
+
+/// Upstream's `ResBlock2`.
+pub struct ResBlock2 {
+    /// Dilated.
+    pub convs: Vec<Conv1d>,
+}
+
+/// Either block.
+pub enum ResBlock {
+    /// Pairs of convolutions.
+    One(ResBlock1),
+    /// Single convolutions.
+    Two(ResBlock2),
+}
+
+impl ResBlock {
+    fn load(w: &Scope<'_>, kind: ResBlockKind, channels: usize, kernel: usize, dilations: &[usize]) -> Result<Self, WeightsError> {
+        let list = |name: &str, dilations: &[usize]| {
+            let conv = |(i, &dilation): (usize, &usize)| {
+                let shape = ConvShape { c_in: channels, c_out: channels, kernel, dilation };
+                Conv1d::load_weight_norm(&w.pp(name).pp(i), shape)
+            };
+            dilations.iter().enumerate().map(conv).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match kind {
+            ResBlockKind::ResBlock1 => Self::One(ResBlock1 {
+                convs1: list("convs1", dilations)?,
+                convs2: list("convs2", &vec![1; dilations.len()])?,
+            }),
+            ResBlockKind::ResBlock2 => Self::Two(ResBlock2 { convs: list("convs", dilations)? }),
+        })
+    }
+
+    /// The layers, each a chain of convolutions with one residual around it.
+    fn layers(&self) -> Vec<Vec<(&'static str, &Conv1d)>> {
+        match self {
+            Self::One(block) => {
+                block.convs1.iter().zip(&block.convs2).map(|(c1, c2)| vec![("convs1", c1), ("convs2", c2)]).collect()
+            }
+            Self::Two(block) => block.convs.iter().map(|c| vec![("convs", c)]).collect(),
+        }
+    }
+
+    /// Steps to each side that an output depends on.
+    fn reach(&self) -> usize {
+        self.layers().iter().flatten().map(|(_, conv)| conv.padding()).sum()
+    }
+
+    /// `x` plus the block's layers, plus `total`, which is what the blocks before have given. `active` is LeakyReLU(x),
+    /// which all blocks of a stage share.
+    fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        mut x: Signal,
+        mut active: Signal,
+        total: Option<Signal>,
+    ) -> Signal {
+        let layers = self.layers();
+        for (i, layer) in layers.iter().enumerate() {
+            let mut y = active;
+            for (j, (name, conv)) in layer.iter().enumerate() {
+                if j > 0 {
+                    y = y.with(g.leaky_relu(y.value, LRELU_SLOPE));
+                }
+                y = g.scope(&format!("{name}.{i}"), |g| time.conv(g, y, conv));
+            }
+            let last = i + 1 == layers.len();
+            // The running sum rides on the last residual: a convolution fuses one addition, not two.
+            let residual = match total {
+                Some(total) if last => add(g, time, total, x),
+                _ => x,
+            };
+            x = add(g, time, y, residual);
+            if !last {
+                active = leaky_relu_of_shared(g, x, LRELU_SLOPE);
+            }
+        }
+        x
+    }
+}
+
+/// Upstream's `Generator`.
+pub struct Generator {
+    /// inter → initial channels
+    pub conv_pre: Conv1d,
+    /// Speaker → initial channels.
+    pub cond: Option<Conv1d>,
+    /// The up-sampling stages.
+    pub ups: Vec<ConvTranspose1d>,
+    /// The parallel blocks of each stage.
+    pub resblocks: Vec<Vec<ResBlock>>,
+    /// To one channel; no bias.
+    pub conv_post: Conv1d,
+}
+
+impl Generator {
+    pub(crate) fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        let initial = hp.upsample_initial_channel;
+        let kernels = hp.resblock_kernel_sizes.len();
+        let mut generator = Self {
+            conv_pre: Conv1d::load(
+                &w.pp("conv_pre"),
+                ConvShape { c_in: hp.inter_channels, c_out: initial, kernel: EDGE_KERNEL, dilation: 1 },
+            )?,
+            cond: None,
+            ups: Vec::new(),
+            resblocks: Vec::new(),
+            conv_post: Conv1d::load_without_bias(
+                &w.pp("conv_post"),
+                ConvShape { c_in: hp.stage_channels(hp.upsample_rates.len() - 1), c_out: 1, kernel: EDGE_KERNEL, dilation: 1 },
+            )?,
+        };
+        if hp.multi_speaker() {
+            generator.cond = Some(Conv1d::load(&w.pp("cond"), ConvShape::pointwise(hp.gin_channels, initial))?);
+        }
+        for (i, (&rate, &kernel)) in hp.upsample_rates.iter().zip(&hp.upsample_kernel_sizes).enumerate() {
+            let c_in = initial >> i;
+            let c_out = hp.stage_channels(i);
+            generator.ups.push(ConvTranspose1d::load(&w.pp("ups").pp(i), c_in, c_out, kernel, rate)?);
+            let blocks = hp.resblock_kernel_sizes.iter().zip(&hp.resblock_dilation_sizes).enumerate();
+            let blocks = blocks.map(|(j, (&kernel, dilations))| {
+                ResBlock::load(&w.pp("resblocks").pp(i * kernels + j), hp.resblock, c_out, kernel, dilations)
+            });
+            generator.resblocks.push(blocks.collect::<Result<_, _>>()?);
+        }
+        Ok(generator)
+    }
+
+    /// Latent `f32[b, inter, 1, t]`, masked → samples `f32[b, 1, 1, t * hop]`. `speaker: f32[b, gin, 1, 1]`. With
+    /// `flipped` the latent's channels come in reverse order.
+    pub(crate) fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        z: Signal,
+        flipped: bool,
+        speaker: Option<ValueId>,
+    ) -> Signal {
+        let conv_pre = if flipped { self.conv_pre.reversed_inputs() } else { self.conv_pre.clone() };
+        let mut x = g.scope("conv_pre", |g| time.conv(g, z, &conv_pre));
+        if let (Some(cond), Some(speaker)) = (&self.cond, speaker) {
+            let row = g.scope("cond", |g| cond.emit_2d(g, speaker, ConvAxis::default()));
+            x = add_row(g, x, row);
+        }
+        // LeakyReLU commutes with positive factors: the mean over a stage's blocks is a sum, and its factor goes into
+        // the weights that come next.
+        let mut share = 1.0;
+        for (i, (up, blocks)) in self.ups.iter().zip(&self.resblocks).enumerate() {
+            let active = x.with(g.leaky_relu(x.value, LRELU_SLOPE));
+            let x0 = g.scope(&format!("ups.{i}"), |g| time.upsample(g, active, &up.scaled(share)));
+            let active = g.scope(&format!("ups.{i}"), |g| leaky_relu_of_shared(g, x0, LRELU_SLOPE));
+            let mut total = None;
+            for (j, block) in blocks.iter().enumerate() {
+                let name = format!("resblocks.{}", i * blocks.len() + j);
+                total = Some(g.scope(&name, |g| block.emit(g, time, x0, active, total)));
+            }
+            x = total.unwrap_or(x0);
+            share = 1.0 / blocks.len().max(1) as f32;
+        }
+        let x = x.with(g.leaky_relu(x.value, LAST_LRELU_SLOPE));
+        g.scope("conv_post", |g| time.conv_post(g, x, &self.conv_post.scaled(share)))
+    }
+
+    /// Frames to each side that a sample depends on. Walks back from the samples, one rate at a time.
+    pub fn receptive_field(&self) -> usize {
+        let mut reach = self.conv_post.padding();
+        for (up, blocks) in self.ups.iter().zip(&self.resblocks).rev() {
+            reach += blocks.iter().map(ResBlock::reach).max().unwrap_or(0);
+            // A sample at most `reach` away, plus what the kernel overhangs, lies in one of these inputs.
+            reach = (reach + up.padding()).div_ceil(up.stride);
+        }
+        reach + self.conv_pre.padding()
+    }
+}

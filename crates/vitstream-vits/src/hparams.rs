@@ -1,0 +1,381 @@
+//! Hyper-parameters: what the shapes of the weights alone do not tell, and what they must agree with.
+
+use serde::Serialize;
+use vitstream_checkpoint::Value;
+
+/// Largest length of any axis, and largest count of layers or stages, that is taken seriously. Published voices stay
+/// a hundred times below; a file that asks for more would only make us allocate.
+const MAX_SIZE: usize = 1 << 16;
+const MAX_LAYERS: usize = 64;
+
+/// A hyper-parameter that is missing, unreadable, or contradicts another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("hyper-parameter `{name}`: {message}")]
+pub struct HParamsError {
+    /// The name in the checkpoint.
+    pub name: String,
+    /// What was expected, what was found, and what to do.
+    pub message: String,
+}
+
+fn error(name: &str, message: impl Into<String>) -> HParamsError {
+    HParamsError { name: name.to_owned(), message: message.into() }
+}
+
+/// Which residual block the generator is made of (upstream's `resblock` "1" or "2").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ResBlockKind {
+    /// Pairs of convolutions, the second of each pair undilated.
+    ResBlock1,
+    /// Single convolutions.
+    ResBlock2,
+}
+
+/// The duration predictor's kind and its constants.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum DurationHParams {
+    /// `StochasticDurationPredictor`: spline flows driven by noise.
+    Stochastic {
+        /// Couplings, the one that inference leaves out included.
+        n_flows: usize,
+        /// Kernel of the depth-separable convolutions.
+        kernel_size: usize,
+        /// Layers of each `DDSConv`.
+        dds_layers: usize,
+        /// Bins of the rational-quadratic spline.
+        num_bins: usize,
+        /// The spline acts on `-tail_bound..=tail_bound`.
+        tail_bound: f32,
+    },
+    /// `DurationPredictor`: two convolutions.
+    Plain {
+        /// Channels between them.
+        filter_channels: usize,
+        /// Their kernel.
+        kernel_size: usize,
+    },
+}
+
+impl DurationHParams {
+    /// What upstream fixes in `SynthesizerTrn.__init__` for the stochastic predictor.
+    pub fn stochastic() -> Self {
+        Self::Stochastic { n_flows: 4, kernel_size: 3, dds_layers: 3, num_bins: 10, tail_bound: 5.0 }
+    }
+
+    /// What upstream fixes in `SynthesizerTrn.__init__` for the plain predictor.
+    pub fn plain() -> Self {
+        Self::Plain { filter_channels: 256, kernel_size: 3 }
+    }
+}
+
+/// The coupling flow's constants, fixed upstream in `SynthesizerTrn.__init__`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowHParams {
+    /// Coupling layers; each is followed by a `Flip`.
+    pub n_flows: usize,
+    /// Kernel of `WN`'s convolutions.
+    pub kernel_size: usize,
+    /// Dilation of `WN`'s layer i is `dilation_rate` to the power of i.
+    pub dilation_rate: usize,
+    /// Layers of each `WN`.
+    pub n_layers: usize,
+}
+
+impl Default for FlowHParams {
+    fn default() -> Self {
+        Self { n_flows: 4, kernel_size: 5, dilation_rate: 1, n_layers: 4 }
+    }
+}
+
+/// The network's hyper-parameters under upstream's names (`SynthesizerTrn`, piper's `VitsModel`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HParams {
+    /// Rows of the phoneme embedding.
+    pub num_symbols: usize,
+    /// Rows of the speaker embedding; 1 when there is none.
+    pub num_speakers: usize,
+    /// Channels of the speaker embedding; 0 when there is none.
+    pub gin_channels: usize,
+    /// Channels of the latent.
+    pub inter_channels: usize,
+    /// Channels of the text encoder, the duration predictor and `WN`.
+    pub hidden_channels: usize,
+    /// Channels inside the text encoder's feed-forward layers.
+    pub filter_channels: usize,
+    /// Attention heads.
+    pub n_heads: usize,
+    /// Text encoder layers.
+    pub n_layers: usize,
+    /// Kernel of the feed-forward layers.
+    pub kernel_size: usize,
+    /// Relative attention reaches this many ids to each side.
+    pub window_size: usize,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f32,
+    /// The duration predictor.
+    pub duration: DurationHParams,
+    /// The flow between prior and latent.
+    pub flow: FlowHParams,
+    /// The generator's residual block.
+    pub resblock: ResBlockKind,
+    /// One kernel for each parallel residual block.
+    pub resblock_kernel_sizes: Vec<usize>,
+    /// The dilations of each parallel residual block.
+    pub resblock_dilation_sizes: Vec<Vec<usize>>,
+    /// Up-sampling factor of each stage.
+    pub upsample_rates: Vec<usize>,
+    /// Channels before the first stage; each stage halves them.
+    pub upsample_initial_channel: usize,
+    /// Kernel of each stage's transposed convolution.
+    pub upsample_kernel_sizes: Vec<usize>,
+    /// Samples a second, if the file says.
+    pub sample_rate: Option<u32>,
+}
+
+impl HParams {
+    /// Reads the `hyper_parameters` of a Lightning checkpoint. `shape` tells the shape of a tensor under its upstream
+    /// key, for what the file may leave out or get wrong.
+    ///
+    /// # Errors
+    /// A value that is no number or tuple of numbers, or that no network could have.
+    pub fn from_lightning(
+        hyper_parameters: &Value,
+        shape: &dyn Fn(&str) -> Option<Vec<usize>>,
+    ) -> Result<Self, HParamsError> {
+        let reader = Reader(hyper_parameters);
+        let size = |name: &str, default: usize| reader.size(name).map(|value| value.unwrap_or(default));
+        let sizes = |name: &str, default: &[usize]| reader.sizes(name).map(|v| v.unwrap_or_else(|| default.to_vec()));
+        let emb = shape("enc_p.emb.weight");
+        let emb_g = shape("emb_g.weight");
+        let num_speakers = size("num_speakers", emb_g.as_ref().map_or(1, |s| s[0]))?;
+        let gin_channels = match (num_speakers, &emb_g) {
+            (0 | 1, _) => 0,
+            // The file says 0 where upstream silently takes 512; the table tells the truth.
+            (_, Some(table)) if table.len() == 2 => table[1],
+            _ => size("gin_channels", 0)?,
+        };
+        let num_symbols = match (reader.size("num_symbols")?, &emb) {
+            (Some(n), _) => n,
+            (None, Some(table)) => table[0],
+            (None, None) => return Err(error("num_symbols", "missing, and there is no enc_p.emb.weight to tell it")),
+        };
+        let resblock = match reader.text("resblock").as_deref() {
+            None | Some("2") => ResBlockKind::ResBlock2,
+            Some("1") => ResBlockKind::ResBlock1,
+            Some(other) => return Err(error("resblock", format!("expected 1 or 2, found {other}"))),
+        };
+        let window_size = shape("enc_p.encoder.attn_layers.0.emb_rel_k")
+            .and_then(|s| s.get(1).map(|rows| rows.saturating_sub(1) / 2))
+            .unwrap_or(4);
+        let hparams = Self {
+            num_symbols,
+            num_speakers,
+            gin_channels,
+            inter_channels: size("inter_channels", 192)?,
+            hidden_channels: size("hidden_channels", 192)?,
+            filter_channels: size("filter_channels", 768)?,
+            n_heads: size("n_heads", 2)?,
+            n_layers: size("n_layers", 6)?,
+            kernel_size: size("kernel_size", 3)?,
+            window_size,
+            layer_norm_eps: 1e-5,
+            duration: if reader.flag("use_sdp")?.unwrap_or(true) {
+                DurationHParams::stochastic()
+            } else {
+                DurationHParams::plain()
+            },
+            flow: FlowHParams::default(),
+            resblock,
+            resblock_kernel_sizes: sizes("resblock_kernel_sizes", &[3, 5, 7])?,
+            resblock_dilation_sizes: reader
+                .nested("resblock_dilation_sizes")?
+                .unwrap_or_else(|| vec![vec![1, 2], vec![2, 6], vec![3, 12]]),
+            upsample_rates: sizes("upsample_rates", &[8, 8, 4])?,
+            upsample_initial_channel: size("upsample_initial_channel", 256)?,
+            upsample_kernel_sizes: sizes("upsample_kernel_sizes", &[16, 16, 8])?,
+            sample_rate: reader.size("sample_rate")?.and_then(|rate| u32::try_from(rate).ok()),
+        };
+        hparams.check()?;
+        Ok(hparams)
+    }
+
+    /// Samples that one frame becomes: the product of `upsample_rates`.
+    pub fn hop_length(&self) -> usize {
+        self.upsample_rates.iter().product()
+    }
+
+    /// Whether speakers are told apart.
+    pub fn multi_speaker(&self) -> bool {
+        self.num_speakers > 1
+    }
+
+    /// Whether durations are drawn with noise.
+    pub fn use_sdp(&self) -> bool {
+        matches!(self.duration, DurationHParams::Stochastic { .. })
+    }
+
+    /// Channels after up-sampling stage `stage`.
+    pub fn stage_channels(&self, stage: usize) -> usize {
+        self.upsample_initial_channel >> (stage + 1)
+    }
+
+    /// Makes sure that a network of these sizes exists, so that what is built from them needs no further checks.
+    ///
+    /// # Errors
+    /// The first value that is out of range or contradicts another.
+    pub fn check(&self) -> Result<(), HParamsError> {
+        let ranges = [
+            ("num_symbols", self.num_symbols, MAX_SIZE),
+            ("num_speakers", self.num_speakers, MAX_SIZE),
+            ("inter_channels", self.inter_channels, MAX_SIZE),
+            ("hidden_channels", self.hidden_channels, MAX_SIZE),
+            ("filter_channels", self.filter_channels, MAX_SIZE),
+            ("n_heads", self.n_heads, MAX_SIZE),
+            ("n_layers", self.n_layers, MAX_LAYERS),
+            ("kernel_size", self.kernel_size, MAX_SIZE),
+            ("upsample_initial_channel", self.upsample_initial_channel, MAX_SIZE),
+            ("resblock_kernel_sizes", self.resblock_kernel_sizes.len(), MAX_LAYERS),
+            ("upsample_rates", self.upsample_rates.len(), 8),
+            ("flow.n_flows", self.flow.n_flows, MAX_LAYERS),
+            ("flow.n_layers", self.flow.n_layers, MAX_LAYERS),
+        ];
+        for (name, value, limit) in ranges {
+            if value == 0 || value > limit {
+                return Err(error(name, format!("expected 1 to {limit}, found {value}")));
+            }
+        }
+        if self.num_speakers > 1 && (self.gin_channels == 0 || self.gin_channels > MAX_SIZE) {
+            let message = format!("expected 1 to {MAX_SIZE} with {} speakers, found {}", self.num_speakers, self.gin_channels);
+            return Err(error("gin_channels", message));
+        }
+        if self.hidden_channels % self.n_heads != 0 {
+            let message = format!("{} heads do not divide {} hidden_channels", self.n_heads, self.hidden_channels);
+            return Err(error("n_heads", message));
+        }
+        if self.inter_channels % 2 != 0 {
+            return Err(error("inter_channels", format!("expected an even number, found {}", self.inter_channels)));
+        }
+        self.check_generator()
+    }
+
+    fn check_generator(&self) -> Result<(), HParamsError> {
+        let stages = self.upsample_rates.len();
+        if self.upsample_kernel_sizes.len() != stages {
+            let message = format!("expected {stages}, one for each of upsample_rates, found {:?}", self.upsample_kernel_sizes);
+            return Err(error("upsample_kernel_sizes", message));
+        }
+        for (&rate, &kernel) in self.upsample_rates.iter().zip(&self.upsample_kernel_sizes) {
+            if rate == 0 || kernel < rate || kernel > MAX_SIZE || (kernel - rate) % 2 != 0 {
+                let message = format!("a kernel of {kernel} cannot up-sample {rate} times: it must exceed it by an even number");
+                return Err(error("upsample_kernel_sizes", message));
+            }
+        }
+        if self.upsample_rates.iter().try_fold(1usize, |hop, &rate| hop.checked_mul(rate)).is_none_or(|hop| hop > MAX_SIZE) {
+            return Err(error("upsample_rates", format!("{:?} multiply to more than {MAX_SIZE} samples", self.upsample_rates)));
+        }
+        if self.upsample_initial_channel >> stages == 0 {
+            let message = format!("{} cannot be halved {stages} times", self.upsample_initial_channel);
+            return Err(error("upsample_initial_channel", message));
+        }
+        let blocks = self.resblock_kernel_sizes.len();
+        if self.resblock_dilation_sizes.len() != blocks {
+            let found = self.resblock_dilation_sizes.len();
+            return Err(error("resblock_dilation_sizes", format!("expected {blocks} lists, found {found}")));
+        }
+        let dilations = self.resblock_dilation_sizes.iter();
+        for (&kernel, dilations) in self.resblock_kernel_sizes.iter().zip(dilations) {
+            if kernel % 2 == 0 || kernel > 1024 {
+                return Err(error("resblock_kernel_sizes", format!("expected odd numbers up to 1023, found {kernel}")));
+            }
+            if dilations.is_empty() || dilations.len() > MAX_LAYERS || dilations.iter().any(|d| !(1..=1024).contains(d)) {
+                return Err(error("resblock_dilation_sizes", format!("expected numbers from 1 to 1024, found {dilations:?}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads numbers however a generation of Lightning wrote them.
+struct Reader<'a>(&'a Value);
+
+impl Reader<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !matches!(value, Value::None))
+    }
+
+    /// A number or a text, as text.
+    fn text(&self, name: &str) -> Option<String> {
+        match self.value(name)? {
+            Value::Str(text) => Some(text.trim().to_string()),
+            Value::Int(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, HParamsError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::Int(number)) => Ok(Some(*number != 0)),
+            Some(Value::Str(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Value::Str(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(other) => Err(error(name, format!("expected True or False, found {other:?}"))),
+        }
+    }
+
+    fn size(&self, name: &str) -> Result<Option<usize>, HParamsError> {
+        let json = self.json(name)?;
+        json.map(|value| size(name, &value)).transpose()
+    }
+
+    fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>, HParamsError> {
+        let json = self.json(name)?;
+        json.map(|value| sizes(name, &value)).transpose()
+    }
+
+    fn nested(&self, name: &str) -> Result<Option<Vec<Vec<usize>>>, HParamsError> {
+        let json = self.json(name)?;
+        json.map(|value| list(name, &value)?.iter().map(|inner| sizes(name, inner)).collect()).transpose()
+    }
+
+    /// The value as JSON. A text is taken for the Python literal it holds: `"(8, 8, 4)"`.
+    fn json(&self, name: &str) -> Result<Option<serde_json::Value>, HParamsError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let json = match value {
+            Value::Str(text) => {
+                let mut literal: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+                literal = literal.replace('(', "[").replace(')', "]").replace(",]", "]");
+                serde_json::from_str(&literal).ok()
+            }
+            other => plain(other, 4),
+        };
+        json.map(Some).ok_or_else(|| error(name, format!("expected numbers, found {value:?}")))
+    }
+}
+
+fn plain(value: &Value, depth: usize) -> Option<serde_json::Value> {
+    match value {
+        Value::Int(number) => Some((*number).into()),
+        Value::Float(number) => Some((*number).into()),
+        Value::List(items) | Value::Tuple(items) if depth > 0 => {
+            items.iter().map(|item| plain(item, depth - 1)).collect::<Option<Vec<_>>>().map(Into::into)
+        }
+        _ => None,
+    }
+}
+
+fn list<'a>(name: &str, value: &'a serde_json::Value) -> Result<&'a [serde_json::Value], HParamsError> {
+    let list = value.as_array().map(Vec::as_slice);
+    list.ok_or_else(|| error(name, format!("expected a tuple of numbers, found {value}")))
+}
+
+fn sizes(name: &str, value: &serde_json::Value) -> Result<Vec<usize>, HParamsError> {
+    list(name, value)?.iter().map(|item| size(name, item)).collect()
+}
+
+fn size(name: &str, value: &serde_json::Value) -> Result<usize, HParamsError> {
+    let whole = value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..1e15).contains(f)).map(|f| f as u64));
+    whole
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or_else(|| error(name, format!("expected a whole number, found {value}")))
+}

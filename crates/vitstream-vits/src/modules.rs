@@ -1,0 +1,237 @@
+//! The pieces that the blocks share: convolutions, layer norm, `DDSConv`. Loaded as upstream stores them; what is
+//! folded into what is decided where the graph is emitted.
+
+use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
+
+use crate::weights::{Param, Scope, WeightsError};
+
+/// `torch.nn.Conv1d` with stride 1. `weight: f32[c_out, c_in / groups, kernel]`, `bias: f32[c_out]`.
+#[derive(Clone)]
+pub struct Conv1d {
+    /// The kernel, any weight norm folded in.
+    pub weight: Param,
+    /// Added to every output.
+    pub bias: Option<Param>,
+    /// Step between taps.
+    pub dilation: usize,
+    /// 1, or the number of channels of a depthwise convolution.
+    pub groups: usize,
+}
+
+/// What a convolution looks like, for loading it.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvShape {
+    pub(crate) c_in: usize,
+    pub(crate) c_out: usize,
+    pub(crate) kernel: usize,
+    pub(crate) dilation: usize,
+}
+
+impl ConvShape {
+    pub(crate) fn pointwise(c_in: usize, c_out: usize) -> Self {
+        Self { c_in, c_out, kernel: 1, dilation: 1 }
+    }
+
+    fn dims(self) -> [usize; 3] {
+        [self.c_out, self.c_in, self.kernel]
+    }
+}
+
+impl Conv1d {
+    pub(crate) fn load(w: &Scope<'_>, shape: ConvShape) -> Result<Self, WeightsError> {
+        let weight = w.get(&shape.dims(), "weight")?;
+        let bias = Some(w.get(&[shape.c_out], "bias")?);
+        Ok(Self { weight, bias, dilation: shape.dilation, groups: 1 })
+    }
+
+    pub(crate) fn load_weight_norm(w: &Scope<'_>, shape: ConvShape) -> Result<Self, WeightsError> {
+        let weight = w.weight_norm(&shape.dims())?;
+        let bias = Some(w.get(&[shape.c_out], "bias")?);
+        Ok(Self { weight, bias, dilation: shape.dilation, groups: 1 })
+    }
+
+    pub(crate) fn load_without_bias(w: &Scope<'_>, shape: ConvShape) -> Result<Self, WeightsError> {
+        Ok(Self { weight: w.get(&shape.dims(), "weight")?, bias: None, dilation: shape.dilation, groups: 1 })
+    }
+
+    pub(crate) fn load_depthwise(w: &Scope<'_>, channels: usize, kernel: usize, dilation: usize) -> Result<Self, WeightsError> {
+        let weight = w.get(&[channels, 1, kernel], "weight")?;
+        Ok(Self { weight, bias: Some(w.get(&[channels], "bias")?), dilation, groups: channels })
+    }
+
+    /// Output channels.
+    pub fn c_out(&self) -> usize {
+        self.weight.dims[0]
+    }
+
+    /// Input channels.
+    pub fn c_in(&self) -> usize {
+        self.weight.dims[1] * self.groups
+    }
+
+    /// Taps.
+    pub fn kernel(&self) -> usize {
+        self.weight.dims[2]
+    }
+
+    /// Input frames that an output depends on, less one: what a stream has to remember.
+    pub fn context(&self) -> usize {
+        (self.kernel() - 1) * self.dilation
+    }
+
+    /// Zeros that upstream pads on each side so that the length stays: half of [`context`](Self::context).
+    pub fn padding(&self) -> usize {
+        self.context() / 2
+    }
+
+    /// Weight and bias times `factor`.
+    pub(crate) fn scaled(&self, factor: f32) -> Self {
+        let bias = self.bias.as_ref().map(|b| b.scaled(factor));
+        Self { weight: self.weight.scaled(factor), bias, ..self.clone() }
+    }
+
+    /// The same convolution of an input whose channels come in reverse order: a folded `Flip`.
+    pub(crate) fn reversed_inputs(&self) -> Self {
+        let [c_out, c_in, k] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
+        let w = &self.weight.data;
+        let data = (0..c_out)
+            .flat_map(|o| (0..c_in).rev().flat_map(move |i| (0..k).map(move |t| (o * c_in + i) * k + t)))
+            .map(|at| w[at])
+            .collect();
+        Self { weight: Param::new(&self.weight.dims, data), ..self.clone() }
+    }
+
+    /// The same convolution with its output channels in reverse order.
+    pub(crate) fn reversed_outputs(&self) -> Self {
+        let row = self.weight.data.len() / self.c_out();
+        let data = self.weight.data.chunks_exact(row).rev().flatten().copied().collect();
+        let bias = self.bias.as_ref().map(|b| Param::new(&b.dims, b.data.iter().rev().copied().collect()));
+        Self { weight: Param::new(&self.weight.dims, data), bias, ..self.clone() }
+    }
+
+    /// Output channels `range` only.
+    pub(crate) fn outputs(&self, range: std::ops::Range<usize>) -> Self {
+        let row = self.weight.data.len() / self.c_out();
+        let weight = self.weight.data[range.start * row..range.end * row].to_vec();
+        let dims = [range.len(), self.weight.dims[1], self.weight.dims[2]];
+        let bias = self.bias.as_ref().map(|b| Param::new(&[range.len()], b.data[range].to_vec()));
+        Self { weight: Param::new(&dims, weight), bias, ..self.clone() }
+    }
+
+    /// A kernel of one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
+    fn matrix(&self) -> Param {
+        let (c_in, c_out) = (self.c_in(), self.c_out());
+        let data = (0..c_in).flat_map(|i| (0..c_out).map(move |o| o * c_in + i)).map(|at| self.weight.data[at]).collect();
+        Param::new(&[c_in, c_out], data)
+    }
+
+    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, for a kernel of one tap.
+    pub(crate) fn emit_linear(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
+        let weight = g.initializer("weight", self.matrix().tensor());
+        let y = g.matmul(x, weight);
+        match &self.bias {
+            Some(bias) => {
+                let bias = g.initializer("bias", bias.tensor());
+                g.add(y, bias)
+            }
+            None => y,
+        }
+    }
+
+    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, zeros beyond the ends. Written as a convolution between two
+    /// transpositions with a unit height axis, which lets ONNX Runtime use its blocked kernels.
+    pub(crate) fn emit_channels_last(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
+        let x = g.transpose(x, &[0, 2, 1]);
+        let x = g.unsqueeze(x, &[2]);
+        let left = self.padding();
+        let axis = ConvAxis { pad_begin: left, pad_end: self.context() - left, dilation: self.dilation, stride: 1 };
+        let y = self.emit_2d(g, x, axis);
+        let y = g.squeeze(y, &[2]);
+        g.transpose(y, &[0, 2, 1])
+    }
+
+    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t']`, padded as `axis` says.
+    pub(crate) fn emit_2d(&self, g: &mut GraphBuilder, x: ValueId, axis: ConvAxis) -> ValueId {
+        let [c_out, c_in, kernel] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
+        let weight = g.initializer("weight", self.weight.reshaped(&[c_out, c_in, 1, kernel]));
+        let bias = self.bias.as_ref().map(|bias| g.initializer("bias", bias.tensor()));
+        g.conv(x, weight, bias, &[ConvAxis::default(), axis], self.groups)
+    }
+}
+
+/// Upstream's `LayerNorm`: over channels, which come last here.
+#[derive(Clone)]
+pub struct LayerNorm {
+    /// `f32[channels]`
+    pub gamma: Param,
+    /// `f32[channels]`
+    pub beta: Param,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl LayerNorm {
+    pub(crate) fn load(w: &Scope<'_>, channels: usize, epsilon: f32) -> Result<Self, WeightsError> {
+        Ok(Self { gamma: w.get(&[channels], "gamma")?, beta: w.get(&[channels], "beta")?, epsilon })
+    }
+
+    /// `x: f32[b, t, channels]` → the same shape.
+    pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
+        let gamma = g.initializer("gamma", self.gamma.tensor());
+        let beta = g.initializer("beta", self.beta.tensor());
+        g.layer_norm(x, gamma, beta, self.epsilon)
+    }
+}
+
+/// Upstream's `DDSConv`: dilated depth-separable convolutions with residuals.
+pub struct DDSConv {
+    /// Depthwise, dilation `kernel^i`.
+    pub convs_sep: Vec<Conv1d>,
+    /// Pointwise.
+    pub convs_1x1: Vec<Conv1d>,
+    /// After the depthwise convolution.
+    pub norms_1: Vec<LayerNorm>,
+    /// After the pointwise convolution.
+    pub norms_2: Vec<LayerNorm>,
+}
+
+impl DDSConv {
+    pub(crate) fn load(w: &Scope<'_>, channels: usize, kernel: usize, layers: usize, epsilon: f32) -> Result<Self, WeightsError> {
+        let mut block = Self { convs_sep: Vec::new(), convs_1x1: Vec::new(), norms_1: Vec::new(), norms_2: Vec::new() };
+        let mut dilation = 1;
+        for i in 0..layers {
+            block.convs_sep.push(Conv1d::load_depthwise(&w.pp("convs_sep").pp(i), channels, kernel, dilation)?);
+            let pointwise = ConvShape::pointwise(channels, channels);
+            block.convs_1x1.push(Conv1d::load(&w.pp("convs_1x1").pp(i), pointwise)?);
+            block.norms_1.push(LayerNorm::load(&w.pp("norms_1").pp(i), channels, epsilon)?);
+            block.norms_2.push(LayerNorm::load(&w.pp("norms_2").pp(i), channels, epsilon)?);
+            dilation *= kernel;
+        }
+        Ok(block)
+    }
+
+    /// `x: f32[b, t, channels]`, `x_mask: f32[b, t, 1]` → f32[b, t, channels], not masked. Upstream's `g` is added to
+    /// x by the caller.
+    pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
+        for i in 0..self.convs_sep.len() {
+            let y = g.mul(x, x_mask);
+            let y = g.scope(&format!("convs_sep.{i}"), |g| self.convs_sep[i].emit_channels_last(g, y));
+            let y = g.scope(&format!("norms_1.{i}"), |g| {
+                let y = self.norms_1[i].emit(g, y);
+                g.gelu(y)
+            });
+            let y = g.scope(&format!("convs_1x1.{i}"), |g| self.convs_1x1[i].emit_linear(g, y));
+            let y = g.scope(&format!("norms_2.{i}"), |g| {
+                let y = self.norms_2[i].emit(g, y);
+                g.gelu(y)
+            });
+            x = g.add(x, y);
+        }
+        x
+    }
+}
+
+/// A constant length as a dimension.
+pub(crate) fn dim(n: usize) -> Dim {
+    Dim::from(n)
+}

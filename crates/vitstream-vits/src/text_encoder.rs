@@ -1,0 +1,61 @@
+//! Upstream's `TextEncoder` (`enc_p`): phoneme ids to the prior's statistics.
+
+use vitstream_onnx::{DType, GraphBuilder, ValueId};
+
+use crate::attentions::Encoder;
+use crate::hparams::HParams;
+use crate::modules::{Conv1d, ConvShape, dim};
+use crate::weights::{Param, Scope, WeightsError};
+
+/// Upstream's `TextEncoder`.
+pub struct TextEncoder {
+    /// `f32[num_symbols, hidden]`
+    pub emb: Param,
+    /// The attention layers.
+    pub encoder: Encoder,
+    /// hidden → 2 * inter: means and log deviations.
+    pub proj: Conv1d,
+}
+
+/// What the text encoder gives.
+pub(crate) struct Encoded {
+    /// `f32[b, t, hidden]`, not masked.
+    pub(crate) x: ValueId,
+    /// Means and log deviations side by side: `f32[b, t, 2 * inter]`, not masked.
+    pub(crate) stats: ValueId,
+    /// `f32[b, t, 1]`: 1 for the ids of each item, 0 beyond.
+    pub(crate) x_mask: ValueId,
+}
+
+impl TextEncoder {
+    pub(crate) fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
+        Ok(Self {
+            emb: w.get(&[hp.num_symbols, hp.hidden_channels], "emb.weight")?,
+            encoder: Encoder::load(&w.pp("encoder"), hp)?,
+            proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(hp.hidden_channels, 2 * hp.inter_channels))?,
+        })
+    }
+
+    /// `input: i64[b, t]` phoneme ids, `input_lengths: i64[b]`.
+    pub(crate) fn emit(&self, g: &mut GraphBuilder, input: ValueId, input_lengths: ValueId) -> Encoded {
+        let scale = (self.emb.dims[1] as f32).sqrt();
+        let table = g.scope("emb", |g| g.initializer("weight", self.emb.scaled(scale).tensor()));
+        let x = g.gather(table, input, 0);
+        let t = g.dim(input, 1);
+        let length = g.dim_value(&t);
+        let places = g.range(length, &t);
+        let x_mask = sequence_mask(g, places, input_lengths);
+        let x = g.scope("encoder", |g| self.encoder.emit(g, x, x_mask));
+        let stats = g.scope("proj", |g| self.proj.emit_linear(g, x));
+        Encoded { x, stats, x_mask }
+    }
+}
+
+/// Upstream's `commons.sequence_mask`, as a column: `places: i64[t]`, `lengths: i64[b]` → `f32[b, t, 1]`.
+pub(crate) fn sequence_mask(g: &mut GraphBuilder, places: ValueId, lengths: ValueId) -> ValueId {
+    let (b, t) = (g.dim(lengths, 0), g.dim(places, 0));
+    let places = g.reshape(places, &[dim(1), t, dim(1)]);
+    let lengths = g.reshape(lengths, &[b, dim(1), dim(1)]);
+    let inside = g.less(places, lengths);
+    g.cast(inside, DType::F32)
+}

@@ -1,0 +1,74 @@
+//! How the decoder's definition meets time. The definition ([`crate::flow`], [`crate::generator`]) is written once over
+//! [`Signal`]s; a [`Timeline`] realises it on whole utterances ([`crate::whole`]) or chunk by chunk with carried
+//! state ([`crate::stateful`]).
+//!
+//! Values are `f32[b, c, 1, t]`: the unit height axis lets ONNX Runtime keep its blocked convolution layout, in which
+//! only convolutions, additions, products of equal shapes, Tanh, Sigmoid and concatenations of channels stay. The forms
+//! chosen here and in the blocks keep to those.
+
+use vitstream_onnx::{ConvAxis, GraphBuilder, Tensor, ValueId};
+
+use crate::modules::Conv1d;
+use crate::upsample::ConvTranspose1d;
+
+/// A value that runs along time.
+#[derive(Clone, Copy)]
+pub(crate) struct Signal {
+    /// `f32[b, c, 1, t]`
+    pub(crate) value: ValueId,
+    /// Steps (of its own rate) by which the value is behind what has been fed. 0 on whole utterances.
+    pub(crate) lag: usize,
+    /// Steps of the value for each frame.
+    pub(crate) rate: usize,
+}
+
+impl Signal {
+    /// The result of a pointwise operation: it runs along the same time.
+    pub(crate) fn with(self, value: ValueId) -> Self {
+        Self { value, ..self }
+    }
+}
+
+/// A way of realising what mixes different times.
+pub(crate) trait Timeline {
+    /// A convolution that keeps the length: zeros before the utterance's first step and after its last.
+    fn conv(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal;
+
+    /// A transposed convolution that multiplies the length by its stride.
+    fn upsample(&mut self, g: &mut GraphBuilder, x: Signal, up: &ConvTranspose1d) -> Signal;
+
+    /// Brings signals of one rate to the same lag.
+    fn align(&mut self, g: &mut GraphBuilder, signals: &[Signal]) -> Vec<Signal>;
+
+    /// Zeros beyond each item's last frame. Needed before every convolution that mixes frames.
+    fn mask(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal;
+
+    /// The last convolution, to one channel, and the Tanh after it.
+    fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal;
+}
+
+/// The sum, of signals whose lags may differ.
+pub(crate) fn add(g: &mut GraphBuilder, time: &mut dyn Timeline, a: Signal, b: Signal) -> Signal {
+    let aligned = time.align(g, &[a, b]);
+    aligned[0].with(g.add(aligned[0].value, aligned[1].value))
+}
+
+/// A pointwise convolution: no time is mixed.
+pub(crate) fn pointwise(g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
+    x.with(conv.emit_2d(g, x.value, ConvAxis::default()))
+}
+
+/// LeakyReLU of a signal that is used elsewhere too. The depthwise product with 1 gives ONNX Runtime a convolution to
+/// fuse the activation into, which it cannot compute in its blocked layout by itself.
+pub(crate) fn leaky_relu_of_shared(g: &mut GraphBuilder, x: Signal, slope: f32) -> Signal {
+    let copy = copy(g, x);
+    copy.with(g.leaky_relu(copy.value, slope))
+}
+
+/// The same signal as the output of a convolution, which is where ONNX Runtime's blocked layout begins.
+pub(crate) fn copy(g: &mut GraphBuilder, x: Signal) -> Signal {
+    let channels = g.const_dim(x.value, 1);
+    let ones = g.constant(Tensor::f32(&[channels, 1, 1, 1], &vec![1.0; channels]));
+    let axes = [ConvAxis::default(), ConvAxis::default()];
+    x.with(g.conv(x.value, ones, None, &axes, channels))
+}

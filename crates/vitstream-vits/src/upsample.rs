@@ -1,0 +1,216 @@
+//! Transposed convolutions as polyphase convolutions: every output phase is a small convolution of the input.
+
+use std::ops::RangeInclusive;
+
+use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
+
+use crate::modules::{Conv1d, dim};
+use crate::weights::{Param, Scope, WeightsError};
+
+/// `torch.nn.ConvTranspose1d` whose output is exactly `stride` times as long as its input.
+///
+/// With padding p = (k - s) / 2, output q * s + r is the sum over the taps d with 0 <= r + p + d * s < k of
+/// `weight[.., r + p + d * s] * x[q - d]`. Tap 0 is always among them, as k >= s.
+#[derive(Clone)]
+pub struct ConvTranspose1d {
+    /// `f32[c_in, c_out, kernel]`, any weight norm (over dim 0, here the *input* channel) folded in.
+    pub weight: Param,
+    /// `f32[c_out]`
+    pub bias: Param,
+    /// Outputs for each input.
+    pub stride: usize,
+}
+
+/// Consecutive phases that use the same taps, as one convolution of the input.
+pub(crate) struct PhaseGroup {
+    /// Channels are phase-major: phase * c_out + channel.
+    pub(crate) conv: Conv1d,
+    /// Input steps before the current one.
+    pub(crate) past: usize,
+    /// Input steps after the current one.
+    pub(crate) future: usize,
+}
+
+impl ConvTranspose1d {
+    pub(crate) fn load(w: &Scope<'_>, c_in: usize, c_out: usize, kernel: usize, stride: usize) -> Result<Self, WeightsError> {
+        Ok(Self { weight: w.weight_norm(&[c_in, c_out, kernel])?, bias: w.get(&[c_out], "bias")?, stride })
+    }
+
+    /// Input channels.
+    pub fn c_in(&self) -> usize {
+        self.weight.dims[0]
+    }
+
+    /// Output channels.
+    pub fn c_out(&self) -> usize {
+        self.weight.dims[1]
+    }
+
+    /// Outputs cut from each side of what the kernel reaches.
+    pub fn padding(&self) -> usize {
+        (self.weight.dims[2] - self.stride) / 2
+    }
+
+    /// The weight times `factor`; the bias stays.
+    pub(crate) fn scaled(&self, factor: f32) -> Self {
+        Self { weight: self.weight.scaled(factor), ..self.clone() }
+    }
+
+    /// The taps of phase `r`.
+    fn taps(&self, r: usize) -> RangeInclusive<isize> {
+        let (kernel, stride, at) = (self.weight.dims[2] as isize, self.stride as isize, (r + self.padding()) as isize);
+        -(at / stride)..=(kernel - 1 - at).div_euclid(stride)
+    }
+
+    /// The steps before and after the current one that any phase uses.
+    pub(crate) fn reach(&self) -> (usize, usize) {
+        let taps = (0..self.stride).map(|r| self.taps(r));
+        taps.fold((0, 0), |(past, future), t| (past.max(*t.end() as usize), future.max(t.start().unsigned_abs())))
+    }
+
+    /// One convolution for each run of phases with the same taps: no multiply-add is wasted.
+    pub(crate) fn phase_groups(&self) -> Vec<PhaseGroup> {
+        let mut groups = Vec::new();
+        let mut from = 0;
+        while from < self.stride {
+            let taps = self.taps(from);
+            let to = (from..self.stride).find(|&r| self.taps(r) != taps).unwrap_or(self.stride);
+            groups.push(self.group(from..to, &taps));
+            from = to;
+        }
+        groups
+    }
+
+    /// All phases as one convolution over the taps that any of them uses, zeros elsewhere.
+    pub(crate) fn one_group(&self) -> PhaseGroup {
+        let (past, future) = self.reach();
+        self.group(0..self.stride, &(-(future as isize)..=past as isize))
+    }
+
+    fn group(&self, phases: std::ops::Range<usize>, taps: &RangeInclusive<isize>) -> PhaseGroup {
+        let (c_in, c_out, kernel) = (self.weight.dims[0], self.weight.dims[1], self.weight.dims[2]);
+        let (past, future) = (*taps.end(), -*taps.start());
+        let width = (past + future + 1) as usize;
+        let mut weight = vec![0.0; phases.len() * c_out * c_in * width];
+        let mut rows = weight.chunks_exact_mut(width);
+        for r in phases.clone() {
+            for o in 0..c_out {
+                for i in 0..c_in {
+                    let row = rows.next().expect("a row for each phase, output and input");
+                    for (slot, value) in row.iter_mut().enumerate() {
+                        // Slot 0 meets the oldest step, which is the largest tap.
+                        let at = (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
+                        if (0..kernel as isize).contains(&at) {
+                            *value = self.weight.data[(i * c_out + o) * kernel + at as usize];
+                        }
+                    }
+                }
+            }
+        }
+        let bias = phases.clone().flat_map(|_| self.bias.data.iter().copied()).collect();
+        PhaseGroup {
+            conv: Conv1d {
+                weight: Param::new(&[phases.len() * c_out, c_in, width], weight),
+                bias: Some(Param::new(&[phases.len() * c_out], bias)),
+                dilation: 1,
+                groups: 1,
+            },
+            past: past as usize,
+            future: future as usize,
+        }
+    }
+
+    /// Interleaves the phases: `f32[b, stride * c, 1, t]`, phase-major → `f32[b, c, 1, t * stride]`. ONNX Runtime turns
+    /// the two transpositions into the way it leaves and enters its blocked layout.
+    pub(crate) fn interleave(&self, g: &mut GraphBuilder, phases: ValueId) -> ValueId {
+        let (b, t) = (g.dim(phases, 0), g.dim(phases, 3));
+        let rows = g.transpose(phases, &[0, 2, 3, 1]);
+        let rows = g.reshape(rows, &[b, dim(1), &t * &dim(self.stride), dim(self.c_out())]);
+        g.transpose(rows, &[0, 3, 1, 2])
+    }
+}
+
+impl PhaseGroup {
+    /// On a whole utterance: `f32[b, c_in, 1, t]` → `f32[b, phases * c_out, 1, t]`.
+    pub(crate) fn emit_whole(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
+        let axis = ConvAxis { pad_begin: self.past, pad_end: self.future, ..ConvAxis::default() };
+        self.conv.emit_2d(g, x, axis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, scattered.
+    fn reference(up: &ConvTranspose1d, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let (c_in, c_out, kernel) = (up.weight.dims[0], up.weight.dims[1], up.weight.dims[2]);
+        let t = x[0].len();
+        let mut out = vec![vec![0.0; t * up.stride]; c_out];
+        for (o, row) in out.iter_mut().enumerate() {
+            row.fill(up.bias.data[o]);
+            for (i, input) in x.iter().enumerate().take(c_in) {
+                for (at, value) in input.iter().enumerate() {
+                    for k in 0..kernel {
+                        if let Some(n) = (at * up.stride + k).checked_sub(up.padding())
+                            && n < row.len()
+                        {
+                            row[n] += value * up.weight.data[(i * c_out + o) * kernel + k];
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// What a group computes, by its own weights.
+    fn run(group: &PhaseGroup, x: &[Vec<f32>], channel: usize, q: usize) -> f32 {
+        let width = group.conv.kernel();
+        let c_in = group.conv.c_in();
+        let mut sum = group.conv.bias.as_ref().unwrap().data[channel];
+        for (i, input) in x.iter().enumerate() {
+            for slot in 0..width {
+                let at = q as isize + slot as isize - group.past as isize;
+                if let Some(value) = usize::try_from(at).ok().and_then(|at| input.get(at)) {
+                    sum += value * group.conv.weight.data[(channel * c_in + i) * width + slot];
+                }
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn phases_are_the_transposed_convolution() {
+        for (kernel, stride) in [(16, 8), (4, 2), (8, 4), (3, 3), (11, 5), (9, 3), (7, 1), (12, 2), (5, 1)] {
+            let (c_in, c_out) = (2, 3);
+            let value = |i: usize| ((i * 37 + 11) % 29) as f32 / 7.0 - 2.0;
+            let up = ConvTranspose1d {
+                weight: Param::new(&[c_in, c_out, kernel], (0..c_in * c_out * kernel).map(value).collect()),
+                bias: Param::new(&[c_out], (0..c_out).map(value).collect()),
+                stride,
+            };
+            let x: Vec<Vec<f32>> = (0..c_in).map(|c| (0..6).map(|t| value(c * 6 + t + 3)).collect()).collect();
+            let expected = reference(&up, &x);
+            for groups in [up.phase_groups(), vec![up.one_group()]] {
+                let mut r = 0;
+                for group in &groups {
+                    let phases = group.conv.c_out() / c_out;
+                    for phase in 0..phases {
+                        for o in 0..c_out {
+                            for q in 0..6 {
+                                let found = run(group, &x, phase * c_out + o, q);
+                                let expected = expected[o][q * stride + r];
+                                assert!((found - expected).abs() < 1e-4, "k {kernel} s {stride} r {r}: {found} {expected}");
+                            }
+                        }
+                        r += 1;
+                    }
+                }
+                assert_eq!(r, stride);
+            }
+            let taps: usize = up.phase_groups().iter().map(|g| g.conv.c_out() / c_out * g.conv.kernel()).sum();
+            assert_eq!(taps, kernel, "every tap is used exactly once");
+        }
+    }
+}

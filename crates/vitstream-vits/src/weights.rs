@@ -1,0 +1,293 @@
+//! The weights under upstream's keys: claimed by scope, their shapes checked, every one accounted for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use vitstream_checkpoint::{F32Buf, Tensor};
+
+/// More problems than this are not collected: the file is another network.
+const MAX_PROBLEMS: usize = 200;
+
+/// How many zeros may stand in for missing tensors while the other problems are being collected.
+const MAX_STAND_IN: usize = 1 << 24;
+
+/// A tensor in memory, float32, row-major.
+#[derive(Clone)]
+pub struct Param {
+    /// Lengths of the axes.
+    pub dims: Vec<usize>,
+    /// The elements; possibly a view of the mapped file.
+    pub data: F32Buf,
+}
+
+impl Param {
+    /// From computed elements.
+    pub(crate) fn new(dims: &[usize], data: Vec<f32>) -> Self {
+        debug_assert_eq!(dims.iter().product::<usize>(), data.len());
+        Self { dims: dims.to_vec(), data: data.into() }
+    }
+
+    /// Every element times `factor`.
+    pub(crate) fn scaled(&self, factor: f32) -> Self {
+        Self::new(&self.dims, self.data.iter().map(|v| v * factor).collect())
+    }
+
+    /// A constant of the graph, without copying the elements.
+    pub(crate) fn tensor(&self) -> vitstream_onnx::Tensor {
+        self.reshaped(&self.dims)
+    }
+
+    /// The same elements as a constant of another shape.
+    pub(crate) fn reshaped(&self, dims: &[usize]) -> vitstream_onnx::Tensor {
+        debug_assert_eq!(dims.iter().product::<usize>(), self.data.len());
+        vitstream_onnx::Tensor {
+            dtype: vitstream_onnx::DType::F32,
+            dims: dims.to_vec(),
+            data: self.data.clone().into_bytes(),
+        }
+    }
+}
+
+/// What kept a network from being put together.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// Keys or shapes that do not fit the hyper-parameters; all of them.
+    #[error("{}", .0)]
+    Mismatch(Mismatch),
+    /// A tensor that could not be read.
+    #[error(transparent)]
+    Tensor(#[from] vitstream_checkpoint::Error),
+}
+
+/// The difference between the tensors that the hyper-parameters ask for and those in the file.
+#[derive(Clone, Debug, Default)]
+pub struct Mismatch {
+    /// Keys that are asked for and absent, each with the nearest one that is left over.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Keys whose shape is another: key, expected, found.
+    pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Keys that nothing asked for and that are not known to be unneeded.
+    pub unexpected: Vec<String>,
+    /// Whether there were more problems than are listed.
+    pub truncated: bool,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::from("the tensors do not fit the hyper-parameters");
+        for (key, expected, found) in &self.wrong_shape {
+            let _ = write!(text, "\n  {key}: expected {expected:?}, found {found:?}");
+        }
+        for (key, nearest) in &self.missing {
+            let _ = write!(text, "\n  {key}: missing");
+            if let Some(nearest) = nearest {
+                let _ = write!(text, " (did you mean {nearest}?)");
+            }
+        }
+        for key in &self.unexpected {
+            let _ = write!(text, "\n  {key}: unexpected");
+        }
+        if self.truncated {
+            text.push_str("\n  and more");
+        }
+        f.write_str(&text)
+    }
+}
+
+/// A named group of tensors that training needs and inference does not.
+const UNNEEDED: [(&str, &str); 5] = [
+    ("enc_q.", "posterior encoder (training only)"),
+    ("dp.post_", "posterior half of the duration predictor (training only)"),
+    ("dp.flows.1.", "the duration predictor's first coupling (dropped at inference)"),
+    ("model_d.", "discriminator (training only)"),
+    (OUTSIDE, "outside the generator (training only)"),
+];
+
+/// Set before keys of a Lightning module that are not the generator's, such as metrics.
+const OUTSIDE: &str = "(outside model_g).";
+
+/// Why inference does not need the tensor called `key`, if it is known not to.
+pub fn unneeded(key: &str) -> Option<&'static str> {
+    UNNEEDED.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|&(_, reason)| reason)
+}
+
+/// All tensors of a network under upstream's keys, and what has been claimed of them.
+pub struct Weights {
+    tensors: BTreeMap<String, Tensor>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    claimed: BTreeSet<String>,
+    missing: BTreeSet<String>,
+    wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
+    non_finite: Vec<String>,
+    stand_in: usize,
+}
+
+/// What became of the tensors of a network that was put together.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// Keys with weights that are not finite: the voice will be noise or silence.
+    pub non_finite: Vec<String>,
+    /// Tensors that were left alone, by reason: how many, and their bytes.
+    pub unneeded: BTreeMap<&'static str, (usize, u64)>,
+    /// Number of tensors used.
+    pub used: usize,
+}
+
+impl Weights {
+    /// Takes tensors by their keys in the file: `model_g.` and `_orig_mod.` are dropped.
+    pub fn new(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
+        let mut tensors: Vec<(String, Tensor)> =
+            tensors.into_iter().map(|(key, tensor)| (key.replace("_orig_mod.", ""), tensor)).collect();
+        if tensors.iter().any(|(key, _)| key.starts_with(GENERATOR)) {
+            for (key, _) in &mut tensors {
+                *key = match key.strip_prefix(GENERATOR) {
+                    Some(rest) => rest.to_owned(),
+                    None if key.starts_with("model_d.") => std::mem::take(key),
+                    None => format!("{OUTSIDE}{key}"),
+                };
+            }
+        }
+        Self { tensors: tensors.into_iter().collect(), state: RefCell::default() }
+    }
+
+    /// The shape of the tensor called `key`.
+    pub fn shape(&self, key: &str) -> Option<Vec<usize>> {
+        self.tensors.get(key).map(|tensor| tensor.shape().to_vec())
+    }
+
+    /// All keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The outermost scope.
+    pub fn root(&self) -> Scope<'_> {
+        Scope { weights: self, path: String::new() }
+    }
+
+    /// Ends the claiming.
+    ///
+    /// # Errors
+    /// When a tensor was missing, had another shape, or is left over without being known as unneeded.
+    pub fn finish(&self) -> Result<Audit, WeightsError> {
+        let state = self.state.borrow();
+        let mut audit = Audit { non_finite: state.non_finite.clone(), used: state.claimed.len(), ..Audit::default() };
+        let mut unexpected = Vec::new();
+        for (key, tensor) in &self.tensors {
+            if state.claimed.contains(key) {
+                continue;
+            }
+            match unneeded(key) {
+                Some(reason) => {
+                    let entry = audit.unneeded.entry(reason).or_default();
+                    *entry = (entry.0 + 1, entry.1 + tensor.nbytes() as u64);
+                }
+                None => unexpected.push(key.clone()),
+            }
+        }
+        if state.missing.is_empty() && state.wrong_shape.is_empty() && unexpected.is_empty() {
+            return Ok(audit);
+        }
+        let nearest = |key: &String| {
+            let distance = |other: &&String| strsim::levenshtein(key, other);
+            unexpected.iter().min_by_key(distance).filter(|other| strsim::levenshtein(key, other) * 3 <= key.len())
+        };
+        let missing = state.missing.iter().map(|key| (key.clone(), nearest(key).cloned())).take(MAX_PROBLEMS).collect();
+        let truncated = unexpected.len() > MAX_PROBLEMS || state.missing.len() > MAX_PROBLEMS;
+        let wrong_shape = state.wrong_shape.clone();
+        unexpected.truncate(MAX_PROBLEMS);
+        Err(WeightsError::Mismatch(Mismatch { missing, wrong_shape, unexpected, truncated }))
+    }
+}
+
+/// Where a Lightning module of piper keeps `SynthesizerTrn`.
+const GENERATOR: &str = "model_g.";
+
+/// A place in the tree of weights, as candle's `VarBuilder` has it.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    weights: &'a Weights,
+    path: String,
+}
+
+impl Scope<'_> {
+    /// One or more levels deeper: `"flows.0"`.
+    #[must_use]
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        Self { weights: self.weights, path }
+    }
+
+    fn key(&self, leaf: &str) -> String {
+        self.pp(leaf).path
+    }
+
+    /// Claims the tensor `leaf` of the given shape. What is missing or of another shape is noted for
+    /// [`Weights::finish`], and zeros stand in so that the other problems come to light too.
+    ///
+    /// # Errors
+    /// The tensor cannot be read; or too many are missing to go on.
+    pub fn get(&self, dims: &[usize], leaf: &str) -> Result<Param, WeightsError> {
+        let key = self.key(leaf);
+        let mut state = self.weights.state.borrow_mut();
+        let Some(tensor) = self.weights.tensors.get(&key) else {
+            state.missing.insert(key);
+            return self.stand_in(dims, state);
+        };
+        state.claimed.insert(key.clone());
+        if tensor.shape() != dims {
+            state.wrong_shape.push((key, dims.to_vec(), tensor.shape().to_vec()));
+            return self.stand_in(dims, state);
+        }
+        let data = tensor.to_f32()?;
+        if data.iter().any(|v| !v.is_finite()) {
+            state.non_finite.push(key);
+        }
+        Ok(Param { dims: dims.to_vec(), data })
+    }
+
+    fn stand_in(&self, dims: &[usize], mut state: std::cell::RefMut<'_, State>) -> Result<Param, WeightsError> {
+        let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+        state.stand_in = state.stand_in.saturating_add(count);
+        let problems = state.missing.len() + state.wrong_shape.len();
+        if state.stand_in > MAX_STAND_IN || problems > MAX_PROBLEMS {
+            drop(state);
+            // Fails: there is at least the problem that brought us here.
+            self.weights.finish()?;
+        }
+        Ok(Param::new(dims, vec![0.0; count]))
+    }
+
+    /// Claims a weight that upstream wraps in weight norm, in whichever of its three spellings the file has:
+    /// `weight_g` and `weight_v`, `parametrizations.weight.original0` and `.original1`, or a folded `weight`. The norm
+    /// is over every axis but the first: w = v * g / ||v||.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn weight_norm(&self, dims: &[usize]) -> Result<Param, WeightsError> {
+        const SPELLINGS: [(&str, &str); 2] =
+            [("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")];
+        let has = |leaf: &str| self.weights.tensors.contains_key(&self.key(leaf));
+        let spelling = SPELLINGS.iter().find(|(g, v)| has(g) || has(v));
+        let Some((g, v)) = spelling.or((!has("weight")).then_some(&SPELLINGS[0])) else {
+            return self.get(dims, "weight");
+        };
+        let mut g_dims = vec![1; dims.len()];
+        g_dims[0] = dims[0];
+        let (g, v) = (self.get(&g_dims, g)?, self.get(dims, v)?);
+        let row = v.data.len() / dims[0].max(1);
+        let mut folded = Vec::with_capacity(v.data.len());
+        for (row, &g) in v.data.chunks_exact(row.max(1)).zip(g.data.iter()) {
+            let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            // A row of zeros has no direction; PyTorch divides by zero there and so would we.
+            let scale = f64::from(g) / norm;
+            folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
+        }
+        Ok(Param::new(dims, folded))
+    }
+}
