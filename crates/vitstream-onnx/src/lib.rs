@@ -15,6 +15,7 @@ mod test_graphs;
 pub mod validate;
 
 pub use builder::{BuildError, GraphBuilder};
+pub use decode::{DecodeError, decode};
 pub use dim::{Dim, Shape};
 pub use graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
 pub use ops::{ConvAxis, Noise};
