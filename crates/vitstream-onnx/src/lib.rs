@@ -9,6 +9,8 @@ pub mod graph;
 mod infer;
 pub mod ops;
 mod proto;
+#[cfg(test)]
+mod round_trip;
 mod schema;
 #[cfg(test)]
 mod test_graphs;
