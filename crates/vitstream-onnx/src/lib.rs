@@ -2,12 +2,23 @@
 #![forbid(unsafe_code)]
 
 pub mod builder;
+pub mod decode;
 mod dim;
+pub mod encode;
 pub mod graph;
 mod infer;
 pub mod ops;
+mod proto;
+#[cfg(test)]
+mod round_trip;
+mod schema;
+#[cfg(test)]
+mod test_graphs;
+pub mod validate;
 
 pub use builder::{BuildError, GraphBuilder};
+pub use decode::{DecodeError, decode};
 pub use dim::{Dim, Shape};
 pub use graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
 pub use ops::{ConvAxis, Noise};
+pub use validate::{ValidateError, Validated, validate};

@@ -1,0 +1,524 @@
+//! Reads ONNX files, whoever wrote them.
+//!
+//! The file is not trusted. Before anything is parsed, its messages are counted along the schema and bounded, so that
+//! a small file cannot ask for much memory; the schema in [`crate::proto`] has no recursion; what a [`Graph`] cannot
+//! hold is refused by name instead of being left out. Weights stay where they are: tensors are slices of the input.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use prost::Message;
+use prost::encoding::{self, DecodeContext, WireType};
+
+use crate::dim::{Dim, Shape};
+use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::proto::{self, attribute_type, data_type};
+use crate::validate::byte_len;
+
+/// Most messages and names in a file. The largest traced VITS encoder has 40,000; parsed, one takes 300 bytes or less.
+const MAX_RECORDS: usize = 1 << 20;
+/// Longest text that [`parse_dim`] looks into.
+const MAX_DIM_TEXT: usize = 1024;
+/// Largest coefficient that [`parse_dim`] reads: with as many terms as fit the text, no sum overflows.
+const MAX_COEFFICIENT: i64 = 1 << 40;
+
+/// Why a file was not read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes are no protobuf of ONNX's schema.
+    #[error("not an ONNX file: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// More messages than any model of this kind has.
+    #[error("more than {MAX_RECORDS} messages: no voice has as many, so the file is not read")]
+    TooManyRecords,
+    /// ONNX, but with something that a [`Graph`] cannot hold.
+    #[error("{place}: {what} is not supported")]
+    Unsupported {
+        /// The node, value or initializer, by name.
+        place: String,
+        /// What it has.
+        what: String,
+    },
+    /// ONNX's own rules are broken.
+    #[error("{place}: {what}")]
+    Malformed {
+        /// The node, value or initializer, by name.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn unsupported(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
+    DecodeError::Unsupported { place: place.into(), what: what.into() }
+}
+
+fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
+    DecodeError::Malformed { place: place.into(), what: what.into() }
+}
+
+/// Reads an ONNX file. Initializers with `raw_data` are slices of `bytes`, which may lie in a mapped file
+/// ([`Bytes::from_owner`]).
+///
+/// Values keep their names. Nodes do too; one without a name, or with that of an earlier node, is called after its
+/// operator and its place. Dimensions that the file leaves open become symbols of their own, called `unknown_0` and so
+/// on. An initializer that is listed among the inputs as well, as files of IR version 3 must, is a constant here.
+/// Documentation strings, training information and metadata of nodes are left out.
+///
+/// # Errors
+/// [`DecodeError::Unsupported`] for subgraphs, functions, sparse and external tensors, other domains than the default
+/// one, and element types other than [`DType`]'s; the other variants for files that are broken.
+pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
+    count_records(&bytes)?;
+    let model = proto::Model::decode(bytes)?;
+    if let Some(function) = model.functions.first() {
+        let name = function.name.as_deref().unwrap_or_default();
+        return Err(unsupported(format!("function `{name}`"), "a function defined in the file"));
+    }
+    let opset = default_opset(&model.opset_import)?;
+    let graph = model.graph.ok_or_else(|| malformed("model", "expected a graph, found none"))?;
+    let mut decoded = Decoder::new(&graph, opset)?.decode(graph)?;
+    for entry in model.metadata_props {
+        let key = entry.key.unwrap_or_default();
+        if decoded.metadata.contains_key(&key) {
+            return Err(malformed(format!("metadata `{key}`"), "is given twice"));
+        }
+        decoded.metadata.insert(key, entry.value.unwrap_or_default());
+    }
+    Ok(decoded)
+}
+
+fn default_opset(imports: &[proto::OperatorSetId]) -> Result<i64, DecodeError> {
+    let mut versions = imports
+        .iter()
+        .filter(|import| is_default_domain(import.domain.as_deref()))
+        .map(|import| import.version.unwrap_or_default());
+    match (versions.next(), versions.next()) {
+        (Some(version @ 1..), None) => Ok(version),
+        (Some(version), None) => Err(malformed("model", format!("opset {version} does not exist"))),
+        (None, _) => Err(malformed("model", "expected the opset of the default domain, found none")),
+        (Some(_), Some(_)) => Err(malformed("model", "has two opsets of the default domain")),
+    }
+}
+
+fn is_default_domain(domain: Option<&str>) -> bool {
+    matches!(domain, None | Some("" | "ai.onnx"))
+}
+
+/// The messages of which a file can hold many, each with its own memory once parsed.
+#[derive(Clone, Copy)]
+enum Record {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    ValueInfo,
+    Type,
+    TensorType,
+    Shape,
+    Leaf,
+}
+
+impl Record {
+    /// What a length-delimited field holds, if it is one to count.
+    fn child(self, tag: u32) -> Option<Self> {
+        Some(match (self, tag) {
+            (Self::Model, 7) => Self::Graph,
+            (Self::Model, 8 | 14 | 25) => Self::Leaf,
+            (Self::Graph, 1) => Self::Node,
+            (Self::Graph, 5) => Self::Tensor,
+            (Self::Graph, 11..=13) => Self::ValueInfo,
+            (Self::Graph, 14 | 15) => Self::Leaf,
+            (Self::Node, 1 | 2) => Self::Leaf,
+            (Self::Node, 5) => Self::Attribute,
+            (Self::Attribute, 5) => Self::Tensor,
+            (Self::Tensor, 13) => Self::Leaf,
+            (Self::ValueInfo, 2) => Self::Type,
+            (Self::Type, 1) => Self::TensorType,
+            (Self::TensorType, 2) => Self::Shape,
+            (Self::Shape, 1) => Self::Leaf,
+            _ => return None,
+        })
+    }
+}
+
+/// Refuses more than [`MAX_RECORDS`] before memory is spent on them.
+fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
+    let mut records = 0;
+    // As deep as the schema, which does not recurse.
+    let mut open = vec![(Record::Model, bytes)];
+    while let Some((record, mut rest)) = open.pop() {
+        if rest.is_empty() {
+            continue;
+        }
+        let (tag, wire_type) = encoding::decode_key(&mut rest)?;
+        if wire_type != WireType::LengthDelimited {
+            encoding::skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+            open.push((record, rest));
+            continue;
+        }
+        let len = encoding::decode_varint(&mut rest)?;
+        let (field, after) =
+            usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or_else(|| {
+                malformed("file", format!("a field of {len} bytes where {} are left", rest.len()))
+            })?;
+        open.push((record, after));
+        if let Some(child) = record.child(tag) {
+            records += 1;
+            if records > MAX_RECORDS {
+                return Err(DecodeError::TooManyRecords);
+            }
+            if !matches!(child, Record::Leaf) {
+                open.push((child, field));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the file declares of a value.
+type Declared = (Option<DType>, Option<Shape>);
+
+/// The graph as far as it has been read.
+struct Decoder {
+    graph: Graph,
+    ids: HashMap<String, ValueId>,
+    declared: HashMap<String, Declared>,
+    /// Names that nodes have or have been given.
+    node_names: HashSet<String>,
+}
+
+impl Decoder {
+    fn new(graph: &proto::Graph, opset: i64) -> Result<Self, DecodeError> {
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = sparse.values.as_ref().and_then(|values| values.name.as_deref()).unwrap_or_default();
+            return Err(unsupported(format!("initializer `{name}`"), "a sparse tensor"));
+        }
+        if let Some(annotation) = graph.quantization_annotation.first() {
+            let name = annotation.tensor_name.as_deref().unwrap_or_default();
+            return Err(unsupported(format!("value `{name}`"), "quantization"));
+        }
+        let mut symbols = FreshSymbols::new(graph);
+        let mut declared = HashMap::new();
+        // Where several declare the same value, the graph's own inputs and outputs are believed.
+        for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
+            let name = info.name.clone().unwrap_or_default();
+            let described = declaration(info, &mut symbols)?;
+            declared.insert(name, described);
+        }
+        Ok(Self {
+            graph: Graph::new(graph.name.clone().unwrap_or_default(), opset),
+            ids: HashMap::new(),
+            declared,
+            node_names: graph.node.iter().filter_map(|node| node.name.clone()).collect(),
+        })
+    }
+
+    fn decode(mut self, graph: proto::Graph) -> Result<Graph, DecodeError> {
+        let constants: HashSet<String> =
+            graph.initializer.iter().filter_map(|tensor| tensor.name.clone()).collect();
+        for input in graph.input {
+            let name = input.name.unwrap_or_default();
+            if !constants.contains(&name) {
+                let id = self.add_value(name)?;
+                self.graph.inputs.push(id);
+            }
+        }
+        for mut tensor in graph.initializer {
+            let name = tensor.name.take().unwrap_or_default();
+            let tensor = decode_tensor(tensor, || format!("initializer `{name}`"))?;
+            let shape = tensor.dims.iter().map(|&dim| Dim::from(dim)).collect();
+            self.declared.insert(name.clone(), (Some(tensor.dtype), Some(shape)));
+            let id = self.add_value(name)?;
+            self.graph.initializers.insert(id, tensor);
+        }
+        let mut used_names = HashSet::new();
+        for (index, mut node) in graph.node.into_iter().enumerate() {
+            let op = node.op_type.as_deref().unwrap_or_default();
+            let name = match node.name.take() {
+                Some(name) if !name.is_empty() && used_names.insert(name.clone()) => name,
+                _ => self.fresh_node_name(op, index),
+            };
+            let node = self.decode_node(node, name)?;
+            self.graph.nodes.push(node);
+        }
+        for output in graph.output {
+            let name = output.name.unwrap_or_default();
+            let id =
+                self.ids.get(&name).ok_or_else(|| malformed("outputs", format!("nothing gives `{name}`")))?;
+            self.graph.outputs.push(*id);
+        }
+        Ok(self.graph)
+    }
+
+    /// Adds the value `name` at the place that gives it.
+    fn add_value(&mut self, name: String) -> Result<ValueId, DecodeError> {
+        if name.is_empty() {
+            return Err(malformed("graph", "an input or initializer without a name"));
+        }
+        if self.ids.contains_key(&name) {
+            return Err(malformed(format!("value `{name}`"), "is given twice"));
+        }
+        let (dtype, shape) = self.declared.remove(&name).unwrap_or_default();
+        let id = self.graph.add_value(ValueInfo { name: name.clone(), dtype, shape });
+        self.ids.insert(name, id);
+        Ok(id)
+    }
+
+    fn fresh_node_name(&mut self, op: &str, index: usize) -> String {
+        let mut name = format!("{op}_{index}");
+        while !self.node_names.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
+    fn decode_node(&mut self, node: proto::Node, name: String) -> Result<Node, DecodeError> {
+        let place = || format!("node `{name}`");
+        let op = node.op_type.unwrap_or_default();
+        if op.is_empty() {
+            return Err(malformed(place(), "has no operator"));
+        }
+        if !is_default_domain(node.domain.as_deref()) {
+            let domain = node.domain.unwrap_or_default();
+            return Err(unsupported(place(), format!("operator {op} of the domain `{domain}`")));
+        }
+        if let Some(overload) = node.overload.filter(|overload| !overload.is_empty()) {
+            return Err(unsupported(place(), format!("overload `{overload}` of {op}")));
+        }
+        let mut attrs = BTreeMap::new();
+        for mut attribute in node.attribute {
+            let attr_name = attribute.name.take().unwrap_or_default();
+            let place = || format!("node `{name}`, attribute `{attr_name}`");
+            let attr = decode_attribute(attribute, place)?;
+            if attrs.contains_key(&attr_name) {
+                return Err(malformed(place(), "is given twice"));
+            }
+            attrs.insert(attr_name, attr);
+        }
+        let input = |input: String| match self.ids.get(&input) {
+            _ if input.is_empty() => Ok(None),
+            Some(&id) => Ok(Some(id)),
+            None => Err(malformed(place(), format!("reads `{input}`, which nothing before it gives"))),
+        };
+        let inputs = node.input.into_iter().map(input).collect::<Result<_, _>>()?;
+        let output = |output: String| match output.is_empty() {
+            true => Ok(None),
+            false => self.add_value(output).map(Some),
+        };
+        let outputs = node.output.into_iter().map(output).collect::<Result<_, _>>()?;
+        Ok(Node { name, op, inputs, outputs, attrs })
+    }
+}
+
+/// Gives names to dimensions that have none.
+struct FreshSymbols {
+    taken: HashSet<String>,
+    count: usize,
+}
+
+impl FreshSymbols {
+    fn new(graph: &proto::Graph) -> Self {
+        let taken = [&graph.value_info, &graph.output, &graph.input]
+            .into_iter()
+            .flatten()
+            .filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref())
+            .flat_map(|shape| &shape.dim)
+            .filter_map(|dim| dim.dim_param.as_deref())
+            .flat_map(|text| {
+                parse_dim(text).terms().flat_map(|(_, factors)| factors.to_vec()).collect::<Vec<_>>()
+            })
+            .collect();
+        Self { taken, count: 0 }
+    }
+
+    fn next(&mut self) -> Dim {
+        loop {
+            let name = format!("unknown_{}", self.count);
+            self.count += 1;
+            if !self.taken.contains(&name) {
+                return Dim::symbol(name);
+            }
+        }
+    }
+}
+
+fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<Declared, DecodeError> {
+    let place = || format!("value `{}`", info.name.as_deref().unwrap_or_default());
+    let Some(r#type) = &info.r#type else { return Ok((None, None)) };
+    let others = [
+        (&r#type.sequence_type, "a sequence"),
+        (&r#type.map_type, "a map"),
+        (&r#type.opaque_type, "an opaque type"),
+        (&r#type.sparse_tensor_type, "a sparse tensor"),
+        (&r#type.optional_type, "an optional value"),
+    ];
+    if let Some((_, what)) = others.into_iter().find(|(present, _)| present.is_some()) {
+        return Err(unsupported(place(), what));
+    }
+    let Some(tensor) = &r#type.tensor_type else { return Ok((None, None)) };
+    let dtype = match tensor.elem_type {
+        None | Some(0) => None,
+        Some(code) => Some(decode_dtype(code, place)?),
+    };
+    let Some(shape) = &tensor.shape else { return Ok((dtype, None)) };
+    let dimension = |dim: &proto::Dimension| match (dim.dim_value, dim.dim_param.as_deref()) {
+        (Some(value @ 0..), _) => Ok(Dim::from(value)),
+        (Some(value), _) => Err(malformed(place(), format!("a dimension of {value}"))),
+        (None, None | Some("")) => Ok(symbols.next()),
+        (None, Some(text)) => Ok(parse_dim(text)),
+    };
+    let shape = shape.dim.iter().map(dimension).collect::<Result<_, _>>()?;
+    Ok((dtype, Some(shape)))
+}
+
+fn decode_dtype(code: i32, place: impl Fn() -> String) -> Result<DType, DecodeError> {
+    data_type::dtype(code).map_err(|name| unsupported(place(), format!("element type {name}")))
+}
+
+fn decode_attribute(attribute: proto::Attribute, place: impl Fn() -> String) -> Result<Attr, DecodeError> {
+    if let Some(reference) = attribute.ref_attr_name.filter(|name| !name.is_empty()) {
+        return Err(unsupported(
+            place(),
+            format!("a reference to the attribute `{reference}` of a function"),
+        ));
+    }
+    Ok(match attribute.r#type.unwrap_or_default() {
+        attribute_type::INT => Attr::Int(attribute.i.unwrap_or_default()),
+        attribute_type::FLOAT => Attr::Float(attribute.f.unwrap_or_default()),
+        attribute_type::INTS => Attr::Ints(attribute.ints),
+        attribute_type::FLOATS => Attr::Floats(attribute.floats),
+        attribute_type::STRING => {
+            let bytes = attribute.s.unwrap_or_default();
+            let text =
+                String::from_utf8(bytes.into()).map_err(|_| unsupported(place(), "a string not in UTF-8"))?;
+            Attr::String(text)
+        }
+        attribute_type::TENSOR => {
+            let tensor = attribute.t.ok_or_else(|| malformed(place(), "expected a tensor, found none"))?;
+            Attr::Tensor(decode_tensor(*tensor, place)?)
+        }
+        other => return Err(unsupported(place(), attribute_type::describe(other))),
+    })
+}
+
+fn decode_tensor(tensor: proto::Tensor, place: impl Fn() -> String) -> Result<Tensor, DecodeError> {
+    const EXTERNAL: i32 = 1;
+    if tensor.data_location == Some(EXTERNAL) || !tensor.external_data.is_empty() {
+        let file = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"));
+        let file = file.and_then(|entry| entry.value.as_deref()).unwrap_or("another file");
+        return Err(unsupported(place(), format!("data kept in `{file}`")));
+    }
+    if tensor.segment.is_some() {
+        return Err(unsupported(place(), "a tensor in segments"));
+    }
+    let dtype = decode_dtype(tensor.data_type.unwrap_or_default(), &place)?;
+    let negative = |dim| malformed(place(), format!("a dimension of {dim}"));
+    let dims: Vec<usize> = tensor
+        .dims
+        .iter()
+        .map(|&dim| usize::try_from(dim).map_err(|_| negative(dim)))
+        .collect::<Result<_, _>>()?;
+
+    let typed = tensor.float_data.len()
+        + tensor.int32_data.len()
+        + tensor.int64_data.len()
+        + tensor.double_data.len();
+    let data = match tensor.raw_data {
+        Some(_) if typed > 0 => return Err(malformed(place(), "has its elements both raw and typed")),
+        Some(raw) => raw,
+        None => match dtype {
+            DType::F32 => tensor.float_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::F64 => tensor.double_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::I64 => tensor.int64_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::I32 => tensor.int32_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::Bool => tensor.int32_data.iter().map(|&value| u8::from(value != 0)).collect(),
+            // The bits stand in the lower half.
+            DType::F16 => tensor.int32_data.iter().flat_map(|value| (*value as u16).to_le_bytes()).collect(),
+        },
+    };
+    match byte_len(dtype, &dims) {
+        Some(expected) if expected == data.len() => Ok(Tensor { dtype, dims, data }),
+        Some(expected) => Err(malformed(
+            place(),
+            format!("{dtype} {dims:?} expects {expected} bytes, found {} bytes", data.len()),
+        )),
+        None => Err(malformed(place(), format!("{dtype} {dims:?} is larger than memory"))),
+    }
+}
+
+/// The dimension whose [`Display`](std::fmt::Display) is `text`; of any other text, the symbol of that name.
+pub(crate) fn parse_dim(text: &str) -> Dim {
+    if text.len() <= MAX_DIM_TEXT
+        && let Some(dim) = parse_polynomial(text)
+        && dim.as_const().is_none()
+        && dim.to_string() == text
+    {
+        return dim;
+    }
+    Dim::symbol(text)
+}
+
+/// `256*time`, `t*t - 8*t + 1`. `None` for what is no polynomial over identifiers.
+fn parse_polynomial(text: &str) -> Option<Dim> {
+    let (mut sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1i64, rest),
+        None => (1, text),
+    };
+    let mut sum = Dim::from(0i64);
+    loop {
+        let next = [(" + ", 1), (" - ", -1)]
+            .into_iter()
+            .filter_map(|(operator, sign)| rest.split_once(operator).map(|(term, rest)| (term, rest, sign)))
+            .min_by_key(|(term, ..)| term.len());
+        let (term, tail) = next.map_or((rest, None), |(term, rest, sign)| (term, Some((rest, sign))));
+        sum = &sum + &(&parse_term(term)? * &Dim::from(sign));
+        match tail {
+            Some(tail) => (rest, sign) = tail,
+            None => return Some(sum),
+        }
+    }
+}
+
+/// `8`, `t`, `t*t` or `8*t`.
+fn parse_term(text: &str) -> Option<Dim> {
+    let mut product = Dim::from(1i64);
+    for (i, factor) in text.split('*').enumerate() {
+        let factor = match factor.parse::<i64>() {
+            Ok(number) if i == 0 && (0..=MAX_COEFFICIENT).contains(&number) => Dim::from(number),
+            Ok(_) => return None,
+            Err(_) if is_identifier(factor) => Dim::symbol(factor),
+            Err(_) => return None,
+        };
+        product = &product * &factor;
+    }
+    Some(product)
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_survive_their_text() {
+        let t = Dim::symbol("time");
+        let samples = &(&t * &Dim::from(256i64)) - &Dim::from(3i64);
+        for dim in [t.clone(), samples.clone(), &samples * &t, &Dim::from(1i64) - &samples] {
+            assert_eq!(parse_dim(&dim.to_string()), dim);
+        }
+    }
+
+    #[test]
+    fn other_texts_are_symbols() {
+        let huge = "9223372036854775807*t + 9223372036854775807*t";
+        for text in ["floor(t/2 + 1)", "1 + t", "t - t", "7", "-1", "", "*", " + ", huge, "a  + b"] {
+            assert_eq!(parse_dim(text), Dim::symbol(text));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Writes a graph as an ONNX file.
+//!
+//! The two outer messages, `ModelProto` and `GraphProto`, and the weights are written as a stream with their lengths
+//! computed beforehand, so that weights which lie in a mapped file go straight from there to the output and are never
+//! held in memory as a whole. Everything within is encoded by `prost`.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use prost::Message;
+use prost::encoding::{self, WireType};
+
+use crate::dim::Dim;
+use crate::graph::{Attr, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::proto::{self, attribute_type, data_type};
+use crate::validate::Validated;
+
+/// What stands in `producer_name`.
+const PRODUCER: &str = "vitstream";
+
+/// Writes `graph` as an ONNX file. The same graph gives the same bytes.
+///
+/// The IR version is the lowest that the graph's opset requires. Every value that a node produces is declared with its
+/// element type and shape; a dimension that is no constant is named by its [`Display`](std::fmt::Display).
+///
+/// # Errors
+/// What `out` says, and nothing else. Wrap a file in a [`BufWriter`](std::io::BufWriter).
+pub fn write(graph: &Validated, out: &mut impl Write) -> io::Result<()> {
+    write_graph(graph, out)
+}
+
+/// The ONNX file of `graph`, in memory.
+pub fn to_bytes(graph: &Validated) -> Vec<u8> {
+    graph_to_bytes(graph)
+}
+
+/// [`to_bytes`] for a graph of which not every shape is known, as decoding gives.
+pub(crate) fn graph_to_bytes(graph: &Graph) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_graph(graph, &mut bytes).expect("a vector takes all bytes");
+    bytes
+}
+
+fn write_graph(graph: &Graph, out: &mut impl Write) -> io::Result<()> {
+    let layout = Layout::new(graph);
+    out.write_all(&layout.before)?;
+    out.write_all(&delimiter(proto::GRAPH_TAG, layout.graph_len()))?;
+    out.write_all(&layout.head)?;
+    for (head, data) in &layout.initializers {
+        out.write_all(&delimiter(proto::INITIALIZER_TAG, head.len() + data.len()))?;
+        out.write_all(head)?;
+        out.write_all(data)?;
+    }
+    out.write_all(&layout.tail)?;
+    out.write_all(&layout.after)
+}
+
+/// Bytes of the file that [`write`] makes of `graph`.
+pub(crate) fn encoded_len(graph: &Graph) -> usize {
+    let layout = Layout::new(graph);
+    let graph_len = layout.graph_len();
+    layout.before.len() + delimiter(proto::GRAPH_TAG, graph_len).len() + graph_len + layout.after.len()
+}
+
+/// The file in pieces, in their order.
+struct Layout<'a> {
+    /// What precedes `ModelProto.graph`.
+    before: Vec<u8>,
+    /// What precedes the initializers in the graph.
+    head: Vec<u8>,
+    /// The initializers: what precedes the elements, and the elements.
+    initializers: Vec<(Vec<u8>, &'a [u8])>,
+    /// What follows the initializers in the graph.
+    tail: Vec<u8>,
+    /// What follows the graph.
+    after: Vec<u8>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let before = proto::Model {
+            ir_version: Some(ir_version(graph.opset)),
+            producer_name: Some(PRODUCER.to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..Default::default()
+        };
+        let head = proto::Graph {
+            node: graph.nodes.iter().map(|node| node_proto(graph, node)).collect(),
+            name: Some(graph.name.clone()),
+            ..Default::default()
+        };
+        let initializers = graph
+            .initializers
+            .iter()
+            .map(|(&id, tensor)| (initializer_head(&graph.value(id).name, tensor), &tensor.data[..]))
+            .collect();
+        let tail = proto::Graph {
+            input: graph.inputs.iter().map(|&id| value_info(graph.value(id))).collect(),
+            output: graph.outputs.iter().map(|&id| value_info(graph.value(id))).collect(),
+            value_info: intermediates(graph).map(value_info).collect(),
+            ..Default::default()
+        };
+        let entry = |(key, value): (&String, &String)| proto::StringStringEntry {
+            key: Some(key.clone()),
+            value: Some(value.clone()),
+        };
+        let after = proto::Model {
+            opset_import: vec![proto::OperatorSetId {
+                domain: Some(String::new()),
+                version: Some(graph.opset),
+            }],
+            metadata_props: graph.metadata.iter().map(entry).collect(),
+            ..Default::default()
+        };
+        Self {
+            before: before.encode_to_vec(),
+            head: head.encode_to_vec(),
+            initializers,
+            tail: tail.encode_to_vec(),
+            after: after.encode_to_vec(),
+        }
+    }
+
+    fn graph_len(&self) -> usize {
+        let initializer = |(head, data): &(Vec<u8>, &[u8])| {
+            let len = head.len() + data.len();
+            delimiter(proto::INITIALIZER_TAG, len).len() + len
+        };
+        self.head.len() + self.initializers.iter().map(initializer).sum::<usize>() + self.tail.len()
+    }
+}
+
+/// The lowest IR version whose release of ONNX knew the opset (the table in ONNX's `helper.py`).
+fn ir_version(opset: i64) -> i64 {
+    match opset {
+        ..=18 => 8,
+        19..=20 => 9,
+        21..=22 => 10,
+        23 => 11,
+        24 => 12,
+        25..=27 => 13,
+        _ => 14,
+    }
+}
+
+/// Key and length that announce a message or byte string of `len` bytes.
+fn delimiter(tag: u32, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    encoding::encode_key(tag, WireType::LengthDelimited, &mut bytes);
+    encoding::encode_varint(len as u64, &mut bytes);
+    bytes
+}
+
+/// A `TensorProto` up to and including the length of `raw_data`, its last field.
+fn initializer_head(name: &str, tensor: &Tensor) -> Vec<u8> {
+    let mut head =
+        proto::Tensor { name: Some(name.to_owned()), raw_data: None, ..tensor_proto(tensor) }.encode_to_vec();
+    head.extend(delimiter(proto::RAW_DATA_TAG, tensor.data.len()));
+    head
+}
+
+fn tensor_proto(tensor: &Tensor) -> proto::Tensor {
+    proto::Tensor {
+        dims: tensor.dims.iter().map(|&dim| dim as i64).collect(),
+        data_type: Some(data_type::code(tensor.dtype)),
+        raw_data: Some(tensor.data.clone()),
+        ..Default::default()
+    }
+}
+
+/// What nodes produce and the graph does not return.
+fn intermediates(graph: &Graph) -> impl Iterator<Item = &ValueInfo> {
+    let returned: BTreeSet<_> = graph.outputs.iter().collect();
+    graph
+        .nodes
+        .iter()
+        .flat_map(|node| node.outputs.iter().flatten())
+        .filter(move |id| !returned.contains(id))
+        .map(|&id| graph.value(id))
+        .filter(|info| info.dtype.is_some() || info.shape.is_some())
+}
+
+fn value_info(info: &ValueInfo) -> proto::ValueInfo {
+    let tensor_type = proto::TensorType {
+        elem_type: info.dtype.map(data_type::code),
+        shape: info
+            .shape
+            .as_ref()
+            .map(|shape| proto::TensorShape { dim: shape.iter().map(dimension).collect() }),
+    };
+    let r#type = proto::Type { tensor_type: Some(tensor_type), ..Default::default() };
+    proto::ValueInfo { name: Some(info.name.clone()), r#type: Some(Box::new(r#type)) }
+}
+
+fn dimension(dim: &Dim) -> proto::Dimension {
+    match dim.as_const() {
+        Some(value) => proto::Dimension { dim_value: Some(value), dim_param: None },
+        None => proto::Dimension { dim_value: None, dim_param: Some(dim.to_string()) },
+    }
+}
+
+fn node_proto(graph: &Graph, node: &Node) -> proto::Node {
+    let names = |ids: &[Option<ValueId>]| {
+        ids.iter().map(|id| id.map_or_else(String::new, |id| graph.value(id).name.clone())).collect()
+    };
+    proto::Node {
+        input: names(&node.inputs),
+        output: names(&node.outputs),
+        name: Some(node.name.clone()),
+        op_type: Some(node.op.clone()),
+        attribute: node.attrs.iter().map(|(name, attr)| attribute(name, attr)).collect(),
+        ..Default::default()
+    }
+}
+
+fn attribute(name: &str, attr: &Attr) -> proto::Attribute {
+    let mut attribute = proto::Attribute { name: Some(name.to_owned()), ..Default::default() };
+    attribute.r#type = Some(match attr {
+        Attr::Int(value) => {
+            attribute.i = Some(*value);
+            attribute_type::INT
+        }
+        Attr::Float(value) => {
+            attribute.f = Some(*value);
+            attribute_type::FLOAT
+        }
+        Attr::String(value) => {
+            attribute.s = Some(value.clone().into());
+            attribute_type::STRING
+        }
+        Attr::Ints(values) => {
+            attribute.ints.clone_from(values);
+            attribute_type::INTS
+        }
+        Attr::Floats(values) => {
+            attribute.floats.clone_from(values);
+            attribute_type::FLOATS
+        }
+        Attr::Tensor(tensor) => {
+            attribute.t = Some(Box::new(tensor_proto(tensor)));
+            attribute_type::TENSOR
+        }
+    });
+    attribute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_graphs;
+    use crate::validate::validate;
+
+    #[test]
+    fn the_computed_lengths_are_those_written() {
+        let graph = validate(test_graphs::small()).unwrap();
+        let bytes = to_bytes(&graph);
+        assert_eq!(bytes.len(), encoded_len(&graph));
+        let model = proto::Model::decode(&bytes[..]).unwrap();
+        assert_eq!(model.ir_version, Some(8));
+        // What a plain protobuf library would have written.
+        assert_eq!(model.encode_to_vec(), bytes);
+    }
+
+    #[test]
+    fn the_same_graph_gives_the_same_bytes() {
+        let bytes = || to_bytes(&validate(test_graphs::small()).unwrap());
+        assert_eq!(bytes(), bytes());
+    }
+
+    #[test]
+    fn the_first_failure_to_write_is_told() {
+        let mut full = [0u8; 40];
+        let graph = validate(test_graphs::small()).unwrap();
+        let error = write(&graph, &mut &mut full[..]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+}
