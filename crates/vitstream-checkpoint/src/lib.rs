@@ -1,1 +1,209 @@
 //! Reads model checkpoints as lazy tensors and inert metadata, and never executes anything from them.
+//!
+//! ```no_run
+//! let checkpoint = vitstream_checkpoint::Checkpoint::open("voice.ckpt")?;
+//! let hidden = checkpoint.lookup(&["hyper_parameters", "hidden_channels"])?.and_then(|v| v.as_int());
+//! let weight = checkpoint.tensors().require("model_g.dec.conv_pre.weight")?;
+//! println!("{hidden:?} {:?}: {:?}", weight.shape(), weight.to_f32()?.first());
+//! # Ok::<(), vitstream_checkpoint::Error>(())
+//! ```
+//!
+//! # Design
+//!
+//! **A trust boundary.** Checkpoints are passed around by strangers, and a pickle is a program: unpickling one the
+//! usual way runs whatever its author wrote. This crate is where such bytes are turned into data; what comes
+//! out of it (a [`Value`] tree and [`Tensor`]s) can be walked without suspicion. All of it is safe Rust but for the
+//! one call that maps the file (`src/map.rs`).
+//!
+//! **An unpickler of its own.** Readers of pickles at large either execute, or give up at the first class they do
+//! not know; a Lightning checkpoint is full of them. Here the work is split in two. The pickle machine
+//! (`src/pickle.rs`) knows opcodes and nothing else: a call becomes a node that describes the call. The allow-list
+//! (`src/inert.rs`) knows what a few dozen names mean and builds data from the description; every other name
+//! becomes [`Value::Opaque`]. That is harmless where nobody looks (callbacks, optimizers), and an error naming the
+//! global for whoever needs it ([`Tensors::require`], [`Checkpoint::lookup`]).
+//!
+//! **Lazy.** Opening reads the zip's directory and the pickle. A tensor's bytes are a slice of the map: they are
+//! read from disk when they are used, and a contiguous float32 weight goes from the checkpoint into an output file
+//! without being copied ([`F32Buf::into_bytes`]). A tensor is held against its storage when its elements are asked
+//! for, so that a broken optimizer does not spoil an intact generator.
+//!
+//! **Limits.** Every way in which a small file could ask for much memory or time has a stated limit: see
+//! [`limits`]. Nothing recurses deeper than [`limits::MAX_DEPTH`].
+//!
+//! Adding a format: one reader that makes `Value` and `Tensors`, one arm in [`Checkpoint::from_bytes`], one
+//! fixture, one fuzz target.
+#![deny(unsafe_code)]
+
+mod error;
+mod inert;
+pub mod limits;
+mod map;
+mod pickle;
+mod sniff;
+mod tensor;
+mod tensors;
+mod torch_zip;
+mod value;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use error::{Error, ErrorKind};
+pub use tensor::{DType, F32Buf, Tensor, TensorRef};
+pub use tensors::Tensors;
+use torch_zip::Archive;
+pub use value::{Malformed, Object, Value};
+
+/// Under these keys of the root a state dict is looked for, in this order: PyTorch Lightning's; that of the
+/// original VITS and of Coqui.
+const STATE_DICT_KEYS: [&str; 2] = ["state_dict", "model"];
+
+/// A container format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// The zip archive that `torch.save` writes since PyTorch 1.6.
+    TorchZip,
+}
+
+/// An opened checkpoint.
+#[derive(Clone)]
+pub struct Checkpoint {
+    archive: Arc<Archive>,
+    metadata: Value,
+    tensors: Tensors,
+}
+
+impl Checkpoint {
+    /// Maps the file and reads its directory and its pickle. The format is recognised by content.
+    ///
+    /// The file must not be changed while it is open.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no PyTorch zip checkpoint (the error says what it is), is damaged, exceeds a
+    /// limit, or holds no state dict.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let map = || {
+            // Asked before opening: opening a pipe would wait for its writer.
+            let metadata = fs::metadata(path).map_err(io_error)?;
+            if metadata.is_dir() {
+                return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
+                    .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
+            }
+            if !metadata.is_file() {
+                return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
+            }
+            if metadata.len() == 0 {
+                return Ok(Bytes::new());
+            }
+            map::map(&File::open(path).map_err(io_error)?).map_err(io_error)
+        };
+        let data = map().map_err(|e| e.in_file(path))?;
+        Self::read(path.to_path_buf(), data)
+    }
+
+    /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_bytes(name: &str, data: Bytes) -> Result<Self, Error> {
+        Self::read(PathBuf::from(name), data)
+    }
+
+    fn read(path: PathBuf, data: Bytes) -> Result<Self, Error> {
+        let read = || {
+            if !data.starts_with(b"PK") {
+                return Err(sniff::not_a_zip(&data));
+            }
+            let archive = Arc::new(Archive::open(&path, data.clone())?);
+            let metadata = inert::value(&pickle::parse(&archive.pickle()?)?)?;
+            let tensors = Tensors::new(state_dict(&metadata)?, archive.clone());
+            Ok(Self { archive, metadata, tensors })
+        };
+        read().map_err(|e: Error| e.in_file(&path))
+    }
+
+    /// The path or name under which the checkpoint was opened.
+    pub fn path(&self) -> &Path {
+        self.archive.path()
+    }
+
+    /// The container format.
+    pub fn format(&self) -> Format {
+        Format::TorchZip
+    }
+
+    /// The root object; tensors in it are references.
+    pub fn metadata(&self) -> &Value {
+        &self.metadata
+    }
+
+    /// What stands under `keys`, each within the one before; `None` when there is no such entry.
+    ///
+    /// # Errors
+    /// When one of the values on the way, or the last, depends on a global that is never loaded, or is malformed.
+    pub fn lookup(&self, keys: &[&str]) -> Result<Option<&Value>, Error> {
+        let mut value = &self.metadata;
+        for (depth, key) in keys.iter().enumerate() {
+            match value.get(key) {
+                Some(next) => value = next,
+                None => return Ok(None),
+            }
+            if let Some(error) = tensors::unusable(value) {
+                return Err(error.in_file(self.path()).of(keys[..=depth].join(".")));
+            }
+        }
+        Ok(Some(value))
+    }
+
+    /// The tensors of the state dict: that under `state_dict` (Lightning), or under `model` (original VITS, Coqui), or
+    /// the root itself.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    /// Makes a reference from [`Checkpoint::metadata`] readable. `name` stands for it in messages.
+    pub fn tensor(&self, name: &str, reference: &TensorRef) -> Tensor {
+        Tensor::new(name.into(), reference.clone(), self.archive.clone())
+    }
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Checkpoint({}, {} tensors)", self.path().display(), self.tensors.len())
+    }
+}
+
+fn io_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io(error))
+}
+
+/// The items of the state dict.
+fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
+    for key in STATE_DICT_KEYS {
+        let Some(value) = root.get(key) else { continue };
+        if let Some(items) = value.items() {
+            return Ok(items);
+        }
+        if let Some(error) = tensors::unusable(value) {
+            return Err(error.of(key));
+        }
+    }
+    if let Some(error) = tensors::unusable(root) {
+        return Err(error.remedy("A whole object was pickled: save its state_dict() instead"));
+    }
+    match root.items() {
+        Some(items) if items.iter().any(|(_, value)| matches!(value, Value::Tensor(_))) => Ok(items),
+        Some(items) => {
+            let keys: Vec<&str> = items.iter().filter_map(|(key, _)| key.as_str()).take(12).collect();
+            Err(Error::new(ErrorKind::NoStateDict)
+                .expected("the key state_dict or model, or tensors at the top")
+                .found(format!("the keys {}", keys.join(", "))))
+        }
+        None => Err(Error::new(ErrorKind::NoStateDict).found(root.describe())),
+    }
+}

@@ -1,0 +1,197 @@
+//! What can be wrong with a checkpoint, said so that the reader of the message knows what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint, or something asked of it, is not as it must be.
+///
+/// Displays as `FILE: tensor KEY: what is wrong: expected E, found F. Remedy.`, leaving out what does not apply.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    key: Option<String>,
+    kind: ErrorKind,
+    expected: Option<String>,
+    found: Option<String>,
+    remedy: Option<String>,
+}
+
+/// The reason of an [`Error`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system could not open, stat or map the file.
+    #[error("{0}")]
+    Io(io::Error),
+    /// The file is no PyTorch zip checkpoint; the text says what it is.
+    #[error("not a PyTorch checkpoint: this is {0}")]
+    NotACheckpoint(&'static str),
+    /// PyTorch before 1.6 wrote a bare sequence of pickles, which is not read.
+    #[error("written in the format of PyTorch before 1.6")]
+    Legacy,
+    /// The zip's end is missing.
+    #[error("the file is cut off")]
+    Truncated,
+    /// The zip's directory contradicts itself or the file.
+    #[error("damaged zip archive: {0}")]
+    Zip(String),
+    /// An entry that is needed is compressed or encrypted.
+    #[error("entry {0} is compressed or encrypted")]
+    Compressed(String),
+    /// The tensors were written on a big-endian machine.
+    #[error("written on a big-endian machine, which is not supported")]
+    BigEndian,
+    /// The pickle is malformed.
+    #[error("damaged pickle at byte {position}: {problem}")]
+    Pickle {
+        /// Offset of the opcode in `data.pkl`.
+        position: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The file asks for more than [`limits`](crate::limits) allow.
+    #[error("refused: more than {limit} {what}")]
+    Limit {
+        /// What is counted.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// Neither `state_dict`, nor `model`, nor the root holds tensors.
+    #[error("no state dict in the checkpoint")]
+    NoStateDict,
+    /// The state dict has no entry of that name.
+    #[error("no such tensor")]
+    MissingTensor,
+    /// What was asked for depends on a class or function that this crate has no inert meaning for.
+    #[error("depends on the Python global {0}, which is never loaded")]
+    UnknownGlobal(String),
+    /// A tensor or array is described by arguments that make no sense.
+    #[error("malformed call of {global}: {reason}")]
+    Malformed {
+        /// The Python global that was to be called.
+        global: String,
+        /// What is wrong with its arguments.
+        reason: String,
+    },
+    /// What stands there is not a tensor.
+    #[error("not a tensor")]
+    NotATensor,
+    /// The zip has no entry for the tensor's storage.
+    #[error("storage {0} is not in the file")]
+    MissingStorage(String),
+    /// The storage holds fewer bytes than the tensor needs.
+    #[error("storage {0} is too short")]
+    StorageTooShort(String),
+    /// The tensor's element type cannot be converted to what was asked for.
+    #[error("wrong element type")]
+    DType,
+    /// The memory for a converted or gathered tensor is refused, by a limit or by the allocator.
+    #[error("too large to be laid out in memory")]
+    TooLarge,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                path: PathBuf::new(),
+                key: None,
+                kind,
+                expected: None,
+                found: None,
+                remedy: None,
+            }),
+        }
+    }
+
+    pub(crate) fn zip(problem: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Zip(problem.into()))
+    }
+
+    pub(crate) fn limit(what: &'static str, limit: impl TryInto<u64>) -> Self {
+        Self::new(ErrorKind::Limit { what, limit: limit.try_into().unwrap_or(u64::MAX) })
+    }
+
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        self.inner.path = path.to_path_buf();
+        self
+    }
+
+    pub(crate) fn of(mut self, key: impl Into<String>) -> Self {
+        self.inner.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn expected(mut self, expected: impl fmt::Display) -> Self {
+        self.inner.expected = Some(expected.to_string());
+        self
+    }
+
+    pub(crate) fn found(mut self, found: impl fmt::Display) -> Self {
+        self.inner.found = Some(found.to_string());
+        self
+    }
+
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.inner.remedy = Some(remedy.into());
+        self
+    }
+
+    /// The file, as it was given to [`Checkpoint::open`](crate::Checkpoint::open).
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The tensor's name, or the dotted path of the value, if the error is about one.
+    pub fn key(&self) -> Option<&str> {
+        self.inner.key.as_deref()
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.inner.kind
+    }
+
+    /// What should have been there.
+    pub fn expected_text(&self) -> Option<&str> {
+        self.inner.expected.as_deref()
+    }
+
+    /// What was there instead.
+    pub fn found_text(&self) -> Option<&str> {
+        self.inner.found.as_deref()
+    }
+
+    /// What to do about it: a full sentence or a command.
+    pub fn remedy_text(&self) -> Option<&str> {
+        self.inner.remedy.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, key, kind, expected, found, remedy } = &*self.inner;
+        write!(f, "{}: ", path.display())?;
+        if let Some(key) = key {
+            write!(f, "{key}: ")?;
+        }
+        write!(f, "{kind}")?;
+        match (expected, found) {
+            (Some(expected), Some(found)) => write!(f, ": expected {expected}, found {found}")?,
+            (Some(expected), None) => write!(f, ": expected {expected}")?,
+            (None, Some(found)) => write!(f, ": found {found}")?,
+            (None, None) => {}
+        }
+        match remedy {
+            Some(remedy) => write!(f, ". {remedy}"),
+            None => Ok(()),
+        }
+    }
+}

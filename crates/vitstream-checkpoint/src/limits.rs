@@ -1,0 +1,39 @@
+//! What a file may ask for. Each limit is many times what the largest known VITS checkpoint needs, and small
+//! enough that a file made to exhaust memory or time is refused first.
+
+/// Entries in the zip's directory. One per storage; a medium Lightning checkpoint with optimizer state has about
+/// 2,200.
+pub const MAX_ENTRIES: u64 = 1 << 18;
+
+/// Bytes of `data.pkl`. Measured: 115 kB to 170 kB. The pickle is read in place, so this bounds time, not memory.
+pub const MAX_PICKLE_BYTES: u64 = 64 << 20;
+
+/// Values a pickle may create, counted as the machine makes them. A medium checkpoint makes about 40,000.
+pub const MAX_NODES: usize = 1 << 21;
+
+/// Values in the finished tree. A shared value counts each time it is reached, so that a few bytes which double a
+/// list thirty times ("memo bomb") end here rather than in memory.
+pub const MAX_VALUES: usize = 1 << 21;
+
+/// Bytes of text and byte strings in the finished tree, shared ones again counted each time.
+pub const MAX_TEXT_BYTES: usize = 256 << 20;
+
+/// Slots of the memo. CPython puts nearly every value into it: as many as there may be values.
+pub const MAX_MEMO: usize = MAX_NODES;
+
+/// Values waiting on the machine's stack. A state dict's `SETITEMS` batches 2,000 of them.
+pub const MAX_STACK: usize = 1 << 20;
+
+/// Containers within containers. Real checkpoints stay below ten. Everything that recurses (building, dropping,
+/// printing a [`Value`](crate::Value)) recurses at most this deep.
+pub const MAX_DEPTH: usize = 96;
+
+/// Bytes of one `module.name`.
+pub const MAX_GLOBAL_BYTES: usize = 512;
+
+/// Axes of a tensor. PyTorch's own kernels stop at 64 as well.
+pub const MAX_RANK: usize = 64;
+
+/// Bytes that gathering one strided view may allocate. Stride 0 lets a view of four bytes claim any size, so the
+/// file's length bounds nothing here.
+pub const MAX_GATHER_BYTES: usize = 1 << 30;

@@ -1,0 +1,19 @@
+//! The one place that maps a file, and the only unsafe code of the crate.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+/// The file's contents, mapped and read-only. The mapping lives as long as any slice of the result.
+pub(crate) fn map(file: &File) -> io::Result<Bytes> {
+    // SAFETY: the mapping is private to this process and never written through. Another process that rewrites
+    // the file while it is mapped changes what is read (or, if it shortens the file, ends this process with
+    // SIGBUS): the price of every memory-mapped reader. No invariant of this crate rests on two reads of the
+    // same bytes agreeing: every length and offset taken from the file is checked against the map's own length
+    // after it has been copied out, and all tensor types admit every bit pattern.
+    let map = unsafe { Mmap::map(file)? };
+    Ok(Bytes::from_owner(map))
+}

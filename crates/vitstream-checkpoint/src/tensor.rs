@@ -1,0 +1,465 @@
+//! Tensors: what the pickle says of them, and their elements when asked for.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+
+use crate::error::{Error, ErrorKind};
+use crate::limits::MAX_GATHER_BYTES;
+use crate::torch_zip::Archive;
+
+/// An element type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// `torch.float32`
+    F32,
+    /// `torch.float16`
+    F16,
+    /// `torch.bfloat16`
+    BF16,
+    /// `torch.float64`
+    F64,
+    /// `torch.int64`
+    I64,
+    /// `torch.int32`
+    I32,
+    /// `torch.int16`
+    I16,
+    /// `torch.int8`
+    I8,
+    /// `torch.uint8`
+    U8,
+    /// `torch.bool`, one byte
+    Bool,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+            Self::F64 => "float64",
+            Self::I64 => "int64",
+            Self::I32 => "int32",
+            Self::I16 => "int16",
+            Self::I8 => "int8",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
+        })
+    }
+}
+
+/// A tensor as the pickle describes it, not yet held against the storage. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorRef(Arc<Layout>);
+
+#[derive(Debug, PartialEq)]
+struct Layout {
+    dtype: DType,
+    shape: Vec<usize>,
+    /// In elements, one per axis.
+    stride: Vec<usize>,
+    /// In elements.
+    offset: usize,
+    numel: usize,
+    /// Elements from the storage's beginning to behind the last one used; 0 for an empty tensor.
+    reach: usize,
+    storage: Storage,
+}
+
+/// Where the elements lie.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Storage {
+    /// In the zip, under `data/KEY`, with as many bytes as the pickle claims.
+    Entry { key: String, claimed: u64 },
+    /// In the pickle itself.
+    Inline(Bytes),
+}
+
+impl TensorRef {
+    /// Fails, saying why, when the numbers contradict each other or overflow.
+    pub(crate) fn new(
+        dtype: DType,
+        shape: Vec<usize>,
+        stride: Vec<usize>,
+        offset: usize,
+        storage: Storage,
+    ) -> Result<Self, String> {
+        if shape.len() != stride.len() {
+            return Err(format!("{} lengths but {} strides", shape.len(), stride.len()));
+        }
+        let numel = checked_product(&shape).filter(|numel| numel.checked_mul(dtype.size()).is_some());
+        let numel = numel.ok_or_else(|| format!("the shape {shape:?} overflows"))?;
+        let reach = if numel == 0 { Some(0) } else { reach(&shape, &stride, offset) };
+        let reach = reach.filter(|reach| reach.checked_mul(dtype.size()).is_some()).ok_or_else(|| {
+            format!("the view of shape {shape:?}, stride {stride:?} and offset {offset} overflows")
+        })?;
+        Ok(Self(Arc::new(Layout { dtype, shape, stride, offset, numel, reach, storage })))
+    }
+
+    /// The same elements, if `dtype` is theirs.
+    pub(crate) fn with_dtype(self, dtype: DType) -> Result<Self, String> {
+        if self.0.dtype == dtype { Ok(self) } else { Err(format!("{} data as {dtype}", self.0.dtype)) }
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Lengths of the axes, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// Distance between neighbours along each axis, in elements.
+    pub fn stride(&self) -> &[usize] {
+        &self.0.stride
+    }
+
+    /// Where the first element lies in the storage, in elements.
+    pub fn offset(&self) -> usize {
+        self.0.offset
+    }
+
+    /// Number of elements: the product of the shape, which does not overflow.
+    pub fn numel(&self) -> usize {
+        self.0.numel
+    }
+
+    /// Bytes of the elements laid out without gaps.
+    pub fn nbytes(&self) -> usize {
+        self.0.numel * self.0.dtype.size()
+    }
+
+    /// The storage's key, which tensors that share memory have in common; `None` for one inside the pickle.
+    pub fn storage_key(&self) -> Option<&str> {
+        match &self.0.storage {
+            Storage::Entry { key, .. } => Some(key),
+            Storage::Inline(_) => None,
+        }
+    }
+
+    /// Whether the elements lie in row-major order without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        let mut expected = 1usize;
+        for (&len, &stride) in self.0.shape.iter().zip(&self.0.stride).rev() {
+            if len == 0 {
+                return true;
+            }
+            if len != 1 {
+                if stride != expected {
+                    return false;
+                }
+                expected = expected.saturating_mul(len);
+            }
+        }
+        true
+    }
+}
+
+fn checked_product(shape: &[usize]) -> Option<usize> {
+    // A zero length makes the product zero, whatever the others overflow to.
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |product, &len| product.checked_mul(len))
+}
+
+/// `offset + sum((len - 1) * stride) + 1`; no length is zero.
+fn reach(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
+    let last = shape
+        .iter()
+        .zip(stride)
+        .try_fold(offset, |last, (&len, &stride)| last.checked_add((len - 1).checked_mul(stride)?))?;
+    last.checked_add(1)
+}
+
+/// A tensor of a checkpoint. Cheap to clone; its elements are looked at when they are asked for, and only then
+/// are their pages read.
+#[derive(Clone)]
+pub struct Tensor {
+    name: Arc<str>,
+    layout: TensorRef,
+    archive: Arc<Archive>,
+}
+
+impl Tensor {
+    pub(crate) fn new(name: Arc<str>, layout: TensorRef, archive: Arc<Archive>) -> Self {
+        Self { name, layout, archive }
+    }
+
+    /// The key in the state dict.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.layout.dtype()
+    }
+
+    /// Lengths of the axes, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        self.layout.shape()
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.layout.numel()
+    }
+
+    /// Bytes of the elements laid out without gaps.
+    pub fn nbytes(&self) -> usize {
+        self.layout.nbytes()
+    }
+
+    /// Stride, offset and storage.
+    pub fn layout(&self) -> &TensorRef {
+        &self.layout
+    }
+
+    /// The elements in row-major order without gaps, little-endian, as they are stored. No copy is made when they
+    /// lie so in the file.
+    ///
+    /// # Errors
+    /// When the storage is missing, compressed or too short, or a view is too large to be gathered.
+    pub fn bytes(&self) -> Result<Bytes, Error> {
+        let storage = self.storage()?;
+        match self.contiguous(&storage) {
+            Some(bytes) => Ok(bytes),
+            None => match self.dtype().size() {
+                8 => self.gather(&storage, |b: [u8; 8]| b).map(owned_bytes),
+                4 => self.gather(&storage, |b: [u8; 4]| b).map(owned_bytes),
+                2 => self.gather(&storage, |b: [u8; 2]| b).map(owned_bytes),
+                _ => self.gather(&storage, |b: [u8; 1]| b).map(owned_bytes),
+            },
+        }
+    }
+
+    /// The elements as float32, in row-major order.
+    ///
+    /// Little-endian float32 that lies contiguous and aligned in the file, as `torch.save` puts it, is not copied.
+    /// float16 and bfloat16 are widened exactly, float64 is rounded to the nearest.
+    ///
+    /// # Errors
+    /// As [`Tensor::bytes`], and when the elements are integers or booleans.
+    pub fn to_f32(&self) -> Result<F32Buf, Error> {
+        let storage = self.storage()?;
+        if self.dtype() == DType::F32
+            && cfg!(target_endian = "little")
+            && let Some(bytes) = self.contiguous(&storage)
+            && let Some(buf) = F32Buf::view(bytes)
+        {
+            return Ok(buf);
+        }
+        let values = match self.dtype() {
+            DType::F32 => self.gather(&storage, f32::from_le_bytes),
+            DType::F16 => self.gather(&storage, |b| f16::from_le_bytes(b).to_f32()),
+            DType::BF16 => self.gather(&storage, |b| bf16::from_le_bytes(b).to_f32()),
+            DType::F64 => self.gather(&storage, |b| f64::from_le_bytes(b) as f32),
+            dtype => {
+                Err(self.error(ErrorKind::DType).expected("floating-point numbers").found(dtype.to_string()))
+            }
+        }?;
+        Ok(F32Buf::from(values))
+    }
+
+    /// The elements as integers, in row-major order; booleans as 0 and 1.
+    ///
+    /// # Errors
+    /// As [`Tensor::bytes`], and when the elements are floating-point numbers.
+    pub fn to_i64(&self) -> Result<Vec<i64>, Error> {
+        let storage = self.storage()?;
+        match self.dtype() {
+            DType::I64 => self.gather(&storage, i64::from_le_bytes),
+            DType::I32 => self.gather(&storage, |b| i32::from_le_bytes(b).into()),
+            DType::I16 => self.gather(&storage, |b| i16::from_le_bytes(b).into()),
+            DType::I8 => self.gather(&storage, |b| i8::from_le_bytes(b).into()),
+            DType::U8 => self.gather(&storage, |[b]: [u8; 1]| b.into()),
+            DType::Bool => self.gather(&storage, |[b]: [u8; 1]| (b != 0).into()),
+            dtype => Err(self.error(ErrorKind::DType).expected("integers").found(dtype.to_string())),
+        }
+    }
+
+    /// The storage, after checking that all of the tensor lies in it.
+    fn storage(&self) -> Result<Bytes, Error> {
+        let layout = &*self.layout.0;
+        let storage = match &layout.storage {
+            Storage::Entry { key, .. } => {
+                self.archive.storage(key).map_err(|e| e.in_file(self.archive.path()).of(self.label()))?
+            }
+            Storage::Inline(bytes) => bytes.clone(),
+        };
+        // Does not overflow: checked when the layout was made.
+        let needed = (layout.reach * layout.dtype.size()) as u64;
+        let (key, claimed) = match &layout.storage {
+            Storage::Entry { key, claimed } => (key.as_str(), *claimed),
+            Storage::Inline(bytes) => ("inside the pickle", bytes.len() as u64),
+        };
+        let too_short = |expected: String| {
+            self.error(ErrorKind::StorageTooShort(key.to_string()))
+                .expected(expected)
+                .found(format!("{} bytes", storage.len().min(usize::try_from(claimed).unwrap_or(usize::MAX))))
+                .remedy("The checkpoint is damaged or was edited: download or save it again")
+        };
+        let found = storage.len() as u64;
+        if needed > found || needed > claimed {
+            return Err(too_short(format!(
+                "at least {needed} bytes for shape {:?}, stride {:?}, offset {}",
+                layout.shape, layout.stride, layout.offset
+            )));
+        }
+        if claimed > found {
+            return Err(too_short(format!("{claimed} bytes")));
+        }
+        Ok(storage)
+    }
+
+    /// The elements where they lie, if they do so contiguously.
+    fn contiguous(&self, storage: &Bytes) -> Option<Bytes> {
+        if self.numel() == 0 {
+            return Some(Bytes::new());
+        }
+        let start = self.layout.offset() * self.dtype().size();
+        self.layout.is_contiguous().then(|| storage.slice(start..start + self.nbytes()))
+    }
+
+    /// Collects the elements by shape and stride. `storage` has been checked to hold them; `N` is their size.
+    fn gather<const N: usize, T>(
+        &self,
+        storage: &[u8],
+        convert: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let layout = &*self.layout.0;
+        let size = layout.numel.checked_mul(size_of::<T>());
+        let contiguous = layout.numel == 0 || self.layout.is_contiguous();
+        let mut out = Vec::new();
+        let allowed = size.is_some_and(|size| contiguous || size <= MAX_GATHER_BYTES);
+        if !allowed || out.try_reserve_exact(layout.numel).is_err() {
+            let found = size.map_or("more bytes than memory has".to_string(), |size| format!("{size} bytes"));
+            let limit = if contiguous {
+                "what memory allows".to_string()
+            } else {
+                format!("{MAX_GATHER_BYTES} bytes")
+            };
+            return Err(self.error(ErrorKind::TooLarge).expected(format!("at most {limit}")).found(found));
+        }
+        let (elements, _) = storage.as_chunks::<N>();
+        if contiguous {
+            let start = if layout.numel == 0 { 0 } else { layout.offset };
+            out.extend(elements[start..start + layout.numel].iter().map(|&element| convert(element)));
+            return Ok(out);
+        }
+        // The innermost axis in a plain loop, the outer ones as an odometer.
+        let (&inner_len, outer_shape) = layout.shape.split_last().unwrap_or((&1, &[]));
+        let (&inner_stride, outer_stride) = layout.stride.split_last().unwrap_or((&0, &[]));
+        let mut index = vec![0usize; outer_shape.len()];
+        let mut start = layout.offset;
+        loop {
+            out.extend((0..inner_len).map(|i| convert(elements[start + i * inner_stride])));
+            let mut axis = outer_shape.len();
+            loop {
+                if axis == 0 {
+                    return Ok(out);
+                }
+                axis -= 1;
+                index[axis] += 1;
+                if index[axis] < outer_shape[axis] {
+                    start += outer_stride[axis];
+                    break;
+                }
+                start -= (outer_shape[axis] - 1) * outer_stride[axis];
+                index[axis] = 0;
+            }
+        }
+    }
+
+    fn label(&self) -> String {
+        format!("tensor {}", self.name)
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind).in_file(self.archive.path()).of(self.label())
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {} {:?})", self.name, self.dtype(), self.shape())
+    }
+}
+
+/// Elements of a fixed size as bytes, without a copy.
+fn owned_bytes<const N: usize>(elements: Vec<[u8; N]>) -> Bytes {
+    struct Owner<const N: usize>(Vec<[u8; N]>);
+    impl<const N: usize> AsRef<[u8]> for Owner<N> {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_flattened()
+        }
+    }
+    Bytes::from_owner(Owner(elements))
+}
+
+/// float32 values that lie either in the mapped file or in memory of their own. Cheap to clone.
+#[derive(Clone)]
+pub struct F32Buf {
+    /// Aligned for `f32`, and a multiple of four bytes long.
+    bytes: Bytes,
+}
+
+impl F32Buf {
+    /// The bytes as they are, if they are aligned.
+    fn view(bytes: Bytes) -> Option<Self> {
+        let fits = bytes.is_empty() || bytemuck::try_cast_slice::<u8, f32>(&bytes).is_ok();
+        fits.then_some(Self { bytes })
+    }
+
+    /// The values' bytes in the machine's order, without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl From<Vec<f32>> for F32Buf {
+    fn from(values: Vec<f32>) -> Self {
+        struct Owner(Vec<f32>);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                bytemuck::cast_slice(&self.0)
+            }
+        }
+        Self { bytes: Bytes::from_owner(Owner(values)) }
+    }
+}
+
+impl Deref for F32Buf {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // An empty `Bytes` need not be aligned.
+        if self.bytes.is_empty() { &[] } else { bytemuck::cast_slice(&self.bytes) }
+    }
+}
+
+impl fmt::Debug for F32Buf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! A state dict.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::tensor::Tensor;
+use crate::torch_zip::Archive;
+use crate::value::Value;
+
+/// The tensors of a state dict, in its order.
+#[derive(Clone)]
+pub struct Tensors {
+    list: Vec<Tensor>,
+    index: HashMap<Arc<str>, usize>,
+    /// Entries that are no tensors, by name.
+    others: HashMap<String, Value>,
+    archive: Arc<Archive>,
+}
+
+impl Tensors {
+    /// Sorts the items of a state dict into tensors and others. Of equal keys the last counts, as in Python.
+    pub(crate) fn new(items: &[(Value, Value)], archive: Arc<Archive>) -> Self {
+        let names = || items.iter().enumerate().filter_map(|(i, (key, _))| Some((i, key.as_str()?)));
+        let last: HashMap<&str, usize> = names().map(|(i, name)| (name, i)).collect();
+        let mut tensors = Self { list: Vec::new(), index: HashMap::new(), others: HashMap::new(), archive };
+        for (i, name) in names().filter(|(i, name)| last.get(name) == Some(i)) {
+            match &items[i].1 {
+                Value::Tensor(layout) => {
+                    let name: Arc<str> = name.into();
+                    tensors.index.insert(name.clone(), tensors.list.len());
+                    tensors.list.push(Tensor::new(name, layout.clone(), tensors.archive.clone()));
+                }
+                other => {
+                    tensors.others.insert(name.to_string(), other.clone());
+                }
+            }
+        }
+        tensors
+    }
+
+    /// The tensor called `name`, if there is one.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.index.get(name).map(|&at| &self.list[at])
+    }
+
+    /// The tensor called `name`.
+    ///
+    /// # Errors
+    /// When there is none; when what stands there is no tensor, or depends on a global that is never loaded, or
+    /// is described by arguments that make no sense.
+    pub fn require(&self, name: &str) -> Result<&Tensor, Error> {
+        self.get(name).ok_or_else(|| {
+            let error = match self.others.get(name) {
+                None => Error::new(ErrorKind::MissingTensor),
+                Some(Value::Tensor(_)) => Error::new(ErrorKind::MissingTensor),
+                Some(other) => unusable(other)
+                    .unwrap_or_else(|| Error::new(ErrorKind::NotATensor).found(other.describe())),
+            };
+            error.in_file(self.archive.path()).of(format!("tensor {name}"))
+        })
+    }
+
+    /// Names and values of the entries that are no tensors (`_extra_state`, counters, what could not be
+    /// understood), in no particular order.
+    pub fn others(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.others.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// All tensors, in the state dict's order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Tensor> {
+        self.list.iter()
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Tensors {
+    type Item = &'a Tensor;
+    type IntoIter = std::slice::Iter<'a, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Tensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// The error for whoever needs a value that nothing is known of.
+pub(crate) fn unusable(value: &Value) -> Option<Error> {
+    match value {
+        Value::Opaque { global } => Some(Error::new(ErrorKind::UnknownGlobal(global.clone()))),
+        Value::Malformed(malformed) => Some(Error::new(ErrorKind::Malformed {
+            global: malformed.global.clone(),
+            reason: malformed.reason.clone(),
+        })),
+        _ => None,
+    }
+}
