@@ -200,6 +200,31 @@ impl GraphBuilder {
         groups: usize,
     ) -> ValueId {
         let inferred = self.infer_conv(x, weight, axes, groups);
+        self.conv_node(x, weight, bias, axes, groups, inferred)
+    }
+
+    /// A convolution without bias whose length along the last axis the caller knows, where a stride makes it a
+    /// quotient that symbols cannot express.
+    pub fn conv_strided(&mut self, x: ValueId, weight: ValueId, axes: &[ConvAxis], length: &Dim) -> ValueId {
+        let dense: Vec<ConvAxis> = axes.iter().map(|axis| ConvAxis { stride: 1, ..*axis }).collect();
+        let inferred = self.infer_conv(x, weight, &dense, 1).map(|(dtype, mut shape)| {
+            if let Some(last) = shape.last_mut() {
+                *last = length.clone();
+            }
+            (dtype, shape)
+        });
+        self.conv_node(x, weight, None, axes, 1, inferred)
+    }
+
+    fn conv_node(
+        &mut self,
+        x: ValueId,
+        weight: ValueId,
+        bias: Option<ValueId>,
+        axes: &[ConvAxis],
+        groups: usize,
+        inferred: Result<(DType, Shape), String>,
+    ) -> ValueId {
         let kernel = self.shape(weight).iter().skip(2).filter_map(Dim::as_const).collect();
         let mut attrs = vec![("kernel_shape", Attr::Ints(kernel))];
         if axes.iter().any(|a| a.dilation != 1) {

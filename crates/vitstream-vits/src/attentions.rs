@@ -56,8 +56,13 @@ impl MultiHeadAttention {
     /// Query, key and value side by side as one matrix product, `1 / sqrt(d_k)` folded into the query.
     fn emit_qkv(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let query = self.conv_q.scaled(1.0 / (self.d_k() as f32).sqrt());
-        let weight = [&query, &self.conv_k, &self.conv_v].iter().flat_map(|c| c.weight.data.iter().copied()).collect();
-        let bias = [&query, &self.conv_k, &self.conv_v].iter().filter_map(|c| c.bias.as_ref()).flat_map(|b| b.data.iter().copied()).collect();
+        let weight =
+            [&query, &self.conv_k, &self.conv_v].iter().flat_map(|c| c.weight.data.iter().copied()).collect();
+        let bias = [&query, &self.conv_k, &self.conv_v]
+            .iter()
+            .filter_map(|c| c.bias.as_ref())
+            .flat_map(|b| b.data.iter().copied())
+            .collect();
         let h = self.conv_q.c_out();
         let merged = Conv1d {
             weight: Param::new(&[3 * h, h, 1], weight),
@@ -112,7 +117,16 @@ fn transposed(rel: &Param) -> Tensor {
 fn slide(g: &mut GraphBuilder, rel: ValueId, window: usize) -> ValueId {
     let (b, h, t) = (g.dim(rel, 0), g.dim(rel, 1), g.dim(rel, 2));
     let zero = dim(0);
-    let amounts = [zero.clone(), zero.clone(), zero.clone(), zero.clone(), zero.clone(), zero.clone(), zero.clone(), t.clone()];
+    let amounts = [
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        t.clone(),
+    ];
     let padded = g.pad_dims(rel, &amounts, 0.0);
     let narrow = &t + &dim(2 * window);
     let flat = g.reshape(padded, &[b.clone(), h.clone(), &t * &(&narrow + &dim(1))]);
@@ -167,7 +181,9 @@ pub struct FFN {
 impl FFN {
     fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
         let (h, f, kernel) = (hp.hidden_channels, hp.filter_channels, hp.kernel_size);
-        let conv = |name: &str, c_in, c_out| Conv1d::load(&w.pp(name), ConvShape { c_in, c_out, kernel, dilation: 1 });
+        let conv = |name: &str, c_in, c_out| {
+            Conv1d::load(&w.pp(name), ConvShape { c_in, c_out, kernel, dilation: 1 })
+        };
         Ok(Self { conv_1: conv("conv_1", h, f)?, conv_2: conv("conv_2", f, h)? })
     }
 
@@ -194,12 +210,19 @@ pub struct Encoder {
 
 impl Encoder {
     pub(crate) fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
-        let norm = |name: &str, i: usize| LayerNorm::load(&w.pp(name).pp(i), hp.hidden_channels, hp.layer_norm_eps);
+        let norm =
+            |name: &str, i: usize| LayerNorm::load(&w.pp(name).pp(i), hp.hidden_channels, hp.layer_norm_eps);
         let layers = 0..hp.n_layers;
         Ok(Self {
-            attn_layers: layers.clone().map(|i| MultiHeadAttention::load(&w.pp("attn_layers").pp(i), hp)).collect::<Result<_, _>>()?,
+            attn_layers: layers
+                .clone()
+                .map(|i| MultiHeadAttention::load(&w.pp("attn_layers").pp(i), hp))
+                .collect::<Result<_, _>>()?,
             norm_layers_1: layers.clone().map(|i| norm("norm_layers_1", i)).collect::<Result<_, _>>()?,
-            ffn_layers: layers.clone().map(|i| FFN::load(&w.pp("ffn_layers").pp(i), hp)).collect::<Result<_, _>>()?,
+            ffn_layers: layers
+                .clone()
+                .map(|i| FFN::load(&w.pp("ffn_layers").pp(i), hp))
+                .collect::<Result<_, _>>()?,
             norm_layers_2: layers.map(|i| norm("norm_layers_2", i)).collect::<Result<_, _>>()?,
         })
     }

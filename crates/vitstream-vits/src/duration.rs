@@ -1,9 +1,9 @@
 //! The duration predictors (`dp`): phoneme states to the logarithm of their lengths in frames.
 
-use vitstream_onnx::{DType, GraphBuilder, ValueId};
+use vitstream_onnx::{GraphBuilder, ValueId};
 
 use crate::hparams::{DurationHParams, HParams};
-use crate::modules::{Conv1d, ConvShape, DDSConv, LayerNorm, dim};
+use crate::modules::{Conv1d, ConvShape, DDSConv, LayerNorm};
 use crate::spline::Spline;
 use crate::weights::{Param, Scope, WeightsError};
 
@@ -139,7 +139,8 @@ pub struct ConvFlow {
 
 impl ConvFlow {
     fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
-        let DurationHParams::Stochastic { kernel_size, dds_layers, num_bins, tail_bound, .. } = hp.duration else {
+        let DurationHParams::Stochastic { kernel_size, dds_layers, num_bins, tail_bound, .. } = hp.duration
+        else {
             unreachable!("only the stochastic predictor has flows")
         };
         let h = hp.hidden_channels;
@@ -156,7 +157,8 @@ impl ConvFlow {
         let shape = 2 * self.spline.num_bins;
         let (c_in, scale) = (self.proj.c_in(), 1.0 / (self.proj.c_in() as f32).sqrt());
         let scaled = |param: &Param, row: usize| {
-            let data = param.data.iter().enumerate().map(|(i, v)| if i < shape * row { v * scale } else { *v });
+            let data =
+                param.data.iter().enumerate().map(|(i, v)| if i < shape * row { v * scale } else { *v });
             Param::new(&param.dims, data.collect())
         };
         let bias = self.proj.bias.as_ref().map(|b| scaled(b, 1));
@@ -196,7 +198,9 @@ impl DurationPredictor {
             unreachable!("the caller matched the kind")
         };
         let (h, f) = (hp.hidden_channels, filter_channels);
-        let conv = |name: &str, c_in, kernel| Conv1d::load(&w.pp(name), ConvShape { c_in, c_out: f, kernel, dilation: 1 });
+        let conv = |name: &str, c_in, kernel| {
+            Conv1d::load(&w.pp(name), ConvShape { c_in, c_out: f, kernel, dilation: 1 })
+        };
         Ok(Self {
             cond: load_cond(w, hp, h)?,
             conv_1: conv("conv_1", h, kernel_size)?,
@@ -208,9 +212,18 @@ impl DurationPredictor {
     }
 
     /// `x: f32[b, t, hidden]`, `x_mask: f32[b, t, 1]`, `speaker: f32[b, 1, gin]` → `logw: f32[b, t]`, not masked.
-    pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId, speaker: Option<ValueId>) -> ValueId {
+    pub(crate) fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        x: ValueId,
+        x_mask: ValueId,
+        speaker: Option<ValueId>,
+    ) -> ValueId {
         let mut x = condition(g, self.cond.as_ref(), x, speaker);
-        let layers = [("conv_1", &self.conv_1, "norm_1", &self.norm_1), ("conv_2", &self.conv_2, "norm_2", &self.norm_2)];
+        let layers = [
+            ("conv_1", &self.conv_1, "norm_1", &self.norm_1),
+            ("conv_2", &self.conv_2, "norm_2", &self.norm_2),
+        ];
         for (conv_name, conv, norm_name, norm) in layers {
             x = g.mul(x, x_mask);
             x = g.scope(conv_name, |g| conv.emit_channels_last(g, x));
@@ -224,12 +237,16 @@ impl DurationPredictor {
 }
 
 /// Frames of each id: `logw: f32[b, t]`, `x_mask: f32[b, t, 1]`, `length_scale: f32[1]` → `w_ceil: f32[b, t]`.
-pub(crate) fn durations(g: &mut GraphBuilder, logw: ValueId, x_mask: ValueId, length_scale: ValueId) -> ValueId {
+pub(crate) fn durations(
+    g: &mut GraphBuilder,
+    logw: ValueId,
+    x_mask: ValueId,
+    length_scale: ValueId,
+) -> ValueId {
     let (b, t) = (g.dim(logw, 0), g.dim(logw, 1));
     let mask = g.reshape(x_mask, &[b, t]);
     let w = g.exp(logw);
     let w = g.mul(w, mask);
-    debug_assert_eq!(g.dtype(w), DType::F32);
     let w = g.mul(w, length_scale);
     g.ceil(w)
 }

@@ -46,7 +46,13 @@ impl WN {
     }
 
     /// The gated activations of all layers, `f32[b, hidden, 1, t]` each. `x` is masked; `speaker: f32[b, gin, 1, 1]`.
-    fn emit(&self, g: &mut GraphBuilder, time: &mut dyn Timeline, mut x: Signal, speaker: Option<ValueId>) -> Vec<Signal> {
+    fn emit(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        mut x: Signal,
+        speaker: Option<ValueId>,
+    ) -> Vec<Signal> {
         let h = self.hidden();
         let cond = self.emit_cond(g, speaker);
         let mut acts = Vec::new();
@@ -129,7 +135,11 @@ impl ResidualCouplingLayer {
                     }
                 }
                 if let Some(skip_bias) = &skip.bias {
-                    bias[o] += post.iter().zip(skip_bias.data.iter()).map(|(&p, &s)| f64::from(p) * f64::from(s)).sum::<f64>();
+                    bias[o] += post
+                        .iter()
+                        .zip(skip_bias.data.iter())
+                        .map(|(&p, &s)| f64::from(p) * f64::from(s))
+                        .sum::<f64>();
                 }
                 for (slot, sum) in weight[(o * layers + l) * h..][..h].iter_mut().zip(row) {
                     *slot = -sum as f32;

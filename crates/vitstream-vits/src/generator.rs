@@ -41,7 +41,13 @@ pub enum ResBlock {
 }
 
 impl ResBlock {
-    fn load(w: &Scope<'_>, kind: ResBlockKind, channels: usize, kernel: usize, dilations: &[usize]) -> Result<Self, WeightsError> {
+    fn load(
+        w: &Scope<'_>,
+        kind: ResBlockKind,
+        channels: usize,
+        kernel: usize,
+        dilations: &[usize],
+    ) -> Result<Self, WeightsError> {
         let list = |name: &str, dilations: &[usize]| {
             let conv = |(i, &dilation): (usize, &usize)| {
                 let shape = ConvShape { c_in: channels, c_out: channels, kernel, dilation };
@@ -61,9 +67,12 @@ impl ResBlock {
     /// The layers, each a chain of convolutions with one residual around it.
     fn layers(&self) -> Vec<Vec<(&'static str, &Conv1d)>> {
         match self {
-            Self::One(block) => {
-                block.convs1.iter().zip(&block.convs2).map(|(c1, c2)| vec![("convs1", c1), ("convs2", c2)]).collect()
-            }
+            Self::One(block) => block
+                .convs1
+                .iter()
+                .zip(&block.convs2)
+                .map(|(c1, c2)| vec![("convs1", c1), ("convs2", c2)])
+                .collect(),
             Self::Two(block) => block.convs.iter().map(|c| vec![("convs", c)]).collect(),
         }
     }
@@ -135,11 +144,17 @@ impl Generator {
             resblocks: Vec::new(),
             conv_post: Conv1d::load_without_bias(
                 &w.pp("conv_post"),
-                ConvShape { c_in: hp.stage_channels(hp.upsample_rates.len() - 1), c_out: 1, kernel: EDGE_KERNEL, dilation: 1 },
+                ConvShape {
+                    c_in: hp.stage_channels(hp.upsample_rates.len() - 1),
+                    c_out: 1,
+                    kernel: EDGE_KERNEL,
+                    dilation: 1,
+                },
             )?,
         };
         if hp.multi_speaker() {
-            generator.cond = Some(Conv1d::load(&w.pp("cond"), ConvShape::pointwise(hp.gin_channels, initial))?);
+            generator.cond =
+                Some(Conv1d::load(&w.pp("cond"), ConvShape::pointwise(hp.gin_channels, initial))?);
         }
         for (i, (&rate, &kernel)) in hp.upsample_rates.iter().zip(&hp.upsample_kernel_sizes).enumerate() {
             let c_in = initial >> i;

@@ -144,7 +144,8 @@ impl HParams {
     ) -> Result<Self, HParamsError> {
         let reader = Reader(hyper_parameters);
         let size = |name: &str, default: usize| reader.size(name).map(|value| value.unwrap_or(default));
-        let sizes = |name: &str, default: &[usize]| reader.sizes(name).map(|v| v.unwrap_or_else(|| default.to_vec()));
+        let sizes =
+            |name: &str, default: &[usize]| reader.sizes(name).map(|v| v.unwrap_or_else(|| default.to_vec()));
         let emb = shape("enc_p.emb.weight");
         let emb_g = shape("emb_g.weight");
         let num_speakers = size("num_speakers", emb_g.as_ref().map_or(1, |s| s[0]))?;
@@ -157,7 +158,9 @@ impl HParams {
         let num_symbols = match (reader.size("num_symbols")?, &emb) {
             (Some(n), _) => n,
             (None, Some(table)) => table[0],
-            (None, None) => return Err(error("num_symbols", "missing, and there is no enc_p.emb.weight to tell it")),
+            (None, None) => {
+                return Err(error("num_symbols", "missing, and there is no enc_p.emb.weight to tell it"));
+            }
         };
         let resblock = match reader.text("resblock").as_deref() {
             None | Some("2") => ResBlockKind::ResBlock2,
@@ -245,15 +248,22 @@ impl HParams {
             }
         }
         if self.num_speakers > 1 && (self.gin_channels == 0 || self.gin_channels > MAX_SIZE) {
-            let message = format!("expected 1 to {MAX_SIZE} with {} speakers, found {}", self.num_speakers, self.gin_channels);
+            let message = format!(
+                "expected 1 to {MAX_SIZE} with {} speakers, found {}",
+                self.num_speakers, self.gin_channels
+            );
             return Err(error("gin_channels", message));
         }
         if self.hidden_channels % self.n_heads != 0 {
-            let message = format!("{} heads do not divide {} hidden_channels", self.n_heads, self.hidden_channels);
+            let message =
+                format!("{} heads do not divide {} hidden_channels", self.n_heads, self.hidden_channels);
             return Err(error("n_heads", message));
         }
         if self.inter_channels % 2 != 0 {
-            return Err(error("inter_channels", format!("expected an even number, found {}", self.inter_channels)));
+            return Err(error(
+                "inter_channels",
+                format!("expected an even number, found {}", self.inter_channels),
+            ));
         }
         self.check_generator()
     }
@@ -261,17 +271,30 @@ impl HParams {
     fn check_generator(&self) -> Result<(), HParamsError> {
         let stages = self.upsample_rates.len();
         if self.upsample_kernel_sizes.len() != stages {
-            let message = format!("expected {stages}, one for each of upsample_rates, found {:?}", self.upsample_kernel_sizes);
+            let message = format!(
+                "expected {stages}, one for each of upsample_rates, found {:?}",
+                self.upsample_kernel_sizes
+            );
             return Err(error("upsample_kernel_sizes", message));
         }
         for (&rate, &kernel) in self.upsample_rates.iter().zip(&self.upsample_kernel_sizes) {
             if rate == 0 || kernel < rate || kernel > MAX_SIZE || (kernel - rate) % 2 != 0 {
-                let message = format!("a kernel of {kernel} cannot up-sample {rate} times: it must exceed it by an even number");
+                let message = format!(
+                    "a kernel of {kernel} cannot up-sample {rate} times: it must exceed it by an even number"
+                );
                 return Err(error("upsample_kernel_sizes", message));
             }
         }
-        if self.upsample_rates.iter().try_fold(1usize, |hop, &rate| hop.checked_mul(rate)).is_none_or(|hop| hop > MAX_SIZE) {
-            return Err(error("upsample_rates", format!("{:?} multiply to more than {MAX_SIZE} samples", self.upsample_rates)));
+        if self
+            .upsample_rates
+            .iter()
+            .try_fold(1usize, |hop, &rate| hop.checked_mul(rate))
+            .is_none_or(|hop| hop > MAX_SIZE)
+        {
+            return Err(error(
+                "upsample_rates",
+                format!("{:?} multiply to more than {MAX_SIZE} samples", self.upsample_rates),
+            ));
         }
         if self.upsample_initial_channel >> stages == 0 {
             let message = format!("{} cannot be halved {stages} times", self.upsample_initial_channel);
@@ -285,10 +308,19 @@ impl HParams {
         let dilations = self.resblock_dilation_sizes.iter();
         for (&kernel, dilations) in self.resblock_kernel_sizes.iter().zip(dilations) {
             if kernel % 2 == 0 || kernel > 1024 {
-                return Err(error("resblock_kernel_sizes", format!("expected odd numbers up to 1023, found {kernel}")));
+                return Err(error(
+                    "resblock_kernel_sizes",
+                    format!("expected odd numbers up to 1023, found {kernel}"),
+                ));
             }
-            if dilations.is_empty() || dilations.len() > MAX_LAYERS || dilations.iter().any(|d| !(1..=1024).contains(d)) {
-                return Err(error("resblock_dilation_sizes", format!("expected numbers from 1 to 1024, found {dilations:?}")));
+            if dilations.is_empty()
+                || dilations.len() > MAX_LAYERS
+                || dilations.iter().any(|d| !(1..=1024).contains(d))
+            {
+                return Err(error(
+                    "resblock_dilation_sizes",
+                    format!("expected numbers from 1 to 1024, found {dilations:?}"),
+                ));
             }
         }
         Ok(())
@@ -374,7 +406,9 @@ fn sizes(name: &str, value: &serde_json::Value) -> Result<Vec<usize>, HParamsErr
 }
 
 fn size(name: &str, value: &serde_json::Value) -> Result<usize, HParamsError> {
-    let whole = value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..1e15).contains(f)).map(|f| f as u64));
+    let whole = value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..1e15).contains(f)).map(|f| f as u64));
     whole
         .and_then(|n| usize::try_from(n).ok())
         .ok_or_else(|| error(name, format!("expected a whole number, found {value}")))

@@ -1,1 +1,33 @@
-//! The VITS network: hyper-parameters, weights, blocks, and the graphs they emit.
+//! The VITS network (Kim et al. 2021, "Conditional Variational Autoencoder with Adversarial Learning for End-to-End
+//! Text-to-Speech"): hyper-parameters, weights, blocks, and the graphs they emit.
+//!
+//! # Design
+//! Every block of upstream is a type here, under upstream's class and field names. `load` claims its tensors and checks
+//! their shapes; `emit` adds its nodes to a graph and mirrors upstream's `forward`, so that the two can be read side by
+//! side. What branches, branches by hyper-parameters. Upstream is jaywalnut310/vits (`models.py`, `modules.py`,
+//! `attentions.py`, `transforms.py`, `commons.py`) and piper's `piper_train.vits`, which differ in nothing that
+//! inference sees.
+//!
+//! Loaded blocks hold upstream's weights with nothing but weight norm folded in; every other folding happens where the
+//! graph is emitted, next to the algebra that allows it.
+#![forbid(unsafe_code)]
+
+mod alignment;
+pub mod attentions;
+pub mod duration;
+pub mod flow;
+pub mod generator;
+pub mod hparams;
+pub mod modules;
+mod spline;
+mod split;
+mod stateful;
+pub mod text_encoder;
+mod timeline;
+pub mod upsample;
+pub mod weights;
+mod whole;
+
+pub use hparams::{HParams, HParamsError, ResBlockKind};
+pub use split::{NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
+pub use weights::{Audit, Mismatch, Weights, WeightsError};

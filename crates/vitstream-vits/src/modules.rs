@@ -54,7 +54,12 @@ impl Conv1d {
         Ok(Self { weight: w.get(&shape.dims(), "weight")?, bias: None, dilation: shape.dilation, groups: 1 })
     }
 
-    pub(crate) fn load_depthwise(w: &Scope<'_>, channels: usize, kernel: usize, dilation: usize) -> Result<Self, WeightsError> {
+    pub(crate) fn load_depthwise(
+        w: &Scope<'_>,
+        channels: usize,
+        kernel: usize,
+        dilation: usize,
+    ) -> Result<Self, WeightsError> {
         let weight = w.get(&[channels, 1, kernel], "weight")?;
         Ok(Self { weight, bias: Some(w.get(&[channels], "bias")?), dilation, groups: channels })
     }
@@ -121,7 +126,10 @@ impl Conv1d {
     /// A kernel of one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());
-        let data = (0..c_in).flat_map(|i| (0..c_out).map(move |o| o * c_in + i)).map(|at| self.weight.data[at]).collect();
+        let data = (0..c_in)
+            .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
+            .map(|at| self.weight.data[at])
+            .collect();
         Param::new(&[c_in, c_out], data)
     }
 
@@ -144,7 +152,8 @@ impl Conv1d {
         let x = g.transpose(x, &[0, 2, 1]);
         let x = g.unsqueeze(x, &[2]);
         let left = self.padding();
-        let axis = ConvAxis { pad_begin: left, pad_end: self.context() - left, dilation: self.dilation, stride: 1 };
+        let axis =
+            ConvAxis { pad_begin: left, pad_end: self.context() - left, dilation: self.dilation, stride: 1 };
         let y = self.emit_2d(g, x, axis);
         let y = g.squeeze(y, &[2]);
         g.transpose(y, &[0, 2, 1])
@@ -152,7 +161,9 @@ impl Conv1d {
 
     /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t']`, padded as `axis` says.
     pub(crate) fn emit_2d(&self, g: &mut GraphBuilder, x: ValueId, axis: ConvAxis) -> ValueId {
-        let [c_out, c_in, kernel] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
+        let [c_out, c_in, kernel] = self.weight.dims[..] else {
+            unreachable!("a Conv1d weight has three axes")
+        };
         let weight = g.initializer("weight", self.weight.reshaped(&[c_out, c_in, 1, kernel]));
         let bias = self.bias.as_ref().map(|bias| g.initializer("bias", bias.tensor()));
         g.conv(x, weight, bias, &[ConvAxis::default(), axis], self.groups)
@@ -196,11 +207,23 @@ pub struct DDSConv {
 }
 
 impl DDSConv {
-    pub(crate) fn load(w: &Scope<'_>, channels: usize, kernel: usize, layers: usize, epsilon: f32) -> Result<Self, WeightsError> {
-        let mut block = Self { convs_sep: Vec::new(), convs_1x1: Vec::new(), norms_1: Vec::new(), norms_2: Vec::new() };
+    pub(crate) fn load(
+        w: &Scope<'_>,
+        channels: usize,
+        kernel: usize,
+        layers: usize,
+        epsilon: f32,
+    ) -> Result<Self, WeightsError> {
+        let mut block =
+            Self { convs_sep: Vec::new(), convs_1x1: Vec::new(), norms_1: Vec::new(), norms_2: Vec::new() };
         let mut dilation = 1;
         for i in 0..layers {
-            block.convs_sep.push(Conv1d::load_depthwise(&w.pp("convs_sep").pp(i), channels, kernel, dilation)?);
+            block.convs_sep.push(Conv1d::load_depthwise(
+                &w.pp("convs_sep").pp(i),
+                channels,
+                kernel,
+                dilation,
+            )?);
             let pointwise = ConvShape::pointwise(channels, channels);
             block.convs_1x1.push(Conv1d::load(&w.pp("convs_1x1").pp(i), pointwise)?);
             block.norms_1.push(LayerNorm::load(&w.pp("norms_1").pp(i), channels, epsilon)?);

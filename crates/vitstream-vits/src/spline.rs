@@ -46,8 +46,8 @@ impl Spline {
         let zero = g.constant(Tensor::i64(&[1], &[0]));
         let bin = g.max(bin, zero);
 
-        let [left, width, bottom, height, d0, d1] =
-            [left, width, bottom, height, slope_left, slope_right].map(|table| g.gather_elements(table, bin, 2));
+        let [left, width, bottom, height, d0, d1] = [left, width, bottom, height, slope_left, slope_right]
+            .map(|table| g.gather_elements(table, bin, 2));
         let x = self.solve(g, inside, Bin { left, width, bottom, height, d0, d1 });
 
         let magnitude = g.abs(y);

@@ -32,7 +32,10 @@ impl TextEncoder {
         Ok(Self {
             emb: w.get(&[hp.num_symbols, hp.hidden_channels], "emb.weight")?,
             encoder: Encoder::load(&w.pp("encoder"), hp)?,
-            proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(hp.hidden_channels, 2 * hp.inter_channels))?,
+            proj: Conv1d::load(
+                &w.pp("proj"),
+                ConvShape::pointwise(hp.hidden_channels, 2 * hp.inter_channels),
+            )?,
         })
     }
 

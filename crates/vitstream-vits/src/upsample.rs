@@ -32,7 +32,13 @@ pub(crate) struct PhaseGroup {
 }
 
 impl ConvTranspose1d {
-    pub(crate) fn load(w: &Scope<'_>, c_in: usize, c_out: usize, kernel: usize, stride: usize) -> Result<Self, WeightsError> {
+    pub(crate) fn load(
+        w: &Scope<'_>,
+        c_in: usize,
+        c_out: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<Self, WeightsError> {
         Ok(Self { weight: w.weight_norm(&[c_in, c_out, kernel])?, bias: w.get(&[c_out], "bias")?, stride })
     }
 
@@ -58,14 +64,17 @@ impl ConvTranspose1d {
 
     /// The taps of phase `r`.
     fn taps(&self, r: usize) -> RangeInclusive<isize> {
-        let (kernel, stride, at) = (self.weight.dims[2] as isize, self.stride as isize, (r + self.padding()) as isize);
+        let (kernel, stride, at) =
+            (self.weight.dims[2] as isize, self.stride as isize, (r + self.padding()) as isize);
         -(at / stride)..=(kernel - 1 - at).div_euclid(stride)
     }
 
     /// The steps before and after the current one that any phase uses.
     pub(crate) fn reach(&self) -> (usize, usize) {
         let taps = (0..self.stride).map(|r| self.taps(r));
-        taps.fold((0, 0), |(past, future), t| (past.max(*t.end() as usize), future.max(t.start().unsigned_abs())))
+        taps.fold((0, 0), |(past, future), t| {
+            (past.max(*t.end() as usize), future.max(t.start().unsigned_abs()))
+        })
     }
 
     /// One convolution for each run of phases with the same taps: no multiply-add is wasted.
@@ -99,7 +108,8 @@ impl ConvTranspose1d {
                     let row = rows.next().expect("a row for each phase, output and input");
                     for (slot, value) in row.iter_mut().enumerate() {
                         // Slot 0 meets the oldest step, which is the largest tap.
-                        let at = (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
+                        let at =
+                            (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
                         if (0..kernel as isize).contains(&at) {
                             *value = self.weight.data[(i * c_out + o) * kernel + at as usize];
                         }
@@ -190,7 +200,8 @@ mod tests {
                 bias: Param::new(&[c_out], (0..c_out).map(value).collect()),
                 stride,
             };
-            let x: Vec<Vec<f32>> = (0..c_in).map(|c| (0..6).map(|t| value(c * 6 + t + 3)).collect()).collect();
+            let x: Vec<Vec<f32>> =
+                (0..c_in).map(|c| (0..6).map(|t| value(c * 6 + t + 3)).collect()).collect();
             let expected = reference(&up, &x);
             for groups in [up.phase_groups(), vec![up.one_group()]] {
                 let mut r = 0;
@@ -201,7 +212,10 @@ mod tests {
                             for q in 0..6 {
                                 let found = run(group, &x, phase * c_out + o, q);
                                 let expected = expected[o][q * stride + r];
-                                assert!((found - expected).abs() < 1e-4, "k {kernel} s {stride} r {r}: {found} {expected}");
+                                assert!(
+                                    (found - expected).abs() < 1e-4,
+                                    "k {kernel} s {stride} r {r}: {found} {expected}"
+                                );
                             }
                         }
                         r += 1;
@@ -209,7 +223,8 @@ mod tests {
                 }
                 assert_eq!(r, stride);
             }
-            let taps: usize = up.phase_groups().iter().map(|g| g.conv.c_out() / c_out * g.conv.kernel()).sum();
+            let taps: usize =
+                up.phase_groups().iter().map(|g| g.conv.c_out() / c_out * g.conv.kernel()).sum();
             assert_eq!(taps, kernel, "every tap is used exactly once");
         }
     }

@@ -176,7 +176,8 @@ impl Weights {
     /// When a tensor was missing, had another shape, or is left over without being known as unneeded.
     pub fn finish(&self) -> Result<Audit, WeightsError> {
         let state = self.state.borrow();
-        let mut audit = Audit { non_finite: state.non_finite.clone(), used: state.claimed.len(), ..Audit::default() };
+        let mut audit =
+            Audit { non_finite: state.non_finite.clone(), used: state.claimed.len(), ..Audit::default() };
         let mut unexpected = Vec::new();
         for (key, tensor) in &self.tensors {
             if state.claimed.contains(key) {
@@ -195,9 +196,13 @@ impl Weights {
         }
         let nearest = |key: &String| {
             let distance = |other: &&String| strsim::levenshtein(key, other);
-            unexpected.iter().min_by_key(distance).filter(|other| strsim::levenshtein(key, other) * 3 <= key.len())
+            unexpected
+                .iter()
+                .min_by_key(distance)
+                .filter(|other| strsim::levenshtein(key, other) * 3 <= key.len())
         };
-        let missing = state.missing.iter().map(|key| (key.clone(), nearest(key).cloned())).take(MAX_PROBLEMS).collect();
+        let missing =
+            state.missing.iter().map(|key| (key.clone(), nearest(key).cloned())).take(MAX_PROBLEMS).collect();
         let truncated = unexpected.len() > MAX_PROBLEMS || state.missing.len() > MAX_PROBLEMS;
         let wrong_shape = state.wrong_shape.clone();
         unexpected.truncate(MAX_PROBLEMS);
@@ -251,7 +256,11 @@ impl Scope<'_> {
         Ok(Param { dims: dims.to_vec(), data })
     }
 
-    fn stand_in(&self, dims: &[usize], mut state: std::cell::RefMut<'_, State>) -> Result<Param, WeightsError> {
+    fn stand_in(
+        &self,
+        dims: &[usize],
+        mut state: std::cell::RefMut<'_, State>,
+    ) -> Result<Param, WeightsError> {
         let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
         state.stand_in = state.stand_in.saturating_add(count);
         let problems = state.missing.len() + state.wrong_shape.len();
@@ -270,8 +279,10 @@ impl Scope<'_> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn weight_norm(&self, dims: &[usize]) -> Result<Param, WeightsError> {
-        const SPELLINGS: [(&str, &str); 2] =
-            [("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")];
+        const SPELLINGS: [(&str, &str); 2] = [
+            ("weight_g", "weight_v"),
+            ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+        ];
         let has = |leaf: &str| self.weights.tensors.contains_key(&self.key(leaf));
         let spelling = SPELLINGS.iter().find(|(g, v)| has(g) || has(v));
         let Some((g, v)) = spelling.or((!has("weight")).then_some(&SPELLINGS[0])) else {

@@ -1,0 +1,307 @@
+//! The network and the cut: upstream's `SynthesizerTrn`, emitted as an encoder and a decoder.
+
+use std::collections::BTreeMap;
+
+use vitstream_checkpoint::Tensor as Weight;
+use vitstream_onnx::{BuildError, ConvAxis, DType, Dim, Graph, GraphBuilder, Noise, Tensor, ValueId};
+
+use crate::alignment::align;
+use crate::duration::{Duration, durations};
+use crate::flow::ResidualCouplingBlock;
+use crate::generator::Generator;
+use crate::hparams::HParams;
+use crate::modules::dim;
+use crate::stateful::Stateful;
+use crate::text_encoder::TextEncoder;
+use crate::timeline::{Signal, Timeline};
+use crate::weights::{Audit, Param, Weights, WeightsError};
+use crate::whole::Whole;
+
+/// Where the encoder's noise comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoiseSource {
+    /// Drawn by nodes of the graph, seeded or not. Seeds below 2^24 are distinct.
+    Internal {
+        /// The second of the two nodes takes the next seed.
+        seed: Option<u32>,
+    },
+    /// Inputs of the graph.
+    Input,
+}
+
+/// Upstream's `SynthesizerTrn`, as far as inference needs it.
+pub struct SynthesizerTrn {
+    /// What the network's shape follows from.
+    pub hparams: HParams,
+    /// Text encoder.
+    pub enc_p: TextEncoder,
+    /// Duration predictor.
+    pub dp: Duration,
+    /// Normalising flow.
+    pub flow: ResidualCouplingBlock,
+    /// Vocoder.
+    pub dec: Generator,
+    /// `f32[num_speakers, gin]`
+    pub emb_g: Option<Param>,
+}
+
+/// Inputs of the decoder that streams: initial states.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StateInfo {
+    /// Name of the graph's input.
+    pub input: String,
+    /// Name of the graph's output to feed it with at the next call.
+    pub output: String,
+    /// Shape at the first call, all zeros. A length 0 occurs.
+    pub shape: [usize; 4],
+}
+
+/// The decoder that carries its state, and how to drive it.
+pub struct StreamDecoder {
+    /// The graph.
+    pub graph: Graph,
+    /// Its states, in the order of its inputs.
+    pub states: Vec<StateInfo>,
+    /// Frames that the first call takes at least, unless the utterance is shorter.
+    pub look_ahead: usize,
+    /// Samples by which the output is behind the frames fed, until the last call.
+    pub lag: usize,
+}
+
+const BATCH: &str = "batch_size";
+
+impl SynthesizerTrn {
+    /// Puts the network together.
+    ///
+    /// # Errors
+    /// Tensors that are missing, of another shape, unknown, or unreadable.
+    pub fn load(
+        tensors: impl IntoIterator<Item = (String, Weight)>,
+        hparams: HParams,
+    ) -> Result<(Self, Audit), WeightsError> {
+        Self::load_weights(&Weights::new(tensors), hparams)
+    }
+
+    /// As [`load`](Self::load), from weights whose shapes have been looked at already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_weights(weights: &Weights, hparams: HParams) -> Result<(Self, Audit), WeightsError> {
+        let root = weights.root();
+        let table = || root.get(&[hparams.num_speakers, hparams.gin_channels], "emb_g.weight");
+        let model = Self {
+            enc_p: TextEncoder::load(&root.pp("enc_p"), &hparams)?,
+            dp: Duration::load(&root.pp("dp"), &hparams)?,
+            flow: ResidualCouplingBlock::load(&root.pp("flow"), &hparams)?,
+            dec: Generator::load(&root.pp("dec"), &hparams)?,
+            emb_g: hparams.multi_speaker().then(table).transpose()?,
+            hparams,
+        };
+        let audit = weights.finish()?;
+        Ok((model, audit))
+    }
+
+    /// Frames on each side of a frame that its samples depend on: what windows have to overlap by.
+    pub fn receptive_field(&self) -> usize {
+        let flow = self.flow.flows.iter().flat_map(|layer| &layer.enc.in_layers).map(|conv| conv.padding());
+        flow.sum::<usize>() + self.dec.receptive_field()
+    }
+
+    /// `encoder.onnx`: ids to the prior sample z_p (upstream's `infer` up to the flow).
+    ///
+    /// # Errors
+    /// Never for a network that was loaded, but for a defect of this crate.
+    pub fn emit_encoder(&self, opset: i64, noise: NoiseSource) -> Result<Graph, BuildError> {
+        let hp = &self.hparams;
+        let mut builder = GraphBuilder::new("encoder", opset);
+        let g = &mut builder;
+        let (b, t) = (Dim::symbol(BATCH), Dim::symbol("phonemes"));
+        let input = g.input("input", DType::I64, vec![b.clone(), t.clone()]);
+        let lengths = g.input("input_lengths", DType::I64, vec![b.clone()]);
+        let scales = g.input("scales", DType::F32, vec![dim(3)]);
+        let sid = hp.multi_speaker().then(|| g.input("sid", DType::I64, vec![b.clone()]));
+        let draws = matches!(noise, NoiseSource::Input).then(|| {
+            let dp =
+                hp.use_sdp().then(|| g.input("noise_dp", DType::F32, vec![b.clone(), dim(2), t.clone()]));
+            let shape = vec![b.clone(), dim(hp.inter_channels), Dim::symbol("noise_frames")];
+            (dp, g.input("noise_p", DType::F32, shape))
+        });
+        let seeded = |offset: u32| match noise {
+            NoiseSource::Internal { seed } => Noise { seed: seed.map(|seed| (seed + offset) as f32) },
+            NoiseSource::Input => Noise::default(),
+        };
+        let scales = g.split(scales, 0, &[1, 1, 1]);
+        let (noise_scale, length_scale, noise_w) = (scales[0], scales[1], scales[2]);
+
+        let speaker = self.emb_g.as_ref().zip(sid).map(|(table, sid)| {
+            let table = g.scope("emb_g", |g| g.initializer("weight", table.tensor()));
+            let row = g.gather(table, sid, 0);
+            (g.unsqueeze(row, &[1]), g.unsqueeze(row, &[2]))
+        });
+        let encoded = g.scope("enc_p", |g| self.enc_p.emit(g, input, lengths));
+        let row = speaker.map(|(row, _)| row);
+        let logw = g.scope("dp", |g| match &self.dp {
+            Duration::Plain(dp) => dp.emit(g, encoded.x, encoded.x_mask, row),
+            Duration::Stochastic(dp) => {
+                let z = match draws {
+                    Some((Some(noise_dp), _)) => noise_dp,
+                    _ => {
+                        let like = g.fill(&[b.clone(), dim(2), t.clone()], Tensor::f32(&[1], &[0.0]));
+                        g.random_normal_like(like, seeded(0))
+                    }
+                };
+                let z = g.mul(z, noise_w);
+                dp.emit(g, encoded.x, encoded.x_mask, z, row)
+            }
+        });
+        let w_ceil = g.scope("dp", |g| durations(g, logw, encoded.x_mask, length_scale));
+        let aligned = g.scope("align", |g| align(g, encoded.stats, w_ceil));
+
+        // From here on upstream's order of axes: the contract has it.
+        let c = hp.inter_channels;
+        let stats = g.transpose(aligned.stats, &[0, 2, 1]);
+        let stats = g.split(stats, 1, &[c, c]);
+        let (m_p, logs_p) = (stats[0], stats[1]);
+        let time = g.dim(m_p, 2);
+        let draw = match draws {
+            // A Gather of all frames by number: unlike a Slice it fails when there are too few.
+            Some((_, noise_p)) => {
+                let length = g.dim_value(&time);
+                let frames = g.range(length, &time);
+                g.gather(noise_p, frames, 2)
+            }
+            None => g.random_normal_like(m_p, seeded(1)),
+        };
+        let deviation = g.exp(logs_p);
+        let draw = g.mul(draw, deviation);
+        let draw = g.mul(draw, noise_scale);
+        let z_p = g.add(m_p, draw);
+        let y_mask = g.reshape(aligned.y_mask, &[b, dim(1), time]);
+
+        g.output("z", z_p);
+        g.output("y_mask", y_mask);
+        if let Some((_, column)) = speaker {
+            g.output("g", column);
+        }
+        builder.finish()
+    }
+
+    /// `decoder.onnx`: the prior sample to samples (flow and generator).
+    ///
+    /// # Errors
+    /// As [`emit_encoder`](Self::emit_encoder).
+    pub fn emit_decoder(&self, opset: i64) -> Result<Graph, BuildError> {
+        let hp = &self.hparams;
+        let (c, h) = (hp.inter_channels, hp.hidden_channels);
+        let mut builder = GraphBuilder::new("decoder", opset);
+        let g = &mut builder;
+        let (b, t) = (Dim::symbol(BATCH), Dim::symbol("time"));
+        let z = g.input("z", DType::F32, vec![b.clone(), dim(c), t.clone()]);
+        let y_mask = g.input("y_mask", DType::F32, vec![b.clone(), dim(1), t]);
+        let speaker = self.speaker_input(g, b.clone());
+
+        let (lower, upper, masks) = g.scope("split", |g| {
+            let z = g.unsqueeze(z, &[2]);
+            let mask = g.unsqueeze(y_mask, &[2]);
+            split_blocked(g, z, mask, c, &[c, h])
+        });
+        let time = &mut Whole::new(masks);
+        let output = self.emit_synthesis(g, time, (lower, upper), speaker);
+        let samples = g.squeeze(output.value, &[2]);
+        g.output("output", samples);
+        builder.finish()
+    }
+
+    /// `decoder.stream.onnx`: the same as [`emit_decoder`](Self::emit_decoder), chunk by chunk, batch 1.
+    ///
+    /// # Errors
+    /// As [`emit_encoder`](Self::emit_encoder).
+    pub fn emit_stream_decoder(&self, opset: i64) -> Result<StreamDecoder, BuildError> {
+        let hp = &self.hparams;
+        let half = hp.inter_channels / 2;
+        let mut builder = GraphBuilder::new("stream_decoder", opset);
+        let g = &mut builder;
+        let z = g.input("z", DType::F32, vec![dim(1), dim(2 * half), Dim::symbol("frames")]);
+        let speaker = self.speaker_input(g, dim(1));
+        let last = g.input("last", DType::I64, vec![dim(1)]);
+        let z = g.unsqueeze(z, &[2]);
+        let halves = g.split(z, 1, &[half, half]);
+        let signal = |value| Signal { value, lag: 0, rate: 1 };
+        let mut time = Stateful::new(last);
+        let output = self.emit_synthesis(g, &mut time, (signal(halves[0]), signal(halves[1])), speaker);
+        let samples = g.squeeze(output.value, &[2]);
+        g.output("output", samples);
+        let states = time.finish(g);
+        let states = states.into_iter().map(|state| StateInfo {
+            input: format!("{}.state", state.name),
+            output: format!("{}.next", state.name),
+            shape: state.initial,
+        });
+        Ok(StreamDecoder {
+            states: states.collect(),
+            look_ahead: output.lag / hp.hop_length() + 1,
+            lag: output.lag,
+            graph: builder.finish()?,
+        })
+    }
+
+    fn speaker_input(&self, g: &mut GraphBuilder, b: Dim) -> Option<ValueId> {
+        let gin = self.hparams.gin_channels;
+        self.hparams.multi_speaker().then(|| {
+            let speaker = g.input("g", DType::F32, vec![b, dim(gin), dim(1)]);
+            g.unsqueeze(speaker, &[2])
+        })
+    }
+
+    /// Flow and generator: the one definition behind both decoders.
+    fn emit_synthesis(
+        &self,
+        g: &mut GraphBuilder,
+        time: &mut dyn Timeline,
+        halves: (Signal, Signal),
+        speaker: Option<ValueId>,
+    ) -> Signal {
+        let (lower, upper, flipped) = g.scope("flow", |g| self.flow.emit(g, time, halves, speaker));
+        let halves = time.align(g, &[lower, upper]);
+        let z = g.concat(&[halves[0].value, halves[1].value], 1);
+        let z = time.mask(g, halves[0].with(z));
+        g.scope("dec", |g| self.dec.emit(g, time, z, flipped, speaker))
+    }
+}
+
+/// Cuts `z: f32[b, c, 1, t]` into halves and repeats `mask: f32[b, 1, 1, t]` over as many channels as each of `widths`
+/// says, all by pointwise convolutions of one tensor: their results begin in ONNX Runtime's blocked layout, which
+/// Split and Expand would leave, and their lengths are provably the same.
+fn split_blocked(
+    g: &mut GraphBuilder,
+    z: ValueId,
+    mask: ValueId,
+    c: usize,
+    widths: &[usize],
+) -> (Signal, Signal, BTreeMap<usize, ValueId>) {
+    // The mask and zeros fill up a block of channels.
+    let filler = (c + 1).next_multiple_of(16) - c;
+    let unit: Vec<f32> = (0..filler).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();
+    let unit = g.constant(Tensor::f32(&[1, filler, 1, 1], &unit));
+    let filling = g.mul(mask, unit);
+    let all = g.concat(&[z, filling], 1);
+    let mut pick = |name: &str, channels: &mut dyn Iterator<Item = usize>| {
+        let rows: Vec<usize> = channels.collect();
+        let mut weight = vec![0.0; rows.len() * (c + filler)];
+        for (row, channel) in rows.iter().enumerate() {
+            weight[row * (c + filler) + channel] = 1.0;
+        }
+        let weight = g.initializer(name, Tensor::f32(&[rows.len(), c + filler, 1, 1], &weight));
+        g.conv(all, weight, None, &[ConvAxis::default(), ConvAxis::default()], 1)
+    };
+    let signal = |value| Signal { value, lag: 0, rate: 1 };
+    let lower = signal(pick("lower", &mut (0..c / 2)));
+    let upper = signal(pick("upper", &mut (c / 2..c)));
+    let mut masks = BTreeMap::new();
+    for &width in widths {
+        if !masks.contains_key(&width) {
+            masks.insert(width, pick(&format!("mask.{width}"), &mut std::iter::repeat_n(c, width)));
+        }
+    }
+    (lower, upper, masks)
+}
