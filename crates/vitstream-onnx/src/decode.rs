@@ -1,7 +1,7 @@
 //! Reads ONNX files, whoever wrote them.
 //!
 //! The file is not trusted. Before anything is parsed, its messages are counted along the schema and bounded, so that
-//! a small file cannot ask for much memory; the schema in [`crate::proto`] has no recursion; what a [`Graph`] cannot
+//! a small file cannot ask for much memory; the schema as declared here has no recursion; what a [`Graph`] cannot
 //! hold is refused by name instead of being left out. Weights stay where they are: tensors are slices of the input.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! The graph itself: values, nodes, initializers. Plain data; [`crate::builder`] makes it, [`crate::validate`]
+//! The graph itself: values, nodes, initializers. Plain data; [`crate::builder`] makes it, [`crate::validate()`]
 //! says whether it is whole, [`crate::encode`] writes it.
 
 use std::collections::BTreeMap;
@@ -213,7 +213,7 @@ impl Graph {
         self.values().find(|(_, info)| info.name == name).map(|(id, _)| id)
     }
 
-    /// Adds a value. Uniqueness of the name is the caller's to keep; [`crate::validate`] checks it.
+    /// Adds a value. Uniqueness of the name is the caller's to keep; [`crate::validate()`] checks it.
     pub fn add_value(&mut self, info: ValueInfo) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
         self.values.push(info);

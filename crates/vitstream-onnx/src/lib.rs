@@ -4,10 +4,12 @@
 pub mod builder;
 pub mod decode;
 mod dim;
+pub mod dump;
 pub mod encode;
 pub mod graph;
 mod infer;
 pub mod ops;
+pub mod passes;
 mod proto;
 #[cfg(test)]
 mod round_trip;
@@ -19,6 +21,7 @@ pub mod validate;
 pub use builder::{BuildError, GraphBuilder};
 pub use decode::{DecodeError, decode};
 pub use dim::{Dim, Shape};
+pub use dump::Dump;
 pub use graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
 pub use ops::{ConvAxis, Noise};
 pub use validate::{ValidateError, Validated, validate};

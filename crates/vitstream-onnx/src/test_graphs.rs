@@ -1,7 +1,11 @@
 //! Graphs for the tests of several modules.
 
+use rten_tensor::AsView;
+
 use crate::dim::Dim;
+use crate::encode::to_bytes;
 use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::passes::Pass;
 use crate::validate::{ValidateError, validate};
 
 /// Adds a float32 value.
@@ -60,4 +64,36 @@ pub(crate) fn rejected(damage: impl FnOnce(&mut Graph)) -> ValidateError {
     let mut graph = small();
     damage(&mut graph);
     validate(graph).expect_err("the damage is found")
+}
+
+/// Runs a float32 graph in rten, every input filled with numbers between -1 and 1, `batch` 2 and `time` 3.
+fn outputs(graph: &Graph) -> Vec<Vec<f32>> {
+    let graph = validate(graph.clone()).expect("a whole graph");
+    let model = rten::Model::load(to_bytes(&graph)).expect("rten reads it");
+    let lengths = |name: &str| Some(if name == "batch" { 2 } else { 3 });
+    let inputs = graph.inputs.iter().map(|&id| {
+        let info = graph.value(id);
+        let dims = info.shape.iter().flatten().map(|dim| dim.eval(&lengths).expect("a length") as usize);
+        let dims: Vec<usize> = dims.collect();
+        let values = (0..dims.iter().product()).map(|i: usize| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let tensor = rten_tensor::Tensor::from_data(&dims, values);
+        (model.node_id(&info.name).expect("an input"), tensor.into())
+    });
+    let ids: Vec<_> =
+        graph.outputs.iter().map(|&id| model.node_id(&graph.value(id).name).expect("an output")).collect();
+    let outputs = model.run(inputs.collect(), &ids, None).expect("rten runs it");
+    let elements = |value: rten::Value| value.into_tensor::<f32>().expect("float32").to_vec();
+    outputs.into_iter().map(elements).collect()
+}
+
+/// Runs `pass` and asserts that it removes so many things and changes neither the contract nor the results.
+pub(crate) fn assert_pass_keeps_outputs(pass: &dyn Pass, before: Graph, removed: usize) -> Graph {
+    let mut after = before.clone();
+    assert_eq!(pass.run(&mut after), removed, "{}", pass.name());
+    let names =
+        |graph: &Graph, ids: &[ValueId]| ids.iter().map(|&id| graph.value(id).clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after, &after.inputs), names(&before, &before.inputs));
+    assert_eq!(names(&after, &after.outputs), names(&before, &before.outputs));
+    assert_eq!(outputs(&after), outputs(&before));
+    after
 }
