@@ -1,0 +1,12 @@
+//! The input is a pickle; it is put into an intact archive with one storage.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+mod walk;
+mod zip;
+
+fuzz_target!(|pickle: &[u8]| {
+    let storage = [7u8; 64];
+    walk::walk(zip::write(&[("a/data.pkl", pickle), ("a/data/0", &storage)]));
+});

@@ -1,0 +1,91 @@
+//! Real checkpoints, and the crate pytorch-reader as the second opinion on them.
+
+mod common;
+
+use std::path::Path;
+
+use common::{TINY, shared, tiny};
+use pytorch_reader::PytorchReader;
+use vitstream_checkpoint::{Checkpoint, DType, Value};
+
+/// Every tensor of `path` has the same bits as another reader finds.
+fn compare(path: &Path) {
+    let ours = Checkpoint::open(path).expect("a checkpoint");
+    let theirs = PytorchReader::with_top_level_key(path, "state_dict").expect("a checkpoint");
+    assert_eq!(ours.tensors().len(), theirs.keys().len(), "{}", path.display());
+    for tensor in ours.tensors() {
+        let other = theirs.get(tensor.name()).expect("the same names");
+        assert_eq!(tensor.shape(), other.shape(), "{}", tensor.name());
+        let bytes = other.read().expect("its data");
+        assert_eq!(tensor.bytes().expect("our data"), bytes.as_slice(), "{}", tensor.name());
+        if tensor.dtype() == DType::F32 {
+            let floats = tensor.to_f32().expect("floats");
+            assert_eq!(floats.len(), tensor.numel());
+            assert_eq!(floats.into_bytes(), bytes.as_slice());
+        }
+    }
+}
+
+#[test]
+fn equal_to_pytorch_reader() {
+    for name in TINY {
+        if let Some(path) = tiny(name) {
+            compare(&path);
+        }
+    }
+}
+
+#[test]
+fn equal_to_pytorch_reader_on_a_real_voice() {
+    if let Some(path) = shared("joe/joe.ckpt") {
+        compare(&path);
+    }
+}
+
+#[test]
+fn hyper_parameters_of_both_generations() {
+    let Some(path) = tiny("single.ckpt") else { return };
+    let checkpoint = Checkpoint::open(path).expect("a checkpoint");
+    let hidden = checkpoint.lookup(&["hyper_parameters", "hidden_channels"]).expect("understood");
+    assert_eq!(hidden.and_then(Value::as_int), Some(16));
+
+    let Some(path) = tiny("legacy-single.ckpt") else { return };
+    let checkpoint = Checkpoint::open(path).expect("a checkpoint");
+    let hparams = checkpoint.lookup(&["hyper_parameters"]).expect("understood").expect("present");
+    assert!(matches!(hparams.get("resblock_kernel_sizes"), Some(Value::Tuple(_))));
+    let items = hparams.items().expect("a dict");
+    assert!(items.iter().any(|(_, value)| matches!(value, Value::Path(path) if path.contains('/'))), "{hparams:?}");
+}
+
+#[test]
+fn weights_are_not_copied() {
+    let Some(path) = tiny("single.ckpt") else { return };
+    let data = bytes::Bytes::from(std::fs::read(path).expect("readable"));
+    let within = data.as_ptr_range();
+    let checkpoint = Checkpoint::from_bytes("single.ckpt", data.clone()).expect("a checkpoint");
+    // A `Vec` read from a file need not be aligned for f32, the entries in it are: so compare raw bytes.
+    for tensor in checkpoint.tensors().iter().filter(|t| t.layout().is_contiguous() && t.numel() > 0) {
+        assert!(within.contains(&tensor.bytes().expect("data").as_ptr()), "{} was copied", tensor.name());
+    }
+}
+
+#[test]
+fn optimizer_state_is_reachable() {
+    let Some(path) = tiny("single.ckpt") else { return };
+    let checkpoint = Checkpoint::open(path).expect("a checkpoint");
+    fn count(checkpoint: &Checkpoint, value: &Value) -> usize {
+        match value {
+            Value::Tensor(reference) => {
+                checkpoint.tensor("optimizer", reference).bytes().expect("data");
+                1
+            }
+            other => {
+                let items = other.items().unwrap_or_default().iter().map(|(_, value)| value);
+                let elements = other.elements().unwrap_or_default();
+                items.chain(elements).map(|value| count(checkpoint, value)).sum()
+            }
+        }
+    }
+    let optimizers = checkpoint.lookup(&["optimizer_states"]).expect("understood").expect("present");
+    assert!(count(&checkpoint, optimizers) > 0);
+}
