@@ -504,6 +504,141 @@ fn is_identifier(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::to_bytes;
+    use crate::test_graphs;
+    use crate::validate::validate;
+
+    /// What reading says of `small`'s file after `damage`.
+    fn refused(damage: impl FnOnce(&mut proto::Model, &mut proto::Graph)) -> String {
+        decoded(damage).expect_err("the damage is found").to_string()
+    }
+
+    fn decoded(damage: impl FnOnce(&mut proto::Model, &mut proto::Graph)) -> Result<Graph, DecodeError> {
+        let bytes = to_bytes(&validate(test_graphs::small()).unwrap());
+        let mut model = proto::Model::decode(&bytes[..]).unwrap();
+        let mut graph = model.graph.take().unwrap();
+        damage(&mut model, &mut graph);
+        model.graph = Some(graph);
+        decode(model.encode_to_vec().into())
+    }
+
+    fn attribute(code: i32) -> proto::Attribute {
+        proto::Attribute { name: Some("alpha".to_owned()), r#type: Some(code), ..Default::default() }
+    }
+
+    #[test]
+    fn what_a_graph_cannot_hold_is_refused_by_name() {
+        assert_eq!(
+            refused(|_, g| g.node[2].domain = Some("com.microsoft".to_owned())),
+            "node `/LeakyRelu`: operator LeakyRelu of the domain `com.microsoft` is not supported"
+        );
+        assert_eq!(
+            refused(|_, g| g.node[2].attribute = vec![attribute(5)]),
+            "node `/LeakyRelu`, attribute `alpha`: a subgraph is not supported"
+        );
+        assert_eq!(
+            refused(|_, g| g.initializer[0].data_type = Some(3)),
+            "initializer `w`: element type int8 is not supported"
+        );
+        assert_eq!(
+            refused(|_, g| {
+                let entry = |key: &str, value: &str| proto::StringStringEntry {
+                    key: Some(key.to_owned()),
+                    value: Some(value.to_owned()),
+                };
+                g.initializer[0].external_data = vec![entry("location", "../../etc/passwd")];
+            }),
+            "initializer `w`: data kept in `../../etc/passwd` is not supported"
+        );
+        assert_eq!(
+            refused(|_, g| {
+                let values = Some(proto::TensorName { name: Some("holes".to_owned()) });
+                g.sparse_initializer = vec![proto::SparseTensor { values }];
+            }),
+            "initializer `holes`: a sparse tensor is not supported"
+        );
+        assert_eq!(
+            refused(|m, _| m.functions = vec![proto::Function { name: Some("Gelu".to_owned()) }]),
+            "function `Gelu`: a function defined in the file is not supported"
+        );
+        assert_eq!(
+            refused(|_, g| {
+                let r#type = g.input[0].r#type.as_mut().unwrap();
+                r#type.tensor_type = None;
+                r#type.sequence_type = Some(Bytes::new());
+            }),
+            "value `x`: a sequence is not supported"
+        );
+    }
+
+    #[test]
+    fn broken_files_are_refused_by_name() {
+        assert_eq!(
+            refused(|_, g| g.initializer[0].dims = vec![2, 3]),
+            "initializer `w`: float32 [2, 3] expects 24 bytes, found 16 bytes"
+        );
+        assert_eq!(
+            refused(|_, g| g.initializer[0].dims = vec![-2, -2]),
+            "initializer `w`: a dimension of -2"
+        );
+        assert!(
+            refused(|_, g| g.initializer[0].dims = vec![i64::MAX, 8, 0]).ends_with("is larger than memory")
+        );
+        assert_eq!(
+            refused(|_, g| g.initializer[0].float_data = vec![1.0]),
+            "initializer `w`: has its elements both raw and typed"
+        );
+        assert_eq!(
+            refused(|_, g| g.node.swap(0, 1)),
+            "node `/Add`: reads `product`, which nothing before it gives"
+        );
+        assert_eq!(refused(|_, g| g.node[1].output[0] = "x".to_owned()), "value `x`: is given twice");
+        assert_eq!(refused(|_, g| g.node[2].output[0].clear()), "outputs: nothing gives `y`");
+        assert_eq!(refused(|m, _| m.opset_import[0].version = Some(-3)), "model: opset -3 does not exist");
+        assert!(refused(|m, _| m.opset_import.clear()).contains("found none"));
+        assert!(decode(Bytes::new()).unwrap_err().to_string().contains("opset"));
+    }
+
+    #[test]
+    fn what_others_write_is_read() {
+        let graph = decoded(|m, g| {
+            m.opset_import
+                .push(proto::OperatorSetId { domain: Some("com.microsoft".to_owned()), version: Some(1) });
+            // Constants listed as inputs, typed elements, open dimensions, nodes without names of their own.
+            let described = g.input[0].clone();
+            g.input.push(proto::ValueInfo { name: Some("w".to_owned()), ..described });
+            g.initializer[1].raw_data = None;
+            g.initializer[1].float_data = vec![0.25, -0.25];
+            let shape =
+                g.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().shape.as_mut().unwrap();
+            shape.dim[0] = proto::Dimension::default();
+            shape.dim[1].dim_param = Some("unknown_0".to_owned());
+            g.node[0].name = None;
+            g.node[2].name = Some("/Add".to_owned());
+            g.value_info.clear();
+        })
+        .unwrap();
+        assert_eq!(graph.inputs.len(), 1);
+        assert_eq!(graph.constant(graph.find("b").unwrap()), Some(&Tensor::f32(&[2], &[0.25, -0.25])));
+        let shape = graph.value(graph.inputs[0]).shape.as_ref().unwrap();
+        assert_eq!(shape[..2], [Dim::symbol("unknown_1"), Dim::symbol("unknown_0")]);
+        let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["MatMul_0", "/Add", "LeakyRelu_2"]);
+        assert_eq!(graph.value(graph.find("sum").unwrap()).shape, None);
+    }
+
+    /// Two bytes on disk are some hundred in memory: a file of empty nodes is refused before they are spent.
+    #[test]
+    fn too_many_messages_are_not_parsed() {
+        let mut graph = Vec::new();
+        for _ in 0..=MAX_RECORDS {
+            graph.extend([0x0a, 0]);
+        }
+        let mut file = vec![0x3a];
+        encoding::encode_varint(graph.len() as u64, &mut file);
+        file.extend(graph);
+        assert!(matches!(decode(file.into()), Err(DecodeError::TooManyRecords)));
+    }
 
     #[test]
     fn dimensions_survive_their_text() {
