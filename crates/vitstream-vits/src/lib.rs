@@ -19,6 +19,7 @@ pub mod flow;
 pub mod generator;
 pub mod hparams;
 pub mod modules;
+mod network;
 mod spline;
 mod split;
 mod stateful;
@@ -29,5 +30,6 @@ pub mod weights;
 mod whole;
 
 pub use hparams::{HParams, HParamsError, ResBlockKind};
+pub use network::Network;
 pub use split::{NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
 pub use weights::{Audit, Mismatch, Weights, WeightsError};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use vitstream_checkpoint::{F32Buf, Tensor};
+use xxhash_rust::xxh3::Xxh3;
 
 /// More problems than this are not collected: the file is another network.
 const MAX_PROBLEMS: usize = 200;
@@ -125,6 +126,7 @@ struct State {
     wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
     non_finite: Vec<String>,
     stand_in: usize,
+    fingerprint: Xxh3,
 }
 
 /// What became of the tensors of a network that was put together.
@@ -136,6 +138,8 @@ pub struct Audit {
     pub unneeded: BTreeMap<&'static str, (usize, u64)>,
     /// Number of tensors used.
     pub used: usize,
+    /// A hash of the keys and elements used: equal for equal networks.
+    pub fingerprint: u128,
 }
 
 impl Weights {
@@ -160,9 +164,9 @@ impl Weights {
         self.tensors.get(key).map(|tensor| tensor.shape().to_vec())
     }
 
-    /// All keys, sorted.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+    /// All tensors with their keys, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor))
     }
 
     /// The outermost scope.
@@ -250,6 +254,8 @@ impl Scope<'_> {
             return self.stand_in(dims, state);
         }
         let data = tensor.to_f32()?;
+        state.fingerprint.update(key.as_bytes());
+        state.fingerprint.update(&data.clone().into_bytes());
         if data.iter().any(|v| !v.is_finite()) {
             state.non_finite.push(key);
         }

@@ -1,1 +1,25 @@
-//! Turns a trained VITS / Piper voice into a streaming voice, and speaks with it.
+//! Turns a trained VITS / Piper voice into a streaming voice.
+//!
+//! [`export`](export::export) does the main job, [`inspect`](inspect::inspect) says what a file holds:
+//!
+//! ```
+//! # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path().join("voice");
+//! use vitstream::export::{ExportOptions, export};
+//!
+//! let summary = export(voice.as_ref(), &directory, &ExportOptions::default())?;
+//! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
+//! assert!(directory.join("encoder.onnx").is_file() && directory.join("decoder.onnx").is_file());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod commit;
+pub mod config;
+mod error;
+pub mod export;
+pub mod inspect;
+pub mod source;
+
+pub use error::Error;

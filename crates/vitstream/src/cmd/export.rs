@@ -1,0 +1,116 @@
+//! `vitstream export`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use vitstream::export::{ExportOptions, ExportSummary, MAX_SEED, export};
+use vitstream_vits::NoiseSource;
+
+/// Turn a trained voice into a streaming pair
+///
+/// Reads a VITS checkpoint (`.ckpt`) and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`,
+/// which runs on chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with
+/// carried state, so that no frame is computed twice. A voice JSON beside the checkpoint is passed on as `config.json`.
+///
+/// Nothing in the checkpoint is executed. Either all files are written or none.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
+                        vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json")]
+pub(crate) struct ExportArgs {
+    /// The trained voice
+    checkpoint: PathBuf,
+    /// Directory to write the pair to; made if it is not there
+    output_dir: PathBuf,
+    /// Version of ONNX's operator set, 15 to 21
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(15..=21))]
+    opset: i64,
+    /// Seed the encoder's noise, so that a session's first run always gives the same speech
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_SEED)), conflicts_with = "noise")]
+    seed: Option<u32>,
+    /// Where the encoder's noise comes from
+    #[arg(long, value_enum, default_value_t = Noise::Internal)]
+    noise: Noise,
+    /// The voice's JSON, if it is not beside the checkpoint
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do not write decoder.stream.onnx
+    #[arg(long)]
+    no_stream_decoder: bool,
+    /// Print a summary as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Noise {
+    /// Drawn by the graph itself, as the original does
+    Internal,
+    /// Further inputs `noise_dp` and `noise_p`: reproducible, and no random node is left
+    Input,
+}
+
+pub(crate) fn run(args: &ExportArgs, quiet: bool) -> anyhow::Result<()> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let handler = cancel.clone();
+    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    let options = ExportOptions {
+        opset: args.opset,
+        noise: match args.noise {
+            Noise::Internal => NoiseSource::Internal { seed: args.seed },
+            Noise::Input => NoiseSource::Input,
+        },
+        config: args.config.clone(),
+        stream_decoder: !args.no_stream_decoder,
+        cancel,
+    };
+    // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
+    let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.set_message(format!("exporting {}", args.checkpoint.display()));
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let summary = export(&args.checkpoint, &args.output_dir, &options);
+    spinner.finish_and_clear();
+    let summary = summary?;
+    for warning in &summary.warnings {
+        tracing::warn!("{warning}");
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    } else if !quiet {
+        print!("{}", describe(&summary));
+    }
+    Ok(())
+}
+
+fn describe(summary: &ExportSummary) -> String {
+    let hp = &summary.hparams;
+    let rate = summary.sample_rate.map_or("unknown".to_owned(), |rate| format!("{rate} Hz"));
+    let mut text = format!(
+        "{} -> {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
+         sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames to each side\n",
+        summary.input.display(),
+        summary.output.display(),
+        hp.resblock,
+        hp.inter_channels,
+        hp.hidden_channels,
+        hp.filter_channels,
+        hp.num_symbols,
+        if hp.use_sdp() { "stochastic" } else { "plain" },
+        summary.speakers,
+        summary.hop_length,
+        summary.receptive_field,
+    );
+    for file in &summary.files {
+        let nodes = file.nodes.map_or(String::new(), |nodes| format!("{nodes:>6} nodes"));
+        text += &format!("  {:<20} {:>10}{nodes}\n", file.name, megabytes(file.bytes));
+    }
+    text + &format!("done in {:.2} s\n", summary.seconds)
+}
+
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}

@@ -1,0 +1,4 @@
+//! The subcommands, one file each.
+
+pub(crate) mod export;
+pub(crate) mod inspect;

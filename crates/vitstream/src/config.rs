@@ -1,0 +1,102 @@
+//! The voice's JSON, as piper writes it: found beside the checkpoint, checked against the network, and passed on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use vitstream_vits::HParams;
+
+use crate::Error;
+
+/// A file larger than this is no voice's JSON.
+const MAX_SIZE: u64 = 16 << 20;
+
+/// A voice's JSON.
+#[derive(Clone, Debug)]
+pub struct VoiceConfig {
+    /// Where it was found.
+    pub path: PathBuf,
+    json: serde_json::Map<String, Value>,
+}
+
+impl VoiceConfig {
+    /// Reads a voice's JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no JSON object.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let problem = |problem: String| Error::Config { path: path.to_owned(), problem };
+        let size = fs::metadata(path).map_err(Error::io(path))?.len();
+        if size > MAX_SIZE {
+            return Err(problem(format!("expected a voice's JSON, found a file of {size} bytes")));
+        }
+        let text = fs::read(path).map_err(Error::io(path))?;
+        match serde_json::from_slice(&text) {
+            Ok(Value::Object(json)) => Ok(Self { path: path.to_owned(), json }),
+            Ok(_) => Err(problem("expected a JSON object".to_owned())),
+            Err(error) => Err(problem(format!("not valid JSON: {error}"))),
+        }
+    }
+
+    /// Looks for the JSON that belongs to the checkpoint at `input`: `INPUT.json`, then the only `*.onnx.json` in its
+    /// directory, then `config.json` there.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn find(input: &Path) -> Result<Option<Self>, Error> {
+        let mut own = input.as_os_str().to_owned();
+        own.push(".json");
+        let own = PathBuf::from(own);
+        if own.is_file() {
+            return Self::read(&own).map(Some);
+        }
+        let directory = input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
+        let mut voices: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".onnx.json") && path.is_file())
+            .collect();
+        if voices.len() > 1 {
+            tracing::warn!("{}: several *.onnx.json files, none is taken; name one with --config", directory.display());
+            voices.clear();
+        }
+        let general = directory.join("config.json");
+        match voices.pop().or_else(|| general.is_file().then_some(general)) {
+            Some(path) => Self::read(&path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What contradicts the network, in words.
+    pub fn check(&self, hparams: &HParams) -> Vec<String> {
+        let audio = self.json.get("audio");
+        let claims = [
+            ("num_symbols", self.json.get("num_symbols"), Some(hparams.num_symbols as u64)),
+            ("num_speakers", self.json.get("num_speakers"), Some(hparams.num_speakers as u64)),
+            ("audio.sample_rate", audio.and_then(|audio| audio.get("sample_rate")), hparams.sample_rate.map(u64::from)),
+        ];
+        claims
+            .into_iter()
+            .filter_map(|(name, claim, truth)| {
+                let (claim, truth) = (claim?, truth?);
+                (claim.as_u64() != Some(truth)).then(|| {
+                    format!("{}: {name} is {claim}, but the network has {truth}", self.path.display())
+                })
+            })
+            .collect()
+    }
+
+    /// Samples a second, if the JSON says.
+    pub fn sample_rate(&self) -> Option<u32> {
+        self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
+    }
+
+    /// The JSON for a streaming pair: the same with `"streaming": true`.
+    pub fn to_streaming(&self) -> Vec<u8> {
+        let mut json = self.json.clone();
+        json.insert("streaming".to_owned(), Value::Bool(true));
+        let mut text = serde_json::to_vec_pretty(&json).expect("a map with string keys is always JSON");
+        text.push(b'\n');
+        text
+    }
+}

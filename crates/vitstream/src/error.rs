@@ -1,0 +1,105 @@
+use std::path::{Path, PathBuf};
+
+use vitstream_onnx::{BuildError, DecodeError, ValidateError};
+use vitstream_vits::{HParamsError, WeightsError};
+
+/// Why a voice could not be exported or inspected. Every message names the file it is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The checkpoint cannot be read, or holds what it should not.
+    #[error(transparent)]
+    Checkpoint(#[from] vitstream_checkpoint::Error),
+    /// The checkpoint belongs to another network.
+    #[error("{}: this is {found}; expected a VITS network with its generator", path.display())]
+    OtherNetwork {
+        /// The input.
+        path: PathBuf,
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// There are weights but no hyper-parameters.
+    #[error("{}: expected `hyper_parameters` (a dict, as PyTorch Lightning saves it), found {found}", path.display())]
+    NoHyperParameters {
+        /// The input.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// A hyper-parameter makes no sense.
+    #[error("{}: {source}", path.display())]
+    HParams {
+        /// The input.
+        path: PathBuf,
+        /// Which, and why.
+        source: HParamsError,
+    },
+    /// Weights and hyper-parameters do not fit each other.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The input.
+        path: PathBuf,
+        /// Which tensors, and why.
+        source: WeightsError,
+    },
+    /// The voice's JSON cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The JSON.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option has a value that nothing can be made of.
+    #[error("{0}")]
+    Option(String),
+    /// The output directory cannot be what it was given as.
+    #[error("{}: {problem}", path.display())]
+    Output {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// An ONNX file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// Where, and why.
+        source: DecodeError,
+    },
+    /// A graph came out wrong: a defect of vitstream.
+    #[error("internal error in graph `{graph}`, please report it: {problem}")]
+    Graph {
+        /// Which graph.
+        graph: &'static str,
+        /// What broke.
+        problem: String,
+    },
+    /// The caller asked to stop. Nothing was changed.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn build(graph: &'static str) -> impl FnOnce(BuildError) -> Self {
+        move |error| Self::Graph { graph, problem: error.to_string() }
+    }
+
+    pub(crate) fn validate(graph: &'static str) -> impl FnOnce(ValidateError) -> Self {
+        move |error| Self::Graph { graph, problem: error.to_string() }
+    }
+}

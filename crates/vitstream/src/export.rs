@@ -1,0 +1,260 @@
+//! From a trained voice to a streaming pair.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+use vitstream_onnx::{Graph, Validated, encode, passes, validate};
+use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
+
+use crate::Error;
+use crate::commit::{Commit, Interrupted};
+use crate::config::VoiceConfig;
+use crate::source::{self, Source};
+
+/// The operator sets that can be asked for.
+pub const OPSETS: RangeInclusive<i64> = 15..=21;
+
+/// Seeds from here on are not distinct: ONNX stores them as float32.
+pub const MAX_SEED: u32 = 1 << 24;
+
+/// Names of the files that an export writes.
+pub mod files {
+    /// Ids to the prior sample.
+    pub const ENCODER: &str = "encoder.onnx";
+    /// The prior sample to audio, whole or in windows.
+    pub const DECODER: &str = "decoder.onnx";
+    /// The prior sample to audio, chunk by chunk with carried state.
+    pub const STREAM_DECODER: &str = "decoder.stream.onnx";
+    /// The voice's JSON.
+    pub const CONFIG: &str = "config.json";
+}
+
+/// How to export.
+#[derive(Clone, Debug)]
+pub struct ExportOptions {
+    /// Version of ONNX's default operator set, one of [`OPSETS`].
+    pub opset: i64,
+    /// Where the encoder's noise comes from.
+    pub noise: NoiseSource,
+    /// The voice's JSON; looked for beside the checkpoint when absent.
+    pub config: Option<PathBuf>,
+    /// Whether to write [`files::STREAM_DECODER`].
+    pub stream_decoder: bool,
+    /// Set by the caller, from any thread, to stop. Then nothing is changed.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self {
+            opset: 15,
+            noise: NoiseSource::Internal { seed: None },
+            config: None,
+            stream_decoder: true,
+            cancel: Arc::default(),
+        }
+    }
+}
+
+/// What was exported.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExportSummary {
+    /// The checkpoint.
+    pub input: PathBuf,
+    /// The directory.
+    pub output: PathBuf,
+    /// The network's hyper-parameters.
+    pub hparams: HParams,
+    /// Speakers.
+    pub speakers: usize,
+    /// Samples a second, if the checkpoint or the JSON says.
+    pub sample_rate: Option<u32>,
+    /// Samples of a frame.
+    pub hop_length: usize,
+    /// Frames to each side that windows have to overlap by.
+    pub receptive_field: usize,
+    /// Identifies files that belong together.
+    pub pair_id: String,
+    /// The files, in the order in which they were written.
+    pub files: Vec<FileSummary>,
+    /// What is unusual about the voice.
+    pub warnings: Vec<String>,
+    /// Time it took, in seconds.
+    pub seconds: f64,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileSummary {
+    /// Its name in the directory.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Number of nodes, for a graph.
+    pub nodes: Option<usize>,
+}
+
+/// Reads the voice in `input` and writes its pair to the directory `output`, which is made if it is not there. Either
+/// all files are written or none: on any error what was there before is still there.
+///
+/// # Errors
+/// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
+pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<ExportSummary, Error> {
+    let start = Instant::now();
+    check(input, output, options)?;
+    tracing::info!("reading {}", input.display());
+    let Source { model, audit } = source::load(input)?;
+    let config = match &options.config {
+        Some(path) => Some(VoiceConfig::read(path)?),
+        None => VoiceConfig::find(input)?,
+    };
+    let mut warnings = config.as_ref().map(|config| config.check(&model.hparams)).unwrap_or_default();
+    if !audit.non_finite.is_empty() {
+        let keys = audit.non_finite.join(", ");
+        warnings.push(format!("{}: weights that are not finite in {keys}: the voice will not sound", input.display()));
+    }
+    for (reason, (count, bytes)) in &audit.unneeded {
+        tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
+    }
+
+    let sample_rate = model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
+    let mut export = Export {
+        commit: Commit::begin(output)?,
+        metadata: metadata(&model, sample_rate, audit.fingerprint),
+        cancel: options.cancel.clone(),
+        files: Vec::new(),
+    };
+    let pair_id = export.metadata["pair_id"].clone();
+    export.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.noise))?;
+    export.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
+    if options.stream_decoder {
+        let stream = model.emit_stream_decoder(options.opset).map_err(Error::build("stream_decoder"))?;
+        let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
+        let mut graph = stream.graph;
+        graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
+        graph.metadata.insert("states".to_owned(), states);
+        export.graph(files::STREAM_DECODER, "stream_decoder", Ok(graph))?;
+    } else {
+        export.commit.remove(files::STREAM_DECODER);
+    }
+    if let Some(config) = &config {
+        let text = config.to_streaming();
+        let bytes = export.commit.write(files::CONFIG, |out| out.write_all(&text))?;
+        export.files.push(FileSummary { name: files::CONFIG.to_owned(), bytes, nodes: None });
+    }
+    export.check_cancelled()?;
+    export.commit.finish()?;
+    Ok(ExportSummary {
+        input: input.to_owned(),
+        output: output.to_owned(),
+        speakers: model.hparams.num_speakers,
+        sample_rate,
+        hop_length: model.hparams.hop_length(),
+        receptive_field: model.receptive_field(),
+        pair_id,
+        files: export.files,
+        warnings,
+        seconds: start.elapsed().as_secs_f64(),
+        hparams: model.hparams,
+    })
+}
+
+/// What can be told before anything is read.
+fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Error> {
+    if !OPSETS.contains(&options.opset) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        return Err(Error::Option(format!("opset {} is not offered: expected {first} to {last}", options.opset)));
+    }
+    if let NoiseSource::Internal { seed: Some(seed) } = options.noise
+        && seed >= MAX_SEED
+    {
+        return Err(Error::Option(format!("seed {seed} is too large: expected less than {MAX_SEED}")));
+    }
+    if output.exists() && !output.is_dir() {
+        let problem = "expected a directory to write the pair to, found a file".to_owned();
+        return Err(Error::Output { path: output.to_owned(), problem });
+    }
+    let same = |name: &str| match (input.canonicalize(), output.join(name).canonicalize()) {
+        (Ok(input), Ok(output)) => input == output,
+        _ => false,
+    };
+    if [files::ENCODER, files::DECODER, files::STREAM_DECODER].into_iter().any(same) {
+        let problem = "is the input itself: name another directory".to_owned();
+        return Err(Error::Output { path: input.to_owned(), problem });
+    }
+    Ok(())
+}
+
+/// `metadata_props` of all files of a pair.
+fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128) -> BTreeMap<String, String> {
+    let hp = &model.hparams;
+    let mut entries = vec![
+        ("n_speakers", hp.num_speakers.to_string()),
+        ("hop_length", hp.hop_length().to_string()),
+        ("receptive_field", model.receptive_field().to_string()),
+        ("inter_channels", hp.inter_channels.to_string()),
+        ("gin_channels", hp.gin_channels.to_string()),
+        ("num_symbols", hp.num_symbols.to_string()),
+        ("vitstream_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("pair_id", format!("{fingerprint:032x}")),
+    ];
+    entries.extend(sample_rate.map(|rate| ("sample_rate", rate.to_string())));
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// An export under way.
+struct Export {
+    commit: Commit,
+    metadata: BTreeMap<String, String>,
+    cancel: Arc<AtomicBool>,
+    files: Vec<FileSummary>,
+}
+
+impl Export {
+    fn graph(
+        &mut self,
+        file: &str,
+        name: &'static str,
+        graph: Result<Graph, vitstream_onnx::BuildError>,
+    ) -> Result<(), Error> {
+        self.check_cancelled()?;
+        let mut graph = graph.map_err(Error::build(name))?;
+        graph.metadata.extend(self.metadata.clone());
+        let graph: Validated = validate(passes::run_default(graph)).map_err(Error::validate(name))?;
+        let nodes = graph.nodes.len();
+        let cancel = self.cancel.clone();
+        let bytes = self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
+        tracing::info!("wrote {file}: {nodes} nodes, {bytes} bytes");
+        self.files.push(FileSummary { name: file.to_owned(), bytes, nodes: Some(nodes) });
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Stops writing as soon as the caller asks.
+struct Cancellable<'a> {
+    out: &'a mut dyn Write,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Write for Cancellable<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Interrupted));
+        }
+        self.out.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
