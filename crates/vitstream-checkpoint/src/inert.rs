@@ -495,6 +495,7 @@ impl<'a> Resolver<'a> {
         if self.open.len() >= MAX_DEPTH {
             return Err(Error::limit("containers within containers", MAX_DEPTH).into());
         }
+        // Stands for a level only: nothing under here compares with it.
         self.open.push(self.graph.root());
         let result = go(self);
         self.open.pop();

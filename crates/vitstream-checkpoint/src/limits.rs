@@ -16,7 +16,7 @@ pub const MAX_NODES: usize = 1 << 21;
 pub const MAX_VALUES: usize = 1 << 21;
 
 /// Bytes of text and byte strings in the finished tree, shared ones again counted each time.
-pub const MAX_TEXT_BYTES: usize = 256 << 20;
+pub const MAX_TEXT_BYTES: usize = 64 << 20;
 
 /// Slots of the memo. CPython puts nearly every value into it: as many as there may be values.
 pub const MAX_MEMO: usize = MAX_NODES;
