@@ -167,7 +167,10 @@ fn state_dicts_are_found_where_each_family_keeps_them() {
     let inner = |key: &str| Pickle::new().raw(b"}").text(key).raw(b"}").text("w").raw(&tensor.0).raw(b"ss.");
     let root = Pickle::new().global("collections", "OrderedDict").raw(b")R").text("w").raw(&tensor.0);
     let root = root.raw(b"s}").text("_metadata").raw(b"Nsb.");
-    for pickle in [inner("state_dict"), inner("model"), root] {
+    // A root that is a state dict, and happens to have settings under the name of another's state dict.
+    let settings = Pickle::new().raw(b"}").text("model").raw(b"}").text("hidden").raw(b"K\x10ss").text("w");
+    let settings = settings.raw(&tensor.0).raw(b"s.");
+    for pickle in [inner("state_dict"), inner("model"), root, settings] {
         let file = torch_file(&pickle, &[("0", &f32s(&[1.0]))]);
         let checkpoint = Checkpoint::from_bytes("x", file.into()).expect("opens");
         assert_eq!(checkpoint.tensors().len(), 1);
