@@ -44,7 +44,7 @@ fn equal_to_pytorch_reader_on_a_real_voice() {
 
 #[test]
 fn hyper_parameters_of_both_generations() {
-    let Some(path) = tiny("single.ckpt") else { return };
+    let Some(path) = tiny("multi.ckpt") else { return };
     let checkpoint = Checkpoint::open(path).expect("a checkpoint");
     let hidden = checkpoint.lookup(&["hyper_parameters", "hidden_channels"]).expect("understood");
     assert_eq!(hidden.and_then(Value::as_int), Some(16));
@@ -62,7 +62,7 @@ fn hyper_parameters_of_both_generations() {
 
 #[test]
 fn weights_are_not_copied() {
-    let Some(path) = tiny("single.ckpt") else { return };
+    let Some(path) = tiny("multi.ckpt") else { return };
     let checkpoint = Checkpoint::open(path).expect("a checkpoint");
     let contiguous = |tensor: &&Tensor| tensor.layout().is_contiguous() && tensor.dtype() == DType::F32;
     let mut seen = 0;
@@ -77,7 +77,7 @@ fn weights_are_not_copied() {
 
 #[test]
 fn optimizer_state_is_reachable() {
-    let Some(path) = tiny("single.ckpt") else { return };
+    let Some(path) = tiny("multi.ckpt") else { return };
     let checkpoint = Checkpoint::open(path).expect("a checkpoint");
     fn count(checkpoint: &Checkpoint, value: &Value) -> usize {
         match value {
