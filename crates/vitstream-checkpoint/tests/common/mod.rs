@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../../fuzz/fuzz_targets/zip.rs"]
 pub mod zip;
 
 /// The committed checkpoint `name`, or that of the shared fixtures.
