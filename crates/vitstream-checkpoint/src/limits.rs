@@ -12,8 +12,8 @@ pub const MAX_PICKLE_BYTES: u64 = 64 << 20;
 /// made to reach this and [`MAX_VALUES`] were measured at 85 MB to 107 MB of memory, text apart.
 pub const MAX_NODES: usize = 1 << 20;
 
-/// Values in the finished tree, larger ones counted by their size. A shared value counts each time it is reached, so that a few bytes which double a
-/// list thirty times ("memo bomb") end here rather than in memory.
+/// Values in the finished tree, larger ones counted by their size. A shared value counts each time it is reached,
+/// so that a few bytes which double a list thirty times ("memo bomb") end here rather than in memory.
 pub const MAX_VALUES: usize = 1 << 20;
 
 /// Bytes of text and byte strings in the finished tree, shared ones again counted each time.
