@@ -16,6 +16,10 @@ use crate::value::{Malformed, Object, Value};
 /// How many items of an object's state are searched for one attribute; OmegaConf's containers have four.
 const MAX_ATTRIBUTES: usize = 64;
 
+/// What an object, a tensor or a malformed value counts for besides itself, since it takes about five times the
+/// memory of a plain one.
+const BOXED: usize = 4;
+
 /// The pickle's result as a tree.
 pub(crate) fn value(graph: &Graph) -> Result<Value, Error> {
     Resolver { graph, open: Vec::new(), values: 0, text: 0 }.value(graph.root())
@@ -183,6 +187,7 @@ impl<'a> Resolver<'a> {
             Ok(None) => self.opaque(global),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Malformed(reason)) => {
+                self.charge(BOXED)?;
                 self.charge_text(global.len() + reason.len())?;
                 let malformed = Malformed { global: global.to_string(), reason: reason.into_owned() };
                 Ok(Value::Malformed(Box::new(malformed)))
@@ -245,6 +250,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn object(&mut self, class: &str, args: &[NodeId], call: &'a Call) -> Result<Value, Error> {
+        self.charge(BOXED)?;
         self.charge_text(class.len())?;
         let mut object = Object {
             class: class.to_string(),
@@ -495,6 +501,7 @@ impl<'a> Resolver<'a> {
         if self.open.len() >= MAX_DEPTH {
             return Err(Error::limit("containers within containers", MAX_DEPTH).into());
         }
+        // Stands for a level only: nothing under here compares with it.
         self.open.push(self.graph.root());
         let result = go(self);
         self.open.pop();
@@ -522,6 +529,7 @@ impl<'a> Resolver<'a> {
             Some(dtype) => self.dtype(dtype)?,
             None => stored.ok_or("an untyped storage without an element type")?,
         };
+        self.charge(BOXED)?;
         let offset = self.length(offset)?;
         let (shape, stride) = (self.lengths(size)?, self.lengths(stride)?);
         Ok(TensorRef::new(dtype, shape, stride, offset, storage)?)

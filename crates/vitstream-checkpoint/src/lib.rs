@@ -186,8 +186,10 @@ fn io_error(error: std::io::Error) -> Error {
 fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
     for key in STATE_DICT_KEYS {
         let Some(value) = root.get(key) else { continue };
-        if let Some(items) = value.items() {
-            return Ok(items);
+        // A `model` may also be a table of settings.
+        match value.items() {
+            Some(items) if key == "state_dict" || holds_tensors(items) => return Ok(items),
+            _ => {}
         }
         if let Some(error) = tensors::unusable(value) {
             return Err(error.of(key));
@@ -197,7 +199,7 @@ fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
         return Err(error.remedy("A whole object was pickled: save its state_dict() instead"));
     }
     match root.items() {
-        Some(items) if items.iter().any(|(_, value)| matches!(value, Value::Tensor(_))) => Ok(items),
+        Some(items) if holds_tensors(items) => Ok(items),
         Some(items) => {
             let keys: Vec<&str> = items.iter().filter_map(|(key, _)| key.as_str()).take(12).collect();
             Err(Error::new(ErrorKind::NoStateDict)
@@ -206,4 +208,8 @@ fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
         }
         None => Err(Error::new(ErrorKind::NoStateDict).found(root.describe())),
     }
+}
+
+fn holds_tensors(items: &[(Value, Value)]) -> bool {
+    items.iter().any(|(_, value)| matches!(value, Value::Tensor(_)))
 }

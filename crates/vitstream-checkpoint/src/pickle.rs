@@ -418,8 +418,8 @@ impl Machine<'_> {
     fn decimal(&mut self) -> Result<Node, Error> {
         let line = self.line()?;
         match line.trim_ascii() {
-            b"00" => return Ok(Node::Bool(false)),
-            b"01" => return Ok(Node::Bool(true)),
+            b"00" => Ok(Node::Bool(false)),
+            b"01" => Ok(Node::Bool(true)),
             digits => {
                 let digits = digits.strip_suffix(b"L").unwrap_or(digits);
                 let value: Option<i128> = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());

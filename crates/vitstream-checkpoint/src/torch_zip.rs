@@ -234,8 +234,8 @@ fn find_directory(data: &[u8]) -> Result<(u64, u64, u64), Error> {
         None => (u64::from(start), u64::from(len), u64::from(count), end as u64),
     };
     match start.checked_add(len) {
-        Some(end) if end <= behind => Ok((start, len, count)),
-        _ => Err(Error::zip("the directory lies out of bounds")),
+        Some(end) if end == behind => Ok((start, len, count)),
+        _ => Err(Error::zip("the directory does not end where its end record begins")),
     }
 }
 

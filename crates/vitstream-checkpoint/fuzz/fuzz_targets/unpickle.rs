@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 mod walk;
+#[path = "../../tests/common/zip.rs"]
 mod zip;
 
 fuzz_target!(|pickle: &[u8]| {

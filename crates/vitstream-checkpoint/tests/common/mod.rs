@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../../fuzz/fuzz_targets/zip.rs"]
 pub mod zip;
 
 /// The committed checkpoint `name`, or that of the shared fixtures.
@@ -73,7 +72,15 @@ impl Pickle {
     }
 
     /// A `_rebuild_tensor_v2` of a storage of `class` with `claimed` elements.
-    pub fn tensor(self, class: &str, key: &str, claimed: i64, offset: i64, size: &[i64], stride: &[i64]) -> Self {
+    pub fn tensor(
+        self,
+        class: &str,
+        key: &str,
+        claimed: i64,
+        offset: i64,
+        size: &[i64],
+        stride: &[i64],
+    ) -> Self {
         self.global("torch._utils", "_rebuild_tensor_v2")
             .raw(b"(")
             .storage("torch", class, key, claimed)
