@@ -91,6 +91,9 @@ impl GraphBuilder {
 
     /// Declares `value` a graph output called `name`.
     pub fn output(&mut self, name: &str, value: ValueId) {
+        if self.error.is_some() {
+            return;
+        }
         if self.graph.inputs.contains(&value) || self.graph.initializers.contains_key(&value) {
             let copy = self.identity(value);
             return self.output(name, copy);

@@ -62,7 +62,7 @@ impl WN {
                 let half = in_layer.outputs(range);
                 let y = g.scope(&format!("in_layers.{i}.{name}"), |g| time.conv(g, x, &half));
                 let at = 2 * i + usize::from(name == "sigmoid");
-                cond.get(at).map_or(y, |&row| add_row(g, y, row))
+                cond.get(at).map_or(y, |&row| time.add_row(g, y, row))
             });
             let [a, b] = halves;
             let (tanh, sigmoid) = (g.tanh(a.value), g.sigmoid(b.value));
@@ -84,13 +84,6 @@ impl WN {
         let rows = g.scope("cond_layer", |g| cond.emit_2d(g, speaker, vitstream_onnx::ConvAxis::default()));
         g.split(rows, 1, &vec![self.hidden(); 2 * self.in_layers.len()])
     }
-}
-
-/// Adds a value without time to every step. Spelt out to full length, it stays in the blocked layout and is fused.
-pub(crate) fn add_row(g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
-    let shape = g.shape(x.value).to_vec();
-    let full = g.expand(row, &shape);
-    x.with(g.add(x.value, full))
 }
 
 /// Upstream's `ResidualCouplingLayer`, mean-only.

@@ -2,7 +2,6 @@
 
 use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
 
-use crate::flow::add_row;
 use crate::hparams::{HParams, ResBlockKind};
 use crate::modules::{Conv1d, ConvShape};
 use crate::timeline::{Signal, Timeline, add, leaky_relu_of_shared};
@@ -183,7 +182,7 @@ impl Generator {
         let mut x = g.scope("conv_pre", |g| time.conv(g, z, &conv_pre));
         if let (Some(cond), Some(speaker)) = (&self.cond, speaker) {
             let row = g.scope("cond", |g| cond.emit_2d(g, speaker, ConvAxis::default()));
-            x = add_row(g, x, row);
+            x = time.add_row(g, x, row);
         }
         // LeakyReLU commutes with positive factors: the mean over a stage's blocks is a sum, and its factor goes into
         // the weights that come next.

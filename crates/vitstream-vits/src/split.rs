@@ -199,7 +199,6 @@ impl SynthesizerTrn {
         let z = g.input("z", DType::F32, vec![b.clone(), dim(c), t.clone()]);
         let y_mask = g.input("y_mask", DType::F32, vec![b.clone(), dim(1), t]);
         let speaker = self.speaker_input(g, b.clone());
-
         let (lower, upper, masks) = g.scope("split", |g| {
             let z = g.unsqueeze(z, &[2]);
             let mask = g.unsqueeze(y_mask, &[2]);
@@ -208,6 +207,7 @@ impl SynthesizerTrn {
         let time = &mut Whole::new(masks);
         let output = self.emit_synthesis(g, time, (lower, upper), speaker);
         let samples = g.squeeze(output.value, &[2]);
+        let samples = g.assume_shape(samples, vec![b, dim(1), Dim::symbol("samples")]);
         g.output("output", samples);
         builder.finish()
     }
@@ -230,6 +230,7 @@ impl SynthesizerTrn {
         let mut time = Stateful::new(last);
         let output = self.emit_synthesis(g, &mut time, (signal(halves[0]), signal(halves[1])), speaker);
         let samples = g.squeeze(output.value, &[2]);
+        let samples = g.assume_shape(samples, vec![dim(1), dim(1), Dim::symbol("samples")]);
         g.output("output", samples);
         let states = time.finish(g);
         let states = states.into_iter().map(|state| StateInfo {

@@ -43,6 +43,11 @@ pub(crate) trait Timeline {
     /// Zeros beyond each item's last frame. Needed before every convolution that mixes frames.
     fn mask(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal;
 
+    /// Adds `row: f32[b, c, 1, 1]`, which has no time, to every step.
+    fn add_row(&mut self, g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
+        x.with(g.add(x.value, row))
+    }
+
     /// The last convolution, to one channel, and the Tanh after it.
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal;
 }

@@ -54,6 +54,13 @@ impl Timeline for Whole {
         }
     }
 
+    /// Spelt out to full length, the row stays in the blocked layout and is fused.
+    fn add_row(&mut self, g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
+        let shape = g.shape(x.value).to_vec();
+        let full = g.expand(row, &shape);
+        x.with(g.add(x.value, full))
+    }
+
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
         let block = strided(g, x.rate, conv);
         let pad = conv.padding();

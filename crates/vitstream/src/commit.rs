@@ -20,7 +20,8 @@ pub(crate) struct Commit {
 impl Commit {
     /// Makes the directory, with its parents, if it is not there.
     pub(crate) fn begin(directory: &Path) -> Result<Self, Error> {
-        let made = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
+        let made =
+            directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
         let made = made.map(Path::to_owned);
         let commit = Self { directory: directory.to_owned(), made, ready: Vec::new(), obsolete: Vec::new() };
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
@@ -141,8 +142,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }

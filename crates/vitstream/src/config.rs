@@ -50,14 +50,18 @@ impl VoiceConfig {
         if own.is_file() {
             return Self::read(&own).map(Some);
         }
-        let directory = input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
         let mut voices: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.to_string_lossy().ends_with(".onnx.json") && path.is_file())
             .collect();
         if voices.len() > 1 {
-            tracing::warn!("{}: several *.onnx.json files, none is taken; name one with --config", directory.display());
+            tracing::warn!(
+                "{}: several *.onnx.json files, none is taken; name one with --config",
+                directory.display()
+            );
             voices.clear();
         }
         let general = directory.join("config.json");
@@ -73,7 +77,11 @@ impl VoiceConfig {
         let claims = [
             ("num_symbols", self.json.get("num_symbols"), Some(hparams.num_symbols as u64)),
             ("num_speakers", self.json.get("num_speakers"), Some(hparams.num_speakers as u64)),
-            ("audio.sample_rate", audio.and_then(|audio| audio.get("sample_rate")), hparams.sample_rate.map(u64::from)),
+            (
+                "audio.sample_rate",
+                audio.and_then(|audio| audio.get("sample_rate")),
+                hparams.sample_rate.map(u64::from),
+            ),
         ];
         claims
             .into_iter()

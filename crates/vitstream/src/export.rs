@@ -117,13 +117,17 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let mut warnings = config.as_ref().map(|config| config.check(&model.hparams)).unwrap_or_default();
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
-        warnings.push(format!("{}: weights that are not finite in {keys}: the voice will not sound", input.display()));
+        warnings.push(format!(
+            "{}: weights that are not finite in {keys}: the voice will not sound",
+            input.display()
+        ));
     }
     for (reason, (count, bytes)) in &audit.unneeded {
         tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
     }
 
-    let sample_rate = model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
+    let sample_rate =
+        model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
     let mut export = Export {
         commit: Commit::begin(output)?,
         metadata: metadata(&model, sample_rate, audit.fingerprint),
@@ -169,7 +173,10 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
 fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Error> {
     if !OPSETS.contains(&options.opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());
-        return Err(Error::Option(format!("opset {} is not offered: expected {first} to {last}", options.opset)));
+        return Err(Error::Option(format!(
+            "opset {} is not offered: expected {first} to {last}",
+            options.opset
+        )));
     }
     if let NoiseSource::Internal { seed: Some(seed) } = options.noise
         && seed >= MAX_SEED

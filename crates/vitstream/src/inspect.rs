@@ -106,7 +106,11 @@ pub struct PortInspection {
 /// # Errors
 /// When the file can be read neither as a VITS checkpoint nor as an ONNX graph.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
-    if is_onnx(path)? { inspect_graph(path).map(Inspection::Graph) } else { inspect_checkpoint(path).map(Inspection::Checkpoint) }
+    if is_onnx(path)? {
+        inspect_graph(path).map(Inspection::Graph)
+    } else {
+        inspect_checkpoint(path).map(Inspection::Checkpoint)
+    }
 }
 
 /// An ONNX model begins with its IR version, a small number; nothing else that is read here does.

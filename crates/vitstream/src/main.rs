@@ -36,7 +36,12 @@ fn main() -> ExitCode {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .without_time()
+        .with_target(false)
+        .init();
     let result = match &cli.command {
         Command::Export(args) => cmd::export::run(args, cli.quiet),
         Command::Inspect(args) => cmd::inspect::run(args),

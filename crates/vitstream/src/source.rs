@@ -34,7 +34,8 @@ pub(crate) fn parts(checkpoint: &Checkpoint) -> Result<(Weights, HParams), Error
     if network != Network::Vits {
         return Err(Error::OtherNetwork { path: path.to_owned(), found: network.describe() });
     }
-    let weights = Weights::new(checkpoint.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())));
+    let weights =
+        Weights::new(checkpoint.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())));
     let hyper_parameters = checkpoint.lookup(&["hyper_parameters"])?;
     let missing = |found: String| Error::NoHyperParameters { path: path.to_owned(), found };
     let hyper_parameters = hyper_parameters.ok_or_else(|| missing("none".to_owned()))?;

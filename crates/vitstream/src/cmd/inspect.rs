@@ -73,7 +73,10 @@ fn describe_checkpoint(checkpoint: &CheckpointInspection) {
 fn describe_sizes(sizes: &BTreeMap<String, Size>) {
     for (name, size) in sizes {
         let (tensors, parameters) = (size.tensors, size.parameters);
-        println!("  {name:<62} {tensors:>5} tensors {parameters:>11} parameters {:>10}", megabytes(size.bytes));
+        println!(
+            "  {name:<62} {tensors:>5} tensors {parameters:>11} parameters {:>10}",
+            megabytes(size.bytes)
+        );
     }
 }
 
@@ -93,7 +96,12 @@ fn describe_graph(graph: &GraphInspection) {
             println!("  {name:<44} {dtype} [{shape}]");
         }
     }
-    println!("weights\n  {} tensors, {} parameters, {}", graph.weights.tensors, graph.weights.parameters, megabytes(graph.weights.bytes));
+    println!(
+        "weights\n  {} tensors, {} parameters, {}",
+        graph.weights.tensors,
+        graph.weights.parameters,
+        megabytes(graph.weights.bytes)
+    );
     println!("operators");
     for (operator, count) in &graph.operators {
         println!("  {operator:<22} {count}");
