@@ -145,6 +145,12 @@ class Source:
         assert self.cases, f"{checkpoint}: no reference values beside it"
         sample = next(iter(self.cases.values()))
         self.multi, self.sdp = "sid" in sample, "noise.dp" in sample
+        for values in self.cases.values():
+            if "noise.p" not in values:
+                # Recorded without noise: any draws do.
+                batch, ids = values["input"].shape
+                values["noise.p"] = np.zeros_like(values["z_p"])
+                values["noise.dp"] = np.zeros((batch, 2, ids), np.float32)
         self.inter = sample["z_p"].shape[1]
         self.gin = sample["g"].shape[1] if self.multi else None
         self.hop = sample["audio"].shape[2] // sample["z_p"].shape[2]
