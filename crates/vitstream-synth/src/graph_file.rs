@@ -22,7 +22,7 @@ impl GraphFile {
         // SAFETY: the map is only read, and only while this value lives, which opening a voice does not outlast. A
         // file that another program cuts short meanwhile would stop this process, as with any mapped file.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        let graph = vitstream_onnx::decode::decode(Bytes::from_owner(bytes)).map_err(|e| {
+        let graph = vitstream_onnx::decode(Bytes::from_owner(bytes)).map_err(|e| {
             Error::model(path, format!("not an ONNX graph that can be read: {e}; export the voice again"))
         })?;
         Ok(Self { path: path.to_owned(), graph })

@@ -40,6 +40,7 @@ pub struct SpeechStream {
     schedule: Schedule,
     started: Instant,
     encoded: Option<Duration>,
+    total: Option<usize>,
     index: usize,
     /// Samples given so far.
     given: usize,
@@ -57,12 +58,26 @@ impl SpeechStream {
         let frame = voice.decoder.hop_length() as f64 / f64::from(voice.info.sample_rate);
         let schedule = Schedule::new(chunking, voice.info.cost, frame);
         let started = Instant::now();
-        Self { voice, schedule, started, encoded: None, index: 0, given: 0, state: State::Waiting(request) }
+        Self {
+            voice,
+            schedule,
+            started,
+            encoded: None,
+            total: None,
+            index: 0,
+            given: 0,
+            state: State::Waiting(request),
+        }
     }
 
     /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
     pub fn encoded(&self) -> Option<Duration> {
         self.encoded
+    }
+
+    /// Samples of the whole utterance, known as soon as the encoder is done.
+    pub fn total_samples(&self) -> Option<usize> {
+        self.total
     }
 
     /// The next chunk of the utterance; `None` behind the last.
@@ -79,6 +94,7 @@ impl SpeechStream {
                         max_frames: MAX_FRAMES,
                     })?;
                     self.encoded = Some(self.started.elapsed());
+                    self.total = Some(latent.frames() * self.voice.decoder.hop_length());
                     let session = self.voice.decoder.clone().start(latent.g().map(<[f32]>::to_vec))?;
                     self.state = State::Decoding { latent, session, pushed: 0 };
                 }
@@ -91,7 +107,7 @@ impl SpeechStream {
                     let start = self.given;
                     self.given += samples.len();
                     if last {
-                        let expected = total * self.voice.decoder.hop_length();
+                        let expected = self.total.unwrap_or_default();
                         if self.given != expected {
                             let given = self.given;
                             return Err(Error::Runtime(format!(

@@ -16,7 +16,7 @@ fn voice() -> Voice {
 
 #[track_caller]
 fn refused(ids: &[i64], options: &SpeakOptions, expected: &[&str]) {
-    let message = voice().stream(ids, options).err().expect("refused").to_string();
+    let message = voice().stream(ids, options).expect_err("refused").to_string();
     for part in expected {
         assert!(message.contains(part), "{message:?} lacks {part:?}");
     }
@@ -67,7 +67,7 @@ fn spoiled(change: impl FnOnce(&Path)) -> String {
         fs::copy(tiny().join(file), dir.path().join(file)).unwrap();
     }
     change(dir.path());
-    Voice::open(dir.path(), &options(Runtime::default())).err().expect("refused").to_string()
+    Voice::open(dir.path(), &options(Runtime::default())).expect_err("refused").to_string()
 }
 
 #[test]
