@@ -1,1 +1,39 @@
 //! Streams speech from an exported VITS pair.
+//!
+//! ```no_run
+//! use vitstream_synth::{SpeakOptions, Voice, VoiceOptions};
+//!
+//! let voice = Voice::open("voice".as_ref(), &VoiceOptions::default())?;
+//! for chunk in voice.stream(&[1, 0, 20, 0, 59, 0, 2], &SpeakOptions::default())? {
+//!     let chunk = chunk?;
+//!     println!("chunk {}: {} samples after {:?}", chunk.index, chunk.samples.len(), chunk.ready);
+//! }
+//! # Ok::<(), vitstream_synth::Error>(())
+//! ```
+//!
+//! What a datum goes through: phoneme ids → [`Encoder`](engine::Encoder) → [`Latent`](engine::Latent) →
+//! [`Decoder`](engine::Decoder), a chunk at a time as the [schedule] says → samples. The streamed audio is the
+//! audio: it equals decoding everything at once.
+
+mod config;
+pub mod engine;
+mod error;
+mod graph_file;
+mod noise;
+mod pair;
+mod receptive;
+mod runtime;
+pub mod schedule;
+mod stream;
+mod voice;
+pub mod wav;
+
+pub use error::{Error, Result};
+pub use noise::Noise;
+pub use runtime::Runtime;
+pub use schedule::{Chunking, Cost, Profile};
+pub use stream::{Chunk, SpeechStream};
+pub use voice::{
+    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, Scales, SpeakOptions, Speaker, Voice, VoiceInfo,
+    VoiceOptions,
+};

@@ -1,16 +1,16 @@
 //! The command line of vitstream.
-#![forbid(unsafe_code)]
 
 mod cmd;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 /// Turn a trained VITS / Piper voice into a streaming voice, and speak with it
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -24,33 +24,48 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Export(cmd::export::ExportArgs),
-    Inspect(cmd::inspect::InspectArgs),
+    Export(cmd::export::Args),
+    Inspect(cmd::inspect::Args),
+    Speak(cmd::speak::Args),
+    Bench(cmd::bench::Args),
+    /// Measures one configuration for `bench`
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match (cli.quiet, cli.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, _) => LevelFilter::TRACE,
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "trace",
     };
+    let filter = EnvFilter::try_from_env("VITSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
         .without_time()
         .with_target(false)
         .init();
-    let result = match &cli.command {
-        Command::Export(args) => cmd::export::run(args, cli.quiet),
-        Command::Inspect(args) => cmd::inspect::run(args),
+    let result = match cli.command {
+        Command::Export(args) => cmd::export::run(&args, cli.quiet),
+        Command::Inspect(args) => cmd::inspect::run(&args),
+        Command::Speak(args) => cmd::speak::run(args),
+        Command::Bench(args) => cmd::bench::run(args),
+        Command::BenchWorker => cmd::bench::run_worker(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has enough of it.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

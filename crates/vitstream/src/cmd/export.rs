@@ -1,12 +1,13 @@
 //! `vitstream export`
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use vitstream::export::{ExportOptions, ExportSummary, MAX_SEED, export};
 use vitstream_vits::NoiseSource;
@@ -18,10 +19,10 @@ use vitstream_vits::NoiseSource;
 /// carried state, so that no frame is computed twice. A voice JSON beside the checkpoint is passed on as `config.json`.
 ///
 /// Nothing in the checkpoint is executed. Either all files are written or none.
-#[derive(Args)]
+#[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
                         vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json")]
-pub(crate) struct ExportArgs {
+pub(crate) struct Args {
     /// The trained voice
     checkpoint: PathBuf,
     /// Directory to write the pair to; made if it is not there
@@ -54,7 +55,7 @@ enum Noise {
     Input,
 }
 
-pub(crate) fn run(args: &ExportArgs, quiet: bool) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let cancel = Arc::new(AtomicBool::new(false));
     let handler = cancel.clone();
     ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
@@ -78,11 +79,12 @@ pub(crate) fn run(args: &ExportArgs, quiet: bool) -> anyhow::Result<()> {
     for warning in &summary.warnings {
         tracing::warn!("{warning}");
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    } else if !quiet {
-        print!("{}", describe(&summary));
-    }
+    let text = match (args.json, quiet) {
+        (true, _) => serde_json::to_string_pretty(&summary)? + "\n",
+        (false, true) => String::new(),
+        (false, false) => describe(&summary),
+    };
+    io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! `vitstream inspect`
 
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use clap::Args;
 use vitstream::inspect::{
     CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection, inspect,
 };
@@ -14,8 +14,8 @@ use super::export::megabytes;
 ///
 /// For a checkpoint: hyper-parameters, the network's parts with their sizes, and what an export leaves out. For an ONNX
 /// file: inputs, outputs, operators, metadata.
-#[derive(Args)]
-pub(crate) struct InspectArgs {
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// A checkpoint or an ONNX file
     file: PathBuf,
     /// List every tensor
@@ -26,7 +26,7 @@ pub(crate) struct InspectArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut found = inspect(&args.file)?;
     let tensors = match &mut found {
         Inspection::Checkpoint(checkpoint) => &mut checkpoint.tensors,
@@ -35,80 +35,89 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     if !args.tensors {
         tensors.clear();
     }
+    let out = &mut BufWriter::new(io::stdout().lock());
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-        return Ok(());
+        serde_json::to_writer_pretty(&mut *out, &found).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        match &found {
+            Inspection::Checkpoint(checkpoint) => describe_checkpoint(out, checkpoint)?,
+            Inspection::Graph(graph) => describe_graph(out, graph)?,
+        }
     }
-    match &found {
-        Inspection::Checkpoint(checkpoint) => describe_checkpoint(checkpoint),
-        Inspection::Graph(graph) => describe_graph(graph),
+    out.flush()?;
+    Ok(())
+}
+
+fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) -> io::Result<()> {
+    writeln!(out, "{}: a VITS checkpoint", checkpoint.path.display())?;
+    if let Ok(serde_json::Value::Object(hparams)) = serde_json::to_value(&checkpoint.hparams) {
+        for (name, value) in hparams {
+            writeln!(out, "  {name:<26} {value}")?;
+        }
+    }
+    writeln!(out, "  {:<26} {} samples", "hop", checkpoint.hop_length)?;
+    if let Some(frames) = checkpoint.receptive_field {
+        writeln!(out, "  {:<26} {frames} frames to each side", "receptive field")?;
+    }
+    writeln!(out, "used by an export")?;
+    describe_sizes(out, &checkpoint.parts)?;
+    if !checkpoint.unneeded.is_empty() {
+        writeln!(out, "left out")?;
+        describe_sizes(out, &checkpoint.unneeded)?;
+    }
+    describe_tensors(out, &checkpoint.tensors)?;
+    match &checkpoint.problem {
+        None => writeln!(out, "an export would write encoder.onnx, decoder.onnx and decoder.stream.onnx")?,
+        Some(problem) => writeln!(out, "cannot be exported: {problem}")?,
     }
     Ok(())
 }
 
-fn describe_checkpoint(checkpoint: &CheckpointInspection) {
-    println!("{}: a VITS checkpoint", checkpoint.path.display());
-    if let Ok(serde_json::Value::Object(hparams)) = serde_json::to_value(&checkpoint.hparams) {
-        for (name, value) in hparams {
-            println!("  {name:<26} {value}");
-        }
-    }
-    println!("  {:<26} {} samples", "hop", checkpoint.hop_length);
-    if let Some(frames) = checkpoint.receptive_field {
-        println!("  {:<26} {frames} frames to each side", "receptive field");
-    }
-    println!("used by an export");
-    describe_sizes(&checkpoint.parts);
-    if !checkpoint.unneeded.is_empty() {
-        println!("left out");
-        describe_sizes(&checkpoint.unneeded);
-    }
-    describe_tensors(&checkpoint.tensors);
-    match &checkpoint.problem {
-        None => println!("an export would write encoder.onnx, decoder.onnx and decoder.stream.onnx"),
-        Some(problem) => println!("cannot be exported: {problem}"),
-    }
-}
-
-fn describe_sizes(sizes: &BTreeMap<String, Size>) {
+fn describe_sizes(out: &mut impl Write, sizes: &BTreeMap<String, Size>) -> io::Result<()> {
     for (name, size) in sizes {
         let (tensors, parameters) = (size.tensors, size.parameters);
-        println!(
+        writeln!(
+            out,
             "  {name:<62} {tensors:>5} tensors {parameters:>11} parameters {:>10}",
             megabytes(size.bytes)
-        );
+        )?;
     }
+    Ok(())
 }
 
-fn describe_tensors(tensors: &[TensorInspection]) {
+fn describe_tensors(out: &mut impl Write, tensors: &[TensorInspection]) -> io::Result<()> {
     for tensor in tensors {
-        println!("  {} {} {:?}", tensor.name, tensor.dtype, tensor.shape);
+        writeln!(out, "  {} {} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
     }
+    Ok(())
 }
 
-fn describe_graph(graph: &GraphInspection) {
-    println!("{}: an ONNX graph, opset {}, {} nodes", graph.path.display(), graph.opset, graph.nodes);
+fn describe_graph(out: &mut impl Write, graph: &GraphInspection) -> io::Result<()> {
+    writeln!(out, "{}: an ONNX graph, opset {}, {} nodes", graph.path.display(), graph.opset, graph.nodes)?;
     for (title, ports) in [("inputs", &graph.inputs), ("outputs", &graph.outputs)] {
-        println!("{title}");
+        writeln!(out, "{title}")?;
         for PortInspection { name, dtype, shape } in ports {
             let dtype = dtype.as_deref().unwrap_or("?");
             let shape = shape.as_ref().map_or("?".to_owned(), |shape| shape.join(", "));
-            println!("  {name:<44} {dtype} [{shape}]");
+            writeln!(out, "  {name:<44} {dtype} [{shape}]")?;
         }
     }
-    println!(
+    writeln!(
+        out,
         "weights\n  {} tensors, {} parameters, {}",
         graph.weights.tensors,
         graph.weights.parameters,
         megabytes(graph.weights.bytes)
-    );
-    println!("operators");
+    )?;
+    writeln!(out, "operators")?;
     for (operator, count) in &graph.operators {
-        println!("  {operator:<22} {count}");
+        writeln!(out, "  {operator:<22} {count}")?;
     }
-    println!("metadata");
+    writeln!(out, "metadata")?;
     for (key, value) in &graph.metadata {
-        println!("  {key:<22} {value}");
+        writeln!(out, "  {key:<22} {value}")?;
     }
-    describe_tensors(&graph.tensors);
+    describe_tensors(out, &graph.tensors)?;
+    Ok(())
 }

@@ -1,4 +1,93 @@
-//! The subcommands, one file each.
+//! One file for each command, and the options that several share.
 
+pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod speak;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use directories::ProjectDirs;
+use serde::{Deserialize, Serialize};
+use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+
+/// How a voice is opened.
+#[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VoiceArgs {
+    /// Threads for each graph
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) threads: usize,
+
+    /// ONNX Runtime's shared library, if it is not where it is usually found
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime_library: Option<PathBuf>,
+
+    /// The voice's sample rate in hertz, if its files do not say it
+    #[arg(long, value_name = "HZ")]
+    pub(crate) sample_rate: Option<u32>,
+
+    /// What chunks cost on this device, as `bench --calibrate` wrote it [default: in the user's configuration]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+}
+
+impl VoiceArgs {
+    pub(crate) fn open(&self, dir: &Path, runtime: Runtime, decoder: DecoderChoice) -> Result<Voice> {
+        let options = VoiceOptions {
+            runtime,
+            threads: self.threads,
+            library: self.onnxruntime_library.clone(),
+            decoder,
+            sample_rate: self.sample_rate,
+            profile: self.read_profile()?,
+        };
+        Ok(Voice::open(dir, &options)?)
+    }
+
+    /// Where the profile is, or is to be written.
+    pub(crate) fn profile_path(&self) -> Result<PathBuf> {
+        match &self.profile {
+            Some(path) => Ok(path.clone()),
+            None => Ok(ProjectDirs::from("", "", "vitstream")
+                .context("this user has no folder for configuration; name the profile with --profile")?
+                .config_dir()
+                .join("profile.json")),
+        }
+    }
+
+    /// The profile; an empty one when none was ever written.
+    pub(crate) fn read_profile(&self) -> Result<Profile> {
+        let path = match self.profile_path() {
+            Ok(path) if path.exists() => path,
+            _ => return Ok(Profile::default()),
+        };
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| {
+            format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
+        })
+    }
+}
+
+/// Spelt on the command line as [`DecoderChoice`]'s variants.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DecoderArg {
+    /// decoder.stream.onnx if it is there, else decoder.onnx
+    Auto,
+    /// decoder.stream.onnx, which carries its state
+    Stateful,
+    /// decoder.onnx over overlapping windows
+    Windowed,
+}
+
+impl From<DecoderArg> for DecoderChoice {
+    fn from(arg: DecoderArg) -> Self {
+        match arg {
+            DecoderArg::Auto => Self::Auto,
+            DecoderArg::Stateful => Self::Stateful,
+            DecoderArg::Windowed => Self::Windowed,
+        }
+    }
+}

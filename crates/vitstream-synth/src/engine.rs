@@ -1,0 +1,111 @@
+//! The seam between a voice and whatever computes it: an [`Encoder`] takes phoneme ids and gives a [`Latent`],
+//! a [`Decoder`] takes frames of it and gives samples.
+//!
+//! The seam is not a runner of tensors, so that an engine which keeps its state in its own layout can stand behind it
+//! as well as an ONNX graph whose states go in and out by name.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::noise::Noise;
+use crate::voice::Scales;
+
+/// What an encoder is asked for. The caller has checked it: ids within the vocabulary and not empty, a speaker exactly
+/// when the voice has several, scales finite and within bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeRequest<'a> {
+    /// Phoneme ids, at least one.
+    pub ids: &'a [i64],
+    /// The speaker's index, for voices of several.
+    pub speaker: Option<i64>,
+    /// Noise and speed.
+    pub scales: Scales,
+    /// The noise to use; `None` lets the encoder draw its own.
+    pub noise: Option<Noise>,
+    /// More frames than these are an error.
+    pub max_frames: usize,
+}
+
+/// Takes phoneme ids and gives the latent of the whole utterance.
+pub trait Encoder: Send + Sync {
+    /// Runs the text encoder, the duration predictor and the alignment.
+    ///
+    /// # Errors
+    /// When the computation fails, or gives more frames than `request.max_frames`.
+    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent>;
+
+    /// Whether [`EncodeRequest::noise`] can be given.
+    fn takes_noise(&self) -> bool;
+}
+
+/// Takes frames and gives samples, one utterance at a time for each session.
+pub trait Decoder: Send + Sync {
+    /// Samples of one frame.
+    fn hop_length(&self) -> usize;
+
+    /// How many frames a sample depends on beyond its own: the first push yields this many frames less than it takes
+    /// (unless it is the last as well), and every later push as many as it takes.
+    fn look_ahead(&self) -> usize;
+
+    /// Begins an utterance. `g` is the speaker's embedding, f32 `[gin_channels]`, for voices of several speakers.
+    ///
+    /// # Errors
+    /// When `g` does not fit the voice.
+    fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>>;
+}
+
+/// One utterance being decoded.
+pub trait DecodeSession: Send {
+    /// Takes the next frames, f32 `[inter_channels, frames]` row-major with at least one frame, and gives the samples
+    /// that are now known. The first push takes at least [`Decoder::look_ahead`] frames or everything; `last` says
+    /// that no frame follows, and that all remaining samples are wanted.
+    ///
+    /// # Errors
+    /// When the computation fails. The session is of no further use then.
+    fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>>;
+}
+
+/// An utterance between encoder and decoder.
+#[derive(Clone, Debug)]
+pub struct Latent {
+    z: Vec<f32>,
+    channels: usize,
+    g: Option<Vec<f32>>,
+}
+
+impl Latent {
+    /// `z`: f32 `[channels, frames]` row-major; `g`: f32 `[gin_channels]`.
+    ///
+    /// # Panics
+    /// When `z` is not a whole number of frames, at least one, of at least one channel.
+    pub fn new(z: Vec<f32>, channels: usize, g: Option<Vec<f32>>) -> Self {
+        let whole = channels > 0 && z.len() >= channels && z.len().is_multiple_of(channels);
+        assert!(whole, "{} values in {channels} channels", z.len());
+        Self { z, channels, g }
+    }
+
+    /// Length in frames.
+    pub fn frames(&self) -> usize {
+        self.z.len() / self.channels
+    }
+
+    /// Channels of a frame.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The speaker's embedding, f32 `[gin_channels]`.
+    pub fn g(&self) -> Option<&[f32]> {
+        self.g.as_deref()
+    }
+
+    /// The frames of `range`, f32 `[channels, range.len()]` row-major.
+    ///
+    /// # Panics
+    /// When `range` ends behind the last frame.
+    pub fn slice(&self, range: Range<usize>) -> Vec<f32> {
+        let frames = self.frames();
+        self.z.chunks_exact(frames).flat_map(|channel| &channel[range.clone()]).copied().collect()
+    }
+}

@@ -1,0 +1,105 @@
+//! What a graph's file says about itself: metadata, inputs, outputs, and the sizes of its tables. Read once when a
+//! voice is opened, whatever runtime will compute it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+use vitstream_onnx::{Graph, ValueId, ValueInfo};
+
+use crate::error::{Error, Result};
+
+pub(crate) struct GraphFile {
+    pub(crate) path: PathBuf,
+    pub(crate) graph: Graph,
+}
+
+impl GraphFile {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        // SAFETY: the map is only read, and only while this value lives, which opening a voice does not outlast. A
+        // file that another program cuts short meanwhile would stop this process, as with any mapped file.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+        let graph = vitstream_onnx::decode(Bytes::from_owner(bytes)).map_err(|e| {
+            Error::model(path, format!("not an ONNX graph that can be read: {e}; export the voice again"))
+        })?;
+        Ok(Self { path: path.to_owned(), graph })
+    }
+
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+        Error::model(&self.path, message)
+    }
+
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.graph.metadata.get(key).map(String::as_str)
+    }
+
+    /// The metadata entry `key` as a number, if it is there.
+    pub(crate) fn number<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
+        self.metadata(key)
+            .map(|text| {
+                text.parse()
+                    .map_err(|_| self.error(format!("metadata `{key}`: expected a number, found {text:?}")))
+            })
+            .transpose()
+    }
+
+    pub(crate) fn input(&self, name: &str) -> Option<&ValueInfo> {
+        self.graph.inputs.iter().map(|&id| self.graph.value(id)).find(|info| info.name == name)
+    }
+
+    pub(crate) fn output(&self, name: &str) -> Option<&ValueInfo> {
+        self.graph.outputs.iter().map(|&id| self.graph.value(id)).find(|info| info.name == name)
+    }
+
+    /// Checks that the graph takes `inputs` and gives `outputs`, whatever else it does.
+    pub(crate) fn expect(&self, inputs: &[&str], outputs: &[&str]) -> Result<()> {
+        let names = |ids: &[ValueId]| -> String {
+            let names: Vec<_> = ids.iter().map(|&id| self.graph.value(id).name.as_str()).collect();
+            names.join(", ")
+        };
+        if let Some(missing) = inputs.iter().find(|name| self.input(name).is_none()) {
+            let found = names(&self.graph.inputs);
+            return Err(
+                self.error(format!("expected an input `{missing}`, found {found}: not a graph of this kind"))
+            );
+        }
+        if let Some(missing) = outputs.iter().find(|name| self.output(name).is_none()) {
+            let found = names(&self.graph.outputs);
+            return Err(self
+                .error(format!("expected an output `{missing}`, found {found}: not a graph of this kind")));
+        }
+        Ok(())
+    }
+
+    /// Rows of the table that the graph input `name` is an index of, when there is a plain one.
+    pub(crate) fn table_rows(&self, name: &str) -> Option<usize> {
+        let input = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == name)?;
+        let mut indices = vec![input];
+        // Nodes are in order: what an index turns into comes after it.
+        for node in &self.graph.nodes {
+            let at = |i: usize| node.inputs.get(i).copied().flatten();
+            match node.op.as_str() {
+                "Cast" | "Unsqueeze" | "Squeeze" | "Identity" | "Reshape"
+                    if at(0).is_some_and(|id| indices.contains(&id)) =>
+                {
+                    indices.extend(node.outputs.iter().flatten());
+                }
+                "Gather" if at(1).is_some_and(|id| indices.contains(&id)) => {
+                    if let Some(table) = at(0).and_then(|id| self.graph.constant(id)) {
+                        return table.dims.first().copied();
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The length of `info`'s axis, when the file fixes it.
+pub(crate) fn fixed(info: &ValueInfo, axis: usize) -> Option<usize> {
+    info.shape.as_ref()?.get(axis)?.as_const().and_then(|length| usize::try_from(length).ok())
+}

@@ -1,0 +1,132 @@
+//! `encoder.onnx`.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::engine::{EncodeRequest, Encoder, Latent};
+use crate::error::{Error, Result};
+use crate::graph_file::{GraphFile, fixed};
+use crate::noise::Noise;
+use crate::runtime::{self, Output, Runner, RuntimeOptions, Tensor};
+
+/// Frames for each id, at length scale 1, that noise is drawn for before a voice has spoken. Piper's voices take about
+/// two, pauses between phonemes counted as ids.
+const FRAMES_PER_ID: usize = 4;
+
+pub(crate) struct OnnxEncoder {
+    path: PathBuf,
+    runner: Box<dyn Runner>,
+    has_sid: bool,
+    has_noise_dp: bool,
+    /// Channels of `noise_p`, when the noise is an input.
+    noise_channels: Option<usize>,
+    /// The most frames for each id that any utterance took so far.
+    frames_per_id: AtomicUsize,
+}
+
+impl OnnxEncoder {
+    pub(crate) fn open(file: GraphFile, options: &RuntimeOptions) -> Result<Self> {
+        let noise_channels = match file.input("noise_p") {
+            None => None,
+            Some(info) => Some(fixed(info, 1).ok_or_else(|| {
+                file.error("input `noise_p`: expected a fixed number of channels on axis 1")
+            })?),
+        };
+        Ok(Self {
+            runner: runtime::load(&file.path, options)?,
+            has_sid: file.input("sid").is_some(),
+            has_noise_dp: file.input("noise_dp").is_some(),
+            noise_channels,
+            frames_per_id: AtomicUsize::new(FRAMES_PER_ID),
+            path: file.path,
+        })
+    }
+
+    fn run(
+        &self,
+        request: &EncodeRequest<'_>,
+        noise_dp: &[f32],
+        noise_p: Option<(usize, &[f32])>,
+    ) -> Result<Vec<Output>> {
+        let phonemes = request.ids.len();
+        let scales = request.scales;
+        let mut inputs = vec![
+            ("input", Tensor::i64(&[1, phonemes], request.ids)),
+            ("input_lengths", Tensor::i64(&[1], vec![phonemes as i64])),
+            ("scales", Tensor::f32(&[3], vec![scales.noise, scales.length, scales.noise_w])),
+        ];
+        if self.has_sid {
+            inputs.push(("sid", Tensor::i64(&[1], vec![request.speaker.unwrap_or(0)])));
+        }
+        if self.has_noise_dp {
+            inputs.push(("noise_dp", Tensor::f32(&[1, 2, phonemes], noise_dp)));
+        }
+        if let Some((channels, noise)) = noise_p {
+            inputs.push(("noise_p", Tensor::f32(&[1, channels, noise.len() / channels], noise)));
+        }
+        let outputs: &[&str] = if self.has_sid { &["z", "g"] } else { &["z"] };
+        self.runner.run(&inputs, outputs)
+    }
+
+    /// Runs with the noise as inputs. How many frames of it are needed is known only afterwards, and too few are an
+    /// error of the graph: so enough for what this voice usually takes, and more when that fails.
+    fn run_with_noise(&self, request: &EncodeRequest<'_>, channels: usize) -> Result<Vec<Output>> {
+        let noise = request.noise.unwrap_or_else(|| Noise::new(0));
+        let draw = |scale: f32, len: usize, draw: &dyn Fn() -> Vec<f32>| {
+            if scale == 0.0 { vec![0.0; len] } else { draw() }
+        };
+        let phonemes = request.ids.len();
+        let noise_dp = draw(request.scales.noise_w, 2 * phonemes, &|| noise.durations(phonemes));
+        let length = request.ids.len() as f64 * f64::from(request.scales.length).max(0.25);
+        let usual = self.frames_per_id.load(Ordering::Relaxed) as f64;
+        let mut frames = ((usual * length) as usize + 32).min(request.max_frames);
+        loop {
+            let noise_p = draw(request.scales.noise, channels * frames, &|| noise.prior(channels, frames));
+            match self.run(request, &noise_dp, Some((channels, &noise_p))) {
+                Err(Error::Run { .. }) if frames < request.max_frames => {
+                    frames = frames.saturating_mul(4).min(request.max_frames);
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Encoder for OnnxEncoder {
+    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent> {
+        let outputs = match self.noise_channels {
+            None => self.run(request, &[], None)?,
+            Some(channels) => self.run_with_noise(request, channels)?,
+        };
+        let mut outputs = outputs.into_iter();
+        let z = outputs.next().ok_or_else(|| Error::run(&self.path, "no `z` came out"))?;
+        let &[1, channels, frames] = z.shape.as_slice() else {
+            return Err(Error::run(
+                &self.path,
+                format!("`z`: expected [1, channels, time], found {:?}", z.shape),
+            ));
+        };
+        if channels == 0 || frames == 0 {
+            return Err(Error::run(&self.path, format!("`z` is empty: {:?}", z.shape)));
+        }
+        if frames > request.max_frames {
+            return Err(Error::request(format!(
+                "the utterance came out at {frames} frames, more than the {} allowed; lower --length-scale or --noise-w, or split the text",
+                request.max_frames
+            )));
+        }
+        if z.data.iter().any(|value| !value.is_finite()) {
+            return Err(Error::run(
+                &self.path,
+                "`z` holds numbers that are not finite; the voice's weights are damaged",
+            ));
+        }
+        let seen = frames as f64 / (request.ids.len() as f64 * f64::from(request.scales.length)).max(1.0);
+        self.frames_per_id.fetch_max((seen.ceil() as usize + 1).min(64), Ordering::Relaxed);
+        Ok(Latent::new(z.data, channels, outputs.next().map(|g| g.data)))
+    }
+
+    fn takes_noise(&self) -> bool {
+        self.noise_channels.is_some()
+    }
+}

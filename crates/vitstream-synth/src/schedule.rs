@@ -1,0 +1,222 @@
+//! How large each chunk is to be.
+//!
+//! # The model of cost
+//! A push of `n` frames takes `overhead + n * per_frame` seconds ([`Cost`]). A decoder with windows computes its overlap
+//! anew on every push, so for it the overlap is part of the overhead. Playing `n` frames takes `n * T`, `T` being the hop
+//! over the sample rate.
+//!
+//! - *The first chunk* is the smallest that could be repeated for ever: with `n * T >= margin * (overhead + n * per_frame)`
+//!   its own playing time covers the computing of a second one like it. Less would start earlier and then stop.
+//! - *Each next chunk* is as large as the audio already there allows: while the `buffered` seconds play, the next push
+//!   must be ready, so `margin * (overhead + n * per_frame) <= buffered`. It is at most twice the chunk before it, for the
+//!   costs are estimates and a small chunk is a small bet.
+//! - *No chunk is larger than pays*: when the overhead is below a tenth of a push, larger chunks gain little, and cost
+//!   memory and the time that a cancelled utterance still takes.
+//!
+//! When a frame takes longer to compute than to play, no schedule can keep up; then chunks double up to that largest
+//! size, which ends soonest.
+//!
+//! The sizes depend on the costs alone, never on a clock, so that the same request is cut the same way every time.
+
+use serde::{Deserialize, Serialize};
+
+use std::collections::BTreeMap;
+
+/// Estimates are taken to be too low by up to this factor.
+const MARGIN: f64 = 1.25;
+
+/// No chunk is larger, whatever the costs: 512 frames are about six seconds.
+const LARGEST: usize = 512;
+
+/// What a push costs on some device.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds that a push takes however few its frames.
+    pub overhead: f64,
+    /// Seconds for each frame.
+    pub per_frame: f64,
+}
+
+impl Cost {
+    /// What a medium voice takes on a slow core (three times slower than a current desktop's), with the stateful
+    /// decoder: a schedule for want of a calibrated one.
+    pub const STATEFUL: Self = Self { overhead: 4e-3, per_frame: 2e-3 };
+
+    /// The same for windows that overlap by `overlap` frames in all.
+    pub fn windowed(overlap: usize) -> Self {
+        Self {
+            overhead: Self::STATEFUL.overhead + overlap as f64 * Self::STATEFUL.per_frame,
+            ..Self::STATEFUL
+        }
+    }
+
+    /// The straight line nearest to `(frames, seconds)` pairs, in the sense of least squares of the relative error, and
+    /// never with a negative part. `None` for fewer than two different lengths.
+    pub fn fit(measured: &[(usize, f64)]) -> Option<Self> {
+        let (mut w, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for &(frames, seconds) in measured {
+            let (n, weight) = (frames as f64, 1.0 / (seconds * seconds));
+            w += weight;
+            x += weight * n;
+            y += weight * seconds;
+            xx += weight * n * n;
+            xy += weight * n * seconds;
+        }
+        let determinant = w * xx - x * x;
+        let cost =
+            Self { overhead: (xx * y - x * xy) / determinant, per_frame: (w * xy - x * y) / determinant };
+        let distinct = measured.iter().any(|&(frames, _)| frames != measured[0].0);
+        (distinct && cost.overhead.is_finite() && cost.per_frame.is_finite())
+            .then(|| Self { overhead: cost.overhead.max(0.0), per_frame: cost.per_frame.max(1e-9) })
+    }
+
+    /// Seconds for a push of `frames`.
+    pub fn seconds(&self, frames: usize) -> f64 {
+        self.overhead + frames as f64 * self.per_frame
+    }
+
+    /// The most frames that are ready within `seconds`.
+    fn within(&self, seconds: f64) -> usize {
+        ((seconds - self.overhead) / self.per_frame).floor().clamp(0.0, LARGEST as f64) as usize
+    }
+
+    /// The smallest chunk that pays for itself for ever, or the largest that is useful when none does.
+    fn sustained(&self, frame: f64) -> usize {
+        let gain = frame - MARGIN * self.per_frame;
+        if gain <= 0.0 {
+            return self.largest();
+        }
+        ((MARGIN * self.overhead / gain).ceil() as usize).clamp(1, LARGEST)
+    }
+
+    /// Beyond this the overhead is below a tenth.
+    fn largest(&self) -> usize {
+        ((10.0 * self.overhead / self.per_frame).ceil() as usize).clamp(16, LARGEST)
+    }
+}
+
+/// What pushes cost on one device, for the voices that were measured on it. Made by `vitstream bench --calibrate`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// By [`Voice::profile_key`](crate::Voice::profile_key): the runtime, its threads, the decoder and the voice.
+    pub costs: BTreeMap<String, Cost>,
+}
+
+/// How the caller wants an utterance cut.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Chunking {
+    /// As this module's text explains.
+    #[default]
+    Scheduled,
+    /// Always this many frames, but for the last chunk. At least 1.
+    Fixed(usize),
+    /// These frames one after the other, each at least 1, the last repeated for as long as needed.
+    List(Vec<usize>),
+    /// Everything at once.
+    Whole,
+}
+
+/// The sizes of an utterance's chunks, one after the other, without end.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    chunking: Chunking,
+    cost: Cost,
+    /// Seconds that a frame plays.
+    frame: f64,
+    /// Seconds of audio that are ready and not yet played even when every push takes the margin longer.
+    buffered: f64,
+    previous: Option<usize>,
+    index: usize,
+}
+
+impl Schedule {
+    pub(crate) fn new(chunking: Chunking, cost: Cost, frame: f64) -> Self {
+        Self { chunking, cost, frame, buffered: 0.0, previous: None, index: 0 }
+    }
+
+    /// Frames of the next chunk, at least 1.
+    pub(crate) fn next_frames(&mut self) -> usize {
+        let frames = match &self.chunking {
+            Chunking::Whole => usize::MAX,
+            Chunking::Fixed(frames) => *frames,
+            Chunking::List(list) => list.get(self.index).or(list.last()).copied().unwrap_or(1),
+            Chunking::Scheduled => self.scheduled(),
+        };
+        self.index += 1;
+        frames.max(1)
+    }
+
+    fn scheduled(&mut self) -> usize {
+        let largest = self.cost.largest();
+        let frames = match self.previous {
+            None => self.cost.sustained(self.frame),
+            Some(previous) => {
+                let keeps_up = self.cost.within(self.buffered / MARGIN);
+                let behind = self.frame <= MARGIN * self.cost.per_frame;
+                let wanted = if behind { 2 * previous } else { keeps_up.clamp(1, 2 * previous) };
+                // Never below what can be repeated: a smaller chunk would fall behind for good.
+                wanted.max(self.cost.sustained(self.frame)).min(largest.max(self.cost.sustained(self.frame)))
+            }
+        };
+        // The first push starts the clock: playing begins when it is done.
+        let spent = if self.previous.is_some() { MARGIN * self.cost.seconds(frames) } else { 0.0 };
+        self.buffered = (self.buffered - spent).max(0.0) + frames as f64 * self.frame;
+        self.previous = Some(frames);
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FRAME: f64 = 256.0 / 22_050.0;
+
+    fn sizes(cost: Cost, count: usize) -> Vec<usize> {
+        let mut schedule = Schedule::new(Chunking::Scheduled, cost, FRAME);
+        (0..count).map(|_| schedule.next_frames()).collect()
+    }
+
+    proptest! {
+        /// Whatever a device costs, if it can keep up at all then the audio never runs out, even when every push
+        /// takes the margin longer than estimated; and chunks do not shrink below the first.
+        #[test]
+        fn never_starves(overhead in 0.0..0.05f64, per_frame in 1e-5..FRAME / 1.3) {
+            let cost = Cost { overhead, per_frame };
+            let sizes = sizes(cost, 40);
+            let mut buffered = sizes[0] as f64 * FRAME;
+            // A device so slow that even the largest chunk does not pay cannot keep up.
+            prop_assume!(buffered >= MARGIN * cost.seconds(sizes[0]));
+            for &frames in &sizes[1..] {
+                buffered -= MARGIN * cost.seconds(frames);
+                prop_assert!(buffered >= -1e-9, "{sizes:?}: {buffered}");
+                buffered += frames as f64 * FRAME;
+                prop_assert!(frames >= sizes[0] && frames <= LARGEST);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fast_device_starts_small_and_grows() {
+        let sizes = sizes(Cost { overhead: 1e-3, per_frame: 5e-4 }, 12);
+        assert_eq!(sizes[0], 1);
+        assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
+        assert_eq!(sizes[11], 20);
+    }
+
+    #[test]
+    fn a_device_that_cannot_keep_up_takes_the_largest_chunks() {
+        let sizes = sizes(Cost { overhead: 0.1, per_frame: 0.02 }, 5);
+        assert_eq!(sizes, [50; 5]);
+    }
+
+    #[test]
+    fn fit_finds_the_line() {
+        let line = |n: usize| (n, 3e-3 + n as f64 * 7e-4);
+        let cost = Cost::fit(&[line(1), line(8), line(64)]).unwrap();
+        assert!((cost.overhead - 3e-3).abs() < 1e-9 && (cost.per_frame - 7e-4).abs() < 1e-9, "{cost:?}");
+        assert_eq!(Cost::fit(&[line(8), line(8)]), None);
+        assert_eq!(Cost::fit(&[]), None);
+    }
+}

@@ -1,0 +1,365 @@
+//! A voice: opened once, then asked to speak as often as wanted, from as many threads as wanted.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::engine::{Decoder, Encoder};
+use crate::error::{Error, Result};
+use crate::noise::Noise;
+use crate::pair::Pair;
+use crate::runtime::{Runtime, RuntimeOptions};
+use crate::schedule::{Chunking, Cost, Profile};
+use crate::stream::{Request, SpeechStream};
+
+/// The most phoneme ids of one utterance: the encoder's memory grows with their square, and reaches a gigabyte here.
+pub const MAX_IDS: usize = 5_000;
+
+/// The most ids times length scale of one utterance, about 20 minutes of speech. Durations are computed inside the
+/// encoder, where nothing can stop them any more.
+pub const MAX_STRETCHED_IDS: f64 = 50_000.0;
+
+/// The most frames of one utterance, whatever made it so long.
+pub const MAX_FRAMES: usize = 1 << 17;
+
+/// Noise and speed, in the order in which the encoder's input `scales` takes them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales {
+    /// Standard deviation of the prior's sample, 0 to 5.
+    pub noise: f32,
+    /// Durations are multiplied by this: 0.05 to 20, above 1 is slower.
+    pub length: f32,
+    /// Standard deviation of what durations are drawn from, 0 to 2.
+    pub noise_w: f32,
+}
+
+impl Default for Scales {
+    /// What Piper's voices say.
+    fn default() -> Self {
+        Self { noise: 0.667, length: 1.0, noise_w: 0.8 }
+    }
+}
+
+impl Scales {
+    fn check(self) -> Result<()> {
+        let within = |name: &str, value: f32, low: f32, high: f32| {
+            // Not a number is in no range.
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::request(format!("{name}: expected {low} to {high}, found {value}")))
+        };
+        within("noise scale", self.noise, 0.0, 5.0)?;
+        within("length scale", self.length, 0.05, 20.0)?;
+        within("noise_w", self.noise_w, 0.0, 2.0)
+    }
+}
+
+/// One of a voice's speakers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// By index.
+    Id(i64),
+    /// By its name in the JSON's `speaker_id_map`, or by index in digits.
+    Name(String),
+}
+
+impl FromStr for Speaker {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(Self::Name(name.to_owned()))
+    }
+}
+
+/// Which of a pair's decoders to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecoderChoice {
+    /// `decoder.stream.onnx` when it is there, else `decoder.onnx`.
+    #[default]
+    Auto,
+    /// `decoder.stream.onnx`, which carries its state.
+    Stateful,
+    /// `decoder.onnx` over overlapping windows.
+    Windowed,
+}
+
+/// How a voice is to be opened.
+#[derive(Clone, Debug)]
+pub struct VoiceOptions {
+    /// Who computes the graphs.
+    pub runtime: Runtime,
+    /// Threads for each graph, at least 1. More than one seldom pays: most convolutions of a chunk are small.
+    pub threads: usize,
+    /// Where ONNX Runtime's shared library is; looked for when absent.
+    pub library: Option<PathBuf>,
+    /// Which decoder.
+    pub decoder: DecoderChoice,
+    /// The sample rate in hertz, for a pair whose files do not say it.
+    pub sample_rate: Option<u32>,
+    /// What pushes cost on this device.
+    pub profile: Profile,
+}
+
+impl Default for VoiceOptions {
+    fn default() -> Self {
+        Self {
+            runtime: Runtime::default(),
+            threads: 1,
+            library: None,
+            decoder: DecoderChoice::default(),
+            sample_rate: None,
+            profile: Profile::default(),
+        }
+    }
+}
+
+/// How one utterance is to be spoken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpeakOptions {
+    /// Who speaks; the first speaker when absent.
+    pub speaker: Option<Speaker>,
+    /// Noise and speed; what the voice's JSON says when absent.
+    pub scales: Option<Scales>,
+    /// Makes the noise reproducible. Only for voices whose noise is an input of the encoder, and those of an engine.
+    pub seed: Option<u64>,
+    /// How the utterance is cut.
+    pub chunking: Chunking,
+}
+
+/// What is known of a voice beside its network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VoiceInfo {
+    /// Hertz.
+    pub sample_rate: u32,
+    /// How many phoneme ids there are, when known: ids are below it.
+    pub symbols: Option<usize>,
+    /// How many speakers there are, 1 for a voice without speaker embeddings.
+    pub speakers: usize,
+    /// The speakers' names.
+    pub speaker_ids: BTreeMap<String, i64>,
+    /// What is used when the caller gives no scales.
+    pub scales: Scales,
+    /// What a push is taken to cost, for the schedule.
+    pub cost: Cost,
+    /// Under what name a [`Profile`] knows this voice on this runtime.
+    pub profile_key: String,
+}
+
+/// A loaded voice. Cloning shares it.
+#[derive(Clone)]
+pub struct Voice {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) decoder: Arc<dyn Decoder>,
+    pub(crate) info: VoiceInfo,
+}
+
+impl std::fmt::Debug for Voice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Voice").field("info", &self.inner.info).finish_non_exhaustive()
+    }
+}
+
+impl Voice {
+    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json` or the one
+    /// other `*.json`, which may be missing.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, files of different voices lie together, the sample rate is nowhere to be
+    /// found, or the runtime is not there.
+    pub fn open(dir: &Path, options: &VoiceOptions) -> Result<Self> {
+        if !(1..=256).contains(&options.threads) {
+            return Err(Error::request(format!("threads: expected 1 to 256, found {}", options.threads)));
+        }
+        let (config, config_path) = Config::find(dir)?;
+        let runtime = RuntimeOptions {
+            runtime: options.runtime,
+            threads: options.threads,
+            library: options.library.clone(),
+        };
+        let pair = Pair::open(dir, options.decoder, &runtime)?;
+        let sample_rate = options
+            .sample_rate
+            .or(pair.sample_rate)
+            .or(config.audio.sample_rate)
+            .filter(|&rate| rate > 0)
+            .ok_or_else(|| {
+                Error::model(
+                    dir,
+                    "the sample rate is in no metadata and in no JSON; put config.json there, or give it",
+                )
+            })?;
+        let speakers = match (pair.speakers, config.num_speakers) {
+            (None, Some(n)) if n > 1 => {
+                let json = config_path.map_or_else(String::new, |path| path.display().to_string());
+                return Err(Error::Mismatch(format!(
+                    "{json} speaks of {n} speakers, encoder.onnx has a single one"
+                )));
+            }
+            (None, _) => 1,
+            (Some(Some(rows)), _) => rows,
+            (Some(None), Some(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+            (Some(None), None) => {
+                return Err(Error::model(
+                    dir,
+                    "how many speakers there are is in no metadata and in no JSON",
+                ));
+            }
+        };
+        let defaults = Scales::default();
+        let scales = Scales {
+            noise: config.inference.noise_scale.unwrap_or(defaults.noise),
+            length: config.inference.length_scale.unwrap_or(defaults.length),
+            noise_w: config.inference.noise_w.unwrap_or(defaults.noise_w),
+        };
+        let profile_key =
+            format!("{}/{}/{}/{}", options.runtime, options.threads, pair.decoder_kind, pair.identity);
+        let info = VoiceInfo {
+            sample_rate,
+            symbols: pair.symbols.or(config.num_symbols.and_then(|n| usize::try_from(n).ok())),
+            speakers,
+            speaker_ids: config.speaker_id_map,
+            scales,
+            cost: options.profile.costs.get(&profile_key).copied().unwrap_or(pair.cost),
+            profile_key,
+        };
+        Ok(Self::from_parts(Box::new(pair.encoder), pair.decoder, info))
+    }
+
+    /// A voice computed by an engine of the caller's.
+    pub fn from_parts(encoder: Box<dyn Encoder>, decoder: Arc<dyn Decoder>, info: VoiceInfo) -> Self {
+        Self { inner: Arc::new(Inner { encoder, decoder, info }) }
+    }
+
+    /// What is known of the voice.
+    pub fn info(&self) -> &VoiceInfo {
+        &self.inner.info
+    }
+
+    /// Under what name a [`Profile`] knows this voice on this runtime.
+    pub fn profile_key(&self) -> &str {
+        &self.inner.info.profile_key
+    }
+
+    /// The voice's decoder, for those who feed it themselves.
+    pub fn decoder(&self) -> Arc<dyn Decoder> {
+        self.inner.decoder.clone()
+    }
+
+    /// Seconds that one frame plays.
+    pub fn frame_seconds(&self) -> f64 {
+        self.inner.decoder.hop_length() as f64 / f64::from(self.inner.info.sample_rate)
+    }
+
+    /// Speaks `ids`, chunk by chunk. Nothing is computed before the first chunk is asked for; dropping the stream ends
+    /// the work.
+    ///
+    /// # Errors
+    /// When the voice cannot speak this: no ids or more than [`MAX_IDS`], an id outside the vocabulary, an unknown
+    /// speaker, scales outside their range, a length beyond [`MAX_STRETCHED_IDS`], a chunk of no frames, or a seed for
+    /// a voice that draws its own noise.
+    pub fn stream(&self, ids: &[i64], options: &SpeakOptions) -> Result<SpeechStream> {
+        Ok(SpeechStream::new(self.inner.clone(), self.check(ids, options)?, options.chunking.clone()))
+    }
+
+    /// Speaks `ids` and gives all samples at once, f32 between -1 and 1.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream), and when computing fails.
+    pub fn synthesize(&self, ids: &[i64], options: &SpeakOptions) -> Result<Vec<f32>> {
+        let mut samples = Vec::new();
+        for chunk in self.stream(ids, options)? {
+            samples.extend(chunk?.samples);
+        }
+        Ok(samples)
+    }
+
+    fn check(&self, ids: &[i64], options: &SpeakOptions) -> Result<Request> {
+        let info = &self.inner.info;
+        if ids.is_empty() {
+            return Err(Error::request("there are no phoneme ids to speak"));
+        }
+        if ids.len() > MAX_IDS {
+            return Err(Error::request(format!(
+                "{} phoneme ids are more than the {MAX_IDS} of one utterance; split the text at its sentences",
+                ids.len()
+            )));
+        }
+        let symbols = info.symbols.unwrap_or(i32::MAX as usize);
+        for (i, &id) in ids.iter().enumerate() {
+            if !usize::try_from(id).is_ok_and(|id| id < symbols) {
+                return Err(Error::request(format!(
+                    "phoneme id {id} at position {i}: expected 0 to {}",
+                    symbols - 1
+                )));
+            }
+        }
+        let scales = options.scales.unwrap_or(info.scales);
+        scales.check()?;
+        let stretched = ids.len() as f64 * f64::from(scales.length);
+        if stretched > MAX_STRETCHED_IDS {
+            return Err(Error::request(format!(
+                "{} phoneme ids at length scale {} are too long for one utterance ({stretched:.0} against {MAX_STRETCHED_IDS}); split the text",
+                ids.len(),
+                scales.length
+            )));
+        }
+        match &options.chunking {
+            Chunking::Fixed(0) => return Err(Error::request("a chunk of 0 frames cannot be")),
+            Chunking::List(list) if list.is_empty() || list.contains(&0) => {
+                return Err(Error::request(format!(
+                    "chunks of {list:?} frames: expected at least one, each of 1 or more"
+                )));
+            }
+            _ => {}
+        }
+        let noise = match (options.seed, self.inner.encoder.takes_noise()) {
+            (Some(_), false) => {
+                return Err(Error::request(
+                    "a seed has no effect on this voice, whose encoder draws its noise inside the graph; export it with \
+                     `--noise input`, or speak with noise scale 0 and noise_w 0",
+                ));
+            }
+            (Some(seed), true) => Some(Noise::new(seed)),
+            (None, true) => Some(Noise::new(RandomState::new().hash_one(0))),
+            (None, false) => None,
+        };
+        Ok(Request { ids: ids.to_vec(), speaker: self.speaker(options.speaker.as_ref())?, scales, noise })
+    }
+
+    /// The index of `speaker`, `None` for a voice without embeddings.
+    fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<i64>> {
+        let info = &self.inner.info;
+        let id = match speaker {
+            None => 0,
+            Some(Speaker::Id(id)) => *id,
+            Some(Speaker::Name(name)) => match info.speaker_ids.get(name) {
+                Some(&id) => id,
+                None => name.parse().map_err(|_| {
+                    let known: Vec<&str> = info.speaker_ids.keys().take(12).map(String::as_str).collect();
+                    let more = if info.speaker_ids.len() > known.len() { ", ..." } else { "" };
+                    Error::request(format!(
+                        "no speaker is called {name:?}; known are: {}{more} (or 0 to {})",
+                        known.join(", "),
+                        info.speakers.saturating_sub(1)
+                    ))
+                })?,
+            },
+        };
+        if !usize::try_from(id).is_ok_and(|id| id < info.speakers) {
+            return Err(Error::request(format!(
+                "speaker {id}: expected 0 to {}",
+                info.speakers.saturating_sub(1)
+            )));
+        }
+        Ok((info.speakers > 1).then_some(id))
+    }
+}
