@@ -45,29 +45,30 @@ impl WN {
         self.in_layers[0].c_in()
     }
 
-    /// The gated activations of all layers, `f32[b, hidden, 1, t]` each. `x` is masked; `speaker: f32[b, gin, 1, 1]`.
+    /// Moves `x1` by the negative mean, to which every layer contributes through its convolution in `means`. `x` is
+    /// masked; `speaker: f32[b, gin, 1, 1]`.
     fn emit(
         &self,
         g: &mut GraphBuilder,
         time: &mut dyn Timeline,
-        mut x: Signal,
+        (mut x, mut x1): (Signal, Signal),
+        means: &[Conv1d],
         speaker: Option<ValueId>,
-    ) -> Vec<Signal> {
+    ) -> Signal {
         let h = self.hidden();
         let cond = self.emit_cond(g, speaker);
-        let mut acts = Vec::new();
         for (i, (in_layer, res_skip)) in self.in_layers.iter().zip(&self.res_skip_layers).enumerate() {
             // Two convolutions, each with its own activation behind it, instead of one and a split.
-            let halves = [("tanh", 0..h), ("sigmoid", h..2 * h)].map(|(name, range)| {
+            let [a, b] = [("tanh", 0..h), ("sigmoid", h..2 * h)].map(|(name, range)| {
                 let half = in_layer.outputs(range);
                 let y = g.scope(&format!("in_layers.{i}.{name}"), |g| time.conv(g, x, &half));
                 let at = 2 * i + usize::from(name == "sigmoid");
                 cond.get(at).map_or(y, |&row| time.add_row(g, y, row))
             });
-            let [a, b] = halves;
             let (tanh, sigmoid) = (g.tanh(a.value), g.sigmoid(b.value));
             let gated = a.with(g.mul(tanh, sigmoid));
-            acts.push(gated);
+            let mean = g.scope(&format!("mean.{i}"), |g| pointwise(g, gated, &means[i]));
+            x1 = add(g, time, mean, x1);
             if i + 1 < self.in_layers.len() {
                 let residual = res_skip.outputs(0..h);
                 let y = g.scope(&format!("res_skip_layers.{i}"), |g| pointwise(g, gated, &residual));
@@ -75,7 +76,7 @@ impl WN {
                 x = time.mask(g, sum);
             }
         }
-        acts
+        x1
     }
 
     /// What the speaker adds before each layer's two activations, `f32[b, hidden, 1, 1]` each, in order.
@@ -106,44 +107,38 @@ impl ResidualCouplingLayer {
         })
     }
 
-    /// `-post(sum of the layers' skip outputs)` as one pointwise convolution of all layers' activations side by side:
-    /// both are linear and nothing but a mask, which comes later anyway, stands between them. The sign makes x1 - m a
-    /// sum, which runtimes fuse into the convolution.
-    fn negative_mean(&self) -> Conv1d {
+    /// `-post(skip outputs)`, one pointwise convolution of each layer's activations: both are linear, and nothing but a
+    /// mask, which comes later anyway, stands between them. The sign makes x1 - m a sum, which runtimes fuse into the
+    /// convolution. `post`'s bias goes with the first layer.
+    fn negative_means(&self) -> Vec<Conv1d> {
         let (h, half) = (self.enc.hidden(), self.post.c_out());
-        let layers = self.enc.res_skip_layers.len();
-        let mut weight = vec![0.0f32; half * layers * h];
-        let mut bias: Vec<f64> = match &self.post.bias {
-            Some(bias) => bias.data.iter().map(|&v| f64::from(v)).collect(),
-            None => vec![0.0; half],
-        };
-        for (l, res_skip) in self.enc.res_skip_layers.iter().enumerate() {
+        let layers = self.enc.res_skip_layers.iter().enumerate();
+        let mean = |(l, res_skip): (usize, &Conv1d)| {
             let skip = res_skip.outputs(res_skip.c_out() - h..res_skip.c_out());
+            let skip_bias = skip.bias.as_ref().map(|bias| &*bias.data).unwrap_or_default();
+            let mut weight = Vec::with_capacity(half * h);
+            let mut bias = Vec::with_capacity(half);
             for o in 0..half {
                 let post = &self.post.weight.data[o * h..][..h];
                 let mut row = vec![0.0f64; h];
                 for (c, &p) in post.iter().enumerate() {
                     for (sum, &s) in row.iter_mut().zip(&skip.weight.data[c * h..][..h]) {
-                        *sum += f64::from(p) * f64::from(s);
+                        *sum -= f64::from(p) * f64::from(s);
                     }
                 }
-                if let Some(skip_bias) = &skip.bias {
-                    bias[o] += post
-                        .iter()
-                        .zip(skip_bias.data.iter())
-                        .map(|(&p, &s)| f64::from(p) * f64::from(s))
-                        .sum::<f64>();
-                }
-                for (slot, sum) in weight[(o * layers + l) * h..][..h].iter_mut().zip(row) {
-                    *slot = -sum as f32;
-                }
+                weight.extend(row.into_iter().map(|v| v as f32));
+                let own = match &self.post.bias {
+                    Some(bias) if l == 0 => f64::from(bias.data[o]),
+                    _ => 0.0,
+                };
+                let through =
+                    post.iter().zip(skip_bias).map(|(&p, &s)| f64::from(p) * f64::from(s)).sum::<f64>();
+                bias.push(-(own + through) as f32);
             }
-        }
-        Conv1d {
-            weight: Param::new(&[half, layers * h, 1], weight),
-            bias: Some(Param::new(&[half], bias.into_iter().map(|v| -v as f32).collect())),
-            ..self.post.clone()
-        }
+            let bias = Some(Param::new(&[half], bias));
+            Conv1d { weight: Param::new(&[half, h, 1], weight), bias, ..self.post.clone() }
+        };
+        layers.map(mean).collect()
     }
 
     /// The new x1. `x0` decides, `x1` is moved; with `reversed` both come with their channels in reverse order.
@@ -155,21 +150,14 @@ impl ResidualCouplingLayer {
         reversed: bool,
         speaker: Option<ValueId>,
     ) -> Signal {
-        let (pre, mean) = if reversed {
-            (self.pre.reversed_inputs(), self.negative_mean().reversed_outputs())
-        } else {
-            (self.pre.clone(), self.negative_mean())
-        };
+        let (mut pre, mut means) = (self.pre.clone(), self.negative_means());
+        if reversed {
+            pre = pre.reversed_inputs();
+            means = means.iter().map(Conv1d::reversed_outputs).collect();
+        }
         let h = g.scope("pre", |g| pointwise(g, x0, &pre));
         let h = time.mask(g, h);
-        let acts = g.scope("enc", |g| self.enc.emit(g, time, h, speaker));
-        let m = g.scope("post", |g| {
-            let acts = time.align(g, &acts);
-            let values: Vec<ValueId> = acts.iter().map(|signal| signal.value).collect();
-            let side_by_side = g.concat(&values, 1);
-            pointwise(g, acts[0].with(side_by_side), &mean)
-        });
-        add(g, time, m, x1)
+        g.scope("enc", |g| self.enc.emit(g, time, (h, x1), &means, speaker))
     }
 }
 

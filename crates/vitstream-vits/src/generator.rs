@@ -4,7 +4,7 @@ use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
 
 use crate::hparams::{HParams, ResBlockKind};
 use crate::modules::{Conv1d, ConvShape};
-use crate::timeline::{Signal, Timeline, add, leaky_relu_of_shared};
+use crate::timeline::{Signal, Timeline, add};
 use crate::upsample::ConvTranspose1d;
 use crate::weights::{Scope, WeightsError};
 
@@ -81,38 +81,61 @@ impl ResBlock {
         self.layers().iter().flatten().map(|(_, conv)| conv.padding()).sum()
     }
 
-    /// `x` plus the block's layers, plus `total`, which is what the blocks before have given. `active` is LeakyReLU(x),
-    /// which all blocks of a stage share.
+    /// `x` plus the block's layers, plus `total`, which is what the blocks before have given. `lags` has, for each
+    /// convolution of a layer, the steps that the widest of the stage's blocks reaches: all blocks of a stage take
+    /// them, so that their results meet without further delay.
     fn emit(
         &self,
         g: &mut GraphBuilder,
         time: &mut dyn Timeline,
         mut x: Signal,
-        mut active: Signal,
+        lags: &[Vec<usize>],
         total: Option<Signal>,
     ) -> Signal {
         let layers = self.layers();
         for (i, layer) in layers.iter().enumerate() {
-            let mut y = active;
+            let mut y = x;
             for (j, (name, conv)) in layer.iter().enumerate() {
-                if j > 0 {
-                    y = y.with(g.leaky_relu(y.value, LRELU_SLOPE));
-                }
-                y = g.scope(&format!("{name}.{i}"), |g| time.conv(g, y, conv));
+                y = g.scope(&format!("{name}.{i}"), |g| match j {
+                    0 => {
+                        time.window(y, conv.padding(), lags[i][j]);
+                        time.conv_of_leaky(g, y, LRELU_SLOPE, conv)
+                    }
+                    _ => {
+                        let active = y.with(g.leaky_relu(y.value, LRELU_SLOPE));
+                        time.window(active, conv.padding(), lags[i][j]);
+                        time.conv(g, active, conv)
+                    }
+                });
             }
-            let last = i + 1 == layers.len();
             // The running sum rides on the last residual: a convolution fuses one addition, not two.
             let residual = match total {
-                Some(total) if last => add(g, time, total, x),
+                Some(total) if i + 1 == layers.len() => {
+                    let aligned = time.align(g, &[y, x, total]);
+                    aligned[1].with(g.add(aligned[2].value, aligned[1].value))
+                }
                 _ => x,
             };
             x = add(g, time, y, residual);
-            if !last {
-                active = leaky_relu_of_shared(g, x, LRELU_SLOPE);
-            }
         }
         x
     }
+}
+
+/// For each layer and each of its convolutions, the furthest that any of the blocks reaches.
+fn stage_lags(blocks: &[ResBlock]) -> Vec<Vec<usize>> {
+    let mut lags: Vec<Vec<usize>> = Vec::new();
+    for block in blocks {
+        for (i, layer) in block.layers().iter().enumerate() {
+            if lags.len() <= i {
+                lags.push(vec![0; layer.len()]);
+            }
+            for (lag, (_, conv)) in lags[i].iter_mut().zip(layer) {
+                *lag = (*lag).max(conv.padding());
+            }
+        }
+    }
+    lags
 }
 
 /// Upstream's `Generator`.
@@ -190,11 +213,13 @@ impl Generator {
         for (i, (up, blocks)) in self.ups.iter().zip(&self.resblocks).enumerate() {
             let active = x.with(g.leaky_relu(x.value, LRELU_SLOPE));
             let x0 = g.scope(&format!("ups.{i}"), |g| time.upsample(g, active, &up.scaled(share)));
-            let active = g.scope(&format!("ups.{i}"), |g| leaky_relu_of_shared(g, x0, LRELU_SLOPE));
+            let lags = stage_lags(blocks);
+            let widest = lags[0][0];
+            time.window(x0, widest, widest);
             let mut total = None;
             for (j, block) in blocks.iter().enumerate() {
                 let name = format!("resblocks.{}", i * blocks.len() + j);
-                total = Some(g.scope(&name, |g| block.emit(g, time, x0, active, total)));
+                total = Some(g.scope(&name, |g| block.emit(g, time, x0, &lags, total)));
             }
             x = total.unwrap_or(x0);
             share = 1.0 / blocks.len().max(1) as f32;

@@ -29,13 +29,28 @@ pub(crate) struct State {
     next: ValueId,
 }
 
+/// What convolutions see of a signal: the last `left + lag` steps and the new ones. A convolution with padding p over
+/// what is left without the oldest `left - p` and the newest `lag - p` steps gives its results `lag` steps late; and so
+/// does the signal itself without the oldest `left` and the newest `lag` steps, which residuals need.
+#[derive(Clone, Copy)]
+struct Window {
+    /// Zeros before the first step.
+    left: usize,
+    /// Steps held back, and zeros after the last step.
+    lag: usize,
+}
+
 /// Realises the decoder chunk by chunk, batch 1, without masks.
 pub(crate) struct Stateful {
     /// int64 `[1]`: 1 when the chunk is the last, else 0.
     last: ValueId,
     states: Vec<State>,
-    /// Signals that already stand behind their state, by value and context.
-    extended: HashMap<(ValueId, usize), ValueId>,
+    /// What was announced of a signal, by value.
+    windows: HashMap<ValueId, Window>,
+    /// Signals that stand behind their state, by value.
+    extended: HashMap<ValueId, ValueId>,
+    /// LeakyReLU of those.
+    active: HashMap<ValueId, ValueId>,
     /// Delayed signals, by value and delay.
     delayed: HashMap<(ValueId, usize), ValueId>,
     /// Where a delayed signal is cut, by delay.
@@ -50,7 +65,9 @@ impl Stateful {
         Self {
             last,
             states: Vec::new(),
+            windows: HashMap::new(),
             extended: HashMap::new(),
+            active: HashMap::new(),
             delayed: HashMap::new(),
             cuts: BTreeMap::new(),
             tails: BTreeMap::new(),
@@ -113,33 +130,65 @@ impl Stateful {
         tail
     }
 
-    /// The signal behind the `left` zeros or the last `keep` steps of before, and before `right` zeros at the end.
-    fn extend(
-        &mut self,
-        g: &mut GraphBuilder,
-        x: ValueId,
-        left: usize,
-        right: usize,
-        keep: usize,
-    ) -> ValueId {
+    /// The signal behind what is kept of it, and before the zeros at the end. `pads` are the reach of a convolution that
+    /// is about to read it, for a signal of which nothing was announced.
+    fn extend(&mut self, g: &mut GraphBuilder, x: ValueId, pads: Window, wait: usize) -> (ValueId, Window) {
+        let window = *self.windows.entry(x).or_insert(pads);
+        let keep = window.left + window.lag + wait;
         if keep == 0 {
-            return x;
+            return (x, window);
         }
-        if let Some(&extended) = self.extended.get(&(x, keep)) {
-            return extended;
+        if let Some(&extended) = self.extended.get(&x) {
+            return (extended, window);
         }
         let channels = g.const_dim(x, 1);
-        let (at, state) = self.state(g, "context", channels, left);
+        let (at, state) = self.state(g, "context", channels, window.left);
         let mut parts = vec![state, x];
-        if right > 0 {
-            parts.push(self.tail(g, channels, right));
+        if window.lag > 0 {
+            parts.push(self.tail(g, channels, window.lag));
         }
         let extended = g.concat(&parts, 3);
         let (start, end) = (g.ints(&[-(keep as i64)]), g.ints(&[ALL]));
         let length = Dim::symbol(format!("{}.next_length", self.states[at].name));
         self.states[at].next = g.slice_at(extended, 3, start, end, &length);
-        self.extended.insert((x, keep), extended);
-        extended
+        self.extended.insert(x, extended);
+        (extended, window)
+    }
+
+    /// `extended` without its oldest `from` and newest `to` steps.
+    fn trim(
+        &mut self,
+        g: &mut GraphBuilder,
+        extended: ValueId,
+        from: usize,
+        to: usize,
+        length: &Dim,
+    ) -> ValueId {
+        if from + to == 0 {
+            return extended;
+        }
+        let end = if to == 0 { ALL } else { -(to as i64) };
+        let (start, end) = (g.ints(&[from as i64]), g.ints(&[end]));
+        g.slice_at(extended, 3, start, end, length)
+    }
+
+    /// A convolution of `extended`, which stands for `x` in `window`.
+    fn conv_in(
+        &mut self,
+        g: &mut GraphBuilder,
+        x: Signal,
+        extended: ValueId,
+        window: Window,
+        conv: &Conv1d,
+    ) -> Signal {
+        let pad = conv.padding();
+        let (from, to) = (window.left.saturating_sub(pad), window.lag.saturating_sub(conv.context() - pad));
+        let lag = x.lag + window.lag;
+        let inner = &Self::steps(x.rate, lag) + &dim(conv.context());
+        let trimmed = self.trim(g, extended, from, to, &inner);
+        let axis = ConvAxis { dilation: conv.dilation, ..ConvAxis::default() };
+        let y = conv.emit_2d(g, trimmed, axis);
+        Self::signal(g, y, x.rate, lag)
     }
 
     /// The signal `steps` later.
@@ -149,6 +198,15 @@ impl Stateful {
         }
         if let Some(&value) = self.delayed.get(&(x.value, steps)) {
             return Self::signal(g, value, x.rate, x.lag + steps);
+        }
+        if let (Some(&window), Some(&extended)) = (self.windows.get(&x.value), self.extended.get(&x.value))
+            && (1..=steps).contains(&window.lag)
+        {
+            let lag = x.lag + window.lag;
+            let value = self.trim(g, extended, window.left, window.lag, &Self::steps(x.rate, lag));
+            let delayed = self.delay(g, Signal { value, lag, rate: x.rate }, steps - window.lag);
+            self.delayed.insert((x.value, steps), delayed.value);
+            return delayed;
         }
         let channels = g.const_dim(x.value, 1);
         let (at, state) = self.state(g, "delay", channels, 0);
@@ -177,20 +235,41 @@ impl Stateful {
 
 impl Timeline for Stateful {
     fn conv(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
-        let pad = conv.padding();
-        let extended = self.extend(g, x.value, pad, conv.context() - pad, conv.context());
-        let axis = ConvAxis { dilation: conv.dilation, ..ConvAxis::default() };
-        let y = conv.emit_2d(g, extended, axis);
-        Self::signal(g, y, x.rate, x.lag + pad)
+        let pads = Window { left: conv.padding(), lag: conv.context() - conv.padding() };
+        let (extended, window) = self.extend(g, x.value, pads, 0);
+        self.conv_in(g, x, extended, window, conv)
+    }
+
+    /// What is kept is x, which the residual needs too; the activation is computed again on the few steps kept.
+    fn conv_of_leaky(&mut self, g: &mut GraphBuilder, x: Signal, slope: f32, conv: &Conv1d) -> Signal {
+        let pads = Window { left: conv.padding(), lag: conv.context() - conv.padding() };
+        let (extended, window) = self.extend(g, x.value, pads, 0);
+        let active = *self.active.entry(extended).or_insert_with(|| g.leaky_relu(extended, slope));
+        self.conv_in(g, x, active, window, conv)
+    }
+
+    fn window(&mut self, x: Signal, left: usize, lag: usize) {
+        self.windows.entry(x.value).or_insert(Window { left, lag });
     }
 
     fn upsample(&mut self, g: &mut GraphBuilder, x: Signal, up: &ConvTranspose1d) -> Signal {
-        let group = up.one_group();
-        let extended = self.extend(g, x.value, group.past, group.future, group.past + group.future);
-        let phases = group.conv.emit_2d(g, extended, ConvAxis::default());
-        let phases = Self::signal(g, phases, x.rate, x.lag + group.future);
-        let value = up.interleave(g, phases.value);
-        Self::signal(g, value, x.rate * up.stride, phases.lag * up.stride)
+        let (past, future) = up.reach();
+        let (extended, _) = self.extend(g, x.value, Window { left: past, lag: future }, 0);
+        let lag = x.lag + future;
+        let phases: Vec<ValueId> = up
+            .phase_groups()
+            .iter()
+            .enumerate()
+            .map(|(i, group)| {
+                let inner = &Self::steps(x.rate, lag) + &dim(group.past + group.future);
+                let part = self.trim(g, extended, past - group.past, future - group.future, &inner);
+                let y = g.scope(&format!("phases.{i}"), |g| group.conv.emit_2d(g, part, ConvAxis::default()));
+                Self::signal(g, y, x.rate, lag).value
+            })
+            .collect();
+        let phases = if let [only] = phases[..] { only } else { g.concat(&phases, 1) };
+        let value = up.interleave(g, phases);
+        Self::signal(g, value, x.rate * up.stride, lag * up.stride)
     }
 
     fn align(&mut self, g: &mut GraphBuilder, signals: &[Signal]) -> Vec<Signal> {
@@ -207,7 +286,7 @@ impl Timeline for Stateful {
         let block = strided(g, x.rate, conv);
         let pad = conv.padding();
         let wait = (block.samples - (x.lag + pad) % block.samples) % block.samples;
-        let extended = self.extend(g, x.value, pad, pad, conv.context() + wait);
+        let (extended, _) = self.extend(g, x.value, Window { left: pad, lag: pad }, wait);
         let axis = ConvAxis { stride: block.samples, ..ConvAxis::default() };
         let y = block.emit(g, extended, axis, &Self::steps(x.rate, x.lag + pad + wait));
         Signal { value: y, lag: x.lag + pad + wait, rate: x.rate }

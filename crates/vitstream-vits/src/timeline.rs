@@ -34,6 +34,13 @@ pub(crate) trait Timeline {
     /// A convolution that keeps the length: zeros before the utterance's first step and after its last.
     fn conv(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal;
 
+    /// The convolution of LeakyReLU(x), where x itself is used elsewhere too: by a residual around it.
+    fn conv_of_leaky(&mut self, g: &mut GraphBuilder, x: Signal, slope: f32, conv: &Conv1d) -> Signal;
+
+    /// Announces convolutions of `x` that reach at most `left` steps back, and whose results are to have `lag` steps
+    /// more than x, at least as many as they reach forward. To be called before the first of them.
+    fn window(&mut self, _x: Signal, _left: usize, _lag: usize) {}
+
     /// A transposed convolution that multiplies the length by its stride.
     fn upsample(&mut self, g: &mut GraphBuilder, x: Signal, up: &ConvTranspose1d) -> Signal;
 
@@ -61,13 +68,6 @@ pub(crate) fn add(g: &mut GraphBuilder, time: &mut dyn Timeline, a: Signal, b: S
 /// A pointwise convolution: no time is mixed.
 pub(crate) fn pointwise(g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
     x.with(conv.emit_2d(g, x.value, ConvAxis::default()))
-}
-
-/// LeakyReLU of a signal that is used elsewhere too. The depthwise product with 1 gives ONNX Runtime a convolution to
-/// fuse the activation into, which it cannot compute in its blocked layout by itself.
-pub(crate) fn leaky_relu_of_shared(g: &mut GraphBuilder, x: Signal, slope: f32) -> Signal {
-    let copy = copy(g, x);
-    copy.with(g.leaky_relu(copy.value, slope))
 }
 
 /// The same signal as the output of a convolution, which is where ONNX Runtime's blocked layout begins.

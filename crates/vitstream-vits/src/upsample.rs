@@ -90,12 +90,6 @@ impl ConvTranspose1d {
         groups
     }
 
-    /// All phases as one convolution over the taps that any of them uses, zeros elsewhere.
-    pub(crate) fn one_group(&self) -> PhaseGroup {
-        let (past, future) = self.reach();
-        self.group(0..self.stride, &(-(future as isize)..=past as isize))
-    }
-
     fn group(&self, phases: std::ops::Range<usize>, taps: &RangeInclusive<isize>) -> PhaseGroup {
         let (c_in, c_out, kernel) = (self.weight.dims[0], self.weight.dims[1], self.weight.dims[2]);
         let (past, future) = (*taps.end(), -*taps.start());
@@ -203,7 +197,8 @@ mod tests {
             let x: Vec<Vec<f32>> =
                 (0..c_in).map(|c| (0..6).map(|t| value(c * 6 + t + 3)).collect()).collect();
             let expected = reference(&up, &x);
-            for groups in [up.phase_groups(), vec![up.one_group()]] {
+            {
+                let groups = up.phase_groups();
                 let mut r = 0;
                 for group in &groups {
                     let phases = group.conv.c_out() / c_out;

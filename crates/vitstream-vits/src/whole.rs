@@ -16,17 +16,34 @@ const BLOCK: usize = 16;
 pub(crate) struct Whole {
     /// `f32[b, c, 1, t]`: the mask repeated over as many channels, by their number.
     masks: BTreeMap<usize, ValueId>,
+    /// LeakyReLU of signals that several convolutions read.
+    active: BTreeMap<ValueId, ValueId>,
 }
 
 impl Whole {
     pub(crate) fn new(masks: BTreeMap<usize, ValueId>) -> Self {
-        Self { masks }
+        Self { masks, active: BTreeMap::new() }
     }
 }
 
 impl Timeline for Whole {
     fn conv(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
         x.with(conv.emit_2d(g, x.value, ConvAxis::same(conv.kernel(), conv.dilation)))
+    }
+
+    /// The product with 1 gives ONNX Runtime a convolution to fuse the activation into, which it cannot compute in its
+    /// blocked layout by itself.
+    fn conv_of_leaky(&mut self, g: &mut GraphBuilder, x: Signal, slope: f32, conv: &Conv1d) -> Signal {
+        let active = match self.active.get(&x.value) {
+            Some(&active) => active,
+            None => {
+                let copy = copy(g, x);
+                let active = g.leaky_relu(copy.value, slope);
+                self.active.insert(x.value, active);
+                active
+            }
+        };
+        self.conv(g, x.with(active), conv)
     }
 
     fn upsample(&mut self, g: &mut GraphBuilder, x: Signal, up: &ConvTranspose1d) -> Signal {
