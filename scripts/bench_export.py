@@ -4,8 +4,8 @@
     scripts/bench_export.py target/release/vitstream [CHECKPOINT]
 
 CHECKPOINT is ../shared/fixtures/joe/joe.ckpt by default. A second file with the shapes of a real
-medium checkpoint after training (generator, discriminators and their optimizers' state: 846 MB of
-zeros) is written to a temporary folder first. Medians of nine runs each, the two files in turn.
+medium checkpoint after training (generator, discriminators and their optimizers' state: 846 MB,
+every weight the same) is written to a temporary folder first. Medians of nine runs each, the two files in turn.
 Needs nothing but Python.
 """
 
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from array import array
 from collections import OrderedDict
 from pathlib import Path
 
@@ -177,7 +178,7 @@ FLOAT_STORAGE = Global("torch", "FloatStorage")
 
 
 def write_trained_checkpoint(path):
-    """A medium checkpoint after training, all zeros: 846 MB as PyTorch's Lightning writes it."""
+    """A medium checkpoint after training, 846 MB as Lightning writes it; every weight is 0.01."""
     tensors = []
 
     def tensor(shape):
@@ -225,7 +226,8 @@ def write_trained_checkpoint(path):
             "use_sdp": True,
         },
     }
-    zeros = bytes(1 << 20)
+    # Zeros would make the weight norm divide 0 by 0.
+    block = array("f", [0.01]).tobytes() * (1 << 18)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("archive/data.pkl", "w") as file:
             Pickler(file, 2).dump(checkpoint)
@@ -237,7 +239,7 @@ def write_trained_checkpoint(path):
             with archive.open(entry, "w") as file:
                 left = 4 * storage.count
                 while left:
-                    left -= file.write(zeros[: min(left, len(zeros))])
+                    left -= file.write(block[: min(left, len(block))])
         archive.writestr("archive/version", "3\n")
 
 
@@ -264,7 +266,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vitstream", type=Path, help="a release build of the binary")
     parser.add_argument("checkpoint", type=Path, nargs="?", default=FIXTURES / "joe/joe.ckpt")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the checkpoint of zeros here and keep it")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the made checkpoint here and keep it")
     args = parser.parse_args()
     binary = args.vitstream.resolve()
 
