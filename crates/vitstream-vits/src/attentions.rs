@@ -2,10 +2,10 @@
 //! layers between. All values are `[b, t, c]`, so that pointwise convolutions are matrix products and layer norms need
 //! no transposition.
 
-use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
+use vitstream_onnx::{ConvAxis, GraphBuilder, Tensor, ValueId};
 
 use crate::hparams::HParams;
-use crate::modules::{Conv1d, ConvShape, LayerNorm, dim};
+use crate::modules::{Conv1d, ConvShape, LayerNorm, channels_first, channels_last, dim};
 use crate::weights::{Param, Scope, WeightsError};
 
 /// Added to the scores of masked columns. Upstream sets them to this value; either way their share rounds to zero.
@@ -72,27 +72,48 @@ impl MultiHeadAttention {
         g.scope("conv_qkv", |g| merged.emit_linear(g, x))
     }
 
-    /// `x: f32[b, t, h]`, `bias: f32[b, 1, 1, t]` ([`attention_bias`]) → `f32[b, t, h]`.
-    fn emit(&self, g: &mut GraphBuilder, x: ValueId, bias: ValueId, band: &Band) -> ValueId {
+    /// `x: f32[b, t, h]`, `bias: f32[b, 1, 1, t + 2w]` ([`attention_bias`]) → `f32[b, t, h]`.
+    ///
+    /// The relative terms live on a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by w on
+    /// both sides, query i meets its band in columns i..i + n of the scores. Read the same memory in rows that are one
+    /// longer, and row i begins i places later: there the band is columns 0..n of every row. So the relative scores are
+    /// added, and the probabilities near the diagonal taken out, without gathering anything. For the memory to be the
+    /// same, queries are padded with n rows at the end, of which the result is thrown away.
+    fn emit(&self, g: &mut GraphBuilder, x: ValueId, bias: ValueId) -> ValueId {
         let (b, t) = (g.dim(x, 0), g.dim(x, 1));
         let (heads, d_k) = (self.n_heads, self.d_k());
+        let (w, n) = (self.window(), 2 * self.window() + 1);
         let qkv = self.emit_qkv(g, x);
         let qkv = g.reshape(qkv, &[b.clone(), t.clone(), dim(3 * heads), dim(d_k)]);
         let qkv = g.transpose(qkv, &[0, 2, 1, 3]);
-        let parts = g.split(qkv, 1, &[heads, heads, heads]);
-        let (query, key, value) = (parts[0], parts[1], parts[2]);
+        let parts = g.split(qkv, 1, &[heads, 2 * heads]);
+        let (query, around) = (parts[0], parts[1]);
+        let around = g.pad(around, &[0, 0, w, 0], &[0, 0, w, 0], 0.0);
+        let parts = g.split(around, 1, &[heads, heads]);
+        let (key, value) = (parts[0], parts[1]);
         let key = g.transpose(key, &[0, 1, 3, 2]);
+        let padded = g.pad(query, &[0, 0, 0, 0], &[0, 0, n, 0], 0.0);
 
-        let scores = g.matmul(query, key);
+        let (rows, columns) = (&t + &dim(n), &t + &dim(n - 1));
+        let straight = [b.clone(), dim(heads), rows.clone(), columns.clone()];
+        let slanted = [b.clone(), dim(heads), columns, rows];
+        let scores = g.matmul(padded, key);
         let rel_k = g.initializer("emb_rel_k", transposed(&self.emb_rel_k));
         let rel = g.matmul(query, rel_k);
-        let rel = slide(g, rel, self.window());
+        let zero = dim(0);
+        let amounts = [&zero, &zero, &zero, &zero, &zero, &zero, &dim(n - 1), &t].map(Clone::clone);
+        let rel = g.pad_dims(rel, &amounts, 0.0);
+        let scores = g.reshape(scores, &slanted);
         let scores = g.add(scores, rel);
+        let scores = g.reshape(scores, &straight);
         let scores = g.add(scores, bias);
         let p = g.softmax(scores, 3);
 
         let output = g.matmul(p, value);
-        let near = band.gather(g, p, &b, heads);
+        let output = g.slice(output, 2, &zero, &t);
+        let near = g.reshape(p, &slanted);
+        let near = g.slice(near, 2, &zero, &t);
+        let near = g.slice(near, 3, &zero, &dim(n));
         let rel_v = g.initializer("emb_rel_v", self.emb_rel_v.reshaped(&self.emb_rel_v.dims[1..]));
         let rel = g.matmul(near, rel_v);
         let output = g.add(output, rel);
@@ -107,67 +128,6 @@ fn transposed(rel: &Param) -> Tensor {
     let (n, d_k) = (rel.dims[1], rel.dims[2]);
     let values: Vec<f32> = (0..d_k).flat_map(|d| (0..n).map(move |j| rel.data[j * d_k + d])).collect();
     Tensor::f32(&[d_k, n], &values)
-}
-
-/// Spreads `rel: [b, h, t, 2w + 1]`, the score of each query with the key `j - w` places on, over the keys: `[b, h, t, t]`,
-/// zeros beyond the window.
-///
-/// Row i has to move i places to the right. Padded to t + 2w + 1 columns and read again in rows of t + 2w, every row
-/// starts one place later than the one before; columns w..w+t are the keys.
-fn slide(g: &mut GraphBuilder, rel: ValueId, window: usize) -> ValueId {
-    let (b, h, t) = (g.dim(rel, 0), g.dim(rel, 1), g.dim(rel, 2));
-    let zero = dim(0);
-    let amounts = [
-        zero.clone(),
-        zero.clone(),
-        zero.clone(),
-        zero.clone(),
-        zero.clone(),
-        zero.clone(),
-        zero.clone(),
-        t.clone(),
-    ];
-    let padded = g.pad_dims(rel, &amounts, 0.0);
-    let narrow = &t + &dim(2 * window);
-    let flat = g.reshape(padded, &[b.clone(), h.clone(), &t * &(&narrow + &dim(1))]);
-    let flat = g.slice(flat, 2, &zero, &(&t * &narrow));
-    let rows = g.reshape(flat, &[b, h, t.clone(), narrow]);
-    g.slice(rows, 3, &dim(window), &t)
-}
-
-/// Where the `2w + 1` keys around each query are: the same for all layers and heads.
-struct Band {
-    /// int64 `[t, 2w + 1]`: the key, held inside the text.
-    index: ValueId,
-    /// f32 `[t, 2w + 1]`: 1 where there is such a key.
-    valid: ValueId,
-}
-
-impl Band {
-    fn emit(g: &mut GraphBuilder, t: &Dim, window: usize) -> Self {
-        let length = g.dim_value(t);
-        let rows = g.range(length, t);
-        let rows = g.unsqueeze(rows, &[1]);
-        let offsets: Vec<i64> = (-(window as i64)..=window as i64).collect();
-        let offsets = g.ints(&offsets);
-        let at = g.add(rows, offsets);
-        let (zero, one) = (g.ints(&[0]), g.ints(&[1]));
-        let last = g.sub(length, one);
-        let index = g.max(at, zero);
-        let index = g.min(index, last);
-        let inside = g.equal(at, index);
-        let valid = g.cast(inside, vitstream_onnx::DType::F32);
-        Self { index, valid }
-    }
-
-    /// `p: f32[b, h, t, t]` → `f32[b, h, t, 2w + 1]`, zeros outside the text.
-    fn gather(&self, g: &mut GraphBuilder, p: ValueId, b: &Dim, heads: usize) -> ValueId {
-        let mut shape = vec![b.clone(), dim(heads)];
-        shape.extend(g.shape(self.index).to_vec());
-        let index = g.expand(self.index, &shape);
-        let near = g.gather_elements(p, index, 3);
-        g.mul(near, self.valid)
-    }
 }
 
 /// Upstream's `FFN` (not causal, ReLU).
@@ -187,13 +147,24 @@ impl FFN {
         Ok(Self { conv_1: conv("conv_1", h, f)?, conv_2: conv("conv_2", f, h)? })
     }
 
-    fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId) -> ValueId {
+    /// `x: f32[b, t, h]`, `x_mask: f32[b, t, 1]`, `wide_mask: f32[b, filter, 1, t]` → `f32[b, t, h]`.
+    fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId, wide_mask: ValueId) -> ValueId {
         let x = g.mul(x, x_mask);
-        let x = g.scope("conv_1", |g| self.conv_1.emit_channels_last(g, x));
+        let x = channels_first(g, x);
+        let x = g.scope("conv_1", |g| self.conv_1.emit_same(g, x));
         let x = g.relu(x);
-        let x = g.mul(x, x_mask);
-        g.scope("conv_2", |g| self.conv_2.emit_channels_last(g, x))
+        let x = g.mul(x, wide_mask);
+        let x = g.scope("conv_2", |g| self.conv_2.emit_same(g, x));
+        channels_last(g, x)
     }
+}
+
+/// The mask over all channels between the two convolutions, as the result of one: that is where ONNX Runtime's blocked
+/// layout begins, which a product with equal shape does not leave.
+fn wide_mask(g: &mut GraphBuilder, x_mask: ValueId, channels: usize) -> ValueId {
+    let mask = channels_first(g, x_mask);
+    let ones = g.constant(Tensor::f32(&[channels, 1, 1, 1], &vec![1.0; channels]));
+    g.conv(mask, ones, None, &[ConvAxis::default(), ConvAxis::default()], 1)
 }
 
 /// Upstream's `Encoder`: attention and feed-forward layers, each with a residual and a norm after it.
@@ -229,17 +200,15 @@ impl Encoder {
 
     /// `x: f32[b, t, h]`, `x_mask: f32[b, t, 1]` → `f32[b, t, h]`, not masked.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
-        let bias = attention_bias(g, x_mask);
-        let t = g.dim(x, 1);
-        let window = self.attn_layers.first().map_or(0, MultiHeadAttention::window);
-        let band = g.scope("band", |g| Band::emit(g, &t, window));
+        let bias = attention_bias(g, x_mask, self.attn_layers[0].window());
+        let wide_mask = wide_mask(g, x_mask, self.ffn_layers[0].conv_1.c_out());
         for i in 0..self.attn_layers.len() {
-            let y = g.scope(&format!("attn_layers.{i}"), |g| self.attn_layers[i].emit(g, x, bias, &band));
+            let y = g.scope(&format!("attn_layers.{i}"), |g| self.attn_layers[i].emit(g, x, bias));
             x = g.scope(&format!("norm_layers_1.{i}"), |g| {
                 let sum = g.add(x, y);
                 self.norm_layers_1[i].emit(g, sum)
             });
-            let y = g.scope(&format!("ffn_layers.{i}"), |g| self.ffn_layers[i].emit(g, x, x_mask));
+            let y = g.scope(&format!("ffn_layers.{i}"), |g| self.ffn_layers[i].emit(g, x, x_mask, wide_mask));
             x = g.scope(&format!("norm_layers_2.{i}"), |g| {
                 let sum = g.add(x, y);
                 self.norm_layers_2[i].emit(g, sum)
@@ -249,12 +218,13 @@ impl Encoder {
     }
 }
 
-/// A row that takes masked columns out of the softmax. Masked rows need nothing: what they give is thrown away.
-/// `x_mask: f32[b, t, 1]` → `f32[b, 1, 1, t]`.
-fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId) -> ValueId {
+/// A row that takes columns out of the softmax: masked ones, and the `window` ones of padding on each side. Masked rows
+/// need nothing: what they give is thrown away. `x_mask: f32[b, t, 1]` → `f32[b, 1, 1, t + 2 * window]`.
+fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId, window: usize) -> ValueId {
     let (b, t) = (g.dim(x_mask, 0), g.dim(x_mask, 1));
     let row = g.reshape(x_mask, &[b, dim(1), dim(1), t]);
     let one = g.scalar(1.0);
-    let masked = g.sub(one, row);
-    g.mul_scalar(masked, MASKED)
+    let masked = g.sub(row, one);
+    let bias = g.mul_scalar(masked, -MASKED);
+    g.pad(bias, &[0, 0, 0, window], &[0, 0, 0, window], MASKED)
 }

@@ -146,17 +146,19 @@ impl Conv1d {
         }
     }
 
-    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, zeros beyond the ends. Written as a convolution between two
-    /// transpositions with a unit height axis, which lets ONNX Runtime use its blocked kernels.
+    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, zeros beyond the ends.
     pub(crate) fn emit_channels_last(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
-        let x = g.transpose(x, &[0, 2, 1]);
-        let x = g.unsqueeze(x, &[2]);
+        let x = channels_first(g, x);
+        let y = self.emit_same(g, x);
+        channels_last(g, y)
+    }
+
+    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t]`, zeros beyond the ends.
+    pub(crate) fn emit_same(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let left = self.padding();
         let axis =
             ConvAxis { pad_begin: left, pad_end: self.context() - left, dilation: self.dilation, stride: 1 };
-        let y = self.emit_2d(g, x, axis);
-        let y = g.squeeze(y, &[2]);
-        g.transpose(y, &[0, 2, 1])
+        self.emit_2d(g, x, axis)
     }
 
     /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t']`, padded as `axis` says.
@@ -168,6 +170,19 @@ impl Conv1d {
         let bias = self.bias.as_ref().map(|bias| g.initializer("bias", bias.tensor()));
         g.conv(x, weight, bias, &[ConvAxis::default(), axis], self.groups)
     }
+}
+
+/// `f32[b, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it turns
+/// a transposition in this form into the way it enters their layout.
+pub(crate) fn channels_first(g: &mut GraphBuilder, x: ValueId) -> ValueId {
+    let x = g.unsqueeze(x, &[1]);
+    g.transpose(x, &[0, 3, 1, 2])
+}
+
+/// `f32[b, c, 1, t]` → `f32[b, t, c]`: the way back.
+pub(crate) fn channels_last(g: &mut GraphBuilder, x: ValueId) -> ValueId {
+    let x = g.transpose(x, &[0, 2, 3, 1]);
+    g.squeeze(x, &[1])
 }
 
 /// Upstream's `LayerNorm`: over channels, which come last here.

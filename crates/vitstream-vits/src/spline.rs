@@ -5,9 +5,9 @@ use vitstream_onnx::{DType, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::dim;
 
-/// Smallest share of a bin, and smallest derivative at a knot (upstream's `DEFAULT_MIN_*`).
-const MIN_BIN_WIDTH: f32 = 1e-3;
-const MIN_BIN_HEIGHT: f32 = 1e-3;
+/// Smallest width and height of a bin, as a share of the range, and smallest derivative at a knot (upstream's
+/// `DEFAULT_MIN_BIN_WIDTH`, `_HEIGHT`, `_DERIVATIVE`).
+const MIN_BIN_SHARE: f32 = 1e-3;
 const MIN_DERIVATIVE: f32 = 1e-3;
 
 /// A monotone spline through `num_bins + 1` knots from `(-tail_bound, -tail_bound)` to `(tail_bound, tail_bound)`, and
@@ -22,52 +22,57 @@ impl Spline {
     /// their softmax, already divided by sqrt(filter_channels), then the derivatives at the inner knots before their
     /// softplus.
     ///
-    /// Values in the tails are clamped for the computation and put back by a Where at the end; the bin is found by
-    /// counting knots, held inside the table. So no finite input can index out of range, and no shape depends on data.
+    /// Values in the tails are clamped for the computation and put back by a Where at the end; the bin is the number of
+    /// inner knots at or below the value. So no finite input can index out of range, and no shape depends on data.
     pub(crate) fn emit_inverse(&self, g: &mut GraphBuilder, y: ValueId, params: ValueId) -> ValueId {
         let n = self.num_bins;
-        let bound = self.tail_bound;
-        let parts = g.split(params, 2, &[n, n, n - 1]);
-        let (width, left) = self.bins(g, parts[0], MIN_BIN_WIDTH);
-        let (height, bottom) = self.bins(g, parts[1], MIN_BIN_HEIGHT);
-        let slopes = g.softplus(parts[2]);
+        let (b, t) = (g.dim(y, 0), g.dim(y, 1));
+        let parts = g.split(params, 2, &[2 * n, n - 1]);
+        let knots = g.reshape(parts[0], &[b.clone(), t.clone(), dim(2), dim(n)]);
+        let knots = self.knots(g, knots);
+        let slopes = g.softplus(parts[1]);
         let slopes = g.add_scalar(slopes, MIN_DERIVATIVE);
         // At the outermost knots the spline meets the tails with slope 1.
-        let slope_left = g.pad(slopes, &[0, 0, 1], &[0, 0, 0], 1.0);
-        let slope_right = g.pad(slopes, &[0, 0, 0], &[0, 0, 1], 1.0);
+        let slopes = g.pad(slopes, &[0, 0, 1], &[0, 0, 1], 1.0);
+        let slopes = g.reshape(slopes, &[b.clone(), t.clone(), dim(1), dim(n + 1)]);
+        let table = g.concat(&[knots, slopes], 2);
 
-        let inside = g.clip(y, -bound, bound);
-        // The first knot lies at or below everything; of the others those at or below y are counted.
-        let above = g.greater_or_equal(inside, bottom);
-        let above = g.cast(above, DType::I64);
-        let count = g.reduce_sum(above, &[2], true);
-        let one = g.ints(&[1]);
-        let bin = g.sub(count, one);
-        let zero = g.constant(Tensor::i64(&[1], &[0]));
-        let bin = g.max(bin, zero);
-
-        let [left, width, bottom, height, d0, d1] = [left, width, bottom, height, slope_left, slope_right]
-            .map(|table| g.gather_elements(table, bin, 2));
-        let x = self.solve(g, inside, Bin { left, width, bottom, height, d0, d1 });
-
-        let magnitude = g.abs(y);
-        let limit = g.scalar(bound);
-        let tail = g.greater(magnitude, limit);
-        g.select(tail, y, x)
+        let inside = g.clip(y, -self.tail_bound, self.tail_bound);
+        let heights = g.slice(knots, 2, &dim(1), &dim(1));
+        let inner = g.slice(heights, 3, &dim(1), &dim(n - 1));
+        let inner = g.reshape(inner, &[b.clone(), t.clone(), dim(n - 1)]);
+        let passed = g.greater_or_equal(inside, inner);
+        let passed = g.cast(passed, DType::I64);
+        let bin = g.reduce_sum(passed, &[2], true);
+        let bin = g.unsqueeze(bin, &[3]);
+        let ends = g.constant(Tensor::i64(&[1, 1, 3, 2], &[0, 1, 0, 1, 0, 1]));
+        let ends = g.add(bin, ends);
+        let bin = g.gather_elements(table, ends, 3);
+        let bin = g.reshape(bin, &[b, t, dim(6)]);
+        let bin = g.split(bin, 2, &[1; 6]);
+        let width = g.sub(bin[1], bin[0]);
+        let height = g.sub(bin[3], bin[2]);
+        let bin = Bin { left: bin[0], width, bottom: bin[2], height, d0: bin[4], d1: bin[5] };
+        let x = self.solve(g, inside, bin);
+        let outside = g.sub(y, inside);
+        // In the tails the spline is the identity: what was cut off is the difference to an end that maps to itself.
+        g.add(x, outside)
     }
 
-    /// Lengths of the bins and where each begins, both `[b, t, bins]`.
-    fn bins(&self, g: &mut GraphBuilder, raw: ValueId, smallest: f32) -> (ValueId, ValueId) {
+    /// The knots of both axes: `raw: f32[b, t, 2, bins]` → `f32[b, t, 2, bins + 1]`. Shares of the bins are summed up
+    /// and scaled by one product with a triangular matrix.
+    fn knots(&self, g: &mut GraphBuilder, raw: ValueId) -> ValueId {
         let n = self.num_bins;
         let range = 2.0 * self.tail_bound;
-        let share = g.softmax(raw, 2);
-        let share = g.mul_scalar(share, range * (1.0 - smallest * n as f32));
-        let length = g.add_scalar(share, range * smallest);
-        let ends = g.cumsum(length, 2);
-        let starts = g.slice(ends, 2, &dim(0), &dim(n - 1));
-        let starts = g.pad(starts, &[0, 0, 1], &[0, 0, 0], 0.0);
-        let starts = g.add_scalar(starts, -self.tail_bound);
-        (length, starts)
+        let free = range * (1.0 - MIN_BIN_SHARE * n as f32);
+        let sums: Vec<f32> =
+            (0..n).flat_map(|j| (0..=n).map(move |i| if j < i { free } else { 0.0 })).collect();
+        let starts: Vec<f32> = (0..=n).map(|i| range * MIN_BIN_SHARE * i as f32 - self.tail_bound).collect();
+        let shares = g.softmax(raw, 3);
+        let sums = g.constant(Tensor::f32(&[n, n + 1], &sums));
+        let sums = g.matmul(shares, sums);
+        let starts = g.constant(Tensor::f32(&[n + 1], &starts));
+        g.add(sums, starts)
     }
 
     /// The root of the quadratic that one bin's rational function comes down to (eq. 6-8 of the paper).
