@@ -58,7 +58,7 @@ pub trait Decoder: Send + Sync {
 /// One utterance being decoded.
 pub trait DecodeSession: Send {
     /// Takes the next frames, f32 `[inter_channels, frames]` row-major with at least one frame, and gives the samples
-    /// that are now known. The first push takes at least [`Decoder::look_ahead`] frames or everything; `last` says
+    /// that are now known. The first push takes more than [`Decoder::look_ahead`] frames or everything; `last` says
     /// that no frame follows, and that all remaining samples are wanted.
     ///
     /// # Errors

@@ -136,6 +136,15 @@ impl SpeechStream {
     }
 }
 
+impl std::fmt::Debug for SpeechStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechStream")
+            .field("index", &self.index)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Iterator for SpeechStream {
     type Item = Result<Chunk>;
 

@@ -129,10 +129,11 @@ impl DecodeSession for Session {
                 decoder.channels
             )));
         }
-        if !self.begun && !last && count < decoder.look_ahead {
+        // With no more than the look-ahead nothing is known yet, and runtimes refuse convolutions without output.
+        if !self.begun && !last && count <= decoder.look_ahead {
             return Err(Error::request(format!(
                 "the first push takes at least {} frames or the whole utterance, found {count}",
-                decoder.look_ahead
+                decoder.look_ahead + 1
             )));
         }
         let mut inputs = Vec::with_capacity(3 + self.states.len());

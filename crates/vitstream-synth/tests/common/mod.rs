@@ -14,6 +14,11 @@ pub(crate) fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-multi")
 }
 
+/// A voice with a stream decoder and noise as inputs.
+pub(crate) fn toy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/toy")
+}
+
 /// A folder of the larger fixtures, which are not part of the repository.
 pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(

@@ -145,7 +145,7 @@ fn made_up(length: usize, voice: &Voice) -> Vec<i64> {
         0 => 1,
         _ if i + 1 == length => 2,
         _ if i % 2 == 1 => 0,
-        _ if i % 12 == 0 => 3,
+        _ if i.is_multiple_of(12) => 3,
         // Piper's letters are 14 to 38.
         _ => 14 + (i as i64 * 7) % 25,
     };
