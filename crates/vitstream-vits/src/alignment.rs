@@ -20,12 +20,12 @@ pub(crate) struct Aligned {
     pub(crate) y_mask: ValueId,
 }
 
-/// `stats: f32[b, t, c]`, `w_ceil: f32[b, t]`. Frame j belongs to id #{i : cumsum(w_ceil)_i <= j}.
+/// `stats: f32[b, 1, t, c]`, `w_ceil: f32[b, t]`. Frame j belongs to id #{i : cumsum(w_ceil)_i <= j}.
 ///
 /// Comparing every frame with every id would cost `time * t`; so the ids are put into blocks, the frame first finds its
 /// block by the blocks' last ids and then its id within the block: `time * (t / 64 + 64)`.
 pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Aligned {
-    let (b, t) = (g.dim(stats, 0), g.dim(stats, 1));
+    let (b, t) = (g.dim(stats, 0), g.dim(stats, 2));
     let total = g.reduce_sum(w_ceil, &[1], true);
     let one = g.scalar(1.0);
     let y_lengths = g.max(total, one);
@@ -53,7 +53,7 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     let last = g.sub(length, last);
     let inside = g.min(index, last);
     let row = g.add(inside, first);
-    let channels = g.dim(stats, 2);
+    let channels = g.dim(stats, 3);
     let rows = g.reshape(stats, &[&b * &t, channels]);
     let gathered = g.gather(rows, row, 0);
 

@@ -1,5 +1,5 @@
 //! Upstream's `attentions.py`: relative self-attention (Shaw et al. 2018) with a short window, and the feed-forward
-//! layers between. All values are `[b, t, c]`, so that pointwise convolutions are matrix products and layer norms need
+//! layers between. All values are `[b, 1, t, c]`, so that pointwise convolutions are matrix products and layer norms need
 //! no transposition.
 
 use vitstream_onnx::{ConvAxis, GraphBuilder, Tensor, ValueId};
@@ -72,7 +72,7 @@ impl MultiHeadAttention {
         g.scope("conv_qkv", |g| merged.emit_linear(g, x))
     }
 
-    /// `x: f32[b, t, h]`, `bias: f32[b, 1, 1, t + 2w]` ([`attention_bias`]) → `f32[b, t, h]`.
+    /// `x: f32[b, 1, t, h]`, `bias: f32[b, 1, 1, t + 2w]` ([`attention_bias`]) → `f32[b, 1, t, h]`.
     ///
     /// The relative terms live on a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by w on
     /// both sides, query i meets its band in columns i..i + n of the scores. Read the same memory in rows that are one
@@ -80,7 +80,7 @@ impl MultiHeadAttention {
     /// added, and the probabilities near the diagonal taken out, without gathering anything. For the memory to be the
     /// same, queries are padded with n rows at the end, of which the result is thrown away.
     fn emit(&self, g: &mut GraphBuilder, x: ValueId, bias: ValueId) -> ValueId {
-        let (b, t) = (g.dim(x, 0), g.dim(x, 1));
+        let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         let (heads, d_k) = (self.n_heads, self.d_k());
         let (w, n) = (self.window(), 2 * self.window() + 1);
         let qkv = self.emit_qkv(g, x);
@@ -118,7 +118,7 @@ impl MultiHeadAttention {
         let rel = g.matmul(near, rel_v);
         let output = g.add(output, rel);
         let output = g.transpose(output, &[0, 2, 1, 3]);
-        let output = g.reshape(output, &[b, t, dim(heads * d_k)]);
+        let output = g.reshape(output, &[b, dim(1), t, dim(heads * d_k)]);
         g.scope("conv_o", |g| self.conv_o.emit_linear(g, output))
     }
 }
@@ -147,7 +147,7 @@ impl FFN {
         Ok(Self { conv_1: conv("conv_1", h, f)?, conv_2: conv("conv_2", f, h)? })
     }
 
-    /// `x: f32[b, t, h]`, `x_mask: f32[b, t, 1]`, `wide_mask: f32[b, filter, 1, t]` → `f32[b, t, h]`.
+    /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]`, `wide_mask: f32[b, filter, 1, t]` → `f32[b, 1, t, h]`.
     fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId, wide_mask: ValueId) -> ValueId {
         let x = g.mul(x, x_mask);
         let x = channels_first(g, x);
@@ -198,7 +198,7 @@ impl Encoder {
         })
     }
 
-    /// `x: f32[b, t, h]`, `x_mask: f32[b, t, 1]` → `f32[b, t, h]`, not masked.
+    /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, t, h]`, not masked.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
         let bias = attention_bias(g, x_mask, self.attn_layers[0].window());
         let wide_mask = wide_mask(g, x_mask, self.ffn_layers[0].conv_1.c_out());
@@ -219,9 +219,9 @@ impl Encoder {
 }
 
 /// A row that takes columns out of the softmax: masked ones, and the `window` ones of padding on each side. Masked rows
-/// need nothing: what they give is thrown away. `x_mask: f32[b, t, 1]` → `f32[b, 1, 1, t + 2 * window]`.
+/// need nothing: what they give is thrown away. `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, 1, t + 2 * window]`.
 fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId, window: usize) -> ValueId {
-    let (b, t) = (g.dim(x_mask, 0), g.dim(x_mask, 1));
+    let (b, t) = (g.dim(x_mask, 0), g.dim(x_mask, 2));
     let row = g.reshape(x_mask, &[b, dim(1), dim(1), t]);
     let one = g.scalar(1.0);
     let masked = g.sub(row, one);

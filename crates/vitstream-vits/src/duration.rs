@@ -24,7 +24,7 @@ impl Duration {
     }
 }
 
-/// Adds the speaker to `x: f32[b, t, c]`: one row for all ids. `speaker: f32[b, 1, gin]`.
+/// Adds the speaker to `x: f32[b, 1, t, c]`: one row for all ids. `speaker: f32[b, 1, 1, gin]`.
 fn condition(g: &mut GraphBuilder, cond: Option<&Conv1d>, x: ValueId, speaker: Option<ValueId>) -> ValueId {
     match (cond, speaker) {
         (Some(cond), Some(speaker)) => {
@@ -75,8 +75,8 @@ impl StochasticDurationPredictor {
         })
     }
 
-    /// `x: f32[b, t, hidden]`, `x_mask: f32[b, t, 1]`, `z: f32[b, 2, t]` standard normal draws times `noise_w`,
-    /// `speaker: f32[b, 1, gin]` → `logw: f32[b, t]`, not masked.
+    /// `x: f32[b, 1, t, hidden]`, `x_mask: f32[b, 1, t, 1]`, `z: f32[b, 2, t]` standard normal draws times `noise_w`,
+    /// `speaker: f32[b, 1, 1, gin]` → `logw: f32[b, t]`, not masked.
     pub(crate) fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -91,8 +91,9 @@ impl StochasticDurationPredictor {
         let x = g.scope("proj", |g| self.proj.emit_linear(g, x));
 
         // On two channels a Flip swaps two names. In reverse order every flow comes after one.
-        let z = g.transpose(z, &[0, 2, 1]);
-        let halves = g.split(z, 2, &[1, 1]);
+        let z = g.unsqueeze(z, &[1]);
+        let z = g.transpose(z, &[0, 1, 3, 2]);
+        let halves = g.split(z, 3, &[1, 1]);
         let (mut z0, mut z1) = (halves[0], halves[1]);
         for (i, flow) in self.flows.iter().enumerate().rev() {
             std::mem::swap(&mut z0, &mut z1);
@@ -100,7 +101,7 @@ impl StochasticDurationPredictor {
         }
         std::mem::swap(&mut z0, &mut z1);
         let logw = g.scope("flows.0", |g| self.affine.emit(g, z0));
-        let (b, t) = (g.dim(x, 0), g.dim(x, 1));
+        let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         g.reshape(logw, &[b, t])
     }
 }
@@ -165,7 +166,7 @@ impl ConvFlow {
         Conv1d { weight: scaled(&self.proj.weight, c_in), bias, ..self.proj.clone() }
     }
 
-    /// The new z1. All of `z0, z1: f32[b, t, 1]`; `x: f32[b, t, hidden]` is upstream's `g`.
+    /// The new z1. All of `z0, z1: f32[b, 1, t, 1]`; `x: f32[b, 1, t, hidden]` is upstream's `g`.
     fn emit(&self, g: &mut GraphBuilder, z0: ValueId, z1: ValueId, x_mask: ValueId, x: ValueId) -> ValueId {
         let z0 = g.mul(z0, x_mask);
         let h = g.scope("pre", |g| self.pre.emit_linear(g, z0));
@@ -211,7 +212,7 @@ impl DurationPredictor {
         })
     }
 
-    /// `x: f32[b, t, hidden]`, `x_mask: f32[b, t, 1]`, `speaker: f32[b, 1, gin]` → `logw: f32[b, t]`, not masked.
+    /// `x: f32[b, 1, t, hidden]`, `x_mask: f32[b, 1, t, 1]`, `speaker: f32[b, 1, 1, gin]` → `logw: f32[b, t]`, not masked.
     pub(crate) fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -231,12 +232,12 @@ impl DurationPredictor {
             x = g.scope(norm_name, |g| norm.emit(g, x));
         }
         let logw = g.scope("proj", |g| self.proj.emit_linear(g, x));
-        let (b, t) = (g.dim(x, 0), g.dim(x, 1));
+        let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         g.reshape(logw, &[b, t])
     }
 }
 
-/// Frames of each id: `logw: f32[b, t]`, `x_mask: f32[b, t, 1]`, `length_scale: f32[1]` → `w_ceil: f32[b, t]`.
+/// Frames of each id: `logw: f32[b, t]`, `x_mask: f32[b, 1, t, 1]`, `length_scale: f32[1]` → `w_ceil: f32[b, t]`.
 pub(crate) fn durations(
     g: &mut GraphBuilder,
     logw: ValueId,

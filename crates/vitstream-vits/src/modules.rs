@@ -133,7 +133,7 @@ impl Conv1d {
         Param::new(&[c_in, c_out], data)
     }
 
-    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, for a kernel of one tap.
+    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, for a kernel of one tap.
     pub(crate) fn emit_linear(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let weight = g.initializer("weight", self.matrix().tensor());
         let y = g.matmul(x, weight);
@@ -146,7 +146,7 @@ impl Conv1d {
         }
     }
 
-    /// `x: f32[b, t, c_in]` → `f32[b, t, c_out]`, zeros beyond the ends.
+    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, zeros beyond the ends.
     pub(crate) fn emit_channels_last(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let x = channels_first(g, x);
         let y = self.emit_same(g, x);
@@ -172,17 +172,15 @@ impl Conv1d {
     }
 }
 
-/// `f32[b, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it turns
+/// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it turns
 /// a transposition in this form into the way it enters their layout.
 pub(crate) fn channels_first(g: &mut GraphBuilder, x: ValueId) -> ValueId {
-    let x = g.unsqueeze(x, &[1]);
     g.transpose(x, &[0, 3, 1, 2])
 }
 
-/// `f32[b, c, 1, t]` → `f32[b, t, c]`: the way back.
+/// `f32[b, c, 1, t]` → `f32[b, 1, t, c]`: the way back.
 pub(crate) fn channels_last(g: &mut GraphBuilder, x: ValueId) -> ValueId {
-    let x = g.transpose(x, &[0, 2, 3, 1]);
-    g.squeeze(x, &[1])
+    g.transpose(x, &[0, 2, 3, 1])
 }
 
 /// Upstream's `LayerNorm`: over channels, which come last here.
@@ -201,7 +199,7 @@ impl LayerNorm {
         Ok(Self { gamma: w.get(&[channels], "gamma")?, beta: w.get(&[channels], "beta")?, epsilon })
     }
 
-    /// `x: f32[b, t, channels]` → the same shape.
+    /// `x: f32[b, 1, t, channels]` → the same shape.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let gamma = g.initializer("gamma", self.gamma.tensor());
         let beta = g.initializer("beta", self.beta.tensor());
@@ -248,7 +246,7 @@ impl DDSConv {
         Ok(block)
     }
 
-    /// `x: f32[b, t, channels]`, `x_mask: f32[b, t, 1]` → f32[b, t, channels], not masked. Upstream's `g` is added to
+    /// `x: f32[b, 1, t, channels]`, `x_mask: f32[b, 1, t, 1]` → f32[b, 1, t, channels], not masked. Upstream's `g` is added to
     /// x by the caller.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
         for i in 0..self.convs_sep.len() {

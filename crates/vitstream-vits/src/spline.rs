@@ -18,7 +18,7 @@ pub(crate) struct Spline {
 }
 
 impl Spline {
-    /// Solves spline(x) = y for x. `y: f32[b, t, 1]`, `params: f32[b, t, 3 * bins - 1]`: widths and heights before
+    /// Solves spline(x) = y for x. `y: f32[b, 1, t, 1]`, `params: f32[b, 1, t, 3 * bins - 1]`: widths and heights before
     /// their softmax, already divided by sqrt(filter_channels), then the derivatives at the inner knots before their
     /// softplus.
     ///
@@ -26,30 +26,30 @@ impl Spline {
     /// inner knots at or below the value. So no finite input can index out of range, and no shape depends on data.
     pub(crate) fn emit_inverse(&self, g: &mut GraphBuilder, y: ValueId, params: ValueId) -> ValueId {
         let n = self.num_bins;
-        let (b, t) = (g.dim(y, 0), g.dim(y, 1));
-        let parts = g.split(params, 2, &[2 * n, n - 1]);
+        let (b, t) = (g.dim(y, 0), g.dim(y, 2));
+        let parts = g.split(params, 3, &[2 * n, n - 1]);
         let knots = g.reshape(parts[0], &[b.clone(), t.clone(), dim(2), dim(n)]);
         let knots = self.knots(g, knots);
         let slopes = g.softplus(parts[1]);
         let slopes = g.add_scalar(slopes, MIN_DERIVATIVE);
         // At the outermost knots the spline meets the tails with slope 1.
-        let slopes = g.pad(slopes, &[0, 0, 1], &[0, 0, 1], 1.0);
+        let slopes = g.pad(slopes, &[0, 0, 0, 1], &[0, 0, 0, 1], 1.0);
         let slopes = g.reshape(slopes, &[b.clone(), t.clone(), dim(1), dim(n + 1)]);
         let table = g.concat(&[knots, slopes], 2);
 
         let inside = g.clip(y, -self.tail_bound, self.tail_bound);
         let heights = g.slice(knots, 2, &dim(1), &dim(1));
         let inner = g.slice(heights, 3, &dim(1), &dim(n - 1));
-        let inner = g.reshape(inner, &[b.clone(), t.clone(), dim(n - 1)]);
+        let inner = g.reshape(inner, &[b.clone(), dim(1), t.clone(), dim(n - 1)]);
         let passed = g.greater_or_equal(inside, inner);
         let passed = g.cast(passed, DType::I64);
-        let bin = g.reduce_sum(passed, &[2], true);
-        let bin = g.unsqueeze(bin, &[3]);
+        let bin = g.reduce_sum(passed, &[3], true);
+        let bin = g.reshape(bin, &[b.clone(), t.clone(), dim(1), dim(1)]);
         let ends = g.constant(Tensor::i64(&[1, 1, 3, 2], &[0, 1, 0, 1, 0, 1]));
         let ends = g.add(bin, ends);
         let bin = g.gather_elements(table, ends, 3);
-        let bin = g.reshape(bin, &[b, t, dim(6)]);
-        let bin = g.split(bin, 2, &[1; 6]);
+        let bin = g.reshape(bin, &[b, dim(1), t, dim(6)]);
+        let bin = g.split(bin, 3, &[1; 6]);
         let width = g.sub(bin[1], bin[0]);
         let height = g.sub(bin[3], bin[2]);
         let bin = Bin { left: bin[0], width, bottom: bin[2], height, d0: bin[4], d1: bin[5] };
@@ -108,7 +108,7 @@ impl Spline {
     }
 }
 
-/// One bin for each id, all `f32[b, t, 1]`.
+/// One bin for each id, all `f32[b, 1, t, 1]`.
 struct Bin {
     left: ValueId,
     width: ValueId,

@@ -136,7 +136,7 @@ impl SynthesizerTrn {
         let speaker = self.emb_g.as_ref().zip(sid).map(|(table, sid)| {
             let table = g.scope("emb_g", |g| g.initializer("weight", table.tensor()));
             let row = g.gather(table, sid, 0);
-            (g.unsqueeze(row, &[1]), g.unsqueeze(row, &[2]))
+            (g.unsqueeze(row, &[1, 2]), g.unsqueeze(row, &[2]))
         });
         let encoded = g.scope("enc_p", |g| self.enc_p.emit(g, input, lengths));
         let row = speaker.map(|(row, _)| row);

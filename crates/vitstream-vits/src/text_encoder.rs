@@ -19,11 +19,11 @@ pub struct TextEncoder {
 
 /// What the text encoder gives.
 pub(crate) struct Encoded {
-    /// `f32[b, t, hidden]`, not masked.
+    /// `f32[b, 1, t, hidden]`, not masked.
     pub(crate) x: ValueId,
-    /// Means and log deviations side by side: `f32[b, t, 2 * inter]`, not masked.
+    /// Means and log deviations side by side: `f32[b, 1, t, 2 * inter]`, not masked.
     pub(crate) stats: ValueId,
-    /// `f32[b, t, 1]`: 1 for the ids of each item, 0 beyond.
+    /// `f32[b, 1, t, 1]`: 1 for the ids of each item, 0 beyond.
     pub(crate) x_mask: ValueId,
 }
 
@@ -44,10 +44,12 @@ impl TextEncoder {
         let scale = (self.emb.dims[1] as f32).sqrt();
         let table = g.scope("emb", |g| g.initializer("weight", self.emb.scaled(scale).tensor()));
         let x = g.gather(table, input, 0);
+        let x = g.unsqueeze(x, &[1]);
         let t = g.dim(input, 1);
         let length = g.dim_value(&t);
         let places = g.range(length, &t);
         let x_mask = sequence_mask(g, places, input_lengths);
+        let x_mask = g.unsqueeze(x_mask, &[1]);
         let x = g.scope("encoder", |g| self.encoder.emit(g, x, x_mask));
         let stats = g.scope("proj", |g| self.proj.emit_linear(g, x));
         Encoded { x, stats, x_mask }

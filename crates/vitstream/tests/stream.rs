@@ -26,7 +26,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn every_network_streams_as_the_whole() {
-    let runtimes: Vec<Runtime> = Runtime::ALL.into_iter().filter(|runtime| runtime.available(None).is_ok()).collect();
+    let runtimes: Vec<Runtime> =
+        Runtime::ALL.into_iter().filter(|runtime| runtime.available(None).is_ok()).collect();
     for checkpoint in checkpoints() {
         let name = checkpoint.file_stem().unwrap().to_string_lossy().into_owned();
         let dir = tempfile::tempdir().unwrap();
@@ -35,7 +36,8 @@ fn every_network_streams_as_the_whole() {
         export(&checkpoint, &dir, &options).unwrap();
         for &runtime in &runtimes {
             let open = |decoder| {
-                let options = VoiceOptions { runtime, decoder, sample_rate: Some(22_050), ..VoiceOptions::default() };
+                let options =
+                    VoiceOptions { runtime, decoder, sample_rate: Some(22_050), ..VoiceOptions::default() };
                 Voice::open(&dir, &options).unwrap()
             };
             let (stateful, windowed) = (open(DecoderChoice::Stateful), open(DecoderChoice::Windowed));
