@@ -35,7 +35,7 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     g.define_symbol("time", longest);
     let frames = g.range(longest, &time);
     let lengths = g.cast(y_lengths, DType::I64);
-    let lengths = g.reshape(lengths, &[b.clone()]);
+    let lengths = g.reshape(lengths, std::slice::from_ref(&b));
     let y_mask = sequence_mask(g, frames, lengths);
 
     let ends = g.cumsum(w_ceil, 1);
@@ -79,7 +79,7 @@ fn search(g: &mut GraphBuilder, ends: ValueId, at: ValueId) -> ValueId {
     let table = g.reshape(padded, &[&b * &blocks, dim(BLOCK)]);
 
     let block_ends = g.slice(table, 1, &dim(BLOCK - 1), &dim(1));
-    let block_ends = g.reshape(block_ends, &[b.clone(), dim(1), blocks.clone()]);
+    let block_ends = g.reshape(block_ends, &[b.clone(), dim(1), blocks]);
     let passed = g.less_or_equal(block_ends, at);
     let passed = g.cast(passed, DType::I64);
     let block = g.reduce_sum(passed, &[2], false);

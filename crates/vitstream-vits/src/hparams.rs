@@ -254,12 +254,12 @@ impl HParams {
             );
             return Err(error("gin_channels", message));
         }
-        if self.hidden_channels % self.n_heads != 0 {
+        if !self.hidden_channels.is_multiple_of(self.n_heads) {
             let message =
                 format!("{} heads do not divide {} hidden_channels", self.n_heads, self.hidden_channels);
             return Err(error("n_heads", message));
         }
-        if self.inter_channels % 2 != 0 {
+        if !self.inter_channels.is_multiple_of(2) {
             return Err(error(
                 "inter_channels",
                 format!("expected an even number, found {}", self.inter_channels),
@@ -278,7 +278,7 @@ impl HParams {
             return Err(error("upsample_kernel_sizes", message));
         }
         for (&rate, &kernel) in self.upsample_rates.iter().zip(&self.upsample_kernel_sizes) {
-            if rate == 0 || kernel < rate || kernel > MAX_SIZE || (kernel - rate) % 2 != 0 {
+            if rate == 0 || kernel < rate || kernel > MAX_SIZE || !(kernel - rate).is_multiple_of(2) {
                 let message = format!(
                     "a kernel of {kernel} cannot up-sample {rate} times: it must exceed it by an even number"
                 );
@@ -307,7 +307,7 @@ impl HParams {
         }
         let dilations = self.resblock_dilation_sizes.iter();
         for (&kernel, dilations) in self.resblock_kernel_sizes.iter().zip(dilations) {
-            if kernel % 2 == 0 || kernel > 1024 {
+            if kernel.is_multiple_of(2) || kernel > 1024 {
                 return Err(error(
                     "resblock_kernel_sizes",
                     format!("expected odd numbers up to 1023, found {kernel}"),
