@@ -19,7 +19,7 @@ use crate::source;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A trained network.
-    Checkpoint(CheckpointInspection),
+    Checkpoint(Box<CheckpointInspection>),
     /// An ONNX graph.
     Graph(GraphInspection),
 }
@@ -109,7 +109,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     if is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
-        inspect_checkpoint(path).map(Inspection::Checkpoint)
+        inspect_checkpoint(path).map(Box::new).map(Inspection::Checkpoint)
     }
 }
 
