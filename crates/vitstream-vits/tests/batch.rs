@@ -3,7 +3,6 @@
 mod support;
 
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use support::{Array, Fixture, Net, Random, assert_close, by_name, decoder_feeds};
 use vitstream_vits::{NoiseSource, SynthesizerTrn};
 
@@ -99,7 +98,7 @@ fn an_item_is_what_it_is_alone() {
     for fixture in support::distinct() {
         let pair = Pair::new(&fixture);
         let cases = (prop::collection::vec(1usize..24, 1..5), any::<u32>());
-        let mut runner = TestRunner::new(ProptestConfig { cases: 12, ..ProptestConfig::default() });
+        let mut runner = support::runner(12);
         runner
             .run(&cases, |(lengths, seed)| {
                 pair.check(&lengths, u64::from(seed));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use proptest::test_runner::{Config, TestRunner};
 use rten::{NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
 use vitstream_checkpoint::Checkpoint;
@@ -227,6 +228,11 @@ impl Random {
     pub(crate) fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
+}
+
+/// Runs a property so many times. A failure says its smallest example; nothing is kept in files.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
 /// Reference values by name.
