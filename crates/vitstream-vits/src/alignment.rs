@@ -100,3 +100,103 @@ fn search(g: &mut GraphBuilder, ends: ValueId, at: ValueId) -> ValueId {
     debug_assert_eq!(g.dim(within, 1), time);
     g.add(before, within)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use vitstream_onnx::Dim;
+
+    use super::*;
+    use crate::support::{self, Array, CASES, Net, Random, assert_close};
+
+    fn alignment(c: usize) -> Net {
+        let mut builder = GraphBuilder::new("align", 15);
+        let g = &mut builder;
+        let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+        let stats = g.input("stats", DType::F32, vec![b.clone(), t.clone(), dim(c)]);
+        let w_ceil = g.input("w_ceil", DType::F32, vec![b, t]);
+        let aligned = align(g, stats, w_ceil);
+        g.output("frames", aligned.stats);
+        g.output("y_mask", aligned.y_mask);
+        Net::new(builder.finish().unwrap())
+    }
+
+    /// Upstream's order: each id as often as it lasts, then nothing.
+    fn reference(stats: &Array, w_ceil: &Array) -> (Array, Array) {
+        let [b, t, c] = stats.dims[..] else { unreachable!() };
+        let lengths: Vec<usize> =
+            w_ceil.floats().chunks_exact(t).map(|w| (w.iter().sum::<f32>() as usize).max(1)).collect();
+        let time = *lengths.iter().max().unwrap();
+        let (mut frames, mut mask) = (Vec::new(), Vec::new());
+        for item in 0..b {
+            let mut rows = Vec::new();
+            for i in 0..t {
+                let at = item * t + i;
+                for _ in 0..w_ceil.floats()[at] as usize {
+                    rows.extend_from_slice(&stats.floats()[at * c..][..c]);
+                }
+            }
+            rows.resize(time * c, 0.0);
+            frames.extend(rows);
+            mask.extend((0..time).map(|j| if j < lengths[item] { 1.0 } else { 0.0 }));
+        }
+        (Array::f32(&[b, time, c], frames), Array::f32(&[b, time, 1], mask))
+    }
+
+    #[test]
+    fn every_frame_finds_its_id() {
+        let net = alignment(3);
+        let check = |b: usize, t: usize, longest: usize, seed: u64| {
+            let random = &mut Random(seed);
+            let stats = Array::noise(&[b, t, 3], seed);
+            let w_ceil: Vec<f32> = (0..b * t).map(|_| random.within(0..longest + 1) as f32).collect();
+            let w_ceil = Array::f32(&[b, t], w_ceil);
+            let found = net.run([("stats", &stats), ("w_ceil", &w_ceil)]);
+            let (frames, mask) = reference(&stats, &w_ceil);
+            assert_eq!(found[0], frames, "{b} {t} {longest} {seed}");
+            assert_eq!(found[1], mask, "{b} {t} {longest} {seed}");
+        };
+        // Nothing but ids of no length; ids around the blocks' ends; one that lasts.
+        for (b, t, longest) in
+            [(1, 1, 0), (3, 5, 0), (1, 63, 2), (2, 64, 2), (1, 65, 2), (2, 128, 1), (2, 1, 500)]
+        {
+            check(b, t, longest, 4);
+        }
+        let cases = (1usize..4, 1usize..200, 0usize..6, any::<u32>());
+        let mut runner = support::runner(200);
+        let run = runner.run(&cases, |(b, t, longest, seed)| {
+            check(b, t, longest, u64::from(seed));
+            Ok(())
+        });
+        run.unwrap();
+    }
+
+    #[test]
+    fn frames_equal_pytorch() {
+        for fixture in support::all() {
+            let c = fixture.parts().1.inter_channels;
+            let net = alignment(2 * c);
+            for case_name in CASES {
+                let Some(case) = fixture.case(case_name) else { continue };
+                let (means, logs) = (case.get("enc_p.m_p").swapped(), case.get("enc_p.logs_p").swapped());
+                let (b, t) = (means.dims[0], means.dims[1]);
+                let rows = means.floats().chunks_exact(c).zip(logs.floats().chunks_exact(c));
+                let stats = Array::f32(&[b, t, 2 * c], rows.flat_map(|(m, l)| [m, l].concat()).collect());
+                let w_ceil = case.get("w_ceil").reshaped(&[b, t]);
+                let found = net.run([("stats", &stats), ("w_ceil", &w_ceil)]);
+                let what = format!("{} {case_name}", fixture.name);
+                assert_eq!(&found[1].swapped(), case.get("y_mask"), "{what}: y_mask");
+
+                let frames = found[0].swapped();
+                let (m_p, logs_p) = (frames.slice(1, 0..c), frames.slice(1, c..2 * c));
+                let silence = Array::full(&m_p.dims, 0.0);
+                let noise = case.find("noise.p").unwrap_or(&silence);
+                let scale = case.get("scales").floats()[0];
+                let draws = m_p.floats().iter().zip(logs_p.floats()).zip(noise.floats());
+                let z_p = draws.map(|((m, logs), noise)| m + noise * logs.exp() * scale);
+                let z_p = Array::f32(&m_p.dims, z_p.collect());
+                assert_close(&z_p, case.get("z_p"), 1e-6, &format!("{what}: z_p"));
+            }
+        }
+    }
+}

@@ -228,3 +228,174 @@ fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId, window: usize) -> Value
     let bias = g.mul_scalar(masked, -MASKED);
     g.pad(bias, &[0, 0, 0, window], &[0, 0, 0, window], MASKED)
 }
+
+#[cfg(test)]
+mod tests {
+    use vitstream_onnx::DType;
+
+    use super::*;
+    use crate::support::{Array, Net, Random, assert_close};
+
+    const HIDDEN: usize = 12;
+    const EPSILON: f32 = 1e-5;
+
+    fn param(dims: &[usize], scale: f32, random: &mut Random) -> Param {
+        Param::new(dims, (0..dims.iter().product()).map(|_| random.normal() * scale).collect())
+    }
+
+    fn conv(c_in: usize, c_out: usize, kernel: usize, random: &mut Random) -> Conv1d {
+        let weight = param(&[c_out, c_in, kernel], 0.3, random);
+        Conv1d { weight, bias: Some(param(&[c_out], 0.3, random)), dilation: 1, groups: 1 }
+    }
+
+    fn norm(random: &mut Random) -> LayerNorm {
+        let (gamma, beta) = (param(&[HIDDEN], 1.0, random), param(&[HIDDEN], 0.3, random));
+        LayerNorm { gamma, beta, epsilon: EPSILON }
+    }
+
+    /// Any sizes: `(layers, heads, window, kernel)`.
+    fn encoder((layers, heads, window, kernel): (usize, usize, usize, usize), seed: u64) -> Encoder {
+        let random = &mut Random(seed);
+        let rel = [1, 2 * window + 1, HIDDEN / heads];
+        let attention = |random: &mut Random| MultiHeadAttention {
+            conv_q: conv(HIDDEN, HIDDEN, 1, random),
+            conv_k: conv(HIDDEN, HIDDEN, 1, random),
+            conv_v: conv(HIDDEN, HIDDEN, 1, random),
+            conv_o: conv(HIDDEN, HIDDEN, 1, random),
+            emb_rel_k: param(&rel, 1.0, random),
+            emb_rel_v: param(&rel, 1.0, random),
+            n_heads: heads,
+        };
+        let ffn = |random: &mut Random| FFN {
+            conv_1: conv(HIDDEN, 20, kernel, random),
+            conv_2: conv(20, HIDDEN, kernel, random),
+        };
+        Encoder {
+            attn_layers: (0..layers).map(|_| attention(random)).collect(),
+            norm_layers_1: (0..layers).map(|_| norm(random)).collect(),
+            ffn_layers: (0..layers).map(|_| ffn(random)).collect(),
+            norm_layers_2: (0..layers).map(|_| norm(random)).collect(),
+        }
+    }
+
+    type Rows = Vec<Vec<f64>>;
+
+    /// Upstream's convolution with `_same_padding`: of an even kernel the longer side comes after.
+    fn convolve(conv: &Conv1d, x: &Rows) -> Rows {
+        let (c_in, kernel) = (conv.c_in(), conv.kernel());
+        let value = |t: usize, o: usize| {
+            let mut sum = f64::from(conv.bias.as_ref().unwrap().data[o]);
+            for tap in 0..kernel {
+                let Some(row) = (t + tap).checked_sub((kernel - 1) / 2).and_then(|at| x.get(at)) else {
+                    continue;
+                };
+                let weights = (0..c_in).map(|i| f64::from(conv.weight.data[(o * c_in + i) * kernel + tap]));
+                sum += row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>();
+            }
+            sum
+        };
+        (0..x.len()).map(|t| (0..conv.c_out()).map(|o| value(t, o)).collect()).collect()
+    }
+
+    /// Shaw et al.'s equations 3 and 4, with a window.
+    fn attend(layer: &MultiHeadAttention, x: &Rows) -> Rows {
+        let [q, k, v] = [&layer.conv_q, &layer.conv_k, &layer.conv_v].map(|conv| convolve(conv, x));
+        let (t, d_k, window) = (x.len(), HIDDEN / layer.n_heads, layer.emb_rel_k.dims[1] / 2);
+        let relative = |rel: &Param, i: usize, j: usize, d: usize| {
+            let at = (j + window).checked_sub(i).filter(|&at| at <= 2 * window);
+            at.map_or(0.0, |at| f64::from(rel.data[at * d_k + d]))
+        };
+        let mut output = vec![vec![0.0; HIDDEN]; t];
+        for head in 0..layer.n_heads {
+            for i in 0..t {
+                let score = |j: usize| {
+                    let product = |d: usize| {
+                        let key = k[j][head * d_k + d] + relative(&layer.emb_rel_k, i, j, d);
+                        q[i][head * d_k + d] * key
+                    };
+                    (0..d_k).map(product).sum::<f64>() / (d_k as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..t).map(score).collect();
+                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let total: f64 = shares.iter().sum();
+                for d in 0..d_k {
+                    let value = |j: usize| v[j][head * d_k + d] + relative(&layer.emb_rel_v, i, j, d);
+                    output[i][head * d_k + d] = (0..t).map(|j| shares[j] / total * value(j)).sum();
+                }
+            }
+        }
+        convolve(&layer.conv_o, &output)
+    }
+
+    fn normalise(norm: &LayerNorm, x: &Rows, y: &Rows) -> Rows {
+        let row = |(x, y): (&Vec<f64>, &Vec<f64>)| {
+            let sum: Vec<f64> = x.iter().zip(y).map(|(x, y)| x + y).collect();
+            let mean = sum.iter().sum::<f64>() / sum.len() as f64;
+            let variance = sum.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / sum.len() as f64;
+            let scale = 1.0 / (variance + f64::from(EPSILON)).sqrt();
+            let affine = norm.gamma.data.iter().zip(norm.beta.data.iter());
+            sum.iter()
+                .zip(affine)
+                .map(|(v, (&g, &b))| (v - mean) * scale * f64::from(g) + f64::from(b))
+                .collect()
+        };
+        x.iter().zip(y).map(row).collect()
+    }
+
+    fn reference(encoder: &Encoder, mut x: Rows) -> Rows {
+        for i in 0..encoder.attn_layers.len() {
+            let y = attend(&encoder.attn_layers[i], &x);
+            x = normalise(&encoder.norm_layers_1[i], &x, &y);
+            let mut y = convolve(&encoder.ffn_layers[i].conv_1, &x);
+            y.iter_mut().flatten().for_each(|v| *v = v.max(0.0));
+            let y = convolve(&encoder.ffn_layers[i].conv_2, &y);
+            x = normalise(&encoder.norm_layers_2[i], &x, &y);
+        }
+        x
+    }
+
+    /// Heads, windows and kernels of any size, texts shorter and longer than the window, in batches.
+    #[test]
+    fn layers_are_their_definition() {
+        let sizes = [
+            (1, 1, 4, 3),
+            (2, 2, 4, 3),
+            (1, 3, 1, 1),
+            (1, 4, 10, 5),
+            (2, 2, 0, 3),
+            (1, 2, 4, 4),
+            (1, 6, 2, 2),
+        ];
+        for (seed, size) in sizes.into_iter().enumerate() {
+            let encoder = encoder(size, seed as u64 + 1);
+            for opset in [15, 18] {
+                let mut builder = GraphBuilder::new("encoder", opset);
+                let g = &mut builder;
+                let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+                let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(HIDDEN)]);
+                let x_mask = g.input("x_mask", DType::F32, vec![b, t, dim(1)]);
+                let y = encoder.emit(g, x, x_mask);
+                g.output("y", y);
+                let net = Net::new(builder.finish().unwrap());
+                for lengths in [&[1][..], &[2], &[5], &[9], &[30], &[7, 1, 12], &[3, 3]] {
+                    let (b, t) = (lengths.len(), *lengths.iter().max().unwrap());
+                    let x = Array::noise(&[b, t, HIDDEN], seed as u64 + 40);
+                    let mask =
+                        lengths.iter().flat_map(|&n| (0..t).map(move |i| if i < n { 1.0 } else { 0.0 }));
+                    let mask = Array::f32(&[b, t, 1], mask.collect());
+                    let found = net.run([("x", &x), ("x_mask", &mask)]).remove(0);
+                    for (item, &length) in lengths.iter().enumerate() {
+                        let own = x.item(item).slice(1, 0..length);
+                        let rows = own.floats().chunks_exact(HIDDEN);
+                        let rows = rows.map(|row| row.iter().map(|&v| f64::from(v)).collect()).collect();
+                        let expected = reference(&encoder, rows).into_iter().flatten().map(|v| v as f32);
+                        let expected = Array::f32(&[1, length, HIDDEN], expected.collect());
+                        let found = found.item(item).slice(1, 0..length);
+                        assert_close(&found, &expected, 1e-4, &format!("{size:?}, {lengths:?}, item {item}"));
+                    }
+                }
+            }
+        }
+    }
+}

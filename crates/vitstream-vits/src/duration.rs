@@ -251,3 +251,65 @@ pub(crate) fn durations(
     let w = g.mul(w, length_scale);
     g.ceil(w)
 }
+
+#[cfg(test)]
+mod tests {
+    use vitstream_onnx::{DType, Dim};
+
+    use super::*;
+    use crate::modules::dim;
+    use crate::support::{self, Array, CASES, Net, assert_close};
+
+    /// `logw` itself: the latent sees durations only by their ceil.
+    #[test]
+    fn durations_equal_pytorch() {
+        for fixture in support::all() {
+            let model = fixture.model();
+            let hp = &model.hparams;
+            let mut builder = GraphBuilder::new("dp", 15);
+            let g = &mut builder;
+            let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+            let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(hp.hidden_channels)]);
+            let x_mask = g.input("x_mask", DType::F32, vec![b.clone(), t.clone(), dim(1)]);
+            let length_scale = g.input("length_scale", DType::F32, vec![dim(1)]);
+            let row = hp
+                .multi_speaker()
+                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(hp.gin_channels)]));
+            let logw = match &model.dp {
+                Duration::Plain(dp) => dp.emit(g, x, x_mask, row),
+                Duration::Stochastic(dp) => {
+                    let z = g.input("noise", DType::F32, vec![b.clone(), dim(2), t.clone()]);
+                    dp.emit(g, x, x_mask, z, row)
+                }
+            };
+            let w_ceil = durations(g, logw, x_mask, length_scale);
+            g.output("logw", logw);
+            g.output("w_ceil", w_ceil);
+            let net = Net::new(builder.finish().unwrap());
+
+            for case_name in CASES {
+                let Some(case) = fixture.case(case_name) else { continue };
+                let (mask, scales) = (case.get("x_mask"), case.get("scales").floats());
+                let (b, t) = (mask.dims[0], mask.dims[2]);
+                let (states, column) = (case.get("enc_p.x").swapped(), mask.swapped());
+                let length_scale = Array::f32(&[1], vec![scales[1]]);
+                let mut fed = vec![("x", &states), ("x_mask", &column), ("length_scale", &length_scale)];
+                let row = case.find("g").map(Array::swapped);
+                fed.extend(row.as_ref().map(|row| ("g", row)));
+                let noise = case.find("noise.dp").map(|noise| {
+                    Array::f32(&noise.dims, noise.floats().iter().map(|v| v * scales[2]).collect())
+                });
+                let silence = Array::full(&[b, 2, t], 0.0);
+                if hp.use_sdp() {
+                    fed.push(("noise", noise.as_ref().unwrap_or(&silence)));
+                }
+                let outputs = net.run(fed);
+                let masked = outputs[0].floats().iter().zip(mask.floats()).map(|(w, m)| w * m);
+                let logw = Array::f32(&[b, 1, t], masked.collect());
+                let what = format!("{} {case_name}", fixture.name);
+                assert_close(&logw, case.get("logw"), 2e-5, &format!("{what}: logw"));
+                assert_eq!(&outputs[1].reshaped(&[b, 1, t]), case.get("w_ceil"), "{what}: w_ceil");
+            }
+        }
+    }
+}

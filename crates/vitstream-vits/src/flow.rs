@@ -198,3 +198,60 @@ impl ResidualCouplingBlock {
         (lower, upper, flipped)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use vitstream_onnx::{DType, Dim};
+
+    use super::*;
+    use crate::modules::dim;
+    use crate::support::{self, Array, CASES, Net, assert_close};
+    use crate::whole::Whole;
+
+    #[test]
+    fn latents_equal_pytorch() {
+        for fixture in support::all() {
+            let model = fixture.model();
+            let hp = &model.hparams;
+            let (c, h) = (hp.inter_channels, hp.hidden_channels);
+            let mut builder = GraphBuilder::new("flow", 15);
+            let g = &mut builder;
+            let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+            let z_p = g.input("z_p", DType::F32, vec![b.clone(), dim(c), dim(1), t.clone()]);
+            let y_mask = g.input("y_mask", DType::F32, vec![b.clone(), dim(1), dim(1), t.clone()]);
+            let speaker = hp
+                .multi_speaker()
+                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(hp.gin_channels), dim(1), dim(1)]));
+            let mask = g.expand(y_mask, &[b, dim(h), dim(1), t]);
+            let halves = g.split(z_p, 1, &[c / 2, c / 2]);
+            let signal = |value| Signal { value, lag: 0, rate: 1 };
+            let mut time = Whole::new(BTreeMap::from([(h, mask)]));
+            let halves = (signal(halves[0]), signal(halves[1]));
+            let (lower, upper, flipped) = model.flow.emit(g, &mut time, halves, speaker);
+            assert!(!flipped, "upstream has an even number of flips");
+            let z = g.concat(&[lower.value, upper.value], 1);
+            // Frames beyond an item's last are of no use.
+            let z = g.mul(z, y_mask);
+            g.output("z", z);
+            let net = Net::new(builder.finish().unwrap());
+
+            for case_name in CASES {
+                let Some(case) = fixture.case(case_name) else { continue };
+                let (z_p, y_mask, z) = (case.get("z_p"), case.get("y_mask"), case.get("z"));
+                let (b, t) = (z_p.dims[0], z_p.dims[2]);
+                let [z_p, y_mask] = [(z_p, c), (y_mask, 1)].map(|(x, c)| x.reshaped(&[b, c, 1, t]));
+                let speaker = case.find("g").map(|g| g.reshaped(&[b, g.dims[1], 1, 1]));
+                let mut fed = vec![("z_p", &z_p), ("y_mask", &y_mask)];
+                fed.extend(speaker.as_ref().map(|speaker| ("g", speaker)));
+                let found = net.run(fed).remove(0).reshaped(&[b, c, t]);
+                let rows = z.floats().chunks_exact(t).enumerate();
+                let mask = |row: usize| &y_mask.floats()[row / c * t..][..t];
+                let masked = rows.flat_map(|(row, z)| z.iter().zip(mask(row)).map(|(z, m)| z * m));
+                let expected = Array::f32(&[b, c, t], masked.collect());
+                assert_close(&found, &expected, 2e-5, &format!("{} {case_name}: z", fixture.name));
+            }
+        }
+    }
+}

@@ -239,3 +239,52 @@ impl Generator {
         reach + self.conv_pre.padding()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use vitstream_onnx::{DType, Dim};
+
+    use super::*;
+    use crate::modules::dim;
+    use crate::support::{self, Array, CASES, Net, assert_close};
+    use crate::whole::Whole;
+
+    #[test]
+    fn samples_equal_pytorch() {
+        for fixture in support::all() {
+            let model = fixture.model();
+            let hp = &model.hparams;
+            let c = hp.inter_channels;
+            let mut builder = GraphBuilder::new("dec", 15);
+            let g = &mut builder;
+            let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+            let z = g.input("z", DType::F32, vec![b.clone(), dim(c), dim(1), t]);
+            let speaker = hp
+                .multi_speaker()
+                .then(|| g.input("g", DType::F32, vec![b, dim(hp.gin_channels), dim(1), dim(1)]));
+            let z = Signal { value: z, lag: 0, rate: 1 };
+            let samples = model.dec.emit(g, &mut Whole::new(BTreeMap::new()), z, false, speaker);
+            assert_eq!((samples.lag, samples.rate), (0, hp.hop_length()));
+            g.output("samples", samples.value);
+            let net = Net::new(builder.finish().unwrap());
+
+            for case_name in CASES {
+                let Some(case) = fixture.case(case_name) else { continue };
+                let (z, y_mask) = (case.get("z"), case.get("y_mask").floats());
+                let (b, t) = (z.dims[0], z.dims[2]);
+                let rows = z.floats().chunks_exact(t).enumerate();
+                let masked =
+                    rows.flat_map(|(row, z)| z.iter().zip(&y_mask[row / c * t..]).map(|(z, m)| z * m));
+                let z = Array::f32(&[b, c, 1, t], masked.collect());
+                let speaker = case.find("g").map(|g| g.reshaped(&[b, g.dims[1], 1, 1]));
+                let mut fed = vec![("z", &z)];
+                fed.extend(speaker.as_ref().map(|speaker| ("g", speaker)));
+                let audio = case.get("audio");
+                let found = net.run(fed).remove(0).reshaped(&audio.dims);
+                assert_close(&found, audio, 2e-5, &format!("{} {case_name}: audio", fixture.name));
+            }
+        }
+    }
+}

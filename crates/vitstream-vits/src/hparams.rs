@@ -148,16 +148,16 @@ impl HParams {
             |name: &str, default: &[usize]| reader.sizes(name).map(|v| v.unwrap_or_else(|| default.to_vec()));
         let emb = shape("enc_p.emb.weight");
         let emb_g = shape("emb_g.weight");
-        let num_speakers = size("num_speakers", emb_g.as_ref().map_or(1, |s| s[0]))?;
+        let num_speakers =
+            size("num_speakers", emb_g.as_ref().and_then(|s| s.first().copied()).unwrap_or(1))?;
         let gin_channels = match (num_speakers, &emb_g) {
             (0 | 1, _) => 0,
             // The file says 0 where upstream silently takes 512; the table tells the truth.
             (_, Some(table)) if table.len() == 2 => table[1],
             _ => size("gin_channels", 0)?,
         };
-        let num_symbols = match (reader.size("num_symbols")?, &emb) {
-            (Some(n), _) => n,
-            (None, Some(table)) => table[0],
+        let num_symbols = match (reader.size("num_symbols")?, emb.and_then(|s| s.first().copied())) {
+            (Some(n), _) | (None, Some(n)) => n,
             (None, None) => {
                 return Err(error("num_symbols", "missing, and there is no enc_p.emb.weight to tell it"));
             }

@@ -29,6 +29,13 @@ pub mod upsample;
 pub mod weights;
 mod whole;
 
+// The blocks' tests take what the integration tests share.
+#[cfg(test)]
+extern crate self as vitstream_vits;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
 pub use split::{NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};

@@ -64,3 +64,59 @@ pub(crate) fn sequence_mask(g: &mut GraphBuilder, places: ValueId, lengths: Valu
     let inside = g.less(places, lengths);
     g.cast(inside, DType::F32)
 }
+
+#[cfg(test)]
+mod tests {
+    use vitstream_onnx::Dim;
+
+    use super::*;
+    use crate::support::{self, Array, CASES, Net, assert_close};
+
+    #[test]
+    fn states_and_statistics_equal_pytorch() {
+        for fixture in support::all() {
+            let model = fixture.model();
+            let mut builder = GraphBuilder::new("enc_p", 15);
+            let g = &mut builder;
+            let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+            let input = g.input("input", DType::I64, vec![b.clone(), t]);
+            let lengths = g.input("input_lengths", DType::I64, vec![b]);
+            let encoded = g.scope("enc_p", |g| model.enc_p.emit(g, input, lengths));
+            let c = model.hparams.inter_channels;
+            let stats = g.split(encoded.stats, 2, &[c, c]);
+            // Upstream masks all of them here, this graph where it matters.
+            for (name, value) in [("enc_p.x", encoded.x), ("enc_p.m_p", stats[0]), ("enc_p.logs_p", stats[1])]
+            {
+                let masked = g.mul(value, encoded.x_mask);
+                g.output(name, masked);
+            }
+            g.output("x_mask", encoded.x_mask);
+            let names = ["enc_p.x", "enc_p.m_p", "enc_p.logs_p", "x_mask"];
+            let net = Net::new(builder.finish().unwrap());
+
+            for case_name in CASES {
+                let Some(case) = fixture.case(case_name) else { continue };
+                let fed = ["input", "input_lengths"].map(|name| (name, case.get(name)));
+                let outputs = net.run(fed);
+                for (name, found) in names.into_iter().zip(&outputs) {
+                    let what = format!("{} {case_name}: {name}", fixture.name);
+                    assert_close(&found.swapped(), case.get(name), 1e-5, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn masks_end_with_their_item() {
+        let mut builder = GraphBuilder::new("mask", 15);
+        let g = &mut builder;
+        let places = g.input("places", DType::I64, vec![Dim::symbol("t")]);
+        let lengths = g.input("lengths", DType::I64, vec![Dim::symbol("b")]);
+        let mask = sequence_mask(g, places, lengths);
+        g.output("mask", mask);
+        let net = Net::new(builder.finish().unwrap());
+        let (places, lengths) = (Array::i64(&[3], &[0, 1, 2]), Array::i64(&[3], &[1, 3, 0]));
+        let found = net.run([("places", &places), ("lengths", &lengths)]);
+        assert_eq!(found[0].floats(), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -180,8 +180,12 @@ impl Weights {
     /// When a tensor was missing, had another shape, or is left over without being known as unneeded.
     pub fn finish(&self) -> Result<Audit, WeightsError> {
         let state = self.state.borrow();
-        let mut audit =
-            Audit { non_finite: state.non_finite.clone(), used: state.claimed.len(), ..Audit::default() };
+        let mut audit = Audit {
+            non_finite: state.non_finite.clone(),
+            used: state.claimed.len(),
+            fingerprint: state.fingerprint.digest128(),
+            ..Audit::default()
+        };
         let mut unexpected = Vec::new();
         for (key, tensor) in &self.tensors {
             if state.claimed.contains(key) {
