@@ -78,7 +78,8 @@ impl StatefulDecoder {
             channels,
             has_g: file.input("g").is_some(),
             hop,
-            look_ahead: number("look_ahead")?,
+            // The file says how many frames the first call takes; one less are held back.
+            look_ahead: number("look_ahead")?.saturating_sub(1),
             states,
             outputs,
             path: file.path,
