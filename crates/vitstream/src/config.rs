@@ -38,6 +38,17 @@ impl VoiceConfig {
         }
     }
 
+    /// Reads the JSON called `named`, or without a name whichever [`find`](Self::find) finds.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn named_or_beside(named: Option<&Path>, input: &Path) -> Result<Option<Self>, Error> {
+        match named {
+            Some(path) => Self::read(path).map(Some),
+            None => Self::find(input),
+        }
+    }
+
     /// Looks for the JSON that belongs to the checkpoint at `input`: `INPUT.json`, then the only `*.onnx.json` in its
     /// directory, then `config.json` there.
     ///

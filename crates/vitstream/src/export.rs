@@ -65,8 +65,10 @@ impl Default for ExportOptions {
 /// What was exported.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExportSummary {
-    /// The checkpoint.
+    /// The voice that was read.
     pub input: PathBuf,
+    /// What it is.
+    pub format: &'static str,
     /// The directory.
     pub output: PathBuf,
     /// The network's hyper-parameters.
@@ -109,11 +111,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
-    let Source { model, audit } = source::load(input)?;
-    let config = match &options.config {
-        Some(path) => Some(VoiceConfig::read(path)?),
-        None => VoiceConfig::find(input)?,
-    };
+    let Source { model, audit, config, format } = source::load(input, options.config.as_deref())?;
     let mut warnings = config.as_ref().map(|config| config.check(&model.hparams)).unwrap_or_default();
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
@@ -156,6 +154,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     export.commit.finish()?;
     Ok(ExportSummary {
         input: input.to_owned(),
+        format,
         output: output.to_owned(),
         speakers: model.hparams.num_speakers,
         sample_rate,

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Serialize;
-use vitstream_checkpoint::Checkpoint;
 use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::Error;
-use crate::source;
+use crate::source::{self, Parts};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +28,8 @@ pub enum Inspection {
 pub struct CheckpointInspection {
     /// The file.
     pub path: PathBuf,
+    /// What it is.
+    pub format: &'static str,
     /// The network's hyper-parameters.
     pub hparams: HParams,
     /// Samples of a frame.
@@ -41,7 +42,7 @@ pub struct CheckpointInspection {
     pub parts: BTreeMap<String, Size>,
     /// The tensors that it leaves out, by reason.
     pub unneeded: BTreeMap<String, Size>,
-    /// Every tensor of the state dict, in file order.
+    /// Every tensor, sorted by upstream's keys.
     pub tensors: Vec<TensorInspection>,
 }
 
@@ -104,7 +105,7 @@ pub struct PortInspection {
 /// Reads `path`, without changing anything.
 ///
 /// # Errors
-/// When the file can be read neither as a VITS checkpoint nor as an ONNX graph.
+/// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     if is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
@@ -126,8 +127,7 @@ fn is_onnx(path: &Path) -> Result<bool, Error> {
 }
 
 fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
-    let checkpoint = Checkpoint::open(path)?;
-    let (network, hparams) = source::parts(&checkpoint)?;
+    let Parts { weights: network, hparams, format, .. } = source::read(path, None)?;
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
     let mut parts = BTreeMap::<String, Size>::new();
     let mut unneeded = BTreeMap::<String, Size>::new();
@@ -140,13 +140,14 @@ fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
         entry.parameters += tensor.numel() as u64;
         entry.bytes += tensor.nbytes() as u64;
     }
-    let tensors = checkpoint.tensors().iter().map(|tensor| TensorInspection {
+    let tensors = network.iter().map(|(_, tensor)| TensorInspection {
         name: tensor.name().to_owned(),
         dtype: tensor.dtype().to_string(),
         shape: tensor.shape().to_vec(),
     });
     Ok(CheckpointInspection {
         path: path.to_owned(),
+        format,
         hop_length: hparams.hop_length(),
         receptive_field: loaded.as_ref().ok().map(|(model, _)| model.receptive_field()),
         problem: loaded.err().map(|error| error.to_string()),

@@ -92,10 +92,11 @@ fn describe(summary: &ExportSummary) -> String {
     let hp = &summary.hparams;
     let rate = summary.sample_rate.map_or("unknown".to_owned(), |rate| format!("{rate} Hz"));
     let mut text = format!(
-        "{} -> {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
+        "{} -> {}\n  read as          {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
          sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames to each side\n",
         summary.input.display(),
         summary.output.display(),
+        summary.format,
         hp.resblock,
         hp.inter_channels,
         hp.hidden_channels,
