@@ -63,6 +63,14 @@ impl VoiceConfig {
         }
         let directory =
             input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::find_in(directory)
+    }
+
+    /// Looks for the only `*.onnx.json` in `directory`, then for `config.json` there.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
         let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
         let mut voices: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))

@@ -1,12 +1,10 @@
 //! What a file holds: a checkpoint, or an exported graph.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use serde::Serialize;
+use vitstream_checkpoint::map_file;
 use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
@@ -107,23 +105,11 @@ pub struct PortInspection {
 /// # Errors
 /// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
-    if is_onnx(path)? {
+    if source::is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
         inspect_checkpoint(path).map(Inspection::Checkpoint)
     }
-}
-
-/// An ONNX model begins with its IR version, a small number; nothing else that is read here does.
-fn is_onnx(path: &Path) -> Result<bool, Error> {
-    if !path.is_file() {
-        // The reader of checkpoints says what it is instead.
-        return Ok(false);
-    }
-    let mut start = [0; 2];
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let length = file.read(&mut start).map_err(Error::io(path))?;
-    Ok(length == 2 && start[0] == 0x08 && start[1] < 0x20)
 }
 
 fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
@@ -159,8 +145,7 @@ fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
 }
 
 fn inspect_graph(path: &Path) -> Result<GraphInspection, Error> {
-    let bytes = Bytes::from(std::fs::read(path).map_err(Error::io(path))?);
-    let graph = decode(bytes).map_err(|source| Error::Onnx { path: path.to_owned(), source })?;
+    let graph = decode(map_file(path)?).map_err(|source| Error::Onnx { path: path.to_owned(), source })?;
     let mut operators = BTreeMap::<String, usize>::new();
     for node in &graph.nodes {
         *operators.entry(node.op.clone()).or_default() += 1;

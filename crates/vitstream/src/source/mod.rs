@@ -5,7 +5,13 @@
 //! one fuzz target.
 
 mod lightning;
+mod pair;
+mod recover;
+mod traced;
+mod voice_onnx;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use vitstream_checkpoint::Checkpoint;
@@ -52,9 +58,27 @@ pub fn load(path: &Path, config: Option<&Path>) -> Result<Source, Error> {
 
 /// Tells what `path` is and hands it to its reader.
 pub(crate) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    if path.is_dir() {
+        return pair::read(path, config);
+    }
+    if is_onnx(path)? {
+        return voice_onnx::read(path, config);
+    }
     let checkpoint = Checkpoint::open(path)?;
     match Network::of(checkpoint.tensors().iter().map(|tensor| tensor.name())) {
         Network::Vits => lightning::read(&checkpoint, config),
         other => Err(Error::OtherNetwork { path: path.to_owned(), found: other.describe() }),
     }
+}
+
+/// An ONNX model begins with its IR version, a small number; nothing else that is read here does.
+pub(crate) fn is_onnx(path: &Path) -> Result<bool, Error> {
+    if !path.is_file() {
+        // The reader of checkpoints says what it is instead.
+        return Ok(false);
+    }
+    let mut start = [0; 2];
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let length = file.read(&mut start).map_err(Error::io(path))?;
+    Ok(length == 2 && start[0] == 0x08 && start[1] < 0x20)
 }
