@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use bytes::Bytes;
 use vitstream_checkpoint::Checkpoint;
 use vitstream_vits::{Audit, HParams, Network, SynthesizerTrn, Weights};
 
@@ -50,7 +51,19 @@ pub(crate) struct Parts {
 /// # Errors
 /// When the file cannot be read, holds no VITS network, or holds one whose parts contradict each other.
 pub fn load(path: &Path, config: Option<&Path>) -> Result<Source, Error> {
-    let Parts { weights, hparams, config, format } = read(path, config)?;
+    put_together(path, read(path, config)?)
+}
+
+/// As [`load`], for a finished voice whose file is in memory. `name` stands for it in messages; no JSON is looked for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_onnx(name: &Path, bytes: Bytes) -> Result<Source, Error> {
+    put_together(name, voice_onnx::read_bytes(name, bytes)?)
+}
+
+fn put_together(path: &Path, parts: Parts) -> Result<Source, Error> {
+    let Parts { weights, hparams, config, format } = parts;
     let weights_error = |source| Error::Weights { path: path.to_owned(), source };
     let (model, audit) = SynthesizerTrn::load_weights(&weights, hparams).map_err(weights_error)?;
     Ok(Source { model, audit, config, format })
@@ -82,3 +95,6 @@ pub(crate) fn is_onnx(path: &Path) -> Result<bool, Error> {
     let length = file.read(&mut start).map_err(Error::io(path))?;
     Ok(length == 2 && start[0] == 0x08 && start[1] < 0x20)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use vitstream_checkpoint::map_file;
+
 use super::Parts;
 use super::recover::recover;
 use super::voice_onnx::{open, sample_rate};
@@ -22,7 +24,8 @@ pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
             problem,
         });
     }
-    let graphs = [open(&paths[0])?, open(&paths[1])?];
+    let [encoder, decoder] = &paths;
+    let graphs = [open(encoder, map_file(encoder)?)?, open(decoder, map_file(decoder)?)?];
     let (weights, mut hparams) = recover(directory, &graphs)?;
     hparams.sample_rate = graphs.iter().find_map(sample_rate);
     let config = match config {

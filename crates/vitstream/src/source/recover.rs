@@ -21,6 +21,9 @@ const ROUNDING: f32 = 1e-5;
 /// More tensors than this no network of this kind has; those of piper have four hundred.
 const MAX_TENSORS: usize = 1 << 13;
 
+const EMB: &str = "enc_p.emb.weight";
+const LOGS: &str = "dp.flows.0.logs";
+
 /// Slopes of the generator's leaky ReLUs: the one before the last convolution, and the others.
 const SLOPES: (f32, f32) = (0.01, 0.1);
 
@@ -142,14 +145,15 @@ impl Recovery {
         self.insert(key, tensor.dims.clone(), changed)
     }
 
+    /// But for the tensors that are multiplied with constants or put through functions before they are used: those
+    /// are taken from where they are used.
     fn take_named(&mut self, traced: &Traced<'_>) -> Result<(), Error> {
         for (name, tensor) in traced.constants() {
             match key(name) {
-                // Weights and norms, and not what a tracer called after the module that it came from.
-                Some(key) if tensor.dtype != DType::I64 && tensor.dtype != DType::Bool => {
-                    self.take(key, tensor)?
-                }
-                _ => {}
+                Some(EMB | LOGS) | None => {}
+                // What a tracer called after the module that it came from: indices and masks.
+                Some(_) if matches!(tensor.dtype, DType::I64 | DType::Bool) => {}
+                Some(key) => self.take(key, tensor)?,
             }
         }
         Ok(())
@@ -312,7 +316,6 @@ impl Recovery {
 
     /// Upstream multiplies by sqrt(hidden) after looking up; an optimiser may have done so before.
     fn take_phonemes(&mut self, traced: &Traced<'_>, node: &Node, table: &Tensor) -> Result<(), Error> {
-        const KEY: &str = "enc_p.emb.weight";
         let scale = (table.dims[1] as f32).sqrt();
         let factor = traced.readers(node).iter().filter(|node| node.op == "Mul").find_map(|node| {
             let (factor, _) = traced.ordered(node, |value| traced.scalar(value).is_some())?;
@@ -320,9 +323,9 @@ impl Recovery {
         });
         let factor = factor.unwrap_or(1.0);
         if (factor - scale).abs() <= ROUNDING * scale {
-            return self.take(KEY, table);
+            return self.take(EMB, table);
         }
-        self.put(KEY, table, |w| w * (factor / scale))
+        self.put(EMB, table, |w| w * (factor / scale))
     }
 
     /// Upstream's `(x - m) * exp(-logs)` on the way back.
@@ -336,15 +339,14 @@ impl Recovery {
                 continue;
             }
             self.take("dp.flows.0.m", tensor)?;
-            const KEY: &str = "dp.flows.0.logs";
             let logs = traced.readers(node).iter().find_map(|scale| exponent(traced, scale, node));
             let Some((tensor, exponent)) = logs else {
-                return Err(self.error(KEY, "expected x * exp(-logs) after x - m, found something else"));
+                return Err(self.error(LOGS, "expected x * exp(-logs) after x - m, found something else"));
             };
             match exponent {
-                Exponent::Logs => self.take(KEY, tensor)?,
-                Exponent::Negative => self.put(KEY, tensor, |v| -v)?,
-                Exponent::Inverse => self.put(KEY, tensor, |v| -(f64::from(v).ln() as f32))?,
+                Exponent::Logs => self.take(LOGS, tensor)?,
+                Exponent::Negative => self.put(LOGS, tensor, |v| -v)?,
+                Exponent::Inverse => self.put(LOGS, tensor, |v| -(f64::from(v).ln() as f32))?,
             }
         }
         Ok(())
@@ -414,9 +416,8 @@ impl Recovery {
     }
 
     fn hparams(&self) -> Result<HParams, Error> {
-        let [num_symbols, hidden_channels] = self
-            .table("enc_p.emb.weight")?
-            .ok_or_else(|| self.error("enc_p.emb.weight", "nothing looks up what `input` is given"))?;
+        let [num_symbols, hidden_channels] =
+            self.table(EMB)?.ok_or_else(|| self.error(EMB, "nothing looks up what `input` is given"))?;
         const REL: &str = "enc_p.encoder.attn_layers.0.emb_rel_k";
         let Some(&[1, places, d_k @ (1..)]) = self.shape(REL) else {
             let found = self.shape(REL);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use vitstream_checkpoint::map_file;
 use vitstream_onnx::{DecodeError, Graph, decode};
 
@@ -14,7 +15,13 @@ use crate::config::VoiceConfig;
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
 pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    let graph = open(path)?;
+    let parts = read_bytes(path, map_file(path)?)?;
+    Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
+}
+
+/// The voice in the file whose content is `bytes`; `path` stands for it in messages.
+pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
+    let graph = open(path, bytes)?;
     let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
     let half = match () {
         () if named(&graph.outputs, "z") => Some("an encoder"),
@@ -28,14 +35,13 @@ pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
     }
     let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
     hparams.sample_rate = sample_rate(&graph);
-    let config = VoiceConfig::named_or_beside(config, path)?;
-    Ok(Parts { weights, hparams, config, format: "Piper voice (ONNX)" })
+    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)" })
 }
 
-/// The graph in the file at `path`, with its weights where they are; none that vitstream wrote.
-pub(super) fn open(path: &Path) -> Result<Graph, Error> {
+/// The graph in `bytes`, with its weights where they are; none that vitstream wrote.
+pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    let graph = decode(map_file(path)?).map_err(|source| match source {
+    let graph = decode(bytes).map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
