@@ -66,6 +66,9 @@ pub enum ErrorKind {
     /// Neither `state_dict`, nor `model`, nor the root holds tensors.
     #[error("no state dict in the checkpoint")]
     NoStateDict,
+    /// The elements are not as many as the shape says.
+    #[error("the data's length does not fit the shape")]
+    Length,
     /// The state dict has no entry of that name.
     #[error("no such tensor")]
     MissingTensor,

@@ -87,22 +87,7 @@ impl Checkpoint {
     /// limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let map = || {
-            // Asked before opening: opening a pipe would wait for its writer.
-            let metadata = fs::metadata(path).map_err(io_error)?;
-            if metadata.is_dir() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
-                    .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
-            }
-            if !metadata.is_file() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
-            }
-            if metadata.len() == 0 {
-                return Ok(Bytes::new());
-            }
-            map::map(&File::open(path).map_err(io_error)?).map_err(io_error)
-        };
-        let data = map().map_err(|e| e.in_file(path))?;
+        let data = map_file(path)?;
         Self::read(path.to_path_buf(), data)
     }
 
@@ -176,6 +161,30 @@ impl std::fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Checkpoint({}, {} tensors)", self.path().display(), self.tensors.len())
     }
+}
+
+/// Maps a file, for readers of formats that this crate does not know. The mapping lives as long as any slice of the
+/// result; the file must not be changed meanwhile.
+///
+/// # Errors
+/// When it is no regular file, or cannot be read.
+pub fn map_file(path: &Path) -> Result<Bytes, Error> {
+    let map = || {
+        // Asked before opening: opening a pipe would wait for its writer.
+        let metadata = fs::metadata(path).map_err(io_error)?;
+        if metadata.is_dir() {
+            return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
+                .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
+        }
+        if !metadata.is_file() {
+            return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
+        }
+        if metadata.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        map::map(&File::open(path).map_err(io_error)?).map_err(io_error)
+    };
+    map().map_err(|e| e.in_file(path))
 }
 
 fn io_error(error: std::io::Error) -> Error {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -197,12 +198,56 @@ fn reach(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
 pub struct Tensor {
     name: Arc<str>,
     layout: TensorRef,
-    archive: Arc<Archive>,
+    origin: Origin,
+}
+
+/// What a tensor was read from.
+#[derive(Clone)]
+enum Origin {
+    Archive(Arc<Archive>),
+    /// A file whose reader found the elements itself.
+    File(Arc<Path>),
+}
+
+impl Origin {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Archive(archive) => archive.path(),
+            Self::File(path) => path,
+        }
+    }
 }
 
 impl Tensor {
     pub(crate) fn new(name: Arc<str>, layout: TensorRef, archive: Arc<Archive>) -> Self {
-        Self { name, layout, archive }
+        Self { name, layout, origin: Origin::Archive(archive) }
+    }
+
+    /// A tensor whose elements somebody else found, or computed from those of the file at `path`: `data` holds them in
+    /// row-major order without gaps, little-endian. Nothing is copied.
+    ///
+    /// # Errors
+    /// When `data` is not as long as `dtype` and `shape` say.
+    pub fn from_bytes(
+        path: &Arc<Path>,
+        name: &str,
+        dtype: DType,
+        shape: Vec<usize>,
+        data: Bytes,
+    ) -> Result<Self, Error> {
+        let label = || format!("tensor {name}");
+        let mut stride = vec![1usize; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            stride[axis - 1] = stride[axis].saturating_mul(shape[axis]);
+        }
+        let found = data.len();
+        let layout = TensorRef::new(dtype, shape, stride, 0, Storage::Inline(data))
+            .map_err(|problem| Error::new(ErrorKind::Length).in_file(path).of(label()).found(problem))?;
+        if layout.nbytes() != found {
+            let error = Error::new(ErrorKind::Length).in_file(path).of(label());
+            return Err(error.expected(format!("{} bytes", layout.nbytes())).found(format!("{found} bytes")));
+        }
+        Ok(Self { name: name.into(), layout, origin: Origin::File(path.clone()) })
     }
 
     /// The key in the state dict.
@@ -302,9 +347,12 @@ impl Tensor {
     fn storage(&self) -> Result<Bytes, Error> {
         let layout = &*self.layout.0;
         let storage = match &layout.storage {
-            Storage::Entry { key, .. } => {
-                self.archive.storage(key).map_err(|e| e.in_file(self.archive.path()).of(self.label()))?
-            }
+            Storage::Entry { key, .. } => match &self.origin {
+                Origin::Archive(archive) => {
+                    archive.storage(key).map_err(|e| e.in_file(archive.path()).of(self.label()))?
+                }
+                Origin::File(_) => return Err(self.error(ErrorKind::MissingStorage(key.clone()))),
+            },
             Storage::Inline(bytes) => bytes.clone(),
         };
         // Does not overflow: checked when the layout was made.
@@ -396,7 +444,7 @@ impl Tensor {
     }
 
     fn error(&self, kind: ErrorKind) -> Error {
-        Error::new(kind).in_file(self.archive.path()).of(self.label())
+        Error::new(kind).in_file(self.origin.path()).of(self.label())
     }
 }
 

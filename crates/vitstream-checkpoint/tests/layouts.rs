@@ -314,3 +314,18 @@ fn buffers_go_to_bytes_without_a_copy() {
     assert_eq!(same.into_bytes().as_ptr(), at);
     assert!(F32Buf::from(Vec::new()).is_empty());
 }
+
+#[test]
+fn tensors_of_other_readers_need_the_right_length() {
+    let path: std::sync::Arc<std::path::Path> = std::path::Path::new("voice.onnx").into();
+    let make = |shape: &[usize], data: &'static [u8]| {
+        Tensor::from_bytes(&path, "w", DType::F32, shape.to_vec(), bytes::Bytes::from_static(data))
+    };
+    let tensor = make(&[2, 1], &[0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]).unwrap();
+    assert_eq!(tensor.to_f32().unwrap()[..], [1.0, -2.0]);
+    assert_eq!((tensor.name(), tensor.shape()), ("w", &[2, 1][..]));
+    let error = make(&[2, 2], &[0; 8]).unwrap_err().to_string();
+    assert!(error.starts_with("voice.onnx: tensor w: ") && error.contains("expected 16 bytes"), "{error}");
+    assert!(make(&[usize::MAX, 2], &[]).is_err());
+    assert_eq!(make(&[0, 7], &[]).unwrap().to_f32().unwrap().len(), 0);
+}

@@ -40,6 +40,14 @@ pub enum DecodeError {
         /// What it has.
         what: String,
     },
+    /// An element type that a [`Graph`] cannot hold.
+    #[error("{place}: element type {found} is not supported")]
+    ElementType {
+        /// The value or initializer, by name.
+        place: String,
+        /// The type, by ONNX's name.
+        found: String,
+    },
     /// ONNX's own rules are broken.
     #[error("{place}: {what}")]
     Malformed {
@@ -375,7 +383,8 @@ fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<De
 }
 
 fn decode_dtype(code: i32, place: impl Fn() -> String) -> Result<DType, DecodeError> {
-    data_type::dtype(code).map_err(|name| unsupported(place(), format!("element type {name}")))
+    data_type::dtype(code)
+        .map_err(|name| DecodeError::ElementType { place: place(), found: name.to_string() })
 }
 
 fn decode_attribute(attribute: proto::Attribute, place: impl Fn() -> String) -> Result<Attr, DecodeError> {

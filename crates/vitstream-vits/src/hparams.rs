@@ -265,7 +265,53 @@ impl HParams {
                 format!("expected an even number, found {}", self.inter_channels),
             ));
         }
+        self.check_flows()?;
         self.check_generator()
+    }
+
+    fn check_flows(&self) -> Result<(), HParamsError> {
+        let odd = |name: &str, kernel: usize| match kernel % 2 {
+            1 if kernel < 1024 => Ok(()),
+            _ => Err(error(name, format!("expected an odd number up to 1023, found {kernel}"))),
+        };
+        // Dilations grow as powers.
+        let powers = |name: &str, base: usize, layers: usize| {
+            let highest = u32::try_from(layers.saturating_sub(1)).ok().and_then(|n| base.checked_pow(n));
+            match highest {
+                Some(1..=MAX_SIZE) if layers <= MAX_LAYERS => Ok(()),
+                _ => Err(error(
+                    name,
+                    format!("{layers} layers of dilations {base}^i are more than any network has"),
+                )),
+            }
+        };
+        odd("flow.kernel_size", self.flow.kernel_size)?;
+        powers("flow.dilation_rate", self.flow.dilation_rate, self.flow.n_layers)?;
+        match self.duration {
+            DurationHParams::Plain { filter_channels, kernel_size } => {
+                odd("duration.kernel_size", kernel_size)?;
+                if filter_channels == 0 || filter_channels > MAX_SIZE {
+                    let message = format!("expected 1 to {MAX_SIZE}, found {filter_channels}");
+                    return Err(error("duration.filter_channels", message));
+                }
+            }
+            DurationHParams::Stochastic { n_flows, kernel_size, dds_layers, num_bins, tail_bound } => {
+                odd("duration.kernel_size", kernel_size)?;
+                powers("duration.dds_layers", kernel_size, dds_layers)?;
+                for (name, value) in [("duration.n_flows", n_flows), ("duration.num_bins", num_bins)] {
+                    if value == 0 || value > MAX_LAYERS {
+                        return Err(error(name, format!("expected 1 to {MAX_LAYERS}, found {value}")));
+                    }
+                }
+                if !(tail_bound > 0.0 && tail_bound.is_finite()) {
+                    return Err(error(
+                        "duration.tail_bound",
+                        format!("expected a length, found {tail_bound}"),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_generator(&self) -> Result<(), HParamsError> {

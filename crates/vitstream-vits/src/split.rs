@@ -68,6 +68,16 @@ pub struct StreamDecoder {
     pub lag: usize,
 }
 
+/// What the flow and the generator start from.
+struct Prior {
+    /// `f32[b, inter, time]`
+    z_p: ValueId,
+    /// `f32[b, 1, time]`
+    y_mask: ValueId,
+    /// `f32[b, gin, 1]`
+    speaker: Option<ValueId>,
+}
+
 const BATCH: &str = "batch_size";
 
 impl SynthesizerTrn {
@@ -112,9 +122,37 @@ impl SynthesizerTrn {
     /// # Errors
     /// Never for a network that was loaded, but for a defect of this crate.
     pub fn emit_encoder(&self, opset: i64, noise: NoiseSource) -> Result<Graph, BuildError> {
-        let hp = &self.hparams;
         let mut builder = GraphBuilder::new("encoder", opset);
         let g = &mut builder;
+        let prior = self.emit_prior(g, noise);
+        g.output("z", prior.z_p);
+        g.output("y_mask", prior.y_mask);
+        if let Some(speaker) = prior.speaker {
+            g.output("g", speaker);
+        }
+        builder.finish()
+    }
+
+    /// `voice.onnx`: ids to samples, as piper's own exporter draws the line: one graph with the encoder's inputs and
+    /// `output: f32[batch_size, 1, 1, samples]`.
+    ///
+    /// # Errors
+    /// As [`emit_encoder`](Self::emit_encoder).
+    pub fn emit_single(&self, opset: i64, noise: NoiseSource) -> Result<Graph, BuildError> {
+        let mut builder = GraphBuilder::new("voice", opset);
+        let g = &mut builder;
+        let prior = self.emit_prior(g, noise);
+        let speaker = prior.speaker.map(|speaker| g.unsqueeze(speaker, &[2]));
+        let samples = self.emit_whole(g, prior.z_p, prior.y_mask, speaker);
+        let shape = vec![Dim::symbol(BATCH), dim(1), dim(1), Dim::symbol("samples")];
+        let samples = g.assume_shape(samples, shape);
+        g.output("output", samples);
+        builder.finish()
+    }
+
+    /// Inputs, and everything up to the flow.
+    fn emit_prior(&self, g: &mut GraphBuilder, noise: NoiseSource) -> Prior {
+        let hp = &self.hparams;
         let (b, t) = (Dim::symbol(BATCH), Dim::symbol("phonemes"));
         let input = g.input("input", DType::I64, vec![b.clone(), t.clone()]);
         let lengths = g.input("input_lengths", DType::I64, vec![b.clone()]);
@@ -177,13 +215,7 @@ impl SynthesizerTrn {
         let draw = g.mul(draw, noise_scale);
         let z_p = g.add(m_p, draw);
         let y_mask = g.reshape(aligned.y_mask, &[b, dim(1), time]);
-
-        g.output("z", z_p);
-        g.output("y_mask", y_mask);
-        if let Some((_, column)) = speaker {
-            g.output("g", column);
-        }
-        builder.finish()
+        Prior { z_p, y_mask, speaker: speaker.map(|(_, column)| column) }
     }
 
     /// `decoder.onnx`: the prior sample to samples (flow and generator).
@@ -192,24 +224,36 @@ impl SynthesizerTrn {
     /// As [`emit_encoder`](Self::emit_encoder).
     pub fn emit_decoder(&self, opset: i64) -> Result<Graph, BuildError> {
         let hp = &self.hparams;
-        let (c, h) = (hp.inter_channels, hp.hidden_channels);
         let mut builder = GraphBuilder::new("decoder", opset);
         let g = &mut builder;
         let (b, t) = (Dim::symbol(BATCH), Dim::symbol("time"));
-        let z = g.input("z", DType::F32, vec![b.clone(), dim(c), t.clone()]);
+        let z = g.input("z", DType::F32, vec![b.clone(), dim(hp.inter_channels), t.clone()]);
         let y_mask = g.input("y_mask", DType::F32, vec![b.clone(), dim(1), t]);
         let speaker = self.speaker_input(g, b.clone());
+        let samples = self.emit_whole(g, z, y_mask, speaker);
+        let samples = g.squeeze(samples, &[2]);
+        let samples = g.assume_shape(samples, vec![b, dim(1), Dim::symbol("samples")]);
+        g.output("output", samples);
+        builder.finish()
+    }
+
+    /// Flow and generator on whole utterances. `z: f32[b, inter, t]`, `y_mask: f32[b, 1, t]`, `speaker:
+    /// f32[b, gin, 1, 1]` → `f32[b, 1, 1, samples]`.
+    fn emit_whole(
+        &self,
+        g: &mut GraphBuilder,
+        z: ValueId,
+        y_mask: ValueId,
+        speaker: Option<ValueId>,
+    ) -> ValueId {
+        let (c, h) = (self.hparams.inter_channels, self.hparams.hidden_channels);
         let (lower, upper, masks) = g.scope("split", |g| {
             let z = g.unsqueeze(z, &[2]);
             let mask = g.unsqueeze(y_mask, &[2]);
             split_blocked(g, z, mask, c, &[c, h])
         });
         let time = &mut Whole::new(masks);
-        let output = self.emit_synthesis(g, time, (lower, upper), speaker);
-        let samples = g.squeeze(output.value, &[2]);
-        let samples = g.assume_shape(samples, vec![b, dim(1), Dim::symbol("samples")]);
-        g.output("output", samples);
-        builder.finish()
+        self.emit_synthesis(g, time, (lower, upper), speaker).value
     }
 
     /// `decoder.stream.onnx`: the same as [`emit_decoder`](Self::emit_decoder), chunk by chunk, batch 1.

@@ -38,6 +38,17 @@ impl VoiceConfig {
         }
     }
 
+    /// Reads the JSON called `named`, or without a name whichever [`find`](Self::find) finds.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn named_or_beside(named: Option<&Path>, input: &Path) -> Result<Option<Self>, Error> {
+        match named {
+            Some(path) => Self::read(path).map(Some),
+            None => Self::find(input),
+        }
+    }
+
     /// Looks for the JSON that belongs to the checkpoint at `input`: `INPUT.json`, then the only `*.onnx.json` in its
     /// directory, then `config.json` there.
     ///
@@ -52,6 +63,14 @@ impl VoiceConfig {
         }
         let directory =
             input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::find_in(directory)
+    }
+
+    /// Looks for the only `*.onnx.json` in `directory`, then for `config.json` there.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
         let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
         let mut voices: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -103,8 +122,51 @@ impl VoiceConfig {
     pub fn to_streaming(&self) -> Vec<u8> {
         let mut json = self.json.clone();
         json.insert("streaming".to_owned(), Value::Bool(true));
-        let mut text = serde_json::to_vec_pretty(&json).expect("a map with string keys is always JSON");
-        text.push(b'\n');
-        text
+        to_text(&json)
     }
+
+    /// The JSON for a voice in one graph: the same without `"streaming"`.
+    pub fn to_whole(&self) -> Vec<u8> {
+        let mut json = self.json.clone();
+        json.shift_remove("streaming");
+        to_text(&json)
+    }
+
+    /// What sherpa-onnx wants to know of a voice and finds nowhere else, as `metadata_props`.
+    pub fn sherpa_metadata(&self) -> Vec<(String, String)> {
+        let text = |path: &[&str]| {
+            let mut value = path.iter();
+            let first = self.json.get(*value.next()?)?;
+            value.try_fold(first, |value, key| value.get(key))?.as_str()
+        };
+        let voice = text(&["espeak", "voice"]);
+        let language = text(&["language", "name_english"]).or_else(|| text(&["language", "code"])).or(voice);
+        let has_espeak = voice.is_some() && text(&["phoneme_type"]).is_none_or(|kind| kind == "espeak");
+        [
+            ("language", language.unwrap_or("unknown")),
+            ("voice", voice.unwrap_or_default()),
+            ("has_espeak", if has_espeak { "1" } else { "0" }),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// sherpa-onnx's `tokens.txt`: a symbol, a space and its id per line, by id. `None` without a `phoneme_id_map`.
+    pub fn sherpa_tokens(&self) -> Option<String> {
+        let map = self.json.get("phoneme_id_map")?.as_object()?;
+        let mut tokens: Vec<(u64, &str)> = map
+            .iter()
+            // A line cannot hold a line feed.
+            .filter(|(symbol, _)| !symbol.contains(['\n', '\r']))
+            .filter_map(|(symbol, ids)| Some((ids.as_array()?.first()?.as_u64()?, symbol.as_str())))
+            .collect();
+        tokens.sort_unstable();
+        Some(tokens.iter().map(|(id, symbol)| format!("{symbol} {id}\n")).collect())
+    }
+}
+
+fn to_text(json: &serde_json::Map<String, Value>) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(json).expect("a map with string keys is always JSON");
+    text.push(b'\n');
+    text
 }

@@ -34,6 +34,16 @@ pub enum Error {
         /// Which, and why.
         source: HParamsError,
     },
+    /// A graph holds something else than the network that was expected, or holds it in a form that is not understood.
+    #[error("{}: {place}: {problem}", path.display())]
+    Unrecoverable {
+        /// The input.
+        path: PathBuf,
+        /// The node, module or tensor.
+        place: String,
+        /// What was expected, what was found, and what to do.
+        problem: String,
+    },
     /// Weights and hyper-parameters do not fit each other.
     #[error("{}: {source}", path.display())]
     Weights {

@@ -1,4 +1,4 @@
-//! From a trained voice to a streaming pair.
+//! From a trained voice to a streaming pair, or to one graph.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,18 +33,37 @@ pub mod files {
     pub const STREAM_DECODER: &str = "decoder.stream.onnx";
     /// The voice's JSON.
     pub const CONFIG: &str = "config.json";
+    /// Ids to audio, in one graph.
+    pub const VOICE: &str = "voice.onnx";
+    /// The voice's JSON beside [`VOICE`].
+    pub const VOICE_CONFIG: &str = "voice.onnx.json";
+    /// Symbols and ids, as sherpa-onnx reads them.
+    pub const TOKENS: &str = "tokens.txt";
+}
+
+/// Which files to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// A streaming pair: [`files::ENCODER`], [`files::DECODER`] and [`files::STREAM_DECODER`].
+    #[default]
+    Pair,
+    /// One graph with the inputs and the output of piper's own exporter: [`files::VOICE`], for clients that load only
+    /// that.
+    Single,
 }
 
 /// How to export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
+    /// Which files to write.
+    pub layout: Layout,
     /// Version of ONNX's default operator set, one of [`OPSETS`].
     pub opset: i64,
     /// Where the encoder's noise comes from.
     pub noise: NoiseSource,
     /// The voice's JSON; looked for beside the checkpoint when absent.
     pub config: Option<PathBuf>,
-    /// Whether to write [`files::STREAM_DECODER`].
+    /// Whether a pair comes with [`files::STREAM_DECODER`].
     pub stream_decoder: bool,
     /// Set by the caller, from any thread, to stop. Then nothing is changed.
     pub cancel: Arc<AtomicBool>,
@@ -53,6 +72,7 @@ pub struct ExportOptions {
 impl Default for ExportOptions {
     fn default() -> Self {
         Self {
+            layout: Layout::Pair,
             opset: 15,
             noise: NoiseSource::Internal { seed: None },
             config: None,
@@ -65,8 +85,10 @@ impl Default for ExportOptions {
 /// What was exported.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExportSummary {
-    /// The checkpoint.
+    /// The voice that was read.
     pub input: PathBuf,
+    /// What it is.
+    pub format: &'static str,
     /// The directory.
     pub output: PathBuf,
     /// The network's hyper-parameters.
@@ -109,11 +131,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
-    let Source { model, audit } = source::load(input)?;
-    let config = match &options.config {
-        Some(path) => Some(VoiceConfig::read(path)?),
-        None => VoiceConfig::find(input)?,
-    };
+    let Source { model, audit, config, format } = source::load(input, options.config.as_deref())?;
     let mut warnings = config.as_ref().map(|config| config.check(&model.hparams)).unwrap_or_default();
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
@@ -135,27 +153,21 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         files: Vec::new(),
     };
     let pair_id = export.metadata["pair_id"].clone();
-    export.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.noise))?;
-    export.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
-    if options.stream_decoder {
-        let stream = model.emit_stream_decoder(options.opset).map_err(Error::build("stream_decoder"))?;
-        let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
-        let mut graph = stream.graph;
-        graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
-        graph.metadata.insert("states".to_owned(), states);
-        export.graph(files::STREAM_DECODER, "stream_decoder", Ok(graph))?;
-    } else {
-        export.commit.remove(files::STREAM_DECODER);
-    }
-    if let Some(config) = &config {
-        let text = config.to_streaming();
-        let bytes = export.commit.write(files::CONFIG, |out| out.write_all(&text))?;
-        export.files.push(FileSummary { name: files::CONFIG.to_owned(), bytes, nodes: None });
+    match options.layout {
+        Layout::Pair => export.pair(&model, config.as_ref(), options)?,
+        Layout::Single => {
+            if config.is_none() {
+                let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx; name it with --config";
+                warnings.push(format!("{}: {absent}", input.display()));
+            }
+            export.single(&model, config.as_ref(), options)?;
+        }
     }
     export.check_cancelled()?;
     export.commit.finish()?;
     Ok(ExportSummary {
         input: input.to_owned(),
+        format,
         output: output.to_owned(),
         speakers: model.hparams.num_speakers,
         sample_rate,
@@ -191,7 +203,11 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
         (Ok(input), Ok(output)) => input == output,
         _ => false,
     };
-    if [files::ENCODER, files::DECODER, files::STREAM_DECODER].into_iter().any(same) {
+    let written: &[&str] = match options.layout {
+        Layout::Pair => &[files::ENCODER, files::DECODER, files::STREAM_DECODER],
+        Layout::Single => &[files::VOICE],
+    };
+    if written.iter().any(|name| same(name)) || (options.layout == Layout::Pair && same("")) {
         let problem = "is the input itself: name another directory".to_owned();
         return Err(Error::Output { path: input.to_owned(), problem });
     }
@@ -224,6 +240,57 @@ struct Export {
 }
 
 impl Export {
+    fn pair(
+        &mut self,
+        model: &SynthesizerTrn,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        self.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.noise))?;
+        self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
+        if options.stream_decoder {
+            let stream = model.emit_stream_decoder(options.opset).map_err(Error::build("stream_decoder"))?;
+            let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
+            let mut graph = stream.graph;
+            graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
+            graph.metadata.insert("states".to_owned(), states);
+            self.graph(files::STREAM_DECODER, "stream_decoder", Ok(graph))?;
+        } else {
+            self.commit.remove(files::STREAM_DECODER);
+        }
+        match config {
+            Some(config) => self.text(files::CONFIG, &config.to_streaming()),
+            None => Ok(()),
+        }
+    }
+
+    fn single(
+        &mut self,
+        model: &SynthesizerTrn,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        // sherpa-onnx tells by these how to drive the graph.
+        let fixed = [("model_type", "vits"), ("comment", "piper"), ("version", "1")];
+        self.metadata.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        if let Some(config) = config {
+            self.metadata.extend(config.sherpa_metadata());
+        }
+        self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.noise))?;
+        let Some(config) = config else { return Ok(()) };
+        self.text(files::VOICE_CONFIG, &config.to_whole())?;
+        match config.sherpa_tokens() {
+            Some(tokens) => self.text(files::TOKENS, tokens.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Error> {
+        let bytes = self.commit.write(name, |out| out.write_all(text))?;
+        self.files.push(FileSummary { name: name.to_owned(), bytes, nodes: None });
+        Ok(())
+    }
+
     fn graph(
         &mut self,
         file: &str,

@@ -1,18 +1,15 @@
 //! What a file holds: a checkpoint, or an exported graph.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use serde::Serialize;
-use vitstream_checkpoint::Checkpoint;
+use vitstream_checkpoint::map_file;
 use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::Error;
-use crate::source;
+use crate::source::{self, Parts};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +26,8 @@ pub enum Inspection {
 pub struct CheckpointInspection {
     /// The file.
     pub path: PathBuf,
+    /// What it is.
+    pub format: &'static str,
     /// The network's hyper-parameters.
     pub hparams: HParams,
     /// Samples of a frame.
@@ -41,7 +40,7 @@ pub struct CheckpointInspection {
     pub parts: BTreeMap<String, Size>,
     /// The tensors that it leaves out, by reason.
     pub unneeded: BTreeMap<String, Size>,
-    /// Every tensor of the state dict, in file order.
+    /// Every tensor, sorted by upstream's keys.
     pub tensors: Vec<TensorInspection>,
 }
 
@@ -104,30 +103,17 @@ pub struct PortInspection {
 /// Reads `path`, without changing anything.
 ///
 /// # Errors
-/// When the file can be read neither as a VITS checkpoint nor as an ONNX graph.
+/// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
-    if is_onnx(path)? {
+    if source::is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
         inspect_checkpoint(path).map(Box::new).map(Inspection::Checkpoint)
     }
 }
 
-/// An ONNX model begins with its IR version, a small number; nothing else that is read here does.
-fn is_onnx(path: &Path) -> Result<bool, Error> {
-    if !path.is_file() {
-        // The reader of checkpoints says what it is instead.
-        return Ok(false);
-    }
-    let mut start = [0; 2];
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let length = file.read(&mut start).map_err(Error::io(path))?;
-    Ok(length == 2 && start[0] == 0x08 && start[1] < 0x20)
-}
-
 fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
-    let checkpoint = Checkpoint::open(path)?;
-    let (network, hparams) = source::parts(&checkpoint)?;
+    let Parts { weights: network, hparams, format, .. } = source::read(path, None)?;
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
     let mut parts = BTreeMap::<String, Size>::new();
     let mut unneeded = BTreeMap::<String, Size>::new();
@@ -140,13 +126,14 @@ fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
         entry.parameters += tensor.numel() as u64;
         entry.bytes += tensor.nbytes() as u64;
     }
-    let tensors = checkpoint.tensors().iter().map(|tensor| TensorInspection {
+    let tensors = network.iter().map(|(_, tensor)| TensorInspection {
         name: tensor.name().to_owned(),
         dtype: tensor.dtype().to_string(),
         shape: tensor.shape().to_vec(),
     });
     Ok(CheckpointInspection {
         path: path.to_owned(),
+        format,
         hop_length: hparams.hop_length(),
         receptive_field: loaded.as_ref().ok().map(|(model, _)| model.receptive_field()),
         problem: loaded.err().map(|error| error.to_string()),
@@ -158,8 +145,7 @@ fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
 }
 
 fn inspect_graph(path: &Path) -> Result<GraphInspection, Error> {
-    let bytes = Bytes::from(std::fs::read(path).map_err(Error::io(path))?);
-    let graph = decode(bytes).map_err(|source| Error::Onnx { path: path.to_owned(), source })?;
+    let graph = decode(map_file(path)?).map_err(|source| Error::Onnx { path: path.to_owned(), source })?;
     let mut operators = BTreeMap::<String, usize>::new();
     for node in &graph.nodes {
         *operators.entry(node.op.clone()).or_default() += 1;

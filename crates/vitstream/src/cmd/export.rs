@@ -9,24 +9,30 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use vitstream::export::{ExportOptions, ExportSummary, MAX_SEED, export};
+use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, export};
 use vitstream_vits::NoiseSource;
 
 /// Turn a trained voice into a streaming pair
 ///
-/// Reads a VITS checkpoint (`.ckpt`) and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`,
-/// which runs on chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with
-/// carried state, so that no frame is computed twice. A voice JSON beside the checkpoint is passed on as `config.json`.
+/// Reads a trained voice and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`, which runs on
+/// chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with carried state,
+/// so that no frame is computed twice. A voice JSON beside the input is passed on as `config.json`.
 ///
-/// Nothing in the checkpoint is executed. Either all files are written or none.
+/// The input is a Piper checkpoint (`.ckpt`), a finished voice (`voice.onnx`), or a directory with a pair that PyTorch
+/// traced; which, is told by its content.
+///
+/// Nothing in the input is executed. Either all files are written or none.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
                         vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json")]
 pub(crate) struct Args {
     /// The trained voice
-    checkpoint: PathBuf,
-    /// Directory to write the pair to; made if it is not there
+    input: PathBuf,
+    /// Directory to write to; made if it is not there
     output_dir: PathBuf,
+    /// Which files to write
+    #[arg(long, value_enum, default_value_t = LayoutArg::Pair)]
+    layout: LayoutArg,
     /// Version of ONNX's operator set, 15 to 21
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(15..=21))]
     opset: i64,
@@ -36,7 +42,7 @@ pub(crate) struct Args {
     /// Where the encoder's noise comes from
     #[arg(long, value_enum, default_value_t = Noise::Internal)]
     noise: Noise,
-    /// The voice's JSON, if it is not beside the checkpoint
+    /// The voice's JSON, if it is not beside the input
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Do not write decoder.stream.onnx
@@ -55,11 +61,23 @@ enum Noise {
     Input,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LayoutArg {
+    /// encoder.onnx and decoder.onnx, for clients that stream
+    Pair,
+    /// voice.onnx alone, with the inputs and the output of Piper's own exporter, and tokens.txt for sherpa-onnx
+    Single,
+}
+
 pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let cancel = Arc::new(AtomicBool::new(false));
     let handler = cancel.clone();
     ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
     let options = ExportOptions {
+        layout: match args.layout {
+            LayoutArg::Pair => Layout::Pair,
+            LayoutArg::Single => Layout::Single,
+        },
         opset: args.opset,
         noise: match args.noise {
             Noise::Internal => NoiseSource::Internal { seed: args.seed },
@@ -71,9 +89,9 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     };
     // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.set_message(format!("exporting {}", args.checkpoint.display()));
+    spinner.set_message(format!("exporting {}", args.input.display()));
     spinner.enable_steady_tick(Duration::from_millis(120));
-    let summary = export(&args.checkpoint, &args.output_dir, &options);
+    let summary = export(&args.input, &args.output_dir, &options);
     spinner.finish_and_clear();
     let summary = summary?;
     for warning in &summary.warnings {
@@ -92,10 +110,11 @@ fn describe(summary: &ExportSummary) -> String {
     let hp = &summary.hparams;
     let rate = summary.sample_rate.map_or("unknown".to_owned(), |rate| format!("{rate} Hz"));
     let mut text = format!(
-        "{} -> {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
+        "{} -> {}\n  read as          {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
          sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames to each side\n",
         summary.input.display(),
         summary.output.display(),
+        summary.format,
         hp.resblock,
         hp.inter_channels,
         hp.hidden_channels,

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) -> io::Result<()> {
-    writeln!(out, "{}: a VITS checkpoint", checkpoint.path.display())?;
+    writeln!(out, "{}: {}", checkpoint.path.display(), checkpoint.format)?;
     if let Ok(serde_json::Value::Object(hparams)) = serde_json::to_value(&checkpoint.hparams) {
         for (name, value) in hparams {
             writeln!(out, "  {name:<26} {value}")?;

@@ -1,0 +1,29 @@
+//! Finished voices: a file of any bytes, or a real one with some bytes changed. Each is refused, or is a network of
+//! which every graph can be written.
+//!
+//! Input that does not begin as an ONNX file does is taken for changes: four bytes each, of which three are a place in
+//! `multi.onnx` and one is what to put there.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use vitstream::source;
+use vitstream_vits::NoiseSource;
+
+const VOICE: &[u8] = include_bytes!("../../../vitstream-vits/tests/golden/families/voices/multi.onnx");
+
+fuzz_target!(|bytes: &[u8]| {
+    let file = if bytes.first() == Some(&VOICE[0]) { bytes.to_vec() } else { changed(bytes) };
+    let Ok(source) = source::load_onnx("fuzz.onnx".as_ref(), file.into()) else { return };
+    let noise = NoiseSource::Internal { seed: None };
+    source.model.emit_single(15, noise).expect("a network that was loaded has graphs");
+    source.model.emit_stream_decoder(15).expect("a network that was loaded has graphs");
+});
+
+fn changed(bytes: &[u8]) -> Vec<u8> {
+    let mut file = VOICE.to_vec();
+    for &[a, b, c, value] in bytes.as_chunks().0 {
+        let place = u32::from_le_bytes([a, b, c, 0]) as usize;
+        file[place % VOICE.len()] = value;
+    }
+    file
+}

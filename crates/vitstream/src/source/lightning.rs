@@ -1,0 +1,26 @@
+//! A checkpoint of piper's training, as PyTorch Lightning saves it: hyper-parameters beside the state dict.
+
+use std::path::Path;
+
+use vitstream_checkpoint::{Checkpoint, Value};
+use vitstream_vits::{HParams, Weights};
+
+use super::Parts;
+use crate::Error;
+use crate::config::VoiceConfig;
+
+pub(super) fn read(checkpoint: &Checkpoint, config: Option<&Path>) -> Result<Parts, Error> {
+    let path = checkpoint.path();
+    let weights =
+        Weights::new(checkpoint.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())));
+    let hyper_parameters = checkpoint.lookup(&["hyper_parameters"])?;
+    let missing = |found: String| Error::NoHyperParameters { path: path.to_owned(), found };
+    let hyper_parameters = hyper_parameters.ok_or_else(|| missing("none".to_owned()))?;
+    if hyper_parameters.items().is_none() && !matches!(hyper_parameters, Value::Object(_)) {
+        return Err(missing(hyper_parameters.describe().to_string()));
+    }
+    let hparams = HParams::from_lightning(hyper_parameters, &|key| weights.shape(key))
+        .map_err(|source| Error::HParams { path: path.to_owned(), source })?;
+    let config = VoiceConfig::named_or_beside(config, path)?;
+    Ok(Parts { weights, hparams, config, format: "Piper checkpoint" })
+}

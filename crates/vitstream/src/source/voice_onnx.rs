@@ -1,0 +1,66 @@
+//! A finished voice: the whole network in one ONNX file, as piper's exporter and PyTorch's tracer write it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use vitstream_checkpoint::map_file;
+use vitstream_onnx::{DecodeError, Graph, decode};
+
+use super::Parts;
+use super::recover::recover;
+use crate::Error;
+use crate::config::VoiceConfig;
+
+/// Element types that decoders know and that only quantised networks have.
+const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
+
+pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    let parts = read_bytes(path, map_file(path)?)?;
+    Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
+}
+
+/// The voice in the file whose content is `bytes`; `path` stands for it in messages.
+pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
+    let graph = open(path, bytes)?;
+    let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
+    let half = match () {
+        () if named(&graph.outputs, "z") => Some("an encoder"),
+        () if named(&graph.inputs, "z") => Some("a decoder"),
+        () => None,
+    };
+    if let Some(half) = half {
+        let problem =
+            format!("this is {half}, half of a streaming pair: give the directory that holds the pair");
+        return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
+    }
+    let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
+    hparams.sample_rate = sample_rate(&graph);
+    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)" })
+}
+
+/// The graph in `bytes`, with its weights where they are; none that vitstream wrote.
+pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
+    let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
+    let graph = decode(bytes).map_err(|source| match source {
+        DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
+            place,
+            format!("expected float32, found {found}: give the voice before it was quantised"),
+        ),
+        source => Error::Onnx { path: path.to_owned(), source },
+    })?;
+    match graph.metadata.get("vitstream_version") {
+        None => Ok(graph),
+        Some(version) => {
+            let problem = format!(
+                "written by vitstream {version}, whose graphs hold products of weights that cannot be taken apart: export \
+                 the voice again from what it was made of"
+            );
+            Err(unrecoverable("metadata".to_owned(), problem))
+        }
+    }
+}
+
+/// Samples a second, if the file says.
+pub(super) fn sample_rate(graph: &Graph) -> Option<u32> {
+    graph.metadata.get("sample_rate")?.parse().ok()
+}
