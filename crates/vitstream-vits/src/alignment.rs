@@ -115,6 +115,7 @@ mod tests {
         let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
         let stats = g.input("stats", DType::F32, vec![b.clone(), t.clone(), dim(c)]);
         let w_ceil = g.input("w_ceil", DType::F32, vec![b, t]);
+        let stats = g.unsqueeze(stats, &[1]);
         let aligned = align(g, stats, w_ceil);
         g.output("frames", aligned.stats);
         g.output("y_mask", aligned.y_mask);
@@ -128,7 +129,7 @@ mod tests {
             w_ceil.floats().chunks_exact(t).map(|w| (w.iter().sum::<f32>() as usize).max(1)).collect();
         let time = *lengths.iter().max().unwrap();
         let (mut frames, mut mask) = (Vec::new(), Vec::new());
-        for item in 0..b {
+        for (item, &length) in lengths.iter().enumerate() {
             let mut rows = Vec::new();
             for i in 0..t {
                 let at = item * t + i;
@@ -138,7 +139,7 @@ mod tests {
             }
             rows.resize(time * c, 0.0);
             frames.extend(rows);
-            mask.extend((0..time).map(|j| if j < lengths[item] { 1.0 } else { 0.0 }));
+            mask.extend((0..time).map(|j| if j < length { 1.0 } else { 0.0 }));
         }
         (Array::f32(&[b, time, c], frames), Array::f32(&[b, time, 1], mask))
     }

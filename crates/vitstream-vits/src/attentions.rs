@@ -372,10 +372,12 @@ mod tests {
             for opset in [15, 18] {
                 let mut builder = GraphBuilder::new("encoder", opset);
                 let g = &mut builder;
-                let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+                let (b, t) = (vitstream_onnx::Dim::symbol("b"), vitstream_onnx::Dim::symbol("t"));
                 let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(HIDDEN)]);
                 let x_mask = g.input("x_mask", DType::F32, vec![b, t, dim(1)]);
+                let (x, x_mask) = (g.unsqueeze(x, &[1]), g.unsqueeze(x_mask, &[1]));
                 let y = encoder.emit(g, x, x_mask);
+                let y = g.squeeze(y, &[1]);
                 g.output("y", y);
                 let net = Net::new(builder.finish().unwrap());
                 for lengths in [&[1][..], &[2], &[5], &[9], &[30], &[7, 1, 12], &[3, 3]] {

@@ -275,6 +275,8 @@ mod tests {
             let row = hp
                 .multi_speaker()
                 .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(hp.gin_channels)]));
+            let (x, x_mask) = (g.unsqueeze(x, &[1]), g.unsqueeze(x_mask, &[1]));
+            let row = row.map(|row| g.unsqueeze(row, &[1]));
             let logw = match &model.dp {
                 Duration::Plain(dp) => dp.emit(g, x, x_mask, row),
                 Duration::Stochastic(dp) => {

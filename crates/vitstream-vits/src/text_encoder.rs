@@ -83,14 +83,16 @@ mod tests {
             let lengths = g.input("input_lengths", DType::I64, vec![b]);
             let encoded = g.scope("enc_p", |g| model.enc_p.emit(g, input, lengths));
             let c = model.hparams.inter_channels;
-            let stats = g.split(encoded.stats, 2, &[c, c]);
+            let stats = g.split(encoded.stats, 3, &[c, c]);
             // Upstream masks all of them here, this graph where it matters.
             for (name, value) in [("enc_p.x", encoded.x), ("enc_p.m_p", stats[0]), ("enc_p.logs_p", stats[1])]
             {
                 let masked = g.mul(value, encoded.x_mask);
+                let masked = g.squeeze(masked, &[1]);
                 g.output(name, masked);
             }
-            g.output("x_mask", encoded.x_mask);
+            let x_mask = g.squeeze(encoded.x_mask, &[1]);
+            g.output("x_mask", x_mask);
             let names = ["enc_p.x", "enc_p.m_p", "enc_p.logs_p", "x_mask"];
             let net = Net::new(builder.finish().unwrap());
 

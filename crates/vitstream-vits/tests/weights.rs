@@ -78,7 +78,7 @@ fn folded(g: &Entry, v: &Entry) -> Vec<f32> {
 fn weight_norm_is_read_in_three_spellings() {
     let original = multi();
     let expected = constants(&load(&original).unwrap().0);
-    let mut plain = original.clone();
+    let mut plain = original;
     let normed = take_normed(&mut plain);
     assert!(normed.iter().filter(|(base, ..)| base.starts_with("model_g.flow.")).count() >= 32);
     assert!(normed.iter().any(|(base, ..)| base.starts_with("model_g.dec.ups.")));
