@@ -6,9 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use support::{Array, Fixture, Net, Random, decoder_feeds, difference};
+use support::{Array, Fixture, Net, Random, by_name, decoder_feeds, difference};
 use vitstream_onnx::Graph;
-use vitstream_vits::{StateInfo, SynthesizerTrn};
+use vitstream_vits::{NoiseSource, StateInfo, SynthesizerTrn};
 
 /// Longest utterance that is tried, in frames: more than twice what the first call takes.
 const LONGEST: usize = 110;
@@ -33,15 +33,20 @@ struct Decoders {
 impl Decoders {
     fn new(fixture: &Fixture) -> Self {
         let model = fixture.model();
+        let latent = Array::noise(&[1, model.hparams.inter_channels, LONGEST], 17);
+        Self::of(&fixture.name, model, latent)
+    }
+
+    fn of(name: &str, model: SynthesizerTrn, latent: Array) -> Self {
         let hp = &model.hparams;
         let stream = model.emit_stream_decoder(15).unwrap();
         Self {
-            name: fixture.name.clone(),
+            name: name.to_owned(),
             whole: Net::new(model.emit_decoder(15).unwrap()),
             stream: Net::new(stream.graph),
             states: stream.states,
             look_ahead: stream.look_ahead,
-            latent: Array::noise(&[1, hp.inter_channels, LONGEST], 17),
+            latent,
             speaker: hp.multi_speaker().then(|| Array::noise(&[1, hp.gin_channels, 1], 18)),
             decoded: RefCell::default(),
             model,
@@ -165,6 +170,38 @@ fn every_short_utterance_streams() {
             }
         }
     }
+}
+
+/// A real voice, sentences from a few words to a page.
+#[test]
+fn a_real_voice_streams_as_the_whole() {
+    let Some(joe) = support::joe() else { return };
+    for (text, largest) in [("short", 16), ("medium", 32)] {
+        let case = joe.case(text).unwrap();
+        let latent = case.get("z_p").clone();
+        let frames = latent.dims[2];
+        let decoders = Decoders::of(&joe.name, joe.model(), latent);
+        let chunks = decoders.split(frames, largest, &mut Random(1));
+        let found = difference(&decoders.streamed(&decoders.latent, &chunks), &decoders.whole(frames));
+        assert!(found <= LIMIT, "{text}: differs by {found}");
+        println!("{text}: {} chunks differ by {found:e}", chunks.len());
+    }
+    // The longest of the texts: its latent is ours.
+    let model = joe.model();
+    let ids = joe.ids("para");
+    let encoder = Net::new(model.emit_encoder(15, NoiseSource::Internal { seed: Some(1) }).unwrap());
+    let feeds = [
+        ("input", Array::i64(&[1, ids.len()], &ids)),
+        ("input_lengths", Array::i64(&[1], &[ids.len() as i64])),
+        ("scales", Array::f32(&[3], vec![0.667, 1.0, 0.8])),
+    ];
+    let latent = encoder.run(by_name(&feeds)).remove(0);
+    let frames = latent.dims[2];
+    let decoders = Decoders::of(&joe.name, model, latent);
+    let chunks = decoders.split(frames, 300, &mut Random(1));
+    let found = difference(&decoders.streamed(&decoders.latent, &chunks), &decoders.whole(frames));
+    assert!(found <= LIMIT, "{} ids: differs by {found}", ids.len());
+    println!("{} ids, {frames} frames: {} chunks differ by {found:e}", ids.len(), chunks.len());
 }
 
 /// Samples are given as soon as they are known, and the states do not grow.

@@ -46,6 +46,13 @@ impl Fixture {
         SynthesizerTrn::load_weights(&weights, hparams).unwrap().0
     }
 
+    /// The phoneme ids of a text of the real voice.
+    pub(crate) fn ids(&self, text: &str) -> Vec<i64> {
+        let texts = std::fs::read(self.dir.join("ids.json")).unwrap();
+        let texts: BTreeMap<String, Vec<i64>> = serde_json::from_slice(&texts).unwrap();
+        texts[text].clone()
+    }
+
     /// PyTorch's values, if the case was computed.
     pub(crate) fn case(&self, case: &str) -> Option<Case> {
         let path = self.dir.join(format!("{}.{case}.safetensors", self.name));

@@ -1,0 +1,178 @@
+//! `vitstream inspect`: what it says of checkpoints and graphs.
+
+#[path = "../../vitstream-vits/tests/support/state_dict.rs"]
+mod state_dict;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value as Json, json};
+use state_dict::StateDict;
+use vitstream::export::{ExportOptions, export};
+use vitstream::inspect::{CheckpointInspection, Inspection, inspect};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
+}
+
+fn run(args: &[&str], file: &Path) -> Vec<u8> {
+    let done = Command::new(env!("CARGO_BIN_EXE_vitstream")).arg("inspect").args(args).arg(file).assert();
+    done.success().get_output().stdout.clone()
+}
+
+fn json_of(args: &[&str], file: &Path) -> Json {
+    serde_json::from_slice(&run(&[&["--json"], args].concat(), file)).unwrap()
+}
+
+fn text_of(args: &[&str], file: &Path) -> String {
+    String::from_utf8(run(args, file)).unwrap()
+}
+
+#[track_caller]
+fn checkpoint(file: &Path) -> CheckpointInspection {
+    match inspect(file).unwrap() {
+        Inspection::Checkpoint(checkpoint) => checkpoint,
+        Inspection::Graph(_) => panic!("{} is no checkpoint", file.display()),
+    }
+}
+
+#[test]
+fn a_checkpoint_is_described() {
+    let found = checkpoint(&golden("multi.ckpt"));
+    assert_eq!((found.hop_length, found.receptive_field, found.problem.as_deref()), (256, Some(43), None));
+    assert_eq!(found.parts.keys().collect::<Vec<_>>(), ["dec", "dp", "emb_g", "enc_p", "flow"]);
+    let state = StateDict::open(&golden("multi.ckpt"));
+    let of = |prefix: &str| {
+        let own: Vec<_> = state.entries.iter().filter(|entry| entry.key.starts_with(prefix)).collect();
+        (own.len(), own.iter().map(|entry| entry.values.len() as u64).sum::<u64>())
+    };
+    for part in ["dec", "emb_g", "enc_p", "flow"] {
+        let size = found.parts[part];
+        assert_eq!((size.tensors, size.parameters), of(&format!("model_g.{part}.")), "{part}");
+        assert_eq!(size.bytes, size.parameters * 4, "{part}");
+    }
+    let left: usize = found.unneeded.values().map(|size| size.tensors).sum();
+    let used: usize = found.parts.values().map(|size| size.tensors).sum();
+    assert_eq!(left + used, state.entries.len());
+    let discriminator = found.unneeded.iter().find(|(reason, _)| reason.contains("discriminator")).unwrap();
+    assert_eq!(discriminator.1.tensors, of("model_d.").0);
+    let listed: Vec<&str> = found.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(listed, state.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn json_says_what_the_library_says() {
+    for name in ["multi.ckpt", "high.ckpt", "textual.ckpt", "legacy-single.ckpt", "multi-nosdp.ckpt"] {
+        let file = golden(name);
+        let library = serde_json::to_string(&inspect(&file).unwrap()).unwrap();
+        let library: Json = serde_json::from_str(&library).unwrap();
+        assert!(json_of(&["--tensors"], &file) == library, "{name}");
+        let mut short = library;
+        short["tensors"] = json!([]);
+        assert_eq!(json_of(&[], &file), short, "{name}");
+        assert_eq!(short["kind"], "checkpoint");
+    }
+    let textual = json_of(&[], &golden("textual.ckpt"));
+    assert_eq!((&textual["hop_length"], &textual["hparams"]["n_heads"]), (&json!(32), &json!(4)));
+}
+
+#[test]
+fn text_is_for_people() {
+    let text = text_of(&[], &golden("multi.ckpt"));
+    for part in [
+        "a VITS checkpoint",
+        "num_speakers",
+        "256 samples",
+        "43 frames to each side",
+        "enc_p",
+        "discriminator (training only)",
+        "an export would write encoder.onnx, decoder.onnx and decoder.stream.onnx",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    let tensor = "model_g.dec.conv_pre.weight float32";
+    assert!(!text.contains(tensor));
+    assert!(text_of(&["--tensors"], &golden("multi.ckpt")).contains(tensor));
+}
+
+#[test]
+fn an_exported_graph_is_described() {
+    let directory = tempfile::tempdir().unwrap();
+    let summary = export(&golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    let encoder = directory.path().join("encoder.onnx");
+    let found = json_of(&[], &encoder);
+    assert_eq!((&found["kind"], &found["opset"]), (&json!("graph"), &json!(15)));
+    assert_eq!(found["metadata"]["pair_id"], json!(summary.pair_id));
+    assert_eq!(
+        found["inputs"],
+        json!([
+            {"name": "input", "dtype": "int64", "shape": ["batch_size", "phonemes"]},
+            {"name": "input_lengths", "dtype": "int64", "shape": ["batch_size"]},
+            {"name": "scales", "dtype": "float32", "shape": ["3"]},
+            {"name": "sid", "dtype": "int64", "shape": ["batch_size"]},
+        ])
+    );
+    assert_eq!(found["operators"]["RandomNormalLike"], 2);
+    assert!(found["weights"]["tensors"].as_u64() > Some(100));
+    assert_eq!(found["tensors"], json!([]));
+    let listed = json_of(&["--tensors"], &encoder);
+    let names: Vec<&str> =
+        listed["tensors"].as_array().unwrap().iter().filter_map(|tensor| tensor["name"].as_str()).collect();
+    assert!(names.contains(&"emb_g.weight"), "{names:?}");
+
+    let text = text_of(&[], &directory.path().join("decoder.onnx"));
+    for part in ["an ONNX graph, opset 15", "y_mask", "[batch_size, 1, samples]", "Conv", "receptive_field"] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+/// What cannot be exported can still be looked at, which is how one finds out why.
+#[test]
+fn a_checkpoint_that_does_not_fit_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("voice.ckpt");
+    let mut state = StateDict::open(&golden("textual.ckpt"));
+    state.remove("model_g.dec.conv_post.weight");
+    fs::write(&file, state.write()).unwrap();
+    let found = checkpoint(&file);
+    assert_eq!(found.receptive_field, None);
+    assert!(found.problem.unwrap().contains("dec.conv_post.weight: missing"));
+    let text = text_of(&[], &file);
+    assert!(text.contains("cannot be exported") && text.contains("dec.conv_post.weight: missing"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("some.file");
+    let refused = |file: &Path| {
+        let done = Command::new(env!("CARGO_BIN_EXE_vitstream")).arg("inspect").arg(file).assert().failure();
+        let output = done.get_output();
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr.clone()).unwrap()
+    };
+    let missing = refused(&file);
+    assert!(missing.contains("some.file"), "{missing}");
+    for bytes in
+        [&b""[..], b"\x08", b"\x08\x08", b"\x08\x08\xff\xff\xff\xff", b"Hello.", b"PK\x03\x04", &[0; 64]]
+    {
+        fs::write(&file, bytes).unwrap();
+        let text = refused(&file);
+        assert!(text.starts_with("error: ") && text.contains("some.file"), "{bytes:?}: {text}");
+    }
+    assert!(refused(directory.path()).contains("a directory"));
+}
+
+#[test]
+fn truncated_graphs_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    export(&golden("textual.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    let bytes = fs::read(directory.path().join("encoder.onnx")).unwrap();
+    let file = directory.path().join("cut.onnx");
+    for i in 1..40 {
+        fs::write(&file, &bytes[..bytes.len() * i / 40]).unwrap();
+        let error = inspect(&file).expect_err("inspected");
+        assert!(error.to_string().contains("cut.onnx"), "{error}");
+    }
+}
