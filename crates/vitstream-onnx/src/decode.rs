@@ -383,8 +383,7 @@ fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<De
 }
 
 fn decode_dtype(code: i32, place: impl Fn() -> String) -> Result<DType, DecodeError> {
-    data_type::dtype(code)
-        .map_err(|name| DecodeError::ElementType { place: place(), found: name.to_string() })
+    data_type::dtype(code).map_err(|name| DecodeError::ElementType { place: place(), found: name })
 }
 
 fn decode_attribute(attribute: proto::Attribute, place: impl Fn() -> String) -> Result<Attr, DecodeError> {

@@ -254,12 +254,12 @@ impl HParams {
             );
             return Err(error("gin_channels", message));
         }
-        if self.hidden_channels % self.n_heads != 0 {
+        if !self.hidden_channels.is_multiple_of(self.n_heads) {
             let message =
                 format!("{} heads do not divide {} hidden_channels", self.n_heads, self.hidden_channels);
             return Err(error("n_heads", message));
         }
-        if self.inter_channels % 2 != 0 {
+        if !self.inter_channels.is_multiple_of(2) {
             return Err(error(
                 "inter_channels",
                 format!("expected an even number, found {}", self.inter_channels),

@@ -344,9 +344,9 @@ fn split_blocked(
     let upper = signal(pick("upper", &mut (c / 2..c)));
     let mut masks = BTreeMap::new();
     for &width in widths {
-        if !masks.contains_key(&width) {
-            masks.insert(width, pick(&format!("mask.{width}"), &mut std::iter::repeat_n(c, width)));
-        }
+        masks
+            .entry(width)
+            .or_insert_with(|| pick(&format!("mask.{width}"), &mut std::iter::repeat_n(c, width)));
     }
     (lower, upper, masks)
 }

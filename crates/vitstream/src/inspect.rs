@@ -16,7 +16,7 @@ use crate::source::{self, Parts};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A trained network.
-    Checkpoint(CheckpointInspection),
+    Checkpoint(Box<CheckpointInspection>),
     /// An ONNX graph.
     Graph(GraphInspection),
 }
@@ -108,7 +108,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     if source::is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
-        inspect_checkpoint(path).map(Inspection::Checkpoint)
+        inspect_checkpoint(path).map(|found| Inspection::Checkpoint(Box::new(found)))
     }
 }
 
