@@ -97,11 +97,13 @@ impl std::fmt::Display for Mismatch {
 }
 
 /// A named group of tensors that training needs and inference does not.
-const UNNEEDED: [(&str, &str); 5] = [
+const UNNEEDED: [(&str, &str); 7] = [
     ("enc_q.", "posterior encoder (training only)"),
     ("dp.post_", "posterior half of the duration predictor (training only)"),
     ("dp.flows.1.", "the duration predictor's first coupling (dropped at inference)"),
     ("model_d.", "discriminator (training only)"),
+    ("speaker_encoder.", "speaker encoder (training only)"),
+    ("audio_resampler.", "resampler (training only)"),
     (OUTSIDE, "outside the generator (training only)"),
 ];
 
