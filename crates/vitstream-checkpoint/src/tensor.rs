@@ -234,6 +234,29 @@ impl Tensor {
         Ok(Self { name: name.into(), layout, origin: Origin::File(path.clone()) })
     }
 
+    /// The same elements in a shape that differs in axes of length 1 only.
+    ///
+    /// # Errors
+    /// When the other axes are not the same.
+    pub fn with_unit_axes(&self, shape: &[usize]) -> Result<Self, Error> {
+        let layout = &*self.layout.0;
+        let mut axes = layout.shape.iter().zip(&layout.stride).filter(|&(&len, _)| len != 1);
+        let stride = |&len: &usize| match len {
+            1 => Some(1),
+            _ => axes.next().filter(|&(&old, _)| old == len).map(|(_, &stride)| stride),
+        };
+        let stride: Option<Vec<usize>> = shape.iter().map(stride).collect();
+        let stride = stride.filter(|_| axes.next().is_none()).ok_or_else(|| {
+            self.error(ErrorKind::Length)
+                .expected(format!("{:?} but for axes of length 1", layout.shape))
+                .found(format!("{shape:?}"))
+        })?;
+        let layout =
+            TensorRef::new(layout.dtype, shape.to_vec(), stride, layout.offset, layout.storage.clone())
+                .map_err(|problem| self.error(ErrorKind::Length).found(problem))?;
+        Ok(Self { name: self.name.clone(), layout, origin: self.origin.clone() })
+    }
+
     /// The key in the state dict.
     pub fn name(&self) -> &str {
         &self.name

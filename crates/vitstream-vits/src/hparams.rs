@@ -52,6 +52,8 @@ pub enum DurationHParams {
         num_bins: usize,
         /// The spline acts on `-tail_bound..=tail_bound`.
         tail_bound: f32,
+        /// Epsilon of its layer norms.
+        layer_norm_eps: f32,
     },
     /// `DurationPredictor`: two convolutions.
     Plain {
@@ -67,7 +69,14 @@ pub enum DurationHParams {
 impl DurationHParams {
     /// What upstream fixes in `SynthesizerTrn.__init__` for the stochastic predictor.
     pub fn stochastic() -> Self {
-        Self::Stochastic { n_flows: 4, kernel_size: 3, dds_layers: 3, num_bins: 10, tail_bound: 5.0 }
+        Self::Stochastic {
+            n_flows: 4,
+            kernel_size: 3,
+            dds_layers: 3,
+            num_bins: 10,
+            tail_bound: 5.0,
+            layer_norm_eps: LAYER_NORM_EPS,
+        }
     }
 
     /// What upstream fixes in `SynthesizerTrn.__init__` for the plain predictor.
@@ -75,12 +84,10 @@ impl DurationHParams {
         Self::Plain { filter_channels: 256, kernel_size: 3, layer_norm_eps: LAYER_NORM_EPS }
     }
 
-    /// Epsilon of the predictor's layer norms, which no family changes in the stochastic one.
+    /// Epsilon of either predictor's layer norms.
     pub fn layer_norm_eps(&self) -> f32 {
-        match self {
-            Self::Stochastic { .. } => LAYER_NORM_EPS,
-            Self::Plain { layer_norm_eps, .. } => *layer_norm_eps,
-        }
+        let (Self::Stochastic { layer_norm_eps, .. } | Self::Plain { layer_norm_eps, .. }) = self;
+        *layer_norm_eps
     }
 }
 
@@ -288,7 +295,9 @@ impl HParams {
         epsilon("layer_norm_eps", self.layer_norm_eps)?;
         epsilon("duration.layer_norm_eps", self.duration.layer_norm_eps())?;
         match self.duration {
-            DurationHParams::Stochastic { n_flows, kernel_size, dds_layers, num_bins, tail_bound } => {
+            DurationHParams::Stochastic {
+                n_flows, kernel_size, dds_layers, num_bins, tail_bound, ..
+            } => {
                 within("duration.n_flows", n_flows, MAX_LAYERS)?;
                 within("duration.num_bins", num_bins, MAX_BINS)?;
                 odd("duration.kernel_size", kernel_size)?;

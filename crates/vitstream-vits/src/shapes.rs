@@ -131,6 +131,7 @@ impl Shapes<'_> {
             dds_layers: count(|i| self.has(&format!("dp.convs.convs_sep.{i}.weight"))),
             num_bins,
             tail_bound: 5.0,
+            layer_norm_eps: LAYER_NORM_EPS,
         })
     }
 
