@@ -29,8 +29,8 @@ pub enum ErrorKind {
     /// The operating system could not open, stat or map the file.
     #[error("{0}")]
     Io(io::Error),
-    /// The file is no PyTorch zip checkpoint; the text says what it is.
-    #[error("not a PyTorch checkpoint: this is {0}")]
+    /// The file is neither a PyTorch zip checkpoint nor a safetensors file; the text says what it is.
+    #[error("not a checkpoint: this is {0}")]
     NotACheckpoint(&'static str),
     /// PyTorch before 1.6 wrote a bare sequence of pickles, which is not read.
     #[error("written in the format of PyTorch before 1.6")]
@@ -41,6 +41,9 @@ pub enum ErrorKind {
     /// The zip's directory contradicts itself or the file.
     #[error("damaged zip archive: {0}")]
     Zip(String),
+    /// The header of a safetensors file contradicts itself or the file.
+    #[error("damaged safetensors file: {0}")]
+    Safetensors(String),
     /// An entry that is needed is compressed or encrypted.
     #[error("entry {0} is compressed or encrypted")]
     Compressed(String),

@@ -38,7 +38,9 @@ mod error;
 mod inert;
 pub mod limits;
 mod map;
+mod origin;
 mod pickle;
+mod safetensors;
 mod sniff;
 mod tensor;
 mod tensors;
@@ -52,6 +54,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use error::{Error, ErrorKind};
+use origin::Origin;
 pub use tensor::{DType, F32Buf, Tensor, TensorRef};
 pub use tensors::Tensors;
 use torch_zip::Archive;
@@ -67,24 +70,27 @@ const STATE_DICT_KEYS: [&str; 2] = ["state_dict", "model"];
 pub enum Format {
     /// The zip archive that `torch.save` writes since PyTorch 1.6.
     TorchZip,
+    /// A safetensors file: names, shapes and bytes, with nothing but texts beside them.
+    Safetensors,
 }
 
 /// An opened checkpoint.
 #[derive(Clone)]
 pub struct Checkpoint {
-    archive: Arc<Archive>,
+    origin: Origin,
+    format: Format,
     metadata: Value,
     tensors: Tensors,
 }
 
 impl Checkpoint {
-    /// Maps the file and reads its directory and its pickle. The format is recognised by content.
+    /// Maps the file and reads its directory and its pickle, or its header. The format is recognised by content.
     ///
     /// The file must not be changed while it is open.
     ///
     /// # Errors
-    /// When the file cannot be read, is no PyTorch zip checkpoint (the error says what it is), is damaged, exceeds a
-    /// limit, or holds no state dict.
+    /// When the file cannot be read, is neither a PyTorch zip checkpoint nor a safetensors file (the error says what it
+    /// is), is damaged, exceeds a limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let data = map_file(path)?;
@@ -101,28 +107,35 @@ impl Checkpoint {
 
     fn read(path: PathBuf, data: Bytes) -> Result<Self, Error> {
         let read = || {
-            if !data.starts_with(b"PK") {
-                return Err(sniff::not_a_zip(&data));
+            if safetensors::is_safetensors(&data) {
+                let (tensors, metadata) = safetensors::read(&path, &data)?;
+                let origin = Origin::File(path.clone().into());
+                let tensors = Tensors::new(&tensors, origin.clone());
+                return Ok(Self { origin, format: Format::Safetensors, metadata, tensors });
             }
-            let archive = Arc::new(Archive::open(&path, data.clone())?);
+            if !data.starts_with(b"PK") {
+                return Err(sniff::not_a_checkpoint(&data));
+            }
+            let archive = Archive::open(&path, data.clone())?;
             let metadata = inert::value(&pickle::parse(&archive.pickle()?)?)?;
-            let tensors = Tensors::new(state_dict(&metadata)?, archive.clone());
-            Ok(Self { archive, metadata, tensors })
+            let origin = Origin::Archive(Arc::new(archive));
+            let tensors = Tensors::new(state_dict(&metadata)?, origin.clone());
+            Ok(Self { origin, format: Format::TorchZip, metadata, tensors })
         };
         read().map_err(|e: Error| e.in_file(&path))
     }
 
     /// The path or name under which the checkpoint was opened.
     pub fn path(&self) -> &Path {
-        self.archive.path()
+        self.origin.path()
     }
 
     /// The container format.
     pub fn format(&self) -> Format {
-        Format::TorchZip
+        self.format
     }
 
-    /// The root object; tensors in it are references.
+    /// The root object of a pickle, tensors in it being references; the texts beside the tensors of a safetensors file.
     pub fn metadata(&self) -> &Value {
         &self.metadata
     }
@@ -146,14 +159,14 @@ impl Checkpoint {
     }
 
     /// The tensors of the state dict: that under `state_dict` (Lightning), or under `model` (original VITS, Coqui), or
-    /// the root itself.
+    /// the root itself; all tensors of a safetensors file.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
     }
 
     /// Makes a reference from [`Checkpoint::metadata`] readable. `name` stands for it in messages.
     pub fn tensor(&self, name: &str, reference: &TensorRef) -> Tensor {
-        Tensor::new(name.into(), reference.clone(), self.archive.clone())
+        Tensor::new(name.into(), reference.clone(), self.origin.clone())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tells what a file is that is not a zip, from its first bytes.
+//! Tells what a file is that is no checkpoint, from its first bytes.
 
 use crate::error::{Error, ErrorKind};
 
@@ -9,8 +9,8 @@ const LEGACY_REMEDY: &str = "Convert it with a recent PyTorch: python3 -c \"impo
     torch.save(torch.load('OLD.pth', map_location='cpu'), 'NEW.pth')\"";
 const DOWNLOAD_REMEDY: &str = "Download it again; this is not the file itself";
 
-/// The error for a file that does not begin as a zip does.
-pub(crate) fn not_a_zip(data: &[u8]) -> Error {
+/// The error for a file that begins neither as a zip nor as a safetensors file does.
+pub(crate) fn not_a_checkpoint(data: &[u8]) -> Error {
     let head = &data[..data.len().min(512)];
     let text = head.trim_ascii_start();
     let is = |what| Error::new(ErrorKind::NotACheckpoint(what));
@@ -29,8 +29,6 @@ pub(crate) fn not_a_zip(data: &[u8]) -> Error {
         || head.starts_with(b"7z\xbc\xaf")
     {
         is("a compressed archive").remedy("Unpack it first")
-    } else if is_safetensors(data) {
-        is("a safetensors file")
     } else if is_onnx(head) {
         is("an ONNX model").remedy("Give the checkpoint it was exported from")
     } else if head.starts_with(b"version https://git-lfs") {
@@ -48,13 +46,6 @@ pub(crate) fn not_a_zip(data: &[u8]) -> Error {
     } else {
         is("of an unknown format")
     }
-}
-
-/// Eight bytes of header length, then a JSON object.
-fn is_safetensors(data: &[u8]) -> bool {
-    let Some((length, rest)) = data.split_first_chunk::<8>() else { return false };
-    let length = u64::from_le_bytes(*length);
-    rest.first() == Some(&b'{') && length >= 2 && length <= rest.len() as u64
 }
 
 /// A `ModelProto` begins with field 1 (`ir_version`, a small number), and goes on with one of the fields that
@@ -75,13 +66,11 @@ mod tests {
     fn names_what_it_sees() {
         let mut tar = vec![b'a'; 512];
         tar[257..262].copy_from_slice(b"ustar");
-        let safetensors = b"\x02\0\0\0\0\0\0\0{}";
         let legacy = [&[0x80, 2], LEGACY_MAGIC, b"."].concat();
         for (data, expected) in [
             (&b""[..], "an empty file"),
             (b"\x1f\x8b\x08\0", "a gzip file"),
             (&tar, "a tar archive"),
-            (safetensors, "a safetensors file"),
             (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
             (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
             (b"\n <!DOCTYPE html>", "an HTML page"),
@@ -91,10 +80,10 @@ mod tests {
             (b"Not found\n", "a text"),
             (b"\x01\x02\x03", "of an unknown format"),
         ] {
-            let error = not_a_zip(data);
+            let error = not_a_checkpoint(data);
             assert!(error.to_string().contains(expected), "{error} should name {expected}");
         }
-        let error = not_a_zip(&legacy);
+        let error = not_a_checkpoint(&legacy);
         assert!(matches!(error.kind(), ErrorKind::Legacy));
         assert!(error.remedy_text().is_some_and(|text| text.contains("torch.save")));
     }

@@ -1,4 +1,4 @@
-//! Tensors: what the pickle says of them, and their elements when asked for.
+//! Tensors: what the file says of them, and their elements when asked for.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use half::{bf16, f16};
 
 use crate::error::{Error, ErrorKind};
 use crate::limits::MAX_GATHER_BYTES;
-use crate::torch_zip::Archive;
+use crate::origin::Origin;
 
 /// An element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// A tensor as the pickle describes it, not yet held against the storage. Cheap to clone.
+/// A tensor as the file describes it, not yet held against the storage. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorRef(Arc<Layout>);
 
@@ -89,7 +89,7 @@ struct Layout {
 pub(crate) enum Storage {
     /// In the zip, under `data/KEY`, with as many bytes as the pickle claims.
     Entry { key: String, claimed: u64 },
-    /// In the pickle itself.
+    /// In the pickle itself, or found by a reader.
     Inline(Bytes),
 }
 
@@ -149,7 +149,8 @@ impl TensorRef {
         self.0.numel * self.0.dtype.size()
     }
 
-    /// The storage's key, which tensors that share memory have in common; `None` for one inside the pickle.
+    /// The storage's key, which tensors that share memory have in common; `None` for one inside the pickle,
+    /// or that a reader found.
     pub fn storage_key(&self) -> Option<&str> {
         match &self.0.storage {
             Storage::Entry { key, .. } => Some(key),
@@ -201,26 +202,9 @@ pub struct Tensor {
     origin: Origin,
 }
 
-/// What a tensor was read from.
-#[derive(Clone)]
-enum Origin {
-    Archive(Arc<Archive>),
-    /// A file whose reader found the elements itself.
-    File(Arc<Path>),
-}
-
-impl Origin {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Archive(archive) => archive.path(),
-            Self::File(path) => path,
-        }
-    }
-}
-
 impl Tensor {
-    pub(crate) fn new(name: Arc<str>, layout: TensorRef, archive: Arc<Archive>) -> Self {
-        Self { name, layout, origin: Origin::Archive(archive) }
+    pub(crate) fn new(name: Arc<str>, layout: TensorRef, origin: Origin) -> Self {
+        Self { name, layout, origin }
     }
 
     /// A tensor whose elements somebody else found, or computed from those of the file at `path`: `data` holds them in
@@ -248,6 +232,29 @@ impl Tensor {
             return Err(error.expected(format!("{} bytes", layout.nbytes())).found(format!("{found} bytes")));
         }
         Ok(Self { name: name.into(), layout, origin: Origin::File(path.clone()) })
+    }
+
+    /// The same elements in a shape that differs in axes of length 1 only.
+    ///
+    /// # Errors
+    /// When the other axes are not the same.
+    pub fn with_unit_axes(&self, shape: &[usize]) -> Result<Self, Error> {
+        let layout = &*self.layout.0;
+        let mut axes = layout.shape.iter().zip(&layout.stride).filter(|&(&len, _)| len != 1);
+        let stride = |&len: &usize| match len {
+            1 => Some(1),
+            _ => axes.next().filter(|&(&old, _)| old == len).map(|(_, &stride)| stride),
+        };
+        let stride: Option<Vec<usize>> = shape.iter().map(stride).collect();
+        let stride = stride.filter(|_| axes.next().is_none()).ok_or_else(|| {
+            self.error(ErrorKind::Length)
+                .expected(format!("{:?} but for axes of length 1", layout.shape))
+                .found(format!("{shape:?}"))
+        })?;
+        let layout =
+            TensorRef::new(layout.dtype, shape.to_vec(), stride, layout.offset, layout.storage.clone())
+                .map_err(|problem| self.error(ErrorKind::Length).found(problem))?;
+        Ok(Self { name: self.name.clone(), layout, origin: self.origin.clone() })
     }
 
     /// The key in the state dict.
@@ -347,19 +354,16 @@ impl Tensor {
     fn storage(&self) -> Result<Bytes, Error> {
         let layout = &*self.layout.0;
         let storage = match &layout.storage {
-            Storage::Entry { key, .. } => match &self.origin {
-                Origin::Archive(archive) => {
-                    archive.storage(key).map_err(|e| e.in_file(archive.path()).of(self.label()))?
-                }
-                Origin::File(_) => return Err(self.error(ErrorKind::MissingStorage(key.clone()))),
-            },
+            Storage::Entry { key, .. } => {
+                self.origin.storage(key).map_err(|e| e.in_file(self.origin.path()).of(self.label()))?
+            }
             Storage::Inline(bytes) => bytes.clone(),
         };
         // Does not overflow: checked when the layout was made.
         let needed = (layout.reach * layout.dtype.size()) as u64;
         let (key, claimed) = match &layout.storage {
             Storage::Entry { key, claimed } => (key.as_str(), *claimed),
-            Storage::Inline(bytes) => ("inside the pickle", bytes.len() as u64),
+            Storage::Inline(bytes) => ("of its own", bytes.len() as u64),
         };
         let too_short = |expected: String| {
             self.error(ErrorKind::StorageTooShort(key.to_string()))

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
+use crate::origin::Origin;
 use crate::tensor::Tensor;
-use crate::torch_zip::Archive;
 use crate::value::Value;
 
 /// The tensors of a state dict, in its order.
@@ -16,21 +16,21 @@ pub struct Tensors {
     index: HashMap<Arc<str>, usize>,
     /// Entries that are no tensors, by name.
     others: HashMap<String, Value>,
-    archive: Arc<Archive>,
+    origin: Origin,
 }
 
 impl Tensors {
     /// Sorts the items of a state dict into tensors and others. Of equal keys the last counts, as in Python.
-    pub(crate) fn new(items: &[(Value, Value)], archive: Arc<Archive>) -> Self {
+    pub(crate) fn new(items: &[(Value, Value)], origin: Origin) -> Self {
         let names = || items.iter().enumerate().filter_map(|(i, (key, _))| Some((i, key.as_str()?)));
         let last: HashMap<&str, usize> = names().map(|(i, name)| (name, i)).collect();
-        let mut tensors = Self { list: Vec::new(), index: HashMap::new(), others: HashMap::new(), archive };
+        let mut tensors = Self { list: Vec::new(), index: HashMap::new(), others: HashMap::new(), origin };
         for (i, name) in names().filter(|(i, name)| last.get(name) == Some(i)) {
             match &items[i].1 {
                 Value::Tensor(layout) => {
                     let name: Arc<str> = name.into();
                     tensors.index.insert(name.clone(), tensors.list.len());
-                    tensors.list.push(Tensor::new(name, layout.clone(), tensors.archive.clone()));
+                    tensors.list.push(Tensor::new(name, layout.clone(), tensors.origin.clone()));
                 }
                 other => {
                     tensors.others.insert(name.to_string(), other.clone());
@@ -58,7 +58,7 @@ impl Tensors {
                 Some(other) => unusable(other)
                     .unwrap_or_else(|| Error::new(ErrorKind::NotATensor).found(other.describe())),
             };
-            error.in_file(self.archive.path()).of(format!("tensor {name}"))
+            error.in_file(self.origin.path()).of(format!("tensor {name}"))
         })
     }
 

@@ -68,7 +68,7 @@ impl StochasticDurationPredictor {
         Ok(Self {
             pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(h, h))?,
             cond: load_cond(w, hp, h)?,
-            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, h))?,
             affine: ElementwiseAffine::load(&w.pp("flows.0"))?,
             flows: indices.map(|i| ConvFlow::load(&w.pp("flows").pp(i), hp)).collect::<Result<_, _>>()?,
@@ -147,7 +147,7 @@ impl ConvFlow {
         let h = hp.hidden_channels;
         Ok(Self {
             pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(1, h))?,
-            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, 3 * num_bins - 1))?,
             spline: Spline { num_bins, tail_bound },
         })
@@ -195,7 +195,7 @@ pub struct DurationPredictor {
 
 impl DurationPredictor {
     fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
-        let DurationHParams::Plain { filter_channels, kernel_size } = hp.duration else {
+        let DurationHParams::Plain { filter_channels, kernel_size, .. } = hp.duration else {
             unreachable!("the caller matched the kind")
         };
         let (h, f) = (hp.hidden_channels, filter_channels);
@@ -205,9 +205,9 @@ impl DurationPredictor {
         Ok(Self {
             cond: load_cond(w, hp, h)?,
             conv_1: conv("conv_1", h, kernel_size)?,
-            norm_1: LayerNorm::load(&w.pp("norm_1"), f, hp.layer_norm_eps)?,
+            norm_1: LayerNorm::load(&w.pp("norm_1"), f, hp.duration.layer_norm_eps())?,
             conv_2: conv("conv_2", f, kernel_size)?,
-            norm_2: LayerNorm::load(&w.pp("norm_2"), f, hp.layer_norm_eps)?,
+            norm_2: LayerNorm::load(&w.pp("norm_2"), f, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(f, 1))?,
         })
     }

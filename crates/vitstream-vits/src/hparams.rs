@@ -8,6 +8,12 @@ use vitstream_checkpoint::Value;
 const MAX_SIZE: usize = 1 << 16;
 const MAX_LAYERS: usize = 64;
 
+/// Upstream's default, and PyTorch's.
+pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
+
+/// The spline gives each bin at least a thousandth of its width.
+const MAX_BINS: usize = 1000;
+
 /// A hyper-parameter that is missing, unreadable, or contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("hyper-parameter `{name}`: {message}")]
@@ -18,7 +24,7 @@ pub struct HParamsError {
     pub message: String,
 }
 
-fn error(name: &str, message: impl Into<String>) -> HParamsError {
+pub(crate) fn error(name: &str, message: impl Into<String>) -> HParamsError {
     HParamsError { name: name.to_owned(), message: message.into() }
 }
 
@@ -46,6 +52,8 @@ pub enum DurationHParams {
         num_bins: usize,
         /// The spline acts on `-tail_bound..=tail_bound`.
         tail_bound: f32,
+        /// Epsilon of its layer norms.
+        layer_norm_eps: f32,
     },
     /// `DurationPredictor`: two convolutions.
     Plain {
@@ -53,18 +61,33 @@ pub enum DurationHParams {
         filter_channels: usize,
         /// Their kernel.
         kernel_size: usize,
+        /// Epsilon of its layer norms.
+        layer_norm_eps: f32,
     },
 }
 
 impl DurationHParams {
     /// What upstream fixes in `SynthesizerTrn.__init__` for the stochastic predictor.
     pub fn stochastic() -> Self {
-        Self::Stochastic { n_flows: 4, kernel_size: 3, dds_layers: 3, num_bins: 10, tail_bound: 5.0 }
+        Self::Stochastic {
+            n_flows: 4,
+            kernel_size: 3,
+            dds_layers: 3,
+            num_bins: 10,
+            tail_bound: 5.0,
+            layer_norm_eps: LAYER_NORM_EPS,
+        }
     }
 
     /// What upstream fixes in `SynthesizerTrn.__init__` for the plain predictor.
     pub fn plain() -> Self {
-        Self::Plain { filter_channels: 256, kernel_size: 3 }
+        Self::Plain { filter_channels: 256, kernel_size: 3, layer_norm_eps: LAYER_NORM_EPS }
+    }
+
+    /// Epsilon of either predictor's layer norms.
+    pub fn layer_norm_eps(&self) -> f32 {
+        let (Self::Stochastic { layer_norm_eps, .. } | Self::Plain { layer_norm_eps, .. }) = self;
+        *layer_norm_eps
     }
 }
 
@@ -110,7 +133,7 @@ pub struct HParams {
     pub kernel_size: usize,
     /// Relative attention reaches this many ids to each side.
     pub window_size: usize,
-    /// Epsilon of the layer norms.
+    /// Epsilon of the text encoder's layer norms.
     pub layer_norm_eps: f32,
     /// The duration predictor.
     pub duration: DurationHParams,
@@ -181,7 +204,7 @@ impl HParams {
             n_layers: size("n_layers", 6)?,
             kernel_size: size("kernel_size", 3)?,
             window_size,
-            layer_norm_eps: 1e-5,
+            layer_norm_eps: LAYER_NORM_EPS,
             duration: if reader.flag("use_sdp")?.unwrap_or(true) {
                 DurationHParams::stochastic()
             } else {
@@ -243,9 +266,7 @@ impl HParams {
             ("flow.n_layers", self.flow.n_layers, MAX_LAYERS),
         ];
         for (name, value, limit) in ranges {
-            if value == 0 || value > limit {
-                return Err(error(name, format!("expected 1 to {limit}, found {value}")));
-            }
+            within(name, value, limit)?;
         }
         if self.num_speakers > 1 && (self.gin_channels == 0 || self.gin_channels > MAX_SIZE) {
             let message = format!(
@@ -265,53 +286,41 @@ impl HParams {
                 format!("expected an even number, found {}", self.inter_channels),
             ));
         }
-        self.check_flows()?;
+        self.check_duration()?;
+        self.check_flow()?;
         self.check_generator()
     }
 
-    fn check_flows(&self) -> Result<(), HParamsError> {
-        let odd = |name: &str, kernel: usize| match kernel % 2 {
-            1 if kernel < 1024 => Ok(()),
-            _ => Err(error(name, format!("expected an odd number up to 1023, found {kernel}"))),
-        };
-        // Dilations grow as powers.
-        let powers = |name: &str, base: usize, layers: usize| {
-            let highest = u32::try_from(layers.saturating_sub(1)).ok().and_then(|n| base.checked_pow(n));
-            match highest {
-                Some(1..=MAX_SIZE) if layers <= MAX_LAYERS => Ok(()),
-                _ => Err(error(
-                    name,
-                    format!("{layers} layers of dilations {base}^i are more than any network has"),
-                )),
-            }
-        };
-        odd("flow.kernel_size", self.flow.kernel_size)?;
-        powers("flow.dilation_rate", self.flow.dilation_rate, self.flow.n_layers)?;
+    fn check_duration(&self) -> Result<(), HParamsError> {
+        epsilon("layer_norm_eps", self.layer_norm_eps)?;
+        epsilon("duration.layer_norm_eps", self.duration.layer_norm_eps())?;
         match self.duration {
-            DurationHParams::Plain { filter_channels, kernel_size } => {
+            DurationHParams::Stochastic {
+                n_flows, kernel_size, dds_layers, num_bins, tail_bound, ..
+            } => {
+                within("duration.n_flows", n_flows, MAX_LAYERS)?;
+                within("duration.num_bins", num_bins, MAX_BINS)?;
                 odd("duration.kernel_size", kernel_size)?;
-                if filter_channels == 0 || filter_channels > MAX_SIZE {
-                    let message = format!("expected 1 to {MAX_SIZE}, found {filter_channels}");
-                    return Err(error("duration.filter_channels", message));
+                within("duration.dds_layers", dds_layers, MAX_LAYERS)?;
+                power("duration.kernel_size", kernel_size, dds_layers)?;
+                if !tail_bound.is_finite() || tail_bound <= 0.0 {
+                    let message = format!("expected a positive number, found {tail_bound}");
+                    return Err(error("duration.tail_bound", message));
                 }
+                Ok(())
             }
-            DurationHParams::Stochastic { n_flows, kernel_size, dds_layers, num_bins, tail_bound } => {
-                odd("duration.kernel_size", kernel_size)?;
-                powers("duration.dds_layers", kernel_size, dds_layers)?;
-                for (name, value) in [("duration.n_flows", n_flows), ("duration.num_bins", num_bins)] {
-                    if value == 0 || value > MAX_LAYERS {
-                        return Err(error(name, format!("expected 1 to {MAX_LAYERS}, found {value}")));
-                    }
-                }
-                if !(tail_bound > 0.0 && tail_bound.is_finite()) {
-                    return Err(error(
-                        "duration.tail_bound",
-                        format!("expected a length, found {tail_bound}"),
-                    ));
-                }
+            DurationHParams::Plain { filter_channels, kernel_size, .. } => {
+                within("duration.filter_channels", filter_channels, MAX_SIZE)?;
+                odd("duration.kernel_size", kernel_size)
             }
         }
-        Ok(())
+    }
+
+    fn check_flow(&self) -> Result<(), HParamsError> {
+        within("window_size", self.window_size, MAX_SIZE)?;
+        odd("flow.kernel_size", self.flow.kernel_size)?;
+        within("flow.dilation_rate", self.flow.dilation_rate, MAX_SIZE)?;
+        power("flow.dilation_rate", self.flow.dilation_rate, self.flow.n_layers)
     }
 
     fn check_generator(&self) -> Result<(), HParamsError> {
@@ -371,6 +380,37 @@ impl HParams {
         }
         Ok(())
     }
+}
+
+fn within(name: &str, value: usize, limit: usize) -> Result<(), HParamsError> {
+    if value == 0 || value > limit {
+        return Err(error(name, format!("expected 1 to {limit}, found {value}")));
+    }
+    Ok(())
+}
+
+/// A kernel that upstream can pad to the same on both sides.
+fn odd(name: &str, kernel: usize) -> Result<(), HParamsError> {
+    if kernel.is_multiple_of(2) || kernel > 1024 {
+        return Err(error(name, format!("expected an odd number up to 1023, found {kernel}")));
+    }
+    Ok(())
+}
+
+/// Dilations that grow by a factor with each of `layers`.
+fn power(name: &str, factor: usize, layers: usize) -> Result<(), HParamsError> {
+    let last = u32::try_from(layers).ok().and_then(|layers| factor.checked_pow(layers.saturating_sub(1)));
+    if last.is_none_or(|last| last > MAX_SIZE) {
+        return Err(error(name, format!("{factor} dilates {layers} layers by more than {MAX_SIZE}")));
+    }
+    Ok(())
+}
+
+fn epsilon(name: &str, value: f32) -> Result<(), HParamsError> {
+    if !(0.0..1.0).contains(&value) {
+        return Err(error(name, format!("expected a small positive number, found {value}")));
+    }
+    Ok(())
 }
 
 /// Reads numbers however a generation of Lightning wrote them.

@@ -20,6 +20,7 @@ pub mod generator;
 pub mod hparams;
 pub mod modules;
 mod network;
+mod shapes;
 mod spline;
 mod split;
 mod stateful;
@@ -38,5 +39,6 @@ mod support;
 
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
+pub use shapes::Untold;
 pub use split::{NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
 pub use weights::{Audit, Mismatch, Weights, WeightsError};

@@ -97,13 +97,19 @@ impl std::fmt::Display for Mismatch {
 }
 
 /// A named group of tensors that training needs and inference does not.
-const UNNEEDED: [(&str, &str); 5] = [
+const UNNEEDED: [(&str, &str); 8] = [
     ("enc_q.", "posterior encoder (training only)"),
     ("dp.post_", "posterior half of the duration predictor (training only)"),
     ("dp.flows.1.", "the duration predictor's first coupling (dropped at inference)"),
     ("model_d.", "discriminator (training only)"),
+    ("speaker_encoder.", "speaker encoder (training only)"),
+    ("audio_resampler.", "resampler (training only)"),
+    (NO_SPEAKERS, "conditioning on a speaker, of which there is one"),
     (OUTSIDE, "outside the generator (training only)"),
 ];
+
+/// To be set before keys of layers that take a speaker, in a network without an embedding of speakers.
+pub const NO_SPEAKERS: &str = "(one speaker).";
 
 /// Set before keys of a Lightning module that are not the generator's, such as metrics.
 const OUTSIDE: &str = "(outside model_g).";

@@ -9,7 +9,7 @@ use vitstream_vits::HParams;
 use crate::Error;
 
 /// A file larger than this is no voice's JSON.
-const MAX_SIZE: u64 = 16 << 20;
+pub(crate) const MAX_SIZE: u64 = 16 << 20;
 
 /// A voice's JSON.
 #[derive(Clone, Debug)]
@@ -55,15 +55,20 @@ impl VoiceConfig {
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find(input: &Path) -> Result<Option<Self>, Error> {
+        Self::beside(input)?.as_deref().map(Self::read).transpose()
+    }
+
+    /// Where [`find`](Self::find) finds it.
+    pub(crate) fn beside(input: &Path) -> Result<Option<PathBuf>, Error> {
         let mut own = input.as_os_str().to_owned();
         own.push(".json");
         let own = PathBuf::from(own);
         if own.is_file() {
-            return Self::read(&own).map(Some);
+            return Ok(Some(own));
         }
         let directory =
             input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::find_in(directory)
+        Self::beside_in(directory)
     }
 
     /// Looks for the only `*.onnx.json` in `directory`, then for `config.json` there.
@@ -71,6 +76,10 @@ impl VoiceConfig {
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
+        Self::beside_in(directory)?.as_deref().map(Self::read).transpose()
+    }
+
+    fn beside_in(directory: &Path) -> Result<Option<PathBuf>, Error> {
         let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
         let mut voices: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -84,10 +93,12 @@ impl VoiceConfig {
             voices.clear();
         }
         let general = directory.join("config.json");
-        match voices.pop().or_else(|| general.is_file().then_some(general)) {
-            Some(path) => Self::read(&path).map(Some),
-            None => Ok(None),
-        }
+        Ok(voices.pop().or_else(|| general.is_file().then_some(general)))
+    }
+
+    /// A JSON that was put together from what stands in `path`.
+    pub(crate) fn of(path: &Path, json: serde_json::Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), json }
     }
 
     /// What contradicts the network, in words.

@@ -26,6 +26,30 @@ pub enum Error {
         /// What stands there.
         found: String,
     },
+    /// There are weights but no hyper-parameters, and their shapes do not tell everything.
+    #[error("{}: {}", path.display(), describe_missing(missing))]
+    MissingHParams {
+        /// The input.
+        path: PathBuf,
+        /// Each name, with a value that a voice could have.
+        missing: Vec<(&'static str, &'static str)>,
+    },
+    /// There is no configuration beside the weights.
+    #[error("{}: there is no {expected} beside it; name it with --config", path.display())]
+    NoConfig {
+        /// The input.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// The network is a VITS with something that cannot be exported.
+    #[error("{}: {feature} is not supported", path.display())]
+    Unsupported {
+        /// The input.
+        path: PathBuf,
+        /// What it has.
+        feature: &'static str,
+    },
     /// A hyper-parameter makes no sense.
     #[error("{}: {source}", path.display())]
     HParams {
@@ -98,6 +122,18 @@ pub enum Error {
     /// The caller asked to stop. Nothing was changed.
     #[error("interrupted; nothing was changed")]
     Interrupted,
+}
+
+fn describe_missing(missing: &[(&str, &str)]) -> String {
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let flags: Vec<String> =
+        missing.iter().map(|(name, example)| format!("--hparam \"{name}={example}\"")).collect();
+    format!(
+        "weights without hyper-parameters, and their shapes do not tell {}; name the config.json of the training or the \
+         voice's JSON with --config, or give each with the voice's own values, such as {}",
+        names.join(", "),
+        flags.join(" ")
+    )
 }
 
 impl Error {

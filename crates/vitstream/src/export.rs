@@ -15,7 +15,7 @@ use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 use crate::Error;
 use crate::commit::{Commit, Interrupted};
 use crate::config::VoiceConfig;
-use crate::source::{self, Source};
+use crate::source::{self, ReadOptions, Source};
 
 /// The operator sets that can be asked for.
 pub const OPSETS: RangeInclusive<i64> = 15..=21;
@@ -61,8 +61,8 @@ pub struct ExportOptions {
     pub opset: i64,
     /// Where the encoder's noise comes from.
     pub noise: NoiseSource,
-    /// The voice's JSON; looked for beside the checkpoint when absent.
-    pub config: Option<PathBuf>,
+    /// What is said of the voice beside its file.
+    pub read: ReadOptions,
     /// Whether a pair comes with [`files::STREAM_DECODER`].
     pub stream_decoder: bool,
     /// Set by the caller, from any thread, to stop. Then nothing is changed.
@@ -75,7 +75,7 @@ impl Default for ExportOptions {
             layout: Layout::Pair,
             opset: 15,
             noise: NoiseSource::Internal { seed: None },
-            config: None,
+            read: ReadOptions::default(),
             stream_decoder: true,
             cancel: Arc::default(),
         }
@@ -131,8 +131,8 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
-    let Source { model, audit, config, format } = source::load(input, options.config.as_deref())?;
-    let mut warnings = config.as_ref().map(|config| config.check(&model.hparams)).unwrap_or_default();
+    let Source { model, audit, config, format, mut warnings } = source::load(input, &options.read)?;
+    warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
         warnings.push(format!(

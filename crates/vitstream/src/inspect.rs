@@ -9,7 +9,7 @@ use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::Error;
-use crate::source::{self, Parts};
+use crate::source::{self, Parts, ReadOptions};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -100,20 +100,20 @@ pub struct PortInspection {
     pub shape: Option<Vec<String>>,
 }
 
-/// Reads `path`, without changing anything.
+/// Reads `path`, without changing anything. `options` is for weights that do not say everything themselves.
 ///
 /// # Errors
 /// When the file can be read neither as a voice nor as an ONNX graph.
-pub fn inspect(path: &Path) -> Result<Inspection, Error> {
+pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> {
     if source::is_onnx(path)? {
         inspect_graph(path).map(Inspection::Graph)
     } else {
-        inspect_checkpoint(path).map(|found| Inspection::Checkpoint(Box::new(found)))
+        inspect_checkpoint(path, options).map(|found| Inspection::Checkpoint(Box::new(found)))
     }
 }
 
-fn inspect_checkpoint(path: &Path) -> Result<CheckpointInspection, Error> {
-    let Parts { weights: network, hparams, format, .. } = source::read(path, None)?;
+fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
+    let Parts { weights: network, hparams, format, .. } = source::read(path, options)?;
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
     let mut parts = BTreeMap::<String, Size>::new();
     let mut unneeded = BTreeMap::<String, Size>::new();

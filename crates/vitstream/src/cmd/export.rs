@@ -12,6 +12,8 @@ use indicatif::ProgressBar;
 use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, export};
 use vitstream_vits::NoiseSource;
 
+use super::ReadArgs;
+
 /// Turn a trained voice into a streaming pair
 ///
 /// Reads a trained voice and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`, which runs on
@@ -42,9 +44,8 @@ pub(crate) struct Args {
     /// Where the encoder's noise comes from
     #[arg(long, value_enum, default_value_t = Noise::Internal)]
     noise: Noise,
-    /// The voice's JSON, if it is not beside the input
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Do not write decoder.stream.onnx
     #[arg(long)]
     no_stream_decoder: bool,
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
             Noise::Internal => NoiseSource::Internal { seed: args.seed },
             Noise::Input => NoiseSource::Input,
         },
-        config: args.config.clone(),
+        read: args.read.options(),
         stream_decoder: !args.no_stream_decoder,
         cancel,
     };

@@ -8,6 +8,7 @@ use vitstream::inspect::{
     CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection, inspect,
 };
 
+use super::ReadArgs;
 use super::export::megabytes;
 
 /// Say what a checkpoint or an exported graph holds
@@ -18,6 +19,8 @@ use super::export::megabytes;
 pub(crate) struct Args {
     /// A checkpoint or an ONNX file
     file: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
@@ -27,7 +30,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut found = inspect(&args.file)?;
+    let mut found = inspect(&args.file, &args.read.options())?;
     let tensors = match &mut found {
         Inspection::Checkpoint(checkpoint) => &mut checkpoint.tensors,
         Inspection::Graph(graph) => &mut graph.tensors,

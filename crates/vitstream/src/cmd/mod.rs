@@ -11,7 +11,26 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
+use vitstream::source::ReadOptions;
 use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+
+/// What is said of a trained voice beside its file.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ReadArgs {
+    /// The voice's JSON or its training's config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// A hyper-parameter of weights that state none, such as upsample_rates=8,8,4; may be repeated
+    #[arg(long = "hparam", value_name = "NAME=VALUE")]
+    hparams: Vec<String>,
+}
+
+impl ReadArgs {
+    pub(crate) fn options(&self) -> ReadOptions {
+        ReadOptions { config: self.config.clone(), hparams: self.hparams.clone() }
+    }
+}
 
 /// How a voice is opened.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]

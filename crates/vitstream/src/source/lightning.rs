@@ -1,15 +1,13 @@
 //! A checkpoint of piper's training, as PyTorch Lightning saves it: hyper-parameters beside the state dict.
 
-use std::path::Path;
-
 use vitstream_checkpoint::{Checkpoint, Value};
 use vitstream_vits::{HParams, Weights};
 
-use super::Parts;
+use super::{Parts, ReadOptions};
 use crate::Error;
 use crate::config::VoiceConfig;
 
-pub(super) fn read(checkpoint: &Checkpoint, config: Option<&Path>) -> Result<Parts, Error> {
+pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
     let path = checkpoint.path();
     let weights =
         Weights::new(checkpoint.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())));
@@ -21,6 +19,6 @@ pub(super) fn read(checkpoint: &Checkpoint, config: Option<&Path>) -> Result<Par
     }
     let hparams = HParams::from_lightning(hyper_parameters, &|key| weights.shape(key))
         .map_err(|source| Error::HParams { path: path.to_owned(), source })?;
-    let config = VoiceConfig::named_or_beside(config, path)?;
-    Ok(Parts { weights, hparams, config, format: "Piper checkpoint" })
+    let config = VoiceConfig::named_or_beside(options.config.as_deref(), path)?;
+    Ok(Parts { weights, hparams, config, format: "Piper checkpoint", warnings: Vec::new() })
 }

@@ -32,5 +32,5 @@ pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         Some(path) => Some(VoiceConfig::read(path)?),
         None => VoiceConfig::find_in(directory)?,
     };
-    Ok(Parts { weights, hparams, config, format: "streaming pair (ONNX)" })
+    Ok(Parts { weights, hparams, config, format: "streaming pair (ONNX)", warnings: Vec::new() })
 }

@@ -484,7 +484,8 @@ impl Recovery {
     fn duration(&self) -> Result<DurationHParams, Error> {
         if self.weight_shape("dp.conv_1").is_some() {
             let (filter_channels, kernel_size) = (self.dim("dp.conv_1", 0)?, self.dim("dp.conv_1", 2)?);
-            return Ok(DurationHParams::Plain { filter_channels, kernel_size });
+            let layer_norm_eps = self.epsilon()?;
+            return Ok(DurationHParams::Plain { filter_channels, kernel_size, layer_norm_eps });
         }
         // Couplings stand at odd places; the first is left out at inference.
         let last = self.indices("dp.flows").last().copied().unwrap_or_default();
@@ -503,6 +504,7 @@ impl Recovery {
             // Widths, heights, and derivatives at the inner knots.
             num_bins: self.dim(&format!("dp.flows.{last}.proj"), 0)?.div_ceil(3),
             tail_bound: self.tail_bound.unwrap_or(upstream),
+            layer_norm_eps: self.epsilon()?,
         })
     }
 

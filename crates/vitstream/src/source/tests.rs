@@ -7,7 +7,7 @@ use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueInfo, decode};
 use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 
 use super::recover::recover;
-use super::{load, load_onnx};
+use super::{ReadOptions, load, load_onnx};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden");
 
@@ -28,7 +28,7 @@ fn fixture(name: &str) -> Option<PathBuf> {
 }
 
 fn model(path: &Path) -> SynthesizerTrn {
-    load(path, None).unwrap_or_else(|error| panic!("{error}")).model
+    load(path, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}")).model
 }
 
 /// Every constant of every graph, by name.
@@ -74,7 +74,7 @@ const ROUNDING: f32 = 2e-6;
 fn a_finished_voice_is_its_checkpoint() {
     for name in ["legacy-single", "multi"] {
         let checkpoint = model(&golden(&format!("{name}.ckpt")));
-        let voice = load(&golden(&format!("families/voices/{name}.onnx")), None).unwrap();
+        let voice = load(&golden(&format!("families/voices/{name}.onnx")), &ReadOptions::default()).unwrap();
         assert_eq!(voice.format, "Piper voice (ONNX)");
         assert_eq!(voice.config.expect("its JSON is beside it").sample_rate(), Some(22_050));
         let worst = difference(&checkpoint, &voice.model);
@@ -92,7 +92,7 @@ fn a_simplified_voice_is_its_checkpoint() {
 #[test]
 fn a_traced_pair_is_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-synth/tests/data/tiny-multi");
-    let pair = load(path.as_ref(), None).unwrap();
+    let pair = load(path.as_ref(), &ReadOptions::default()).unwrap();
     assert_eq!(pair.format, "streaming pair (ONNX)");
     assert_eq!(pair.model.hparams.num_speakers, 3);
     assert_eq!(pair.model.receptive_field(), 43);
@@ -322,7 +322,8 @@ fn what_cannot_be_recovered_is_refused_by_name() {
 #[test]
 fn other_files_are_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
-    let refused = |path: &Path| load(path, None).err().expect("it is no voice").to_string();
+    let refused =
+        |path: &Path| load(path, &ReadOptions::default()).err().expect("it is no voice").to_string();
     let error = refused(directory.path());
     assert!(error.contains("directory with a pair") && error.contains("encoder.onnx"), "{error}");
 

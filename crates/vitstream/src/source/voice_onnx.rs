@@ -35,7 +35,7 @@ pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
     }
     let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
     hparams.sample_rate = sample_rate(&graph);
-    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)" })
+    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)", warnings: Vec::new() })
 }
 
 /// The graph in `bytes`, with its weights where they are; none that vitstream wrote.

@@ -1,0 +1,35 @@
+//! What a tensor was read from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind};
+use crate::torch_zip::Archive;
+
+/// An opened file. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// Storages are entries of a zip, looked up when they are used.
+    Archive(Arc<Archive>),
+    /// A file whose reader found the elements itself.
+    File(Arc<Path>),
+}
+
+impl Origin {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Archive(archive) => archive.path(),
+            Self::File(path) => path,
+        }
+    }
+
+    /// The storage called `key`.
+    pub(crate) fn storage(&self, key: &str) -> Result<Bytes, Error> {
+        match self {
+            Self::Archive(archive) => archive.storage(key),
+            Self::File(_) => Err(Error::new(ErrorKind::MissingStorage(key.to_owned()))),
+        }
+    }
+}

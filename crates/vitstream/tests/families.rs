@@ -1,0 +1,396 @@
+//! Models of the other VITS families, exported and run in rten on the draws of each family's own implementation: its values
+//! have to come out.
+#![allow(missing_docs, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rten::{Model, Value, ValueOrView};
+use rten_tensor::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value as Json, json};
+use vitstream::export::{ExportOptions, ExportSummary, export};
+use vitstream::inspect::{Inspection, inspect};
+use vitstream::source::ReadOptions;
+use vitstream_vits::NoiseSource;
+
+const TOLERANCE: f32 = 1e-4;
+
+/// Every family's fixture and its file.
+const FAMILIES: [(&str, &str); 8] = [
+    ("hf", "model.safetensors"),
+    ("hf-multi", "model.safetensors"),
+    ("hf-nosdp", "pytorch_model.bin"),
+    ("coqui", "model.pth"),
+    ("coqui-multi", "model.pth"),
+    ("coqui-nosdp", "model.pth"),
+    ("original", "G_0.pth"),
+    ("original-multi", "G_0.pth"),
+];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden")
+}
+
+fn family(name: &str) -> PathBuf {
+    golden().join("families").join(name)
+}
+
+/// A temporary copy of a family's folder, to be spoilt.
+fn copy(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(family(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// Changes a JSON file.
+fn edit(path: &Path, change: impl FnOnce(&mut Json)) {
+    let text = fs::read_to_string(path).unwrap().replace("Infinity", "null");
+    let mut json = serde_json::from_str(&text).unwrap();
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+}
+
+/// A tensor.
+#[derive(Clone)]
+enum Array {
+    F32(Vec<usize>, Vec<f32>),
+    I64(Vec<usize>, Vec<i64>),
+}
+
+impl Array {
+    fn floats(&self) -> &[f32] {
+        let Self::F32(_, values) = self else { panic!("expected float32") };
+        values
+    }
+
+    fn dims(&self) -> &[usize] {
+        let (Self::F32(dims, _) | Self::I64(dims, _)) = self;
+        dims
+    }
+}
+
+fn reference(path: &Path) -> BTreeMap<String, Array> {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let array = |view: safetensors::tensor::TensorView<'_>| {
+        let (dims, data) = (view.shape().to_vec(), view.data());
+        match view.dtype() {
+            Dtype::F32 => {
+                Array::F32(dims, data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+            }
+            Dtype::I64 => {
+                Array::I64(dims, data.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())
+            }
+            other => panic!("{other:?} does not occur"),
+        }
+    };
+    file.iter().map(|(name, view)| (name.to_owned(), array(view))).collect()
+}
+
+fn run(model: &Path, feeds: &[(&str, &Array)], outputs: &[&str]) -> Vec<Array> {
+    let model = Model::load_file(model).unwrap();
+    let id = |name: &str| model.node_id(name).unwrap();
+    let inputs = feeds.iter().map(|(name, array)| {
+        let value: Value = match array {
+            Array::F32(dims, values) => Value::from_shape(dims, values.clone()).unwrap(),
+            // rten's only wide integer is int32: it reads int64 graphs as such.
+            Array::I64(dims, values) => {
+                Value::from_shape(dims, values.iter().map(|&v| v as i32).collect::<Vec<_>>()).unwrap()
+            }
+        };
+        (id(name), ValueOrView::from(value))
+    });
+    let outputs: Vec<_> = outputs.iter().map(|name| id(name)).collect();
+    let results = model.run(inputs.collect(), &outputs, None).unwrap();
+    let array = |value: Value| match value {
+        Value::FloatTensor(tensor) => Array::F32(tensor.shape().to_vec(), tensor.into_data()),
+        other => panic!("{:?} does not occur", other.dtype()),
+    };
+    results.into_iter().map(array).collect()
+}
+
+#[track_caller]
+fn assert_close(found: &Array, expected: &Array, what: &str) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let pairs = found.floats().iter().zip(expected.floats());
+    let largest = pairs
+        .map(|(a, b)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY })
+        .fold(0.0, f32::max);
+    assert!(largest <= TOLERANCE, "{what} differs by {largest}");
+}
+
+fn export_with_noise_inputs(input: &Path, output: &Path, read: ReadOptions) -> ExportSummary {
+    let options = ExportOptions { noise: NoiseSource::Input, read, ..ExportOptions::default() };
+    export(input, output, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Every reference case beside `cases`: the encoder's result, its lengths, and the audio.
+fn assert_speaks(pair: &Path, cases: &[PathBuf]) {
+    assert!(!cases.is_empty());
+    for path in cases {
+        let case = reference(path);
+        let what = |part: &str| format!("{}: {part}", path.display());
+        let mut feeds: Vec<(&str, &Array)> =
+            ["input", "input_lengths", "scales"].map(|name| (name, &case[name])).into();
+        let multi = case.contains_key("sid");
+        if multi {
+            feeds.push(("sid", &case["sid"]));
+        }
+        if let Some(noise) = case.get("noise.dp") {
+            feeds.push(("noise_dp", noise));
+        }
+        feeds.push(("noise_p", &case["noise.p"]));
+        let names = ["z", "y_mask", "g"];
+        let encoded = run(&pair.join("encoder.onnx"), &feeds, &names[..2 + usize::from(multi)]);
+        // The lengths of all items, and with z each frame's phoneme: the durations.
+        assert_eq!(encoded[1].floats(), case["y_mask"].floats(), "{}", what("y_mask"));
+        assert_close(&encoded[0], &case["z_p"], &what("z"));
+        let feeds: Vec<(&str, &Array)> = names.into_iter().zip(&encoded).collect();
+        let audio = run(&pair.join("decoder.onnx"), &feeds, &["output"]);
+        assert_close(&audio[0], &case["audio"], &what("audio"));
+    }
+}
+
+fn cases(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let names = ["one", "batch", "shortest"].map(|case| folder.join(format!("{prefix}{case}.safetensors")));
+    names.into_iter().filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn every_family_speaks_as_its_own_implementation() {
+    for (name, file) in FAMILIES {
+        let (folder, output) = (family(name), tempfile::tempdir().unwrap());
+        export_with_noise_inputs(&folder.join(file), output.path(), ReadOptions::default());
+        assert_speaks(output.path(), &cases(&folder, ""));
+    }
+}
+
+#[test]
+fn every_family_can_be_inspected() {
+    let formats = ["Hugging Face VitsModel"; 3]
+        .into_iter()
+        .chain(["Coqui VITS checkpoint"; 3])
+        .chain(["original VITS checkpoint"; 2]);
+    for ((name, file), format) in FAMILIES.into_iter().zip(formats) {
+        let found = inspect(&family(name).join(file), &ReadOptions::default()).unwrap();
+        let Inspection::Checkpoint(found) = found else { panic!("{name} is no graph") };
+        assert_eq!(found.format, format);
+        assert_eq!((found.problem, found.hop_length), (None, 32), "{name}");
+        assert_eq!(found.hparams.num_speakers, if name.ends_with("multi") { 3 } else { 1 }, "{name}");
+        assert_eq!(found.hparams.use_sdp(), !name.ends_with("nosdp"), "{name}");
+        assert_eq!(found.hparams.sample_rate, Some(if name.starts_with("hf") { 16000 } else { 22050 }));
+    }
+}
+
+/// The config.json that goes with the pair.
+fn written_config(name: &str, file: &str) -> Json {
+    let output = tempfile::tempdir().unwrap();
+    export(&family(name).join(file), output.path(), &ExportOptions::default()).unwrap();
+    serde_json::from_slice(&fs::read(output.path().join("config.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn the_voices_json_is_put_together_from_the_familys() {
+    let json = written_config("hf", "model.safetensors");
+    assert_eq!(json["streaming"], json!(true));
+    assert_eq!(json["audio"]["sample_rate"], json!(16000));
+    // length_scale is one over the speaking rate, which is 0.9.
+    assert_eq!(json["inference"], json!({"noise_scale": 0.667, "length_scale": 1.0 / 0.9, "noise_w": 0.8}));
+    assert_eq!((&json["num_symbols"], &json["num_speakers"]), (&json!(40), &json!(1)));
+    let ids = &json["phoneme_id_map"];
+    assert_eq!((&ids["k"], &ids["a"], &ids[" "]), (&json!([0]), &json!([5]), &json!([1])));
+    // What a client puts before, between and after symbols: only the blank is there.
+    assert_eq!((&ids["^"], &ids["_"], &ids["$"]), (&json!([]), &json!([0]), &json!([])));
+    assert_eq!((&json["phoneme_type"], &json["language"]["code"]), (&json!("text"), &json!("eng")));
+
+    let json = written_config("coqui-multi", "model.pth");
+    assert_eq!(json["speaker_id_map"], json!({"p225": 0, "p226": 1, "p227": 2}));
+    assert_eq!(json["inference"], json!({"noise_scale": 0.667, "length_scale": 1.0, "noise_w": 1.0}));
+
+    let json = written_config("original-multi", "G_0.pth");
+    assert_eq!(json["speaker_id_map"], json!({"0": 0, "1": 1, "2": 2}));
+    assert_eq!(json["inference"], json!({"noise_scale": 0.667, "length_scale": 1.0, "noise_w": 0.8}));
+    assert_eq!(json["phoneme_id_map"], Json::Null);
+}
+
+/// Piper's generator alone, as safetensors.
+fn save_alone(checkpoint: &str, path: &Path, prefix: &str) {
+    let checkpoint = vitstream_checkpoint::Checkpoint::open(golden().join(checkpoint)).unwrap();
+    let tensors: Vec<(String, Vec<usize>, bytes::Bytes)> = checkpoint
+        .tensors()
+        .iter()
+        .filter_map(|tensor| {
+            let key = tensor.name().strip_prefix("model_g.")?;
+            Some((format!("{prefix}{key}"), tensor.shape().to_vec(), tensor.bytes().unwrap()))
+        })
+        .collect();
+    let view = |shape: &[usize], data| {
+        safetensors::tensor::TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()
+    };
+    let views = tensors.iter().map(|(key, shape, data)| (key, view(shape, data)));
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn flags(texts: &[&str]) -> ReadOptions {
+    ReadOptions { hparams: texts.iter().map(|&text| text.to_owned()).collect(), ..ReadOptions::default() }
+}
+
+#[test]
+fn a_generator_saved_alone_speaks_once_the_rest_is_stated() {
+    let folder = tempfile::tempdir().unwrap();
+    for (prefix, sample_rate) in [("", "sample_rate=16000"), ("model_g.", "sample_rate=22050")] {
+        let path = folder.path().join("generator.safetensors");
+        save_alone("multi.ckpt", &path, prefix);
+        let error =
+            export(&path, &folder.path().join("x"), &ExportOptions::default()).unwrap_err().to_string();
+        for name in ["upsample_rates", "resblock_dilation_sizes", "sample_rate", "--hparam", "--config"] {
+            assert!(error.contains(name), "{error}");
+        }
+        let read =
+            flags(&["upsample_rates=8,8,4", "resblock_dilation_sizes=(1,2),(2,6),(3,12)", sample_rate]);
+        let output = folder.path().join("pair");
+        let summary = export_with_noise_inputs(&path, &output, read);
+        assert_eq!((summary.format, summary.speakers), ("VITS state dict", 3));
+        assert_speaks(&output, &cases(&golden(), "multi."));
+    }
+}
+
+#[test]
+fn the_original_without_its_settings_takes_them_from_flags_or_a_named_file() {
+    let folder = copy("original");
+    let path = folder.path().join("G_0.pth");
+    fs::rename(folder.path().join("config.json"), folder.path().join("elsewhere.txt")).unwrap();
+    let output = folder.path().join("pair");
+    let error = export(&path, &output, &ExportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("upsample_rates") && error.contains("G_0.pth"), "{error}");
+    let config = Some(folder.path().join("elsewhere.txt"));
+    export_with_noise_inputs(&path, &output, ReadOptions { config, ..ReadOptions::default() });
+    assert_speaks(&output, &cases(folder.path(), ""));
+}
+
+/// The error of exporting `folder/file`; nothing may be written.
+#[track_caller]
+fn refused(path: &Path, read: ReadOptions) -> String {
+    let output = path.with_file_name("refused");
+    let error = export(path, &output, &ExportOptions { read, ..ExportOptions::default() });
+    let error = error.err().expect("refused").to_string();
+    assert!(!output.exists(), "{error}");
+    error
+}
+
+/// What the reader says when one setting is another.
+#[track_caller]
+fn assert_setting_refused(name: &str, file: &str, change: impl FnOnce(&mut Json), words: &[&str]) {
+    let folder = copy(name);
+    edit(&folder.path().join("config.json"), change);
+    let error = refused(&folder.path().join(file), ReadOptions::default());
+    for word in words {
+        assert!(error.contains(word), "{error} should say {word}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_the_weights_or_make_another_network_are_named() {
+    let hf = |key: &'static str, value: Json, words: &[&str]| {
+        let words = &[&["config.json", key], words].concat()[..];
+        assert_setting_refused("hf", "model.safetensors", |json| json[key] = value, words);
+    };
+    hf("hidden_size", json!(16), &["16", "8"]);
+    hf("upsample_kernel_sizes", json!([8, 8, 8]), &["contradicts"]);
+    hf("use_stochastic_duration_prediction", json!(false), &["contradicts"]);
+    hf("hidden_act", json!("gelu"), &["not supported"]);
+    hf("leaky_relu_slope", json!(0.2), &["not supported", "0.1"]);
+    hf("use_bias", json!(false), &["not supported"]);
+    hf("upsample_rates", Json::Null, &["missing"]);
+    hf("upsample_rates", json!("8,8"), &["expected a list"]);
+    hf("sampling_rate", json!(-1), &["expected a number"]);
+    hf("speaking_rate", json!(0), &["positive"]);
+    hf("model_type", json!("vits2"), &["not supported"]);
+    assert_setting_refused(
+        "hf",
+        "model.safetensors",
+        |json| json["wavenet_dilation_rate"] = json!(99999),
+        &["dilat"],
+    );
+    assert_setting_refused(
+        "hf",
+        "model.safetensors",
+        |json| json["upsample_rates"] = json!([4, 4, 3]),
+        &["upsample"],
+    );
+
+    let coqui = |key: &'static str, value: Json, words: &[&str]| {
+        assert_setting_refused("coqui", "model.pth", |json| json["model_args"][key] = value, words);
+    };
+    coqui("use_language_embedding", json!(true), &["use_language_embedding", "not supported"]);
+    coqui("use_d_vector_file", json!(true), &["d-vectors", "not supported"]);
+    coqui("encoder_sample_rate", json!(16000), &["encoder_sample_rate", "not supported"]);
+    coqui("num_heads_text_encoder", json!(4), &["num_heads_text_encoder", "4", "2"]);
+
+    let original = |section: &'static str, key: &'static str, value: Json| {
+        assert_setting_refused(
+            "original",
+            "G_0.pth",
+            |json| json[section][key] = value,
+            &[key, "contradicts"],
+        );
+    };
+    original("model", "resblock", json!("2"));
+    original("model", "use_sdp", json!(false));
+    original("model", "n_heads", json!(1));
+    original("data", "n_speakers", json!(2));
+    original("data", "hop_length", json!(256));
+}
+
+#[test]
+fn flags_are_checked() {
+    let path = family("original").join("G_0.pth");
+    let folder = tempfile::tempdir().unwrap();
+    let say = |path: &Path, flag: &str| {
+        let options = ExportOptions { read: flags(&[flag]), ..ExportOptions::default() };
+        export(path, &folder.path().join("x"), &options).unwrap_err().to_string()
+    };
+    assert!(say(&path, "n_heads=4").contains("contradicts"));
+    assert!(say(&path, "n_head=2").contains("n_heads"));
+    assert!(say(&path, "n_heads").contains("NAME=VALUE"));
+    assert!(say(&path, "upsample_rates=8").contains("upsample"));
+    assert!(say(&golden().join("multi.ckpt"), "n_heads=2").contains("--hparam is for"));
+    assert!(say(&family("hf").join("model.safetensors"), "n_heads=2").contains("--hparam is for"));
+}
+
+#[test]
+fn files_beside_the_weights_that_are_missing_or_broken_are_named() {
+    let folder = copy("hf");
+    let weights = folder.path().join("model.safetensors");
+    fs::write(folder.path().join("vocab.json"), r#"{"a": 40}"#).unwrap();
+    assert!(refused(&weights, ReadOptions::default()).contains("vocab.json"));
+    fs::write(folder.path().join("vocab.json"), r#"{"a": "#).unwrap();
+    assert!(refused(&weights, ReadOptions::default()).contains("not valid JSON"));
+    fs::write(folder.path().join("config.json"), "[]").unwrap();
+    assert!(refused(&weights, ReadOptions::default()).contains("expected a JSON object"));
+    fs::remove_file(folder.path().join("config.json")).unwrap();
+    assert!(refused(&weights, ReadOptions::default()).contains("--config"));
+
+    let folder = copy("coqui");
+    // The copy inside the checkpoint serves as well.
+    fs::remove_file(folder.path().join("config.json")).unwrap();
+    let output = folder.path().join("pair");
+    export_with_noise_inputs(&folder.path().join("model.pth"), &output, ReadOptions::default());
+    assert_speaks(&output, &cases(folder.path(), ""));
+}
+
+#[test]
+fn a_safetensors_file_cut_anywhere_is_refused() {
+    let folder = copy("hf");
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for length in [0, 4, 8, 9, 1000, 62_672, bytes.len() - 1] {
+        fs::write(&path, &bytes[..length]).unwrap();
+        assert!(refused(&path, ReadOptions::default()).contains("model.safetensors"));
+    }
+}
