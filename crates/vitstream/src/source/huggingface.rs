@@ -92,7 +92,7 @@ fn hparams(path: &Path, config: &Settings, weights: &Weights) -> Result<HParams,
     match &mut hparams.duration {
         // Its norms keep PyTorch's epsilon whatever the configuration says.
         DurationHParams::Stochastic { tail_bound, .. } => {
-            *tail_bound = bound.map_or(*tail_bound, |b| b as f32)
+            *tail_bound = bound.map_or(*tail_bound, |b| b as f32);
         }
         DurationHParams::Plain { layer_norm_eps, .. } => *layer_norm_eps = hparams.layer_norm_eps,
     }
