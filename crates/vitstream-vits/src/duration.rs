@@ -269,12 +269,12 @@ mod tests {
             let mut builder = GraphBuilder::new("dp", 15);
             let g = &mut builder;
             let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
-            let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(hp.hidden_channels)]);
-            let x_mask = g.input("x_mask", DType::F32, vec![b.clone(), t.clone(), dim(1)]);
+            let x = g.input("x", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(hp.hidden_channels)]);
+            let x_mask = g.input("x_mask", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(1)]);
             let length_scale = g.input("length_scale", DType::F32, vec![dim(1)]);
             let row = hp
                 .multi_speaker()
-                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(hp.gin_channels)]));
+                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(1), dim(hp.gin_channels)]));
             let logw = match &model.dp {
                 Duration::Plain(dp) => dp.emit(g, x, x_mask, row),
                 Duration::Stochastic(dp) => {
@@ -291,10 +291,11 @@ mod tests {
                 let Some(case) = fixture.case(case_name) else { continue };
                 let (mask, scales) = (case.get("x_mask"), case.get("scales").floats());
                 let (b, t) = (mask.dims[0], mask.dims[2]);
-                let (states, column) = (case.get("enc_p.x").swapped(), mask.swapped());
+                let (states, column) =
+                    (case.get("enc_p.x").swapped().with_height(), mask.swapped().with_height());
                 let length_scale = Array::f32(&[1], vec![scales[1]]);
                 let mut fed = vec![("x", &states), ("x_mask", &column), ("length_scale", &length_scale)];
-                let row = case.find("g").map(Array::swapped);
+                let row = case.find("g").map(|g| g.swapped().with_height());
                 fed.extend(row.as_ref().map(|row| ("g", row)));
                 let noise = case.find("noise.dp").map(|noise| {
                     Array::f32(&noise.dims, noise.floats().iter().map(|v| v * scales[2]).collect())

@@ -129,8 +129,8 @@ mod tests {
         let mut builder = GraphBuilder::new("spline", 15);
         let g = &mut builder;
         let t = vitstream_onnx::Dim::symbol("t");
-        let y = g.input("y", DType::F32, vec![dim(1), t.clone(), dim(1)]);
-        let params = g.input("params", DType::F32, vec![dim(1), t, dim(3 * spline.num_bins - 1)]);
+        let y = g.input("y", DType::F32, vec![dim(1), dim(1), t.clone(), dim(1)]);
+        let params = g.input("params", DType::F32, vec![dim(1), dim(1), t, dim(3 * spline.num_bins - 1)]);
         let x = spline.emit_inverse(g, y, params);
         g.output("x", x);
         Net::new(builder.finish().unwrap())
@@ -156,8 +156,8 @@ mod tests {
         if x.abs() > bound {
             return x;
         }
-        let xs = knots(&params[..n], bound, f64::from(MIN_BIN_WIDTH));
-        let ys = knots(&params[n..2 * n], bound, f64::from(MIN_BIN_HEIGHT));
+        let xs = knots(&params[..n], bound, f64::from(MIN_BIN_SHARE));
+        let ys = knots(&params[n..2 * n], bound, f64::from(MIN_BIN_SHARE));
         let slope = |i: usize| match i {
             0 => 1.0,
             i if i == n => 1.0,
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn undoes_the_forward_spline() {
-        for (num_bins, tail_bound) in [(10, 5.0), (1, 5.0), (4, 1.5)] {
+        for (num_bins, tail_bound) in [(10, 5.0), (2, 5.0), (4, 1.5)] {
             let spline = Spline { num_bins, tail_bound };
             let net = inverse(&spline);
             let width = 3 * num_bins - 1;
@@ -181,9 +181,9 @@ mod tests {
             let mut runner = support::runner(100);
             let run = runner.run(&cases, |points| {
                 let y = points.iter().map(|(x, params)| forward(&spline, f64::from(*x), params) as f32);
-                let y = Array::f32(&[1, points.len(), 1], y.collect());
+                let y = Array::f32(&[1, 1, points.len(), 1], y.collect());
                 let params = points.iter().flat_map(|(_, params)| params.iter().copied());
-                let params = Array::f32(&[1, points.len(), width], params.collect());
+                let params = Array::f32(&[1, 1, points.len(), width], params.collect());
                 let found = net.run([("y", &y), ("params", &params)]).remove(0);
                 for (((x, params), found), y) in points.iter().zip(found.floats()).zip(y.floats()) {
                     // Where the spline is nearly flat, rounding of y moves x further; where it is steep, that of x.
@@ -214,12 +214,18 @@ mod tests {
         let cases = prop::collection::vec((value, prop::collection::vec(param, 29)), 1..20);
         let mut runner = support::runner(300);
         let run = runner.run(&cases, |points| {
-            let y = Array::f32(&[1, points.len(), 1], points.iter().map(|(y, _)| *y).collect());
+            let y = Array::f32(&[1, 1, points.len(), 1], points.iter().map(|(y, _)| *y).collect());
             let params = points.iter().flat_map(|(_, params)| params.iter().copied());
-            let params = Array::f32(&[1, points.len(), 29], params.collect());
+            let params = Array::f32(&[1, 1, points.len(), 29], params.collect());
             let found = net.try_run([("y", &y), ("params", &params)]).map_err(TestCaseError::fail)?.remove(0);
-            for ((y, _), x) in points.iter().zip(found.floats()) {
-                prop_assert!(y.abs() <= 5.0 || x == y, "{} became {}", y, x);
+            for ((y, params), x) in points.iter().zip(found.floats()) {
+                let tame = params.iter().all(|param| param.abs() <= 4.0);
+                prop_assert!(
+                    !tame || y.abs() <= 5.0 || (x - y).abs() <= 1e-4 * y.abs(),
+                    "{} became {}",
+                    y,
+                    x
+                );
             }
             Ok(())
         });
