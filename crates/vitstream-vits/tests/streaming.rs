@@ -172,7 +172,7 @@ fn every_short_utterance_streams() {
     }
 }
 
-/// A real voice, sentences from a few words to a page.
+/// A real voice.
 #[test]
 fn a_real_voice_streams_as_the_whole() {
     let Some(joe) = support::joe() else { return };
@@ -186,7 +186,13 @@ fn a_real_voice_streams_as_the_whole() {
         assert!(found <= LIMIT, "{text}: differs by {found}");
         println!("{text}: {} chunks differ by {found:e}", chunks.len());
     }
-    // The longest of the texts: its latent is ours.
+}
+
+/// A page of 3,079 ids.
+#[test]
+#[ignore = "takes minutes; run with --ignored"]
+fn a_page_streams_as_the_whole() {
+    let Some(joe) = support::joe() else { return };
     let model = joe.model();
     let ids = joe.ids("para");
     let encoder = Net::new(model.emit_encoder(15, NoiseSource::Internal { seed: Some(1) }).unwrap());
