@@ -113,7 +113,7 @@ mod tests {
         let mut builder = GraphBuilder::new("align", 15);
         let g = &mut builder;
         let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
-        let stats = g.input("stats", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(c)]);
+        let stats = g.input("stats", DType::F32, vec![b.clone(), t.clone(), dim(c)]);
         let w_ceil = g.input("w_ceil", DType::F32, vec![b, t]);
         let stats = g.unsqueeze(stats, &[1]);
         let aligned = align(g, stats, w_ceil);
@@ -152,7 +152,7 @@ mod tests {
             let stats = Array::noise(&[b, t, 3], seed);
             let w_ceil: Vec<f32> = (0..b * t).map(|_| random.within(0..longest + 1) as f32).collect();
             let w_ceil = Array::f32(&[b, t], w_ceil);
-            let found = net.run([("stats", &stats.with_height()), ("w_ceil", &w_ceil)]);
+            let found = net.run([("stats", &stats), ("w_ceil", &w_ceil)]);
             let (frames, mask) = reference(&stats, &w_ceil);
             assert_eq!(found[0], frames, "{b} {t} {longest} {seed}");
             assert_eq!(found[1], mask, "{b} {t} {longest} {seed}");
@@ -184,7 +184,7 @@ mod tests {
                 let rows = means.floats().chunks_exact(c).zip(logs.floats().chunks_exact(c));
                 let stats = Array::f32(&[b, t, 2 * c], rows.flat_map(|(m, l)| [m, l].concat()).collect());
                 let w_ceil = case.get("w_ceil").reshaped(&[b, t]);
-                let found = net.run([("stats", &stats.with_height()), ("w_ceil", &w_ceil)]);
+                let found = net.run([("stats", &stats), ("w_ceil", &w_ceil)]);
                 let what = format!("{} {case_name}", fixture.name);
                 assert_eq!(&found[1].swapped(), case.get("y_mask"), "{what}: y_mask");
 

@@ -231,7 +231,7 @@ fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId, window: usize) -> Value
 
 #[cfg(test)]
 mod tests {
-    use vitstream_onnx::{DType, Dim};
+    use vitstream_onnx::DType;
 
     use super::*;
     use crate::support::{Array, Net, Random, assert_close};
@@ -372,10 +372,12 @@ mod tests {
             for opset in [15, 18] {
                 let mut builder = GraphBuilder::new("encoder", opset);
                 let g = &mut builder;
-                let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
-                let x = g.input("x", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(HIDDEN)]);
-                let x_mask = g.input("x_mask", DType::F32, vec![b, dim(1), t, dim(1)]);
+                let (b, t) = (vitstream_onnx::Dim::symbol("b"), vitstream_onnx::Dim::symbol("t"));
+                let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(HIDDEN)]);
+                let x_mask = g.input("x_mask", DType::F32, vec![b, t, dim(1)]);
+                let (x, x_mask) = (g.unsqueeze(x, &[1]), g.unsqueeze(x_mask, &[1]));
                 let y = encoder.emit(g, x, x_mask);
+                let y = g.squeeze(y, &[1]);
                 g.output("y", y);
                 let net = Net::new(builder.finish().unwrap());
                 for lengths in [&[1][..], &[2], &[5], &[9], &[30], &[7, 1, 12], &[3, 3]] {
@@ -384,10 +386,7 @@ mod tests {
                     let mask =
                         lengths.iter().flat_map(|&n| (0..t).map(move |i| if i < n { 1.0 } else { 0.0 }));
                     let mask = Array::f32(&[b, t, 1], mask.collect());
-                    let found = net
-                        .run([("x", &x.with_height()), ("x_mask", &mask.with_height())])
-                        .remove(0)
-                        .without_height();
+                    let found = net.run([("x", &x), ("x_mask", &mask)]).remove(0);
                     for (item, &length) in lengths.iter().enumerate() {
                         let own = x.item(item).slice(1, 0..length);
                         let rows = own.floats().chunks_exact(HIDDEN);

@@ -68,7 +68,7 @@ impl StochasticDurationPredictor {
         Ok(Self {
             pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(h, h))?,
             cond: load_cond(w, hp, h)?,
-            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, h))?,
             affine: ElementwiseAffine::load(&w.pp("flows.0"))?,
             flows: indices.map(|i| ConvFlow::load(&w.pp("flows").pp(i), hp)).collect::<Result<_, _>>()?,
@@ -147,7 +147,7 @@ impl ConvFlow {
         let h = hp.hidden_channels;
         Ok(Self {
             pre: Conv1d::load(&w.pp("pre"), ConvShape::pointwise(1, h))?,
-            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.layer_norm_eps)?,
+            convs: DDSConv::load(&w.pp("convs"), h, kernel_size, dds_layers, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(h, 3 * num_bins - 1))?,
             spline: Spline { num_bins, tail_bound },
         })
@@ -195,7 +195,7 @@ pub struct DurationPredictor {
 
 impl DurationPredictor {
     fn load(w: &Scope<'_>, hp: &HParams) -> Result<Self, WeightsError> {
-        let DurationHParams::Plain { filter_channels, kernel_size } = hp.duration else {
+        let DurationHParams::Plain { filter_channels, kernel_size, .. } = hp.duration else {
             unreachable!("the caller matched the kind")
         };
         let (h, f) = (hp.hidden_channels, filter_channels);
@@ -205,9 +205,9 @@ impl DurationPredictor {
         Ok(Self {
             cond: load_cond(w, hp, h)?,
             conv_1: conv("conv_1", h, kernel_size)?,
-            norm_1: LayerNorm::load(&w.pp("norm_1"), f, hp.layer_norm_eps)?,
+            norm_1: LayerNorm::load(&w.pp("norm_1"), f, hp.duration.layer_norm_eps())?,
             conv_2: conv("conv_2", f, kernel_size)?,
-            norm_2: LayerNorm::load(&w.pp("norm_2"), f, hp.layer_norm_eps)?,
+            norm_2: LayerNorm::load(&w.pp("norm_2"), f, hp.duration.layer_norm_eps())?,
             proj: Conv1d::load(&w.pp("proj"), ConvShape::pointwise(f, 1))?,
         })
     }
@@ -269,12 +269,14 @@ mod tests {
             let mut builder = GraphBuilder::new("dp", 15);
             let g = &mut builder;
             let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
-            let x = g.input("x", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(hp.hidden_channels)]);
-            let x_mask = g.input("x_mask", DType::F32, vec![b.clone(), dim(1), t.clone(), dim(1)]);
+            let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(hp.hidden_channels)]);
+            let x_mask = g.input("x_mask", DType::F32, vec![b.clone(), t.clone(), dim(1)]);
             let length_scale = g.input("length_scale", DType::F32, vec![dim(1)]);
             let row = hp
                 .multi_speaker()
-                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(1), dim(hp.gin_channels)]));
+                .then(|| g.input("g", DType::F32, vec![b.clone(), dim(1), dim(hp.gin_channels)]));
+            let (x, x_mask) = (g.unsqueeze(x, &[1]), g.unsqueeze(x_mask, &[1]));
+            let row = row.map(|row| g.unsqueeze(row, &[1]));
             let logw = match &model.dp {
                 Duration::Plain(dp) => dp.emit(g, x, x_mask, row),
                 Duration::Stochastic(dp) => {
@@ -291,11 +293,10 @@ mod tests {
                 let Some(case) = fixture.case(case_name) else { continue };
                 let (mask, scales) = (case.get("x_mask"), case.get("scales").floats());
                 let (b, t) = (mask.dims[0], mask.dims[2]);
-                let (states, column) =
-                    (case.get("enc_p.x").swapped().with_height(), mask.swapped().with_height());
+                let (states, column) = (case.get("enc_p.x").swapped(), mask.swapped());
                 let length_scale = Array::f32(&[1], vec![scales[1]]);
                 let mut fed = vec![("x", &states), ("x_mask", &column), ("length_scale", &length_scale)];
-                let row = case.find("g").map(|g| g.swapped().with_height());
+                let row = case.find("g").map(Array::swapped);
                 fed.extend(row.as_ref().map(|row| ("g", row)));
                 let noise = case.find("noise.dp").map(|noise| {
                     Array::f32(&noise.dims, noise.floats().iter().map(|v| v * scales[2]).collect())

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use vitstream::Error;
 use vitstream::export::{ExportOptions, MAX_SEED, export};
 use vitstream::inspect::{GraphInspection, Inspection, inspect};
+use vitstream::source::ReadOptions;
 use vitstream_checkpoint::Value;
 use vitstream_vits::NoiseSource;
 
@@ -47,7 +48,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn graph(path: &Path) -> GraphInspection {
-    match inspect(path).unwrap() {
+    match inspect(path, &ReadOptions::default()).unwrap() {
         Inspection::Graph(graph) => graph,
         Inspection::Checkpoint(_) => panic!("{} is no graph", path.display()),
     }
@@ -354,9 +355,15 @@ fn a_json_that_is_none_is_refused() {
         place.says(&["voice.ckpt.json", part]);
     }
     let place = Place::with(fs::read(golden("multi.ckpt")).unwrap());
-    let options = ExportOptions { config: Some(place.path("missing.json")), ..ExportOptions::default() };
+    let options = ExportOptions {
+        read: ReadOptions { config: Some(place.path("missing.json")), ..ReadOptions::default() },
+        ..ExportOptions::default()
+    };
     assert!(place.refused(&options).contains("missing.json"));
-    let options = ExportOptions { config: Some(place.root.path().to_owned()), ..ExportOptions::default() };
+    let options = ExportOptions {
+        read: ReadOptions { config: Some(place.root.path().to_owned()), ..ReadOptions::default() },
+        ..ExportOptions::default()
+    };
     place.refused(&options);
 }
 

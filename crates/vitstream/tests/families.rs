@@ -278,7 +278,7 @@ fn the_original_without_its_settings_takes_them_from_flags_or_a_named_file() {
 fn refused(path: &Path, read: ReadOptions) -> String {
     let output = path.with_file_name("refused");
     let error = export(path, &output, &ExportOptions { read, ..ExportOptions::default() });
-    let error = error.err().expect("refused").to_string();
+    let error = error.expect_err("refused").to_string();
     assert!(!output.exists(), "{error}");
     error
 }

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use state_dict::StateDict;
 use vitstream::export::{ExportOptions, export};
 use vitstream::inspect::{CheckpointInspection, Inspection, inspect};
+use vitstream::source::ReadOptions;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
@@ -31,8 +32,8 @@ fn text_of(args: &[&str], file: &Path) -> String {
 
 #[track_caller]
 fn checkpoint(file: &Path) -> CheckpointInspection {
-    match inspect(file).unwrap() {
-        Inspection::Checkpoint(checkpoint) => checkpoint,
+    match inspect(file, &ReadOptions::default()).unwrap() {
+        Inspection::Checkpoint(checkpoint) => *checkpoint,
         Inspection::Graph(_) => panic!("{} is no checkpoint", file.display()),
     }
 }
@@ -65,7 +66,7 @@ fn a_checkpoint_is_described() {
 fn json_says_what_the_library_says() {
     for name in ["multi.ckpt", "high.ckpt", "textual.ckpt", "legacy-single.ckpt", "multi-nosdp.ckpt"] {
         let file = golden(name);
-        let library = serde_json::to_string(&inspect(&file).unwrap()).unwrap();
+        let library = serde_json::to_string(&inspect(&file, &ReadOptions::default()).unwrap()).unwrap();
         let library: Json = serde_json::from_str(&library).unwrap();
         assert!(json_of(&["--tensors"], &file) == library, "{name}");
         let mut short = library;
@@ -172,7 +173,7 @@ fn truncated_graphs_are_refused() {
     let file = directory.path().join("cut.onnx");
     for i in 1..40 {
         fs::write(&file, &bytes[..bytes.len() * i / 40]).unwrap();
-        let error = inspect(&file).expect_err("inspected");
+        let error = inspect(&file, &ReadOptions::default()).expect_err("inspected");
         assert!(error.to_string().contains("cut.onnx"), "{error}");
     }
 }

@@ -184,18 +184,6 @@ impl Array {
         Self { dims: dims.to_vec(), data: self.data.clone() }
     }
 
-    /// `[b, 1, t, c]` from `[b, t, c]`: the form in which blocks keep their values.
-    pub(crate) fn with_height(&self) -> Self {
-        let [b, t, c] = self.dims[..] else { panic!("expected three axes, found {:?}", self.dims) };
-        self.reshaped(&[b, 1, t, c])
-    }
-
-    /// What [`with_height`](Self::with_height) began with.
-    pub(crate) fn without_height(&self) -> Self {
-        let [b, 1, t, c] = self.dims[..] else { panic!("expected a unit axis in {:?}", self.dims) };
-        self.reshaped(&[b, t, c])
-    }
-
     /// `[b, t, c]` from `[b, c, t]` and back.
     pub(crate) fn swapped(&self) -> Self {
         let [b, c, t] = self.dims[..] else { panic!("expected three axes, found {:?}", self.dims) };
