@@ -72,9 +72,10 @@ fn find_config(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Setting
         Json::Object(map) => Some(Settings::new(path, map)),
         _ => None,
     });
-    inside
-        .filter(is_ours)
-        .ok_or_else(|| Error::NoConfig { path: path.to_owned(), expected: "the training's config.json" })
+    inside.filter(is_ours).ok_or_else(|| Error::NoConfig {
+        path: path.to_owned(),
+        expected: "the config.json of a Coqui VITS training",
+    })
 }
 
 fn refuse_other_networks(checkpoint: &Checkpoint, args: &Settings) -> Result<(), Error> {

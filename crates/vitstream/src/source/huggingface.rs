@@ -41,8 +41,10 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     let path = checkpoint.path();
     let config = match &options.config {
         Some(path) => Settings::read(path)?,
-        None => Settings::beside(path, "config.json")?
-            .ok_or_else(|| Error::NoConfig { path: path.to_owned(), expected: "the model's config.json" })?,
+        None => Settings::beside(path, "config.json")?.ok_or_else(|| Error::NoConfig {
+            path: path.to_owned(),
+            expected: "the config.json of a Hugging Face VitsModel",
+        })?,
     };
     config.only("model_type", "vits")?;
     refuse_other_networks(&config)?;
