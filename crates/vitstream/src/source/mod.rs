@@ -1,7 +1,7 @@
 //! Voices to export from, whatever file they come in.
 //!
-//! One module for each format. A reader knows its files and no more of VITS than upstream's names: it gives [`Parts`], and
-//! the rest of the program does not know the difference. Adding a format: one module, one arm in [`read`], one fixture,
+//! One module for each format. A reader knows its files and no more of VITS than upstream's names: it gives `Parts`, and
+//! the rest of the program does not know the difference. Adding a format: one module, one arm in `read`, one fixture,
 //! one fuzz target.
 
 mod coqui;

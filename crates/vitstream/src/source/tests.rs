@@ -209,6 +209,35 @@ fn what_optimisers_fold_is_undone() {
     assert_is_multi(graph, "a folded exponential");
 }
 
+#[test]
+fn what_was_not_folded_is_taken_in_parts() {
+    // Weight norm as it was trained, and exp(-logs) spelt out.
+    let mut graph = voice();
+    let (name, module) = ("/flow/flows.0/enc/in_layers.0/Conv", "flow.flows.0.enc.in_layers.0");
+    let weight = operand(&mut graph, name, 1);
+    let rows = weight.dims[0];
+    let values = weight.to_f32().unwrap();
+    let row = values.len() / rows;
+    let norms: Vec<f32> =
+        values.chunks_exact(row).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt()).collect();
+    constant(&mut graph, &format!("{module}.weight_g"), Tensor::f32(&[rows, 1, 1], &norms));
+    constant(&mut graph, &format!("{module}.weight_v"), scaled(&weight, 3.0));
+    let info = ValueInfo { name: "computed".to_owned(), dtype: None, shape: None };
+    let computed = graph.add_value(info);
+    node(&mut graph, name).inputs[1] = Some(computed);
+
+    let negative = operand(&mut graph, "/dp/flows.0/Exp", 0);
+    let logs = constant(&mut graph, "dp.flows.0.logs", scaled(&negative, -1.0));
+    let exp = graph.nodes.iter().position(|node| node.name == "/dp/flows.0/Exp").unwrap();
+    let info = ValueInfo { name: "negative".to_owned(), dtype: None, shape: None };
+    let output = graph.add_value(info);
+    graph.nodes[exp].inputs[0] = Some(output);
+    let (name, op) = ("/dp/flows.0/Neg".to_owned(), "Neg".to_owned());
+    let (inputs, outputs) = (vec![Some(logs)], vec![Some(output)]);
+    graph.nodes.insert(exp, Node { name, op, inputs, outputs, attrs: BTreeMap::new() });
+    assert_is_multi(graph, "nothing folded");
+}
+
 fn refused(graph: Graph) -> String {
     match recover("voice.onnx".as_ref(), &[graph]) {
         Ok((weights, hparams)) => {
