@@ -1,1 +1,17 @@
-//! The VITS decoder and encoder computed by plain Rust kernels.
+//! The VITS decoder and encoder computed by plain Rust kernels: weights in, samples out.
+//!
+//! The crate knows no file and no graph. [`spec`] describes a network in PyTorch's layout; [`Decoder`] packs it and
+//! opens [`Stream`]s, which take latent frames in any portions and return the samples that are determined so far.
+#![deny(unsafe_code)]
+
+mod conv;
+mod decoder;
+mod error;
+mod kernels;
+mod network;
+mod rows;
+pub mod spec;
+
+pub use decoder::{Decoder, Options, Stream};
+pub use error::Error;
+pub use kernels::Isa;

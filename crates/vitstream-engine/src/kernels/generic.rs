@@ -1,0 +1,195 @@
+//! The kernels' loops over rows and panels, generic in the register.
+//!
+//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
+
+use super::task::{ConvTask, DotTask, Epilogue};
+use super::tile::{self, Source};
+
+/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
+/// streams as many weights as a high one.
+#[inline(always)]
+fn next_rows(left: usize, max: usize) -> usize {
+    left.div_ceil(left.div_ceil(max))
+}
+
+#[inline(always)]
+pub(super) fn conv<const L: usize, const FMA: bool, const ROWS: usize>(task: &mut ConvTask<'_>) {
+    task.check(L);
+    let (wide, narrow) = task.panels(L);
+    let mut sums = [[[0f32; L]; 2]; tile::ROWS];
+    for panel in 0..wide + usize::from(narrow) {
+        let is_wide = panel < wide;
+        let mut row = 0;
+        while row < task.rows {
+            let rows = next_rows(task.rows - row, ROWS);
+            let source = Source {
+                x: task.x[row * task.x_stride..].as_ptr(),
+                x_stride: task.x_stride,
+                taps: task.taps,
+                tap_step: task.tap_step,
+                c_in: task.c_in,
+                weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
+            };
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
+            // is one, lie inside `weights`.
+            unsafe { tile::run::<L, FMA, ROWS>(rows, is_wide, source, &mut sums) };
+            finish::<L, FMA>(task, &sums[..rows], row, panel, is_wide);
+            row += rows;
+        }
+    }
+}
+
+/// The epilogue of a tile.
+#[inline(always)]
+fn finish<const L: usize, const FMA: bool>(
+    task: &mut ConvTask<'_>,
+    sums: &[[[f32; L]; 2]],
+    row: usize,
+    panel: usize,
+    wide: bool,
+) {
+    let first = panel * 2 * L;
+    let bias = [read::<L>(task.bias, first), if wide { read::<L>(task.bias, first + L) } else { [0.0; L] }];
+    match &mut task.epilogue {
+        Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+            for (r, sums) in sums.iter().enumerate() {
+                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(wide)) {
+                    let at = (row + r) * task.step + first + half * L;
+                    let mut v = add(sum, &bias[half]);
+                    if let Some(residual) = residual {
+                        v = add(&v, &read(residual, at));
+                    }
+                    if let Some(addend) = addend {
+                        v = add(&v, &read(addend, at));
+                    }
+                    if let Some(raw) = raw {
+                        if *accumulate {
+                            v = add(&v, &read(raw, at));
+                        }
+                        write(raw, at, &v);
+                    }
+                    if let Some((act, slope)) = act {
+                        write(act, at, &leaky(&v, *slope));
+                    }
+                }
+            }
+        }
+        Epilogue::Gate { out } => {
+            for (r, sums) in sums.iter().enumerate() {
+                let at = (row + r) * task.step + panel * L;
+                write(out, at, &gate::<L, FMA>(&add(&sums[0], &bias[0]), &add(&sums[1], &bias[1])));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(task: &mut DotTask<'_>) {
+    for (block, out) in task.out.chunks_mut(L).enumerate() {
+        let mut samples = [0f32; L];
+        for (i, sample) in samples.iter_mut().enumerate().take(out.len()) {
+            let x = &task.x[(block * L + i) * task.x_stride..];
+            let mut sum = [0f32; L];
+            for (tap, w) in task.weights.chunks_exact(task.x_stride).enumerate() {
+                let x = &x[tap * task.tap_step..][..task.x_stride];
+                for (x, w) in x.chunks_exact(L).zip(w.chunks_exact(L)) {
+                    for l in 0..L {
+                        sum[l] = if FMA { x[l].mul_add(w[l], sum[l]) } else { x[l] * w[l] + sum[l] };
+                    }
+                }
+            }
+            *sample = total(sum) + task.bias;
+        }
+        let samples = tanh::<L, FMA>(&samples);
+        out.copy_from_slice(&samples[..out.len()]);
+    }
+}
+
+#[inline(always)]
+fn read<const L: usize>(s: &[f32], at: usize) -> [f32; L] {
+    let mut v = [0.0; L];
+    v.copy_from_slice(&s[at..at + L]);
+    v
+}
+
+#[inline(always)]
+fn write<const L: usize>(s: &mut [f32], at: usize, v: &[f32; L]) {
+    s[at..at + L].copy_from_slice(v);
+}
+
+#[inline(always)]
+fn add<const L: usize>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
+    std::array::from_fn(|l| a[l] + b[l])
+}
+
+#[inline(always)]
+fn leaky<const L: usize>(v: &[f32; L], slope: f32) -> [f32; L] {
+    std::array::from_fn(|l| {
+        let y = v[l] * slope;
+        if v[l] > y { v[l] } else { y }
+    })
+}
+
+/// Sum of a register's lanes by halving, the same tree wherever it is taken.
+#[inline(always)]
+fn total<const L: usize>(mut v: [f32; L]) -> f32 {
+    let mut n = L;
+    while n > 1 {
+        n /= 2;
+        for l in 0..n {
+            v[l] += v[l + n];
+        }
+    }
+    v[0]
+}
+
+/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where `exp(r)` is its
+/// Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split in two as Cody and Waite do.
+#[inline(always)]
+fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
+    /// Adding it to a small number leaves the number rounded in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    std::array::from_fn(|l| {
+        let shifted = fma::<FMA>(x[l], std::f32::consts::LOG2_E, ROUND);
+        let n = shifted - ROUND;
+        let r = fma::<FMA>(n, -LN2_LOW, fma::<FMA>(n, -LN2_HIGH, x[l]));
+        let mut p = 1.0 / 720.0;
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = fma::<FMA>(p, r, c);
+        }
+        // The low bits of `shifted` are n; shifted into the exponent they make 2^n.
+        let scale = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
+        p * scale
+    })
+}
+
+#[inline(always)]
+fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `tanh(a) * sigmoid(b)` with one division: `(1 - u) / ((1 + u) * (1 + v))`, `u = exp(-2a)`, `v = exp(-b)`.
+///
+/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of the product
+/// gives 0, the right limit.
+#[inline(always)]
+fn gate<const L: usize, const FMA: bool>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
+    let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));
+    let v = exp::<L, FMA>(&std::array::from_fn(|l| -clamp(b[l], 80.0)));
+    std::array::from_fn(|l| (1.0 - u[l]) / ((1.0 + u[l]) * (1.0 + v[l])))
+}
+
+#[inline(always)]
+fn tanh<const L: usize, const FMA: bool>(a: &[f32; L]) -> [f32; L] {
+    let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));
+    std::array::from_fn(|l| (1.0 - u[l]) / (1.0 + u[l]))
+}
+
+/// Into `-bound..=bound`, written so that it compiles to a minimum and a maximum.
+#[inline(always)]
+fn clamp(x: f32, bound: f32) -> f32 {
+    let x = if x < bound { x } else { bound };
+    if x > -bound { x } else { -bound }
+}
