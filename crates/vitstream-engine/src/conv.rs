@@ -1,8 +1,33 @@
 //! Convolutions packed for the kernels.
 
-use crate::kernels::{ConvTask, Epilogue, Kernels};
+use crate::kernels::{ConvTask, Epilogue, Kernels, WinogradTask};
 use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
+use crate::winograd::Plan;
+
+/// Which convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Direct sums: the same bits for every way of cutting an utterance into pushes.
+    #[default]
+    Direct,
+    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by rounding:
+    /// less than 2e-5.
+    Fast,
+}
+
+/// What packing depends on besides the weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) kernels: Kernels,
+    pub(crate) mode: Mode,
+}
+
+/// Input channels below which the transforms cost more than they save.
+const MIN_CHANNELS: usize = 32;
+
+/// Tiles below which the larger weights cost more than they save.
+const MIN_TILES: usize = 4;
 
 /// Weights in the order in which the kernels read them: panels of two registers of output channels (a last one of a
 /// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
@@ -83,12 +108,23 @@ pub(crate) struct Conv {
     reach: usize,
     /// Output channel of each channel of the panels; `None` pads.
     order: Vec<Option<usize>>,
+    winograd: Option<Winograd>,
+}
+
+/// The same weights, transformed.
+#[derive(Debug)]
+struct Winograd {
+    plan: Plan,
+    kernel: usize,
+    panels: Panels,
+    /// Rows from which it is the faster way.
+    min_rows: usize,
 }
 
 impl Conv {
     /// Packs `outputs` (a range of output channels) and `inputs` of a checked, ungrouped convolution.
     pub(crate) fn part(
-        kernels: Kernels,
+        target: Target,
         spec: &ConvSpec<'_>,
         inputs: std::ops::Range<usize>,
         outputs: std::ops::Range<usize>,
@@ -99,17 +135,17 @@ impl Conv {
                 (i < outputs.len()).then(|| if fold.flip_out { outputs.end - 1 - i } else { outputs.start + i })
             })
             .collect();
-        Self::ordered(kernels, spec, inputs, order, fold)
+        Self::ordered(target, spec, inputs, order, fold)
     }
 
     /// Packs all of a checked, ungrouped convolution.
-    pub(crate) fn new(kernels: Kernels, spec: &ConvSpec<'_>, fold: Fold) -> Self {
-        Self::part(kernels, spec, 0..spec.c_in, 0..spec.c_out, fold)
+    pub(crate) fn new(target: Target, spec: &ConvSpec<'_>, fold: Fold) -> Self {
+        Self::part(target, spec, 0..spec.c_in, 0..spec.c_out, fold)
     }
 
     /// Packs a gate: the channels of tanh and of sigmoid side by side, a register of each in a panel.
-    pub(crate) fn gate(kernels: Kernels, spec: &ConvSpec<'_>) -> Self {
-        let lanes = kernels.lanes();
+    pub(crate) fn gate(target: Target, spec: &ConvSpec<'_>) -> Self {
+        let lanes = target.kernels.lanes();
         let hidden = spec.c_out / 2;
         let order = (0..2 * padded(hidden))
             .map(|i| {
@@ -118,32 +154,42 @@ impl Conv {
                 (channel < hidden).then_some(channel + half * hidden)
             })
             .collect();
-        Self::ordered(kernels, spec, 0..spec.c_in, order, Fold::default())
+        Self::ordered(target, spec, 0..spec.c_in, order, Fold::default())
     }
 
     fn ordered(
-        kernels: Kernels,
+        target: Target,
         spec: &ConvSpec<'_>,
         inputs: std::ops::Range<usize>,
         order: Vec<Option<usize>>,
         fold: Fold,
     ) -> Self {
         let input = |c: usize| if fold.flip_in { inputs.end - 1 - c } else { inputs.start + c };
-        let panels = Panels::pack(
-            kernels.lanes(),
-            order.len(),
-            inputs.len(),
-            spec.kernel,
-            |i, c, tap| match order[i] {
-                Some(o) => spec.weight[(o * spec.c_in + input(c)) * spec.kernel + tap] * fold.weight,
-                None => 0.0,
-            },
-            |i| match (order[i], &spec.bias) {
-                (Some(o), Some(bias)) => bias[o] * fold.bias,
-                _ => 0.0,
-            },
-        );
-        Self { panels, dilation: spec.dilation, reach: spec.reach(), order }
+        let weight = |i: usize, c: usize, tap: usize| match order[i] {
+            Some(o) if tap < spec.kernel => {
+                spec.weight[(o * spec.c_in + input(c)) * spec.kernel + tap] * fold.weight
+            }
+            _ => 0.0,
+        };
+        let bias = |i: usize| match (order[i], &spec.bias) {
+            (Some(o), Some(bias)) => bias[o] * fold.bias,
+            _ => 0.0,
+        };
+        let lanes = target.kernels.lanes();
+        let panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
+        let plan = Plan::new(spec.kernel).filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
+        let winograd = plan.map(|plan| {
+            let transform = plan.weight_transform();
+            let transformed = |i: usize, c: usize, row: usize| {
+                let (product, group) = (row / plan.groups, row % plan.groups);
+                let taps = transform[product].iter().enumerate();
+                taps.map(|(k, g)| g * f64::from(weight(i, c, group * plan.taps + k))).sum::<f64>() as f32
+            };
+            let rows = plan.products() * plan.groups;
+            let panels = Panels::pack(lanes, order.len(), inputs.len(), rows, transformed, bias);
+            Winograd { plan, kernel: spec.kernel, panels, min_rows: MIN_TILES * plan.outputs() }
+        });
+        Self { panels, dilation: spec.dilation, reach: spec.reach(), winograd, order }
     }
 
     pub(crate) fn reach(&self) -> usize {
@@ -151,7 +197,7 @@ impl Conv {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.panels.bytes()
+        self.panels.bytes() + self.winograd.as_ref().map_or(0, |w| w.panels.bytes())
     }
 
     /// The bias plus `extra[channel]`, packed: what a speaker makes of it.
@@ -174,8 +220,28 @@ impl Conv {
         bias: Option<&[Line]>,
         step: usize,
         epilogue: Epilogue<'_>,
+        scratch: &mut Vec<Line>,
     ) {
         let bias = floats(bias.unwrap_or(&self.panels.bias));
+        if let Some(winograd) = self.winograd.as_ref().filter(|w| (to - from) as usize >= w.min_rows) {
+            kernels.winograd(&mut WinogradTask {
+                x: input.from(from - self.reach as i64),
+                x_stride: input.stride(),
+                dilation: self.dilation,
+                kernel: winograd.kernel,
+                c_in: self.panels.c_in,
+                groups: winograd.plan.groups,
+                taps: winograd.plan.taps,
+                pairs: winograd.plan.pairs,
+                weights: floats(&winograd.panels.weights),
+                bias: &bias[..self.order.len()],
+                rows: (to - from) as usize,
+                step,
+                epilogue,
+                scratch,
+            });
+            return;
+        }
         kernels.conv(&mut ConvTask {
             x: input.from(from - self.reach as i64),
             x_stride: input.stride(),

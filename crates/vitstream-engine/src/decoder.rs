@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Up};
+use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Isa, Kernels};
 use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
@@ -19,6 +19,8 @@ const LAST_SLOPE: f32 = 0.01;
 /// How a [`Decoder`] computes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
+    /// Which convolution.
+    pub mode: Mode,
     /// Which instruction set.
     pub isa: Isa,
 }
@@ -56,7 +58,7 @@ impl Decoder {
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
-        let mut network = Network::new(kernels);
+        let mut network = Network::new(Target { kernels, mode: options.mode });
         let ports = build_flow(&mut network, &spec.flow);
         let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach: reach(spec) };
@@ -100,7 +102,7 @@ impl Decoder {
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.network.kernels.isa()
+        self.network.target.kernels.isa()
     }
 
     /// Bytes of packed weights.
@@ -369,18 +371,18 @@ struct Half {
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
 /// into the channel order of the next weights.
 fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
-    let kernels = network.kernels;
+    let target = network.target;
     let half = flow.channels / 2;
     network.segment(BLOCK);
     let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
     for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
         let flipped = step % 2 == 0;
-        let (source, target) = if flipped { (1, 0) } else { (0, 1) };
+        let (source, sink) = if flipped { (1, 0) } else { (0, 1) };
         let hidden = pre.c_out;
         let mut h = network.buffer(hidden, 1);
         let fold = Fold { flip_in: flipped, ..Fold::default() };
         network.push(
-            Op::new(Kind::Conv(Conv::new(kernels, pre, fold)), halves[source].buf)
+            Op::new(Kind::Conv(Conv::new(target, pre, fold)), halves[source].buf)
                 .ready(halves[source].written)
                 .store(h),
         );
@@ -389,7 +391,7 @@ fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
         let layers = wn.in_layers.len();
         for (l, (in_layer, res_skip)) in wn.in_layers.iter().zip(&wn.res_skip_layers).enumerate() {
             let acts = network.buffer(hidden, 1);
-            let gate = network.push(Op::new(Kind::Gate(Conv::gate(kernels, in_layer)), h).store(acts));
+            let gate = network.push(Op::new(Kind::Gate(Conv::gate(target, in_layer)), h).store(acts));
             if let Some(cond) = &wn.cond_layer {
                 let rows = l * 2 * hidden..(l + 1) * 2 * hidden;
                 network.conds.push(Cond {
@@ -401,26 +403,26 @@ fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
             let last = l + 1 == layers;
             if !last {
                 let next = network.buffer(hidden, 1);
-                let res = Conv::part(kernels, res_skip, 0..hidden, 0..hidden, Fold::default());
+                let res = Conv::part(target, res_skip, 0..hidden, 0..hidden, Fold::default());
                 network.push(Op::new(Kind::Conv(res), acts).residual(h).store(next));
                 h = next;
             }
             let outputs = if last { 0..hidden } else { hidden..2 * hidden };
-            let skip = Kind::Conv(Conv::part(kernels, res_skip, 0..hidden, outputs, Fold::default()));
+            let skip = Kind::Conv(Conv::part(target, res_skip, 0..hidden, outputs, Fold::default()));
             let skip = Op::new(skip, acts);
             skipped =
                 Some(network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) }));
         }
         // x1 - m, so m comes with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
-        let post = Op::new(Kind::Conv(Conv::new(kernels, post, fold)), output).ready(skipped);
-        halves[target].written = Some(network.push(post.accumulate(halves[target].buf)));
+        let post = Op::new(Kind::Conv(Conv::new(target, post, fold)), output).ready(skipped);
+        halves[sink].written = Some(network.push(post.accumulate(halves[sink].buf)));
     }
     halves
 }
 
 fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Half; 2], flips: usize) -> Ports {
-    let kernels = network.kernels;
+    let target = network.target;
     let pre = &spec.conv_pre;
     let half = pre.c_in / 2;
     let flipped = flips % 2 == 1;
@@ -431,7 +433,7 @@ fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Hal
     let [a, b] = inputs.map(|inputs| {
         let bias = if inputs.start == 0 { 1.0 } else { 0.0 };
         let fold = Fold { flip_in: flipped, bias, ..Fold::default() };
-        Kind::Conv(Conv::part(kernels, pre, inputs, 0..pre.c_out, fold))
+        Kind::Conv(Conv::part(target, pre, inputs, 0..pre.c_out, fold))
     });
     // Of the two, the last coupling's target is the slower one and completes the sum.
     let order = if flips.is_multiple_of(2) { [(a, halves[0]), (b, halves[1])] } else { [(b, halves[1]), (a, halves[0])] };
@@ -459,7 +461,7 @@ fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Hal
         let channels = up.c_out;
         let x = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
         network.push(
-            Op::new(Kind::Up(Up::new(kernels, up, factor)), act).store(x.raw).activate(x.act, SLOPE),
+            Op::new(Kind::Up(Up::new(target.kernels, up, factor)), act).store(x.raw).activate(x.act, SLOPE),
         );
         act = network.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
@@ -497,8 +499,8 @@ fn build_resblock(
     (channels, rate): (usize, usize),
     last: impl Fn(Op) -> Op,
 ) {
-    let kernels = network.kernels;
-    let conv = |spec| Kind::Conv(Conv::new(kernels, spec, Fold::default()));
+    let target = network.target;
+    let conv = |spec| Kind::Conv(Conv::new(target, spec, Fold::default()));
     let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
         ResBlockSpec::One { convs1, convs2 } => convs1.iter().map(Some).zip(convs2).collect(),
         ResBlockSpec::Two { convs } => convs.iter().map(|c| (None, c)).collect(),

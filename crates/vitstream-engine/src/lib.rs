@@ -11,7 +11,9 @@ mod kernels;
 mod network;
 mod rows;
 pub mod spec;
+mod winograd;
 
+pub use conv::Mode;
 pub use decoder::{Decoder, Options, Stream};
 pub use error::Error;
 pub use kernels::Isa;

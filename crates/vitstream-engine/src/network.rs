@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Up};
-use crate::kernels::{DotTask, Epilogue, Kernels};
+use crate::conv::{Conv, ConvPost, Target, Up};
+use crate::kernels::{DotTask, Epilogue};
 use crate::rows::{Line, Rows, floats};
 
 /// Index of a buffer.
@@ -124,7 +124,7 @@ struct Segment {
 /// The list of operations, shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Network {
-    pub(crate) kernels: Kernels,
+    pub(crate) target: Target,
     bufs: Vec<BufSpec>,
     ops: Vec<Op>,
     segments: Vec<Segment>,
@@ -132,8 +132,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(kernels: Kernels) -> Self {
-        Self { kernels, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new() }
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new() }
     }
 
     pub(crate) fn buffer(&mut self, channels: usize, rate: usize) -> Buf {
@@ -189,6 +189,8 @@ pub(crate) struct State {
     biases: Vec<Option<Vec<Line>>>,
     /// Frames of the utterance, once known.
     total: Option<i64>,
+    /// Room for the kernels.
+    scratch: Vec<Line>,
 }
 
 impl State {
@@ -209,12 +211,9 @@ impl State {
             done: vec![0; network.ops.len()],
             biases,
             total: None,
+            scratch: Vec::new(),
             network,
         }
-    }
-
-    pub(crate) fn network(&self) -> &Arc<Network> {
-        &self.network
     }
 
     /// The rows of an input stream.
@@ -278,7 +277,7 @@ impl State {
             return;
         }
         self.done[op] = to;
-        let kernels = network.kernels;
+        let kernels = network.target.kernels;
         let Op { kind, input, residual, addend, raw, act, .. } = &network.ops[op];
         let stride = if let Kind::Up(up) = kind { up.stride() as i64 } else { 1 };
         let (first, end) = (from * stride, to * stride);
@@ -303,12 +302,12 @@ impl State {
                     raw: raw_rows,
                     act: act_rows,
                 };
-                conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
+                conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue, &mut self.scratch);
             }
             Kind::Gate(conv) => {
                 if let Some(out) = raw_rows {
                     let epilogue = Epilogue::Gate { out };
-                    conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
+                    conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue, &mut self.scratch);
                 }
             }
             Kind::Up(up) => up.run(kernels, input, (from, to), raw_rows, act_rows),

@@ -3,17 +3,21 @@
 //! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
 
 use super::task::{ConvTask, DotTask, Epilogue};
-use super::tile::{self, Source};
+use super::tile::{self, Run, Source};
+pub(super) use super::winograd::winograd;
 
 /// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
 /// streams as many weights as a high one.
 #[inline(always)]
-fn next_rows(left: usize, max: usize) -> usize {
+pub(super) fn next_rows(left: usize, max: usize) -> usize {
     left.div_ceil(left.div_ceil(max))
 }
 
 #[inline(always)]
-pub(super) fn conv<const L: usize, const FMA: bool, const ROWS: usize>(task: &mut ConvTask<'_>) {
+pub(super) fn conv<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut ConvTask<'_>,
+    run: Run<L>,
+) {
     task.check(L);
     let (wide, narrow) = task.panels(L);
     let mut sums = [[[0f32; L]; 2]; tile::ROWS];
@@ -32,30 +36,42 @@ pub(super) fn conv<const L: usize, const FMA: bool, const ROWS: usize>(task: &mu
             };
             // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
             // is one, lie inside `weights`.
-            unsafe { tile::run::<L, FMA, ROWS>(rows, is_wide, source, &mut sums) };
-            finish::<L, FMA>(task, &sums[..rows], row, panel, is_wide);
+            unsafe { run(rows, is_wide, source, &mut sums) };
+            let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide);
+            for (r, sums) in sums[..rows].iter().enumerate() {
+                finish.row(row + r, sums);
+            }
             row += rows;
         }
     }
 }
 
-/// The epilogue of a tile.
-#[inline(always)]
-fn finish<const L: usize, const FMA: bool>(
-    task: &mut ConvTask<'_>,
-    sums: &[[[f32; L]; 2]],
-    row: usize,
-    panel: usize,
-    wide: bool,
-) {
-    let first = panel * 2 * L;
-    let bias = [read::<L>(task.bias, first), if wide { read::<L>(task.bias, first + L) } else { [0.0; L] }];
-    match &mut task.epilogue {
-        Epilogue::Linear { residual, addend, accumulate, raw, act } => {
-            for (r, sums) in sums.iter().enumerate() {
-                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(wide)) {
-                    let at = (row + r) * task.step + first + half * L;
-                    let mut v = add(sum, &bias[half]);
+/// The epilogue of an output row's registers.
+pub(super) struct Finish<'t, 'a, const L: usize, const FMA: bool> {
+    pub(super) epilogue: &'t mut Epilogue<'a>,
+    pub(super) bias: [[f32; L]; 2],
+    /// Floats from an output row to the next.
+    pub(super) step: usize,
+    pub(super) panel: usize,
+    pub(super) wide: bool,
+}
+
+impl<'t, 'a, const L: usize, const FMA: bool> Finish<'t, 'a, L, FMA> {
+    #[inline(always)]
+    pub(super) fn new(epilogue: &'t mut Epilogue<'a>, bias: &[f32], step: usize, panel: usize, wide: bool) -> Self {
+        let first = panel * 2 * L;
+        let bias = [read::<L>(bias, first), if wide { read::<L>(bias, first + L) } else { [0.0; L] }];
+        Self { epilogue, bias, step, panel, wide }
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&mut self, row: usize, sums: &[[f32; L]; 2]) {
+        let at = row * self.step;
+        match &mut self.epilogue {
+            Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(self.wide)) {
+                    let at = at + (2 * self.panel + half) * L;
+                    let mut v = add(sum, &self.bias[half]);
                     if let Some(residual) = residual {
                         v = add(&v, &read(residual, at));
                     }
@@ -73,18 +89,19 @@ fn finish<const L: usize, const FMA: bool>(
                     }
                 }
             }
-        }
-        Epilogue::Gate { out } => {
-            for (r, sums) in sums.iter().enumerate() {
-                let at = (row + r) * task.step + panel * L;
-                write(out, at, &gate::<L, FMA>(&add(&sums[0], &bias[0]), &add(&sums[1], &bias[1])));
+            Epilogue::Gate { out } => {
+                let v = gate::<L, FMA>(&add(&sums[0], &self.bias[0]), &add(&sums[1], &self.bias[1]));
+                write(out, at + self.panel * L, &v);
             }
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(task: &mut DotTask<'_>) {
+pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut DotTask<'_>,
+    _run: Run<L>,
+) {
     for (block, out) in task.out.chunks_mut(L).enumerate() {
         let mut samples = [0f32; L];
         for (i, sample) in samples.iter_mut().enumerate().take(out.len()) {
@@ -106,14 +123,14 @@ pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(task:
 }
 
 #[inline(always)]
-fn read<const L: usize>(s: &[f32], at: usize) -> [f32; L] {
+pub(super) fn read<const L: usize>(s: &[f32], at: usize) -> [f32; L] {
     let mut v = [0.0; L];
     v.copy_from_slice(&s[at..at + L]);
     v
 }
 
 #[inline(always)]
-fn write<const L: usize>(s: &mut [f32], at: usize, v: &[f32; L]) {
+pub(super) fn write<const L: usize>(s: &mut [f32], at: usize, v: &[f32; L]) {
     s[at..at + L].copy_from_slice(v);
 }
 
@@ -166,7 +183,7 @@ fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
 }
 
 #[inline(always)]
-fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 

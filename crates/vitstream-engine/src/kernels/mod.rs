@@ -18,8 +18,9 @@
 mod generic;
 mod task;
 mod tile;
+mod winograd;
 
-pub(crate) use task::{ConvTask, DotTask, Epilogue};
+pub(crate) use task::{ConvTask, DotTask, Epilogue, WinogradTask};
 
 use crate::error::Error;
 
@@ -125,6 +126,7 @@ macro_rules! instantiate {
             $(#[$attr])*
             mod $module {
                 use super::*;
+                tile::tiles!([$($feature)?] $lanes $fma $rows);
                 instantiate!(@functions [$($feature)?] $lanes $fma $rows $functions);
             }
         )+
@@ -137,7 +139,7 @@ macro_rules! instantiate {
     (@function [$($feature:literal)?] $lanes:literal $fma:literal $rows:literal $name:ident (task: $ty:ty)) => {
         $(#[target_feature(enable = $feature)])?
         pub(super) fn $name(task: $ty) {
-            generic::$name::<$lanes, $fma, $rows>(task);
+            generic::$name::<$lanes, $fma, $rows>(task, run);
         }
     };
     (@dispatch $sets:tt { $( $(#[$doc:meta])* fn $name:ident $args:tt; )+ }) => {
@@ -176,6 +178,8 @@ instantiate! {
     functions {
         /// Computes the rows of a convolution.
         fn conv(task: &mut ConvTask<'_>);
+        /// Computes the rows of a convolution by Winograd's method.
+        fn winograd(task: &mut WinogradTask<'_>);
         /// Computes samples: a convolution to one channel, then tanh.
         fn dot_tanh(task: &mut DotTask<'_>);
     }

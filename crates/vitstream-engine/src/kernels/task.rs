@@ -1,5 +1,7 @@
 //! What a kernel is asked to do, and the proof that it may.
 
+use crate::rows::Line;
+
 /// Rows of a convolution, channels-last.
 ///
 /// Output row `r` is `sum over tap, c of x[r * x_stride + tap * tap_step + c] * weights[..]`, in this order, then the
@@ -39,21 +41,13 @@ pub(crate) enum Epilogue<'a> {
 
 impl<'a> ConvTask<'a> {
     /// Panels of two registers, and whether one of a single register follows.
-    pub(crate) fn panels(&self, lanes: usize) -> (usize, bool) {
+    pub(super) fn panels(&self, lanes: usize) -> (usize, bool) {
         (self.bias.len() / (2 * lanes), !self.bias.len().is_multiple_of(2 * lanes))
-    }
-
-    /// Floats of an output row that are written.
-    fn width(&self) -> usize {
-        match self.epilogue {
-            Epilogue::Linear { .. } => self.bias.len(),
-            Epilogue::Gate { .. } => self.bias.len() / 2,
-        }
     }
 
     /// Panics unless every access of [`tile`](super::tile) lies inside `x` and `weights`, and every output row inside
     /// its slice.
-    pub(crate) fn check(&self, lanes: usize) {
+    pub(super) fn check(&self, lanes: usize) {
         assert!(self.rows > 0 && self.taps > 0 && self.c_in > 0, "empty convolution");
         assert!(self.bias.len().is_multiple_of(lanes), "bias is not a whole number of registers");
         let last = (self.rows - 1)
@@ -63,23 +57,48 @@ impl<'a> ConvTask<'a> {
         assert!(last.is_some_and(|n| n <= self.x.len()), "input rows are too short");
         let weights = self.taps.checked_mul(self.c_in).and_then(|v| v.checked_mul(self.bias.len()));
         assert!(weights.is_some_and(|n| n <= self.weights.len()), "panels are too short");
-        let end = (self.rows - 1) * self.step + self.width();
-        match &self.epilogue {
-            Epilogue::Linear { residual, addend, raw, act, .. } => {
-                let fits = |len: Option<usize>| len.is_none_or(|len| end <= len);
-                assert!(
-                    fits(residual.map(<[f32]>::len))
-                        && fits(addend.map(<[f32]>::len))
-                        && fits(raw.as_ref().map(|s| s.len()))
-                        && fits(act.as_ref().map(|s| s.0.len())),
-                    "output rows are too short"
-                );
-            }
-            Epilogue::Gate { out } => {
-                assert!(end <= out.len() && self.bias.len().is_multiple_of(2 * lanes), "output rows are too short");
-            }
-        }
+        self.epilogue.check(self.rows, self.step, self.bias.len(), lanes);
     }
+}
+
+impl Epilogue<'_> {
+    /// Panics unless every row of every slice lies inside it; `channels` counts those of the panels.
+    pub(super) fn check(&self, rows: usize, step: usize, channels: usize, lanes: usize) {
+        let fits = |len: Option<usize>, width: usize| len.is_none_or(|len| (rows - 1) * step + width <= len);
+        let all_fit = match self {
+            Epilogue::Linear { residual, addend, raw, act, .. } => {
+                fits(residual.map(<[f32]>::len), channels)
+                    && fits(addend.map(<[f32]>::len), channels)
+                    && fits(raw.as_ref().map(|s| s.len()), channels)
+                    && fits(act.as_ref().map(|s| s.0.len()), channels)
+            }
+            Epilogue::Gate { out } => channels.is_multiple_of(2 * lanes) && fits(Some(out.len()), channels / 2),
+        };
+        assert!(all_fit, "output rows are too short");
+    }
+}
+
+/// Rows of a convolution by Winograd's method: see [`crate::winograd`].
+pub(crate) struct WinogradTask<'a> {
+    /// Input, beginning with what tap 0 of output row 0 reads; rows are whole registers.
+    pub(crate) x: &'a [f32],
+    pub(crate) x_stride: usize,
+    pub(crate) dilation: usize,
+    pub(crate) kernel: usize,
+    pub(crate) c_in: usize,
+    /// The kernel is cut into this many groups of `taps` taps, zeros after its end.
+    pub(crate) groups: usize,
+    pub(crate) taps: usize,
+    /// Pairs of points, 3 or 4: a tile has `2 * pairs + 2` products and `2 * pairs + 3 - taps` outputs.
+    pub(crate) pairs: usize,
+    /// Panels, each `[products][groups][c_in][panel]`.
+    pub(crate) weights: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) step: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+    /// Room for the transformed input; grows once.
+    pub(crate) scratch: &'a mut Vec<Line>,
 }
 
 /// Rows of a convolution to one channel, followed by tanh.
