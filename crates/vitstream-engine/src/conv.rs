@@ -21,6 +21,8 @@ pub enum Mode {
 pub(crate) struct Target {
     pub(crate) kernels: Kernels,
     pub(crate) mode: Mode,
+    /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
+    pub(crate) accurate: bool,
 }
 
 /// Input channels below which the transforms cost more than they save.
@@ -177,7 +179,7 @@ impl Conv {
         };
         let lanes = target.kernels.lanes();
         let panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
-        let plan = Plan::new(spec.kernel).filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
+        let plan = Plan::new(spec.kernel, target.accurate).filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
         let winograd = plan.map(|plan| {
             let transform = plan.weight_transform();
             let transformed = |i: usize, c: usize, row: usize| {

@@ -58,7 +58,7 @@ impl Decoder {
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
-        let mut network = Network::new(Target { kernels, mode: options.mode });
+        let mut network = Network::new(Target { kernels, mode: options.mode, accurate: false });
         let ports = build_flow(&mut network, &spec.flow);
         let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach: reach(spec) };
@@ -371,7 +371,7 @@ struct Half {
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
 /// into the channel order of the next weights.
 fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
-    let target = network.target;
+    let target = Target { accurate: true, ..network.target };
     let half = flow.channels / 2;
     network.segment(BLOCK);
     let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
@@ -433,7 +433,7 @@ fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Hal
     let [a, b] = inputs.map(|inputs| {
         let bias = if inputs.start == 0 { 1.0 } else { 0.0 };
         let fold = Fold { flip_in: flipped, bias, ..Fold::default() };
-        Kind::Conv(Conv::part(target, pre, inputs, 0..pre.c_out, fold))
+        Kind::Conv(Conv::part(Target { accurate: true, ..target }, pre, inputs, 0..pre.c_out, fold))
     });
     // Of the two, the last coupling's target is the slower one and completes the sum.
     let order = if flips.is_multiple_of(2) { [(a, halves[0]), (b, halves[1])] } else { [(b, halves[1]), (a, halves[0])] };

@@ -100,13 +100,16 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan for a kernel of `kernel` taps; `None` where there is nothing to gain.
-    pub(crate) fn new(kernel: usize) -> Option<Self> {
+    ///
+    /// Before the generator, which amplifies errors, only three pairs are `accurate` enough.
+    pub(crate) fn new(kernel: usize, accurate: bool) -> Option<Self> {
         if !(3..=2 * MAX_TAPS).contains(&kernel) {
             return None;
         }
         let groups = kernel.div_ceil(MAX_TAPS);
         let taps = kernel.div_ceil(groups);
-        Some(Self { groups, taps, pairs: if taps == 3 { 3 } else { 4 } })
+        let pairs = if taps == 3 || accurate { 3 } else { 4 };
+        (pairs == 4 || taps <= 5).then_some(Self { groups, taps, pairs })
     }
 
     /// Products of a tile, `n`.

@@ -82,6 +82,8 @@ pub(super) fn winograd<const L: usize, const FMA: bool, const ROWS: usize>(
 ) {
     match (task.pairs, task.taps) {
         (3, 3) => tiles::<L, FMA, ROWS, 3, 6>(task, run),
+        (3, 4) => tiles::<L, FMA, ROWS, 3, 5>(task, run),
+        (3, 5) => tiles::<L, FMA, ROWS, 3, 4>(task, run),
         (4, 4) => tiles::<L, FMA, ROWS, 4, 7>(task, run),
         (4, 5) => tiles::<L, FMA, ROWS, 4, 6>(task, run),
         (4, 6) => tiles::<L, FMA, ROWS, 4, 5>(task, run),
