@@ -72,6 +72,42 @@ impl Panels {
         Self { weights, bias: bias_lines, taps, c_in }
     }
 
+    /// Panels of values computed on the way: `value(output channel, c)`, one tap, no bias.
+    pub(crate) fn of_values(
+        kernels: Kernels,
+        channels: usize,
+        c_in: usize,
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let padded = padded(channels);
+        let value = |o: usize, c: usize, _| if o < channels { value(o, c) } else { 0.0 };
+        Self::pack(kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
+    }
+
+    /// `out[r, o] (+)= sum over c of x[r, c] * value(o, c)` for whole rows.
+    pub(crate) fn multiply(
+        &self,
+        kernels: Kernels,
+        (x, x_stride): (&[f32], usize),
+        rows: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) {
+        let bias = floats(&self.bias);
+        kernels.conv(&mut ConvTask {
+            x,
+            x_stride,
+            tap_step: 0,
+            taps: 1,
+            c_in: self.c_in,
+            weights: floats(&self.weights),
+            bias,
+            rows,
+            step: out.len() / rows,
+            epilogue: Epilogue::Linear { residual: None, addend: None, accumulate, raw: Some(out), act: None },
+        });
+    }
+
     /// The bias in panel order, to be replaced for a speaker.
     pub(crate) fn bias(&self) -> &[Line] {
         &self.bias

@@ -6,6 +6,7 @@
 
 mod conv;
 mod decoder;
+mod encoder;
 mod error;
 mod kernels;
 mod network;
@@ -15,5 +16,6 @@ mod winograd;
 
 pub use conv::Mode;
 pub use decoder::{Decoder, Options, Stream};
+pub use encoder::{Encoder, Latent, MAX_FRAMES, MAX_IDS, Noise, Scales};
 pub use error::Error;
 pub use kernels::Isa;

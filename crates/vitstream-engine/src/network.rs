@@ -352,7 +352,7 @@ impl State {
 }
 
 /// Inner product in sixteen partial sums.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 16];
     for (a, b) in a.chunks(16).zip(b.chunks(16)) {
         for (s, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {

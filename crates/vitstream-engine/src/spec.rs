@@ -207,6 +207,139 @@ pub struct DecoderSpec<'a> {
     pub generator: GeneratorSpec<'a>,
 }
 
+/// `LayerNorm` over channels, epsilon 1e-5.
+#[derive(Debug, Clone)]
+pub struct NormSpec<'a> {
+    /// `[channels]`.
+    pub gamma: Cow<'a, [f32]>,
+    /// `[channels]`.
+    pub beta: Cow<'a, [f32]>,
+}
+
+impl NormSpec<'_> {
+    pub(crate) fn check(&self, layer: &str, channels: usize) -> Result<(), Error> {
+        tensor(&format!("{layer}.gamma"), &self.gamma, &[channels])?;
+        tensor(&format!("{layer}.beta"), &self.beta, &[channels])
+    }
+}
+
+/// One layer of `attentions.Encoder`: attention, norm, feed-forward, norm.
+#[derive(Debug, Clone)]
+pub struct EncoderLayerSpec<'a> {
+    /// `attn_layers.N.conv_q`, `[hidden, hidden, 1]`.
+    pub conv_q: ConvSpec<'a>,
+    /// `attn_layers.N.conv_k`.
+    pub conv_k: ConvSpec<'a>,
+    /// `attn_layers.N.conv_v`.
+    pub conv_v: ConvSpec<'a>,
+    /// `attn_layers.N.conv_o`.
+    pub conv_o: ConvSpec<'a>,
+    /// `[1 or n_heads, 2 * window_size + 1, hidden / n_heads]`.
+    pub emb_rel_k: Cow<'a, [f32]>,
+    /// As `emb_rel_k`.
+    pub emb_rel_v: Cow<'a, [f32]>,
+    /// `norm_layers_1.N`.
+    pub norm_1: NormSpec<'a>,
+    /// `ffn_layers.N.conv_1`, `[filter, hidden, kernel]`.
+    pub conv_1: ConvSpec<'a>,
+    /// `ffn_layers.N.conv_2`, `[hidden, filter, kernel]`.
+    pub conv_2: ConvSpec<'a>,
+    /// `norm_layers_2.N`.
+    pub norm_2: NormSpec<'a>,
+}
+
+/// `DDSConv`: dilated depth-separable convolutions.
+#[derive(Debug, Clone)]
+pub struct DdsConvSpec<'a> {
+    /// Depth-wise, `[channels, 1, kernel]`.
+    pub convs_sep: Vec<ConvSpec<'a>>,
+    /// `[channels, channels, 1]`.
+    pub convs_1x1: Vec<ConvSpec<'a>>,
+    /// After each depth-wise convolution.
+    pub norms_1: Vec<NormSpec<'a>>,
+    /// After each 1x1 convolution.
+    pub norms_2: Vec<NormSpec<'a>>,
+}
+
+/// `ConvFlow` on two channels.
+#[derive(Debug, Clone)]
+pub struct ConvFlowSpec<'a> {
+    /// `[filter, 1, 1]`.
+    pub pre: ConvSpec<'a>,
+    /// The network between.
+    pub convs: DdsConvSpec<'a>,
+    /// `[3 * bins - 1, filter, 1]`.
+    pub proj: ConvSpec<'a>,
+}
+
+/// `StochasticDurationPredictor`, as much of it as inference runs.
+#[derive(Debug, Clone)]
+pub struct StochasticDurationPredictorSpec<'a> {
+    /// `[filter, hidden, 1]`.
+    pub pre: ConvSpec<'a>,
+    /// `convs`.
+    pub convs: DdsConvSpec<'a>,
+    /// `[filter, filter, 1]`.
+    pub proj: ConvSpec<'a>,
+    /// `[filter, gin_channels, 1]`, with several speakers.
+    pub cond: Option<ConvSpec<'a>>,
+    /// `flows.0.m`, `[2]`.
+    pub m: Cow<'a, [f32]>,
+    /// `flows.0.logs`, `[2]`.
+    pub logs: Cow<'a, [f32]>,
+    /// The `ConvFlow`s that inference keeps, in upstream's forward order: `flows.3, .5, .7`, without the "useless" `.1`.
+    pub flows: Vec<ConvFlowSpec<'a>>,
+}
+
+/// `DurationPredictor`.
+#[derive(Debug, Clone)]
+pub struct DurationPredictorSpec<'a> {
+    /// `[filter, hidden, kernel]`.
+    pub conv_1: ConvSpec<'a>,
+    /// `norm_1`.
+    pub norm_1: NormSpec<'a>,
+    /// `[filter, filter, kernel]`.
+    pub conv_2: ConvSpec<'a>,
+    /// `norm_2`.
+    pub norm_2: NormSpec<'a>,
+    /// `[1, filter, 1]`.
+    pub proj: ConvSpec<'a>,
+    /// `[hidden, gin_channels, 1]`, with several speakers.
+    pub cond: Option<ConvSpec<'a>>,
+}
+
+/// Which duration predictor.
+#[derive(Debug, Clone)]
+pub enum DurationSpec<'a> {
+    /// `use_sdp = True`.
+    Stochastic(StochasticDurationPredictorSpec<'a>),
+    /// `use_sdp = False`.
+    Plain(DurationPredictorSpec<'a>),
+}
+
+/// `enc_p`, `dp` and `emb_g`: phoneme ids to `z_p`.
+#[derive(Debug, Clone)]
+pub struct EncoderSpec<'a> {
+    /// `enc_p.emb.weight`, `[n_vocab, hidden]`.
+    pub emb: Cow<'a, [f32]>,
+    /// `hidden_channels`.
+    pub hidden: usize,
+    /// `n_heads`.
+    pub n_heads: usize,
+    /// `window_size` of the relative attention: 4 upstream.
+    pub window_size: usize,
+    /// `enc_p.encoder`.
+    pub layers: Vec<EncoderLayerSpec<'a>>,
+    /// `enc_p.proj`, `[2 * inter_channels, hidden, 1]`.
+    pub proj: ConvSpec<'a>,
+    /// `dp`.
+    pub duration: DurationSpec<'a>,
+    /// `emb_g.weight`, `[n_speakers, gin_channels]`, with several speakers.
+    pub emb_g: Option<Cow<'a, [f32]>>,
+    /// Rows of `emb_g`; 0 or 1 without it.
+    pub n_speakers: usize,
+}
+
 pub(crate) fn limit(
     layer: &str,
     what: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
 
-use super::task::{ConvTask, DotTask, Epilogue};
+use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::winograd;
 
@@ -120,6 +120,103 @@ pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(
         let samples = tanh::<L, FMA>(&samples);
         out.copy_from_slice(&samples[..out.len()]);
     }
+}
+
+#[inline(always)]
+pub(super) fn layer_norm<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut NormTask<'_>,
+    _run: Run<L>,
+) {
+    /// `F.layer_norm`'s epsilon in upstream's `LayerNorm`.
+    const EPSILON: f32 = 1e-5;
+    let n = task.channels as f32;
+    for row in task.rows.chunks_exact_mut(task.stride) {
+        let mut sum = [0f32; L];
+        for x in row.chunks_exact(L) {
+            for l in 0..L {
+                sum[l] += x[l];
+            }
+        }
+        let mean = total(sum) / n;
+        let mut squares = [0f32; L];
+        for (i, x) in row.chunks_exact(L).enumerate() {
+            for l in 0..L {
+                let d = if i * L + l < task.channels { x[l] - mean } else { 0.0 };
+                squares[l] = fma::<FMA>(d, d, squares[l]);
+            }
+        }
+        let variance = total(squares) / n;
+        let scale = 1.0 / (variance + EPSILON).sqrt();
+        for ((x, gamma), beta) in row.chunks_exact_mut(L).zip(task.gamma.chunks_exact(L)).zip(task.beta.chunks_exact(L)) {
+            let v = std::array::from_fn(|l| fma::<FMA>((x[l] - mean) * scale, gamma[l], beta[l]));
+            x.copy_from_slice(&if task.gelu { gelu::<L, FMA>(&v) } else { v });
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut SoftmaxTask<'_>,
+    _run: Run<L>,
+) {
+    for row in task.rows.chunks_exact_mut(task.stride) {
+        row[task.len..].fill(f32::NEG_INFINITY);
+        let mut most = [f32::NEG_INFINITY; L];
+        for x in row.chunks_exact(L) {
+            for l in 0..L {
+                most[l] = if x[l] > most[l] { x[l] } else { most[l] };
+            }
+        }
+        let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        let mut sum = [0f32; L];
+        for x in row.chunks_exact_mut(L) {
+            let v = exp::<L, FMA>(&std::array::from_fn(|l| clamp(x[l] - most, 87.0)));
+            for l in 0..L {
+                sum[l] += v[l];
+            }
+            x.copy_from_slice(&v);
+        }
+        // exp(-87), what clamping makes of the padding, vanishes in a sum of at least 1.
+        let scale = 1.0 / total(sum);
+        for x in row.iter_mut() {
+            *x *= scale;
+        }
+        row[task.len..].fill(0.0);
+    }
+}
+
+#[inline(always)]
+pub(super) fn depthwise<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut DepthwiseTask<'_>,
+    _run: Run<L>,
+) {
+    for (r, out) in task.out.chunks_exact_mut(task.stride).enumerate() {
+        for c in (0..task.stride).step_by(L) {
+            let mut sum = read::<L>(task.bias, c);
+            for (tap, w) in task.weights.chunks_exact(task.stride).enumerate() {
+                let (x, w) = (read::<L>(task.x, r * task.stride + tap * task.tap_step + c), read::<L>(w, c));
+                sum = std::array::from_fn(|l| fma::<FMA>(x[l], w[l], sum[l]));
+            }
+            write(out, c, &sum);
+        }
+    }
+}
+
+/// `x * Phi(x)`, with the error function of Abramowitz and Stegun 7.1.26 (absolute error below 2e-7).
+#[inline(always)]
+fn gelu<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
+    let z: [f32; L] = std::array::from_fn(|l| x[l].abs() * std::f32::consts::FRAC_1_SQRT_2);
+    let e = exp::<L, FMA>(&std::array::from_fn(|l| -clamp(z[l] * z[l], 87.0)));
+    std::array::from_fn(|l| {
+        let t = 1.0 / fma::<FMA>(z[l], 0.327_591_1, 1.0);
+        let mut p = 1.061_405_4;
+        for c in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
+            p = fma::<FMA>(p, t, c);
+        }
+        // 1 - erf(z), half of which is the tail of the normal distribution beyond |x|.
+        let tail = 0.5 * p * t * e[l];
+        x[l] * if x[l] < 0.0 { tail } else { 1.0 - tail }
+    })
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ mod task;
 mod tile;
 mod winograd;
 
-pub(crate) use task::{ConvTask, DotTask, Epilogue, WinogradTask};
+pub(crate) use task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, WinogradTask};
 
 use crate::error::Error;
 
@@ -182,6 +182,12 @@ instantiate! {
         fn winograd(task: &mut WinogradTask<'_>);
         /// Computes samples: a convolution to one channel, then tanh.
         fn dot_tanh(task: &mut DotTask<'_>);
+        /// Layer norm, perhaps GELU.
+        fn layer_norm(task: &mut NormTask<'_>);
+        /// Softmax.
+        fn softmax(task: &mut SoftmaxTask<'_>);
+        /// Computes the rows of a depth-wise convolution.
+        fn depthwise(task: &mut DepthwiseTask<'_>);
     }
 }
 

@@ -112,3 +112,38 @@ pub(crate) struct DotTask<'a> {
     pub(crate) bias: f32,
     pub(crate) out: &'a mut [f32],
 }
+
+/// `LayerNorm` of rows in place, and GELU after it where asked for.
+pub(crate) struct NormTask<'a> {
+    /// Whole rows of `stride` floats; those past the channels stay zero.
+    pub(crate) rows: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) channels: usize,
+    /// `[stride]`, zeros past the channels.
+    pub(crate) gamma: &'a [f32],
+    /// `[stride]`, zeros past the channels.
+    pub(crate) beta: &'a [f32],
+    pub(crate) gelu: bool,
+}
+
+/// Softmax of rows in place.
+pub(crate) struct SoftmaxTask<'a> {
+    /// Whole rows of `stride` floats; those past `len` become 0.
+    pub(crate) rows: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) len: usize,
+}
+
+/// A depth-wise convolution.
+pub(crate) struct DepthwiseTask<'a> {
+    /// Input, beginning with what tap 0 of output row 0 reads.
+    pub(crate) x: &'a [f32],
+    /// Floats of a row, here and in `out`.
+    pub(crate) stride: usize,
+    pub(crate) tap_step: usize,
+    /// `[taps][stride]`.
+    pub(crate) weights: &'a [f32],
+    /// `[stride]`.
+    pub(crate) bias: &'a [f32],
+    pub(crate) out: &'a mut [f32],
+}
