@@ -94,7 +94,7 @@ impl Panels {
         accumulate: bool,
     ) {
         let bias = floats(&self.bias);
-        kernels.conv(&mut ConvTask {
+        kernels.conv(ConvTask {
             x,
             x_stride,
             tap_step: 0,
@@ -258,29 +258,25 @@ impl Conv {
         bias: Option<&[Line]>,
         step: usize,
         epilogue: Epilogue<'_>,
-        scratch: &mut Vec<Line>,
     ) {
         let bias = floats(bias.unwrap_or(&self.panels.bias));
         if let Some(winograd) = self.winograd.as_ref().filter(|w| (to - from) as usize >= w.min_rows) {
-            kernels.winograd(&mut WinogradTask {
+            kernels.winograd(WinogradTask {
                 x: input.from(from - self.reach as i64),
                 x_stride: input.stride(),
                 dilation: self.dilation,
                 kernel: winograd.kernel,
                 c_in: self.panels.c_in,
-                groups: winograd.plan.groups,
-                taps: winograd.plan.taps,
-                pairs: winograd.plan.pairs,
+                plan: winograd.plan,
                 weights: floats(&winograd.panels.weights),
                 bias: &bias[..self.order.len()],
                 rows: (to - from) as usize,
                 step,
                 epilogue,
-                scratch,
             });
             return;
         }
-        kernels.conv(&mut ConvTask {
+        kernels.conv(ConvTask {
             x: input.from(from - self.reach as i64),
             x_stride: input.stride(),
             tap_step: self.dilation * input.stride(),
@@ -368,7 +364,7 @@ impl Up {
     ) {
         for (r, phase) in self.phases.iter().enumerate() {
             let first = r * self.channels;
-            kernels.conv(&mut ConvTask {
+            kernels.conv(ConvTask {
                 x: input.from(from + phase.ahead as i64 - (phase.panels.taps - 1) as i64),
                 x_stride: input.stride(),
                 tap_step: input.stride(),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Up};
+use crate::conv::{Conv, ConvPost, Fold, Target, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Isa, Kernels};
 use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
+use crate::options::{Options, Workers};
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 
 /// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
@@ -16,19 +17,11 @@ const SLOPE: f32 = 0.1;
 /// Slope of the last: upstream calls `F.leaky_relu(x)` there, with PyTorch's default.
 const LAST_SLOPE: f32 = 0.01;
 
-/// How a [`Decoder`] computes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Which convolution.
-    pub mode: Mode,
-    /// Which instruction set.
-    pub isa: Isa,
-}
-
 /// Upstream's `flow` in reverse and `dec`, packed for the kernels. Cheap to clone: weights are shared.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     network: Arc<Network>,
+    workers: Workers,
     ports: Ports,
     shape: Shape,
 }
@@ -54,7 +47,8 @@ impl Decoder {
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
-        let kernels = Kernels::new(options.isa)?;
+        let kernels = Kernels::new(options.isa, options.threads)?;
+        let workers = Workers::new(options.threads)?;
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
@@ -62,7 +56,7 @@ impl Decoder {
         let ports = build_flow(&mut network, &spec.flow);
         let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach: reach(spec) };
-        Ok(Self { network: Arc::new(network), ports, shape })
+        Ok(Self { network: Arc::new(network), workers, ports, shape })
     }
 
     /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the network has
@@ -77,7 +71,7 @@ impl Decoder {
         }
         finite("speaker embedding g", g)?;
         let state = State::new(Arc::clone(&self.network), g);
-        Ok(Stream { state, ports: self.ports, shape: self.shape, frames: 0, finished: false })
+        Ok(Stream { state, workers: self.workers.clone(), ports: self.ports, shape: self.shape, frames: 0, finished: false })
     }
 
     /// `inter_channels`: the rows of a latent.
@@ -115,6 +109,7 @@ impl Decoder {
 #[derive(Debug)]
 pub struct Stream {
     state: State,
+    workers: Workers,
     ports: Ports,
     shape: Shape,
     frames: usize,
@@ -177,7 +172,7 @@ impl Stream {
                 }
             }
             self.frames += n;
-            self.state.advance(out);
+            self.workers.run(|| self.state.advance(out));
         }
         Ok(())
     }
@@ -195,7 +190,7 @@ impl Stream {
         }
         self.finished = true;
         self.state.complete(self.frames as i64);
-        self.state.advance(out);
+        self.workers.run(|| self.state.advance(out));
         Ok(())
     }
 

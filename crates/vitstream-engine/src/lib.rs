@@ -10,12 +10,14 @@ mod encoder;
 mod error;
 mod kernels;
 mod network;
+mod options;
 mod rows;
 pub mod spec;
 mod winograd;
 
 pub use conv::Mode;
-pub use decoder::{Decoder, Options, Stream};
+pub use decoder::{Decoder, Stream};
 pub use encoder::{Encoder, Latent, MAX_FRAMES, MAX_IDS, Noise, Scales};
 pub use error::Error;
 pub use kernels::Isa;
+pub use options::Options;

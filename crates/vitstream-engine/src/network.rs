@@ -189,8 +189,6 @@ pub(crate) struct State {
     biases: Vec<Option<Vec<Line>>>,
     /// Frames of the utterance, once known.
     total: Option<i64>,
-    /// Room for the kernels.
-    scratch: Vec<Line>,
 }
 
 impl State {
@@ -211,7 +209,6 @@ impl State {
             done: vec![0; network.ops.len()],
             biases,
             total: None,
-            scratch: Vec::new(),
             network,
         }
     }
@@ -302,12 +299,12 @@ impl State {
                     raw: raw_rows,
                     act: act_rows,
                 };
-                conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue, &mut self.scratch);
+                conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
             }
             Kind::Gate(conv) => {
                 if let Some(out) = raw_rows {
                     let epilogue = Epilogue::Gate { out };
-                    conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue, &mut self.scratch);
+                    conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
                 }
             }
             Kind::Up(up) => up.run(kernels, input, (from, to), raw_rows, act_rows),

@@ -207,17 +207,22 @@ pub struct DecoderSpec<'a> {
     pub generator: GeneratorSpec<'a>,
 }
 
-/// `LayerNorm` over channels, epsilon 1e-5.
+/// `LayerNorm` over channels.
 #[derive(Debug, Clone)]
 pub struct NormSpec<'a> {
     /// `[channels]`.
     pub gamma: Cow<'a, [f32]>,
     /// `[channels]`.
     pub beta: Cow<'a, [f32]>,
+    /// Added to the variance: 1e-5 upstream.
+    pub epsilon: f32,
 }
 
 impl NormSpec<'_> {
     pub(crate) fn check(&self, layer: &str, channels: usize) -> Result<(), Error> {
+        if !(self.epsilon > 0.0 && self.epsilon < 1.0) {
+            return Err(shape(layer, "an epsilon between 0 and 1", self.epsilon));
+        }
         tensor(&format!("{layer}.gamma"), &self.gamma, &[channels])?;
         tensor(&format!("{layer}.beta"), &self.beta, &[channels])
     }
@@ -287,6 +292,8 @@ pub struct StochasticDurationPredictorSpec<'a> {
     pub m: Cow<'a, [f32]>,
     /// `flows.0.logs`, `[2]`.
     pub logs: Cow<'a, [f32]>,
+    /// The splines act on `-tail_bound..=tail_bound`: 5 upstream.
+    pub tail_bound: f32,
     /// The `ConvFlow`s that inference keeps, in upstream's forward order: `flows.3, .5, .7`, without the "useless" `.1`.
     pub flows: Vec<ConvFlowSpec<'a>>,
 }

@@ -8,7 +8,7 @@ use crate::rows::{floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, EncoderLayerSpec, tensor};
 
 /// Rows of the score matrix that exist at a time: memory stays linear in the number of ids.
-const QUERIES: usize = 112;
+const QUERIES: usize = 56;
 
 /// One head of a layer.
 #[derive(Debug)]

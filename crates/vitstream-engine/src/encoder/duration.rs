@@ -88,10 +88,11 @@ struct ConvFlow {
     bins: usize,
     /// `1 / sqrt(filter_channels)`.
     scale: f32,
+    tail_bound: f32,
 }
 
 impl ConvFlow {
-    fn new(target: Target, layer: &str, spec: &ConvFlowSpec<'_>, filter: usize) -> Result<Self, Error> {
+    fn new(target: Target, layer: &str, spec: &ConvFlowSpec<'_>, filter: usize, tail_bound: f32) -> Result<Self, Error> {
         check_pointwise(&format!("{layer}.pre"), &spec.pre, 1, filter)?;
         let bins = (spec.proj.c_out + 1) / 3;
         check_pointwise(&format!("{layer}.proj"), &spec.proj, filter, 3 * bins.max(1) - 1)?;
@@ -103,6 +104,7 @@ impl ConvFlow {
             proj: Linear::new(target, &spec.proj),
             bins,
             scale: 1.0 / (filter as f32).sqrt(),
+            tail_bound,
         })
     }
 
@@ -122,7 +124,7 @@ impl ConvFlow {
             for (i, (v, &h)) in row.iter_mut().zip(h).enumerate() {
                 *v = if i < 2 * self.bins { h * self.scale } else { h };
             }
-            *x = spline::inverse(*x, &row, self.bins);
+            *x = spline::inverse(*x, &row, self.bins, self.tail_bound);
         }
     }
 }
@@ -152,6 +154,9 @@ impl StochasticDurationPredictor {
         check_pointwise("dp.proj", &spec.proj, filter, filter)?;
         tensor("dp.flows.0.m", &spec.m, &[2])?;
         tensor("dp.flows.0.logs", &spec.logs, &[2])?;
+        if !(spec.tail_bound > 0.0 && spec.tail_bound < 1e6) {
+            return Err(shape("dp.flows", "a positive tail_bound", spec.tail_bound));
+        }
         let flows = spec.flows.iter().enumerate();
         Ok(Self {
             pre: Linear::new(target, &spec.pre),
@@ -161,7 +166,7 @@ impl StochasticDurationPredictor {
             m: [spec.m[0], spec.m[1]],
             scale: [libm::expf(-spec.logs[0]), libm::expf(-spec.logs[1])],
             flows: flows
-                .map(|(i, flow)| ConvFlow::new(target, &format!("dp.flows.{}", 2 * i + 3), flow, filter))
+                .map(|(i, flow)| ConvFlow::new(target, &format!("dp.flows.{}", 2 * i + 3), flow, filter, spec.tail_bound))
                 .collect::<Result<_, _>>()?,
         })
     }

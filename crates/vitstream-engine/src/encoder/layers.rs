@@ -134,7 +134,7 @@ impl Linear {
         let wider = (margin < reach).then(|| x.with_margin(reach));
         let x = wider.as_ref().unwrap_or(x);
         let step = padded(self.c_out);
-        self.conv.run(kernels, &x.rows, (0, x.len as i64), bias, step, epilogue, &mut Vec::new());
+        self.conv.run(kernels, &x.rows, (0, x.len as i64), bias, step, epilogue);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -147,12 +147,13 @@ impl Linear {
 pub(super) struct Norm {
     gamma: Vec<Line>,
     beta: Vec<Line>,
+    epsilon: f32,
 }
 
 impl Norm {
     pub(super) fn new(layer: &str, spec: &NormSpec<'_>, channels: usize) -> Result<Self, Error> {
         spec.check(layer, channels)?;
-        Ok(Self { gamma: aligned(&spec.gamma), beta: aligned(&spec.beta) })
+        Ok(Self { gamma: aligned(&spec.gamma), beta: aligned(&spec.beta), epsilon: spec.epsilon })
     }
 
     pub(super) fn run(&self, kernels: Kernels, x: &mut Sequence, gelu: bool) {
@@ -163,6 +164,7 @@ impl Norm {
             channels,
             gamma: floats(&self.gamma),
             beta: floats(&self.beta),
+            epsilon: self.epsilon,
             gelu,
         });
     }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 pub use noise::Noise;
 
 use crate::conv::{Fold, Mode, Target};
-use crate::decoder::Options;
 use crate::error::{Error, input, shape};
 use crate::kernels::{Isa, Kernels};
+use crate::options::{Options, Workers};
 use crate::spec::{DurationSpec, EncoderSpec, limit, tensor};
 use attention::{EncoderLayer, check_pointwise};
 use duration::{DurationPredictor, StochasticDurationPredictor};
@@ -54,6 +54,7 @@ pub struct Latent {
 #[derive(Debug, Clone)]
 pub struct Encoder {
     network: Arc<Network>,
+    workers: Workers,
 }
 
 #[derive(Debug)]
@@ -79,14 +80,16 @@ enum Duration {
 }
 
 impl Encoder {
-    /// Checks and packs a network. [`Options::mode`] is of no effect: durations are rounded up to frames, so the encoder
-    /// always computes directly.
+    /// Checks and packs a network.
+    ///
+    /// [`Options::mode`] is of no effect. An item is always computed as a whole, so no chunking could show in its bits, and
+    /// Winograd's method with few points (see [`Mode::Fast`]) is accurate enough for durations that are rounded up.
     ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
-        let kernels = Kernels::new(options.isa)?;
-        let target = Target { kernels, mode: Mode::Direct, accurate: true };
+        let kernels = Kernels::new(options.isa, options.threads)?;
+        let target = Target { kernels, mode: Mode::Fast, accurate: true };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -113,6 +116,7 @@ impl Encoder {
         let root = (hidden as f32).sqrt();
         let part = |range| Linear::part(target, &spec.proj, 0..hidden, range, Fold::default());
         Ok(Self {
+            workers: Workers::new(options.threads)?,
             network: Arc::new(Network {
                 kernels,
                 emb: spec.emb.iter().map(|v| v * root).collect(),
@@ -161,6 +165,16 @@ impl Encoder {
     /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is not finite,
     /// given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
     pub fn encode(
+        &self,
+        ids: &[i64],
+        speaker: Option<usize>,
+        scales: Scales,
+        noise: Noise<'_>,
+    ) -> Result<Latent, Error> {
+        self.workers.run(|| self.encode_here(ids, speaker, scales, noise))
+    }
+
+    fn encode_here(
         &self,
         ids: &[i64],
         speaker: Option<usize>,

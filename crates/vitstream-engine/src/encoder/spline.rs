@@ -2,7 +2,6 @@
 //!
 //! Durkan et al., "Neural Spline Flows" (2019), section 3.1 and appendix A.2.
 
-const TAIL_BOUND: f32 = 5.0;
 const MIN_BIN: f32 = 1e-3;
 const MIN_DERIVATIVE: f32 = 1e-3;
 
@@ -11,13 +10,13 @@ pub(super) const MAX_BINS: usize = 32;
 
 /// Inverts the spline at `y`. `h`: `bins` widths, `bins` heights (both already divided by `sqrt(filter_channels)`) and
 /// `bins - 1` derivatives, before softmax and softplus.
-pub(super) fn inverse(y: f32, h: &[f32], bins: usize) -> f32 {
+pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
     // Written so that a value that is not a number passes through as itself.
-    if !(-TAIL_BOUND..=TAIL_BOUND).contains(&y) {
+    if !(-tail_bound..=tail_bound).contains(&y) {
         return y;
     }
-    let widths = knots(&h[..bins]);
-    let heights = knots(&h[bins..2 * bins]);
+    let widths = knots(&h[..bins], tail_bound);
+    let heights = knots(&h[bins..2 * bins], tail_bound);
     // The bin is the last whose lower knot is not above y; upstream nudges the last knot so that y = bound has a bin.
     let bin = heights[1..bins].iter().filter(|&&knot| y >= knot).count();
     // At both ends the spline continues the tails, whose slope is 1.
@@ -38,8 +37,8 @@ pub(super) fn inverse(y: f32, h: &[f32], bins: usize) -> f32 {
     root * width + widths[bin]
 }
 
-/// Softmax, a least share for each bin, and the running sum over `-TAIL_BOUND..=TAIL_BOUND`: `bins + 1` knots.
-fn knots(logits: &[f32]) -> [f32; MAX_BINS + 1] {
+/// Softmax, a least share for each bin, and the running sum over `-tail_bound..=tail_bound`: `bins + 1` knots.
+fn knots(logits: &[f32], tail_bound: f32) -> [f32; MAX_BINS + 1] {
     let bins = logits.len();
     let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     let mut shares = [0.0; MAX_BINS];
@@ -48,13 +47,13 @@ fn knots(logits: &[f32]) -> [f32; MAX_BINS + 1] {
         *share = libm::expf(logit - most);
         total += *share;
     }
-    let mut knots = [-TAIL_BOUND; MAX_BINS + 1];
+    let mut knots = [-tail_bound; MAX_BINS + 1];
     let mut sum = 0.0;
     for (knot, share) in knots[1..=bins].iter_mut().zip(shares) {
         sum += MIN_BIN + (1.0 - MIN_BIN * bins as f32) * (share / total);
-        *knot = 2.0 * TAIL_BOUND * sum - TAIL_BOUND;
+        *knot = 2.0 * tail_bound * sum - tail_bound;
     }
-    knots[bins] = TAIL_BOUND;
+    knots[bins] = tail_bound;
     knots
 }
 
@@ -70,8 +69,8 @@ mod tests {
 
     /// The spline forwards, in double precision, to undo the inverse with.
     fn forward(x: f64, h: &[f32], bins: usize) -> f64 {
-        let widths = knots(&h[..bins]).map(f64::from);
-        let heights = knots(&h[bins..2 * bins]).map(f64::from);
+        let widths = knots(&h[..bins], 5.0).map(f64::from);
+        let heights = knots(&h[bins..2 * bins], 5.0).map(f64::from);
         let bin = widths[1..bins].iter().filter(|&&knot| x >= knot).count();
         let derivative = |i: usize| {
             if i == 0 || i == bins { 1.0 } else { 1e-3 + f64::from(h[2 * bins + i - 1]).exp().ln_1p() }
@@ -87,11 +86,11 @@ mod tests {
     proptest! {
         #[test]
         fn inverse_undoes_the_spline(y in -7f32..7.0, h in prop::collection::vec(-3f32..3.0, 29)) {
-            let x = inverse(y, &h, 10);
-            if y.abs() > TAIL_BOUND {
+            let x = inverse(y, &h, 10, 5.0);
+            if y.abs() > 5.0 {
                 prop_assert_eq!(x, y);
             } else {
-                prop_assert!(x.abs() <= TAIL_BOUND + 1e-4);
+                prop_assert!(x.abs() <= 5.0 + 1e-4);
                 let back = forward(f64::from(x), &h, 10);
                 prop_assert!((back - f64::from(y)).abs() < 2e-4, "{} came back as {}", y, back);
             }
@@ -99,7 +98,7 @@ mod tests {
 
         #[test]
         fn any_finite_input_gives_a_finite_value(y in -6f32..6.0, h in prop::collection::vec(-1e30f32..1e30, 29)) {
-            prop_assert!(!inverse(y, &h, 10).is_nan());
+            prop_assert!(!inverse(y, &h, 10, 5.0).is_nan());
         }
     }
 }

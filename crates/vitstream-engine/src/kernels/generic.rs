@@ -4,7 +4,7 @@
 
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
-pub(super) use super::winograd::winograd;
+pub(super) use super::winograd::winograd_rows;
 
 /// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
 /// streams as many weights as a high one.
@@ -14,7 +14,7 @@ pub(super) fn next_rows(left: usize, max: usize) -> usize {
 }
 
 #[inline(always)]
-pub(super) fn conv<const L: usize, const FMA: bool, const ROWS: usize>(
+pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut ConvTask<'_>,
     run: Run<L>,
 ) {
@@ -127,8 +127,6 @@ pub(super) fn layer_norm<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut NormTask<'_>,
     _run: Run<L>,
 ) {
-    /// `F.layer_norm`'s epsilon in upstream's `LayerNorm`.
-    const EPSILON: f32 = 1e-5;
     let n = task.channels as f32;
     for row in task.rows.chunks_exact_mut(task.stride) {
         let mut sum = [0f32; L];
@@ -146,7 +144,7 @@ pub(super) fn layer_norm<const L: usize, const FMA: bool, const ROWS: usize>(
             }
         }
         let variance = total(squares) / n;
-        let scale = 1.0 / (variance + EPSILON).sqrt();
+        let scale = 1.0 / (variance + task.epsilon).sqrt();
         for ((x, gamma), beta) in row.chunks_exact_mut(L).zip(task.gamma.chunks_exact(L)).zip(task.beta.chunks_exact(L)) {
             let v = std::array::from_fn(|l| fma::<FMA>((x[l] - mean) * scale, gamma[l], beta[l]));
             x.copy_from_slice(&if task.gelu { gelu::<L, FMA>(&v) } else { v });

@@ -23,6 +23,7 @@ mod winograd;
 pub(crate) use task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, WinogradTask};
 
 use crate::error::Error;
+use task::Split;
 
 /// Instruction set of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -82,23 +83,53 @@ impl Isa {
 pub(crate) struct Kernels {
     /// Never `Auto`, always available.
     isa: Isa,
+    /// Among how many threads a task may be split.
+    threads: usize,
 }
 
+/// Multiply-adds below which a task is not worth a second thread.
+const MIN_COST: usize = 1 << 19;
+
 impl Kernels {
-    pub(crate) fn new(isa: Isa) -> Result<Self, Error> {
+    pub(crate) fn new(isa: Isa, threads: usize) -> Result<Self, Error> {
         let widest_first = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
         match isa {
             Isa::Auto => {
                 let isa = widest_first.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar);
-                Ok(Self { isa })
+                Ok(Self { isa, threads })
             }
-            isa if isa.available() => Ok(Self { isa }),
+            isa if isa.available() => Ok(Self { isa, threads }),
             isa => Err(Error::Isa(isa.name())),
         }
     }
 
     pub(crate) fn isa(self) -> Isa {
         self.isa
+    }
+
+    /// Computes the rows of a convolution.
+    pub(crate) fn conv(self, task: ConvTask<'_>) {
+        self.share(task, self.threads, Self::conv_rows);
+    }
+
+    /// Computes the rows of a convolution by Winograd's method.
+    pub(crate) fn winograd(self, task: WinogradTask<'_>) {
+        self.share(task, self.threads, Self::winograd_rows);
+    }
+
+    /// Splits a task by rows among `threads` threads of the pool that this thread belongs to, if it does.
+    fn share<T: Split>(self, mut task: T, threads: usize, run: fn(Self, &mut T)) {
+        #[cfg(feature = "threads")]
+        if threads > 1 && task.rows() > task.grain() && task.rows() * task.row_cost() >= MIN_COST {
+            let half = threads / 2;
+            let rows = (task.rows() * half / threads).next_multiple_of(task.grain());
+            if rows > 0 && rows < task.rows() && rayon::current_thread_index().is_some() {
+                let (before, after) = task.split(rows);
+                rayon::join(|| self.share(before, half, run), || self.share(after, threads - half, run));
+                return;
+            }
+        }
+        run(self, &mut task);
     }
 
     /// Floats in a register.
@@ -176,10 +207,10 @@ instantiate! {
         scalar = Scalar [] 4 false 6;
     }
     functions {
-        /// Computes the rows of a convolution.
-        fn conv(task: &mut ConvTask<'_>);
-        /// Computes the rows of a convolution by Winograd's method.
-        fn winograd(task: &mut WinogradTask<'_>);
+        /// Computes the rows of a convolution on this thread.
+        fn conv_rows(task: &mut ConvTask<'_>);
+        /// Computes the rows of a convolution by Winograd's method on this thread.
+        fn winograd_rows(task: &mut WinogradTask<'_>);
         /// Computes samples: a convolution to one channel, then tanh.
         fn dot_tanh(task: &mut DotTask<'_>);
         /// Layer norm, perhaps GELU.

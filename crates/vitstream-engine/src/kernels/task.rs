@@ -1,6 +1,6 @@
 //! What a kernel is asked to do, and the proof that it may.
 
-use crate::rows::Line;
+use crate::winograd::Plan;
 
 /// Rows of a convolution, channels-last.
 ///
@@ -61,7 +61,38 @@ impl<'a> ConvTask<'a> {
     }
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The rows before `at`, a number of floats, and those from there on.
+    fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+                let (residual, residual_after) = residual.map(|s| s.split_at(at)).unzip();
+                let (addend, addend_after) = addend.map(|s| s.split_at(at)).unzip();
+                let (raw, raw_after) = raw.map(|s| s.split_at_mut(at)).unzip();
+                let (act, act_after) = act
+                    .map(|(s, slope)| {
+                        let (before, after) = s.split_at_mut(at);
+                        ((before, slope), (after, slope))
+                    })
+                    .unzip();
+                (
+                    Epilogue::Linear { residual, addend, accumulate, raw, act },
+                    Epilogue::Linear {
+                        residual: residual_after,
+                        addend: addend_after,
+                        accumulate,
+                        raw: raw_after,
+                        act: act_after,
+                    },
+                )
+            }
+            Epilogue::Gate { out } => {
+                let (out, after) = out.split_at_mut(at);
+                (Epilogue::Gate { out }, Epilogue::Gate { out: after })
+            }
+        }
+    }
+
     /// Panics unless every row of every slice lies inside it; `channels` counts those of the panels.
     pub(super) fn check(&self, rows: usize, step: usize, channels: usize, lanes: usize) {
         let fits = |len: Option<usize>, width: usize| len.is_none_or(|len| (rows - 1) * step + width <= len);
@@ -86,19 +117,66 @@ pub(crate) struct WinogradTask<'a> {
     pub(crate) dilation: usize,
     pub(crate) kernel: usize,
     pub(crate) c_in: usize,
-    /// The kernel is cut into this many groups of `taps` taps, zeros after its end.
-    pub(crate) groups: usize,
-    pub(crate) taps: usize,
-    /// Pairs of points, 3 or 4: a tile has `2 * pairs + 2` products and `2 * pairs + 3 - taps` outputs.
-    pub(crate) pairs: usize,
+    pub(crate) plan: Plan,
     /// Panels, each `[products][groups][c_in][panel]`.
     pub(crate) weights: &'a [f32],
     pub(crate) bias: &'a [f32],
     pub(crate) rows: usize,
     pub(crate) step: usize,
     pub(crate) epilogue: Epilogue<'a>,
-    /// Room for the transformed input; grows once.
-    pub(crate) scratch: &'a mut Vec<Line>,
+}
+
+/// A task that two threads can share by its output rows.
+pub(super) trait Split: Sized + Send {
+    /// Output rows.
+    fn rows(&self) -> usize;
+    /// Rows that should stay together.
+    fn grain(&self) -> usize;
+    /// Multiply-adds of a row.
+    fn row_cost(&self) -> usize;
+    /// The first `rows` rows, and the others.
+    fn split(self, rows: usize) -> (Self, Self);
+}
+
+impl Split for ConvTask<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn grain(&self) -> usize {
+        1
+    }
+
+    fn row_cost(&self) -> usize {
+        self.taps * self.c_in * self.bias.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (before, after) = self.epilogue.split_at(rows * self.step);
+        let x = &self.x[rows * self.x_stride..];
+        (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
+    }
+}
+
+impl Split for WinogradTask<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whole tiles, so that each is the same whoever computes it.
+    fn grain(&self) -> usize {
+        self.plan.outputs() * self.dilation
+    }
+
+    fn row_cost(&self) -> usize {
+        self.kernel * self.c_in * self.bias.len() / 2
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (before, after) = self.epilogue.split_at(rows * self.step);
+        let x = &self.x[rows * self.x_stride..];
+        (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
+    }
 }
 
 /// Rows of a convolution to one channel, followed by tanh.
@@ -123,6 +201,7 @@ pub(crate) struct NormTask<'a> {
     pub(crate) gamma: &'a [f32],
     /// `[stride]`, zeros past the channels.
     pub(crate) beta: &'a [f32],
+    pub(crate) epsilon: f32,
     pub(crate) gelu: bool,
 }
 

@@ -6,6 +6,12 @@ use super::tile::{self, Run, Source};
 use crate::rows::{LINE, Line, floats_mut};
 use crate::winograd::Coefficients;
 use bytemuck::Zeroable;
+use std::cell::Cell;
+
+thread_local! {
+    /// Room for the transformed input of a batch of tiles.
+    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+}
 
 /// Most products of a tile.
 const PRODUCTS: usize = 10;
@@ -76,11 +82,11 @@ fn backward<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>
 }
 
 #[inline(always)]
-pub(super) fn winograd<const L: usize, const FMA: bool, const ROWS: usize>(
+pub(super) fn winograd_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut WinogradTask<'_>,
     run: Run<L>,
 ) {
-    match (task.pairs, task.taps) {
+    match (task.plan.pairs, task.plan.taps) {
         (3, 3) => tiles::<L, FMA, ROWS, 3, 6>(task, run),
         (3, 4) => tiles::<L, FMA, ROWS, 3, 5>(task, run),
         (3, 5) => tiles::<L, FMA, ROWS, 3, 4>(task, run),
@@ -99,16 +105,18 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     run: Run<L>,
 ) {
     let products = 2 * PAIRS + 2;
+    let groups = task.plan.groups;
     let channels = task.bias.len();
     let width = task.c_in.next_multiple_of(L);
     assert!(task.rows > 0 && task.dilation > 0 && width <= task.x_stride && channels.is_multiple_of(L));
-    assert!(task.weights.len() >= products * task.groups * task.c_in * channels, "panels are too short");
+    assert!(task.weights.len() >= products * groups * task.c_in * channels, "panels are too short");
     task.epilogue.check(task.rows, task.step, channels, L);
 
     let batch = ROWS.min(tile::ROWS);
-    let v_len = products * task.groups * batch * width;
-    if task.scratch.len() * LINE < v_len {
-        task.scratch.resize(v_len.div_ceil(LINE), Line::zeroed());
+    let v_len = products * groups * batch * width;
+    let mut scratch = SCRATCH.take();
+    if scratch.len() * LINE < v_len {
+        scratch.resize(v_len.div_ceil(LINE), Line::zeroed());
     }
     // Rows that exist: the last that the last output needs.
     let known = task.rows + (task.kernel - 1) * task.dilation;
@@ -131,13 +139,13 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
             }
         }
 
-        let v = floats_mut(task.scratch);
+        let v = floats_mut(&mut scratch);
         for (t, &first) in first_rows[..n].iter().enumerate() {
-            for group in 0..task.groups {
+            for group in 0..groups {
                 for c in (0..width).step_by(L) {
                     let mut x = [[0f32; L]; PRODUCTS];
                     for (u, x) in x.iter_mut().enumerate().take(products) {
-                        let row = first + (group * task.taps + u) * task.dilation;
+                        let row = first + (group * task.plan.taps + u) * task.dilation;
                         if row < known {
                             *x = read(task.x, row * task.x_stride + c);
                         }
@@ -145,7 +153,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                     let mut transformed = [[0f32; L]; PRODUCTS];
                     forward::<L, FMA, PAIRS>(&x, &mut transformed);
                     for (p, value) in transformed.iter().enumerate().take(products) {
-                        write(v, ((p * task.groups + group) * batch + t) * width + c, value);
+                        write(v, ((p * groups + group) * batch + t) * width + c, value);
                     }
                 }
             }
@@ -156,15 +164,15 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
             let is_wide = panel < wide;
             let registers = 1 + usize::from(is_wide);
             for (p, sums) in products_of.iter_mut().enumerate().take(products) {
-                let weights = panel * products * task.groups * task.c_in * 2 * L
-                    + p * task.groups * task.c_in * registers * L;
+                let weights = panel * products * groups * task.c_in * 2 * L
+                    + p * groups * task.c_in * registers * L;
                 let source = Source {
-                    x: v[p * task.groups * batch * width..][..task.groups * batch * width].as_ptr(),
+                    x: v[p * groups * batch * width..][..groups * batch * width].as_ptr(),
                     x_stride: width,
-                    taps: task.groups,
+                    taps: groups,
                     tap_step: batch * width,
                     c_in: task.c_in,
-                    weights: task.weights[weights..][..task.groups * task.c_in * registers * L].as_ptr(),
+                    weights: task.weights[weights..][..groups * task.c_in * registers * L].as_ptr(),
                 };
                 // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows of `width`
                 // floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and the panel.
@@ -187,4 +195,5 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
         }
         done += n;
     }
+    SCRATCH.set(scratch);
 }
