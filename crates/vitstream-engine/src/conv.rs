@@ -104,7 +104,13 @@ impl Panels {
             bias,
             rows,
             step: out.len() / rows,
-            epilogue: Epilogue::Linear { residual: None, addend: None, accumulate, raw: Some(out), act: None },
+            epilogue: Epilogue::Linear {
+                residual: None,
+                addend: None,
+                accumulate,
+                raw: Some(out),
+                act: None,
+            },
         });
     }
 
@@ -170,7 +176,8 @@ impl Conv {
     ) -> Self {
         let order = (0..padded(outputs.len()))
             .map(|i| {
-                (i < outputs.len()).then(|| if fold.flip_out { outputs.end - 1 - i } else { outputs.start + i })
+                (i < outputs.len())
+                    .then(|| if fold.flip_out { outputs.end - 1 - i } else { outputs.start + i })
             })
             .collect();
         Self::ordered(target, spec, inputs, order, fold)
@@ -215,7 +222,8 @@ impl Conv {
         };
         let lanes = target.kernels.lanes();
         let panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
-        let plan = Plan::new(spec.kernel, target.accurate).filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
+        let plan = Plan::new(spec.kernel, target.accurate)
+            .filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
         let winograd = plan.map(|plan| {
             let transform = plan.weight_transform();
             let transformed = |i: usize, c: usize, row: usize| {

@@ -39,6 +39,7 @@ struct Shape {
     gin: usize,
     hop: usize,
     reach: usize,
+    look_ahead: usize,
 }
 
 impl Decoder {
@@ -55,7 +56,8 @@ impl Decoder {
         let mut network = Network::new(Target { kernels, mode: options.mode, accurate: false });
         let ports = build_flow(&mut network, &spec.flow);
         let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
-        let shape = Shape { channels: spec.flow.channels, gin, hop, reach: reach(spec) };
+        let (reach, look_ahead) = reach(spec);
+        let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
         Ok(Self { network: Arc::new(network), workers, ports, shape })
     }
 
@@ -71,7 +73,14 @@ impl Decoder {
         }
         finite("speaker embedding g", g)?;
         let state = State::new(Arc::clone(&self.network), g);
-        Ok(Stream { state, workers: self.workers.clone(), ports: self.ports, shape: self.shape, frames: 0, finished: false })
+        Ok(Stream {
+            state,
+            workers: self.workers.clone(),
+            ports: self.ports,
+            shape: self.shape,
+            frames: 0,
+            finished: false,
+        })
     }
 
     /// `inter_channels`: the rows of a latent.
@@ -89,9 +98,15 @@ impl Decoder {
         self.shape.hop
     }
 
-    /// Frames on each side that a sample depends on, rounded up: how far samples lag behind the pushes.
+    /// Frames on each side that a sample depends on, rounded up.
     pub fn receptive_field(&self) -> usize {
         self.shape.reach
+    }
+
+    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up to a row at
+    /// each rate, since all phases of an input row are computed at once.
+    pub fn look_ahead(&self) -> usize {
+        self.shape.look_ahead
     }
 
     /// The instruction set in use.
@@ -341,19 +356,21 @@ fn branch_reach(spec: &ResBlockSpec<'_>) -> usize {
     }
 }
 
-/// Frames on each side that a sample depends on.
-fn reach(spec: &DecoderSpec<'_>) -> usize {
+/// Frames on each side that a sample depends on, and those by which it lags.
+fn reach(spec: &DecoderSpec<'_>) -> (usize, usize) {
     let generator = &spec.generator;
     let kernels = generator.resblocks.len() / generator.ups.len();
     // From the samples back to frames, in rows of each rate.
-    let mut rows = generator.conv_post.reach();
+    let mut reach = generator.conv_post.reach();
+    let mut lag = reach;
     for (up, blocks) in generator.ups.iter().zip(generator.resblocks.chunks(kernels)).rev() {
-        rows += blocks.iter().map(branch_reach).max().unwrap_or(0);
-        rows = (rows + up.padding).div_ceil(up.stride);
+        let branches = blocks.iter().map(branch_reach).max().unwrap_or(0);
+        reach = (reach + branches + up.padding).div_ceil(up.stride);
+        lag = (lag + branches).div_ceil(up.stride) + (up.stride - 1 + up.padding) / up.stride;
     }
-    let flow: usize =
-        spec.flow.layers.iter().flat_map(|l| &l.wn.in_layers).map(ConvSpec::reach).sum();
-    rows + generator.conv_pre.reach() + flow
+    let flow: usize = spec.flow.layers.iter().flat_map(|l| &l.wn.in_layers).map(ConvSpec::reach).sum();
+    let frames = generator.conv_pre.reach() + flow;
+    (reach + frames, lag + frames)
 }
 
 /// A half of the latent, and the operation that wrote it last.
@@ -405,8 +422,7 @@ fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
             let outputs = if last { 0..hidden } else { hidden..2 * hidden };
             let skip = Kind::Conv(Conv::part(target, res_skip, 0..hidden, outputs, Fold::default()));
             let skip = Op::new(skip, acts);
-            skipped =
-                Some(network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) }));
+            skipped = Some(network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) }));
         }
         // x1 - m, so m comes with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
@@ -416,7 +432,12 @@ fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
     halves
 }
 
-fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Half; 2], flips: usize) -> Ports {
+fn build_generator(
+    network: &mut Network,
+    spec: &GeneratorSpec<'_>,
+    halves: [Half; 2],
+    flips: usize,
+) -> Ports {
     let target = network.target;
     let pre = &spec.conv_pre;
     let half = pre.c_in / 2;
@@ -431,12 +452,15 @@ fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Hal
         Kind::Conv(Conv::part(Target { accurate: true, ..target }, pre, inputs, 0..pre.c_out, fold))
     });
     // Of the two, the last coupling's target is the slower one and completes the sum.
-    let order = if flips.is_multiple_of(2) { [(a, halves[0]), (b, halves[1])] } else { [(b, halves[1]), (a, halves[0])] };
+    let order = if flips.is_multiple_of(2) {
+        [(a, halves[0]), (b, halves[1])]
+    } else {
+        [(b, halves[1]), (a, halves[0])]
+    };
     let [(first, first_half), (second, second_half)] = order;
     let first = network.push(Op::new(first, first_half.buf).ready(first_half.written).store(raw));
-    network.push(
-        Op::new(second, second_half.buf).ready(second_half.written).addend(raw).activate(act, SLOPE),
-    );
+    network
+        .push(Op::new(second, second_half.buf).ready(second_half.written).addend(raw).activate(act, SLOPE));
     if let Some(cond) = &spec.cond {
         network.conds.push(Cond {
             op: first,
@@ -465,13 +489,11 @@ fn build_generator(network: &mut Network, spec: &GeneratorSpec<'_>, halves: [Hal
         let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
         branches.sort_by_key(|b| branch_reach(b));
         for (j, block) in branches.into_iter().enumerate() {
-            build_resblock(network, block, x, (channels, rate), |op| {
-                match (j == 0, j + 1 == num_kernels) {
-                    (true, true) => op.activate(act, slope),
-                    (true, false) => op.store(sum),
-                    (false, false) => op.accumulate(sum),
-                    (false, true) => op.addend(sum).activate(act, slope),
-                }
+            build_resblock(network, block, x, (channels, rate), |op| match (j == 0, j + 1 == num_kernels) {
+                (true, true) => op.activate(act, slope),
+                (true, false) => op.store(sum),
+                (false, false) => op.accumulate(sum),
+                (false, true) => op.addend(sum).activate(act, slope),
             });
         }
         factor = 1.0 / num_kernels as f32;

@@ -45,7 +45,11 @@ impl Workers {
             Ok(Self { pool: pool.map(std::sync::Arc::new) })
         }
         #[cfg(not(feature = "threads"))]
-        if threads == 1 { Ok(Self {}) } else { Err(refused("built without the feature `threads`".to_owned())) }
+        if threads == 1 {
+            Ok(Self {})
+        } else {
+            Err(refused("built without the feature `threads`".to_owned()))
+        }
     }
 
     /// Runs `work` where its tasks can be shared.

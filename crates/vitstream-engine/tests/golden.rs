@@ -7,7 +7,15 @@ use vitstream_engine::{Decoder, Encoder, Error, Isa, Mode, Noise, Options, Scale
 use vitstream_vits::SynthesizerTrn;
 
 const NETWORKS: [&str; 9] = [
-    "single", "multi", "nosdp", "multi-nosdp", "high", "high-multi", "textual", "legacy-single", "legacy-multi-nosdp",
+    "single",
+    "multi",
+    "nosdp",
+    "multi-nosdp",
+    "high",
+    "high-multi",
+    "textual",
+    "legacy-single",
+    "legacy-multi-nosdp",
 ];
 
 /// Each network with each of its single-item cases.
@@ -23,7 +31,9 @@ fn each_case(mut check: impl FnMut(&str, &SynthesizerTrn, &Reference)) {
         let Some(path) = tiny(&format!("{name}.ckpt")) else { continue };
         let model = voice::load(&path);
         for case in ["one", "quiet", "shortest"] {
-            all(name, &model, tiny(&format!("{name}.{case}.safetensors")), case);
+            // Beside the checkpoint only: the committed networks are not all those of the shared fixtures.
+            let beside = path.with_file_name(format!("{name}.{case}.safetensors"));
+            all(name, &model, beside.is_file().then_some(beside), case);
         }
     }
     if let Some(path) = shared("joe/joe.ckpt") {
@@ -39,7 +49,10 @@ fn each_case(mut check: impl FnMut(&str, &SynthesizerTrn, &Reference)) {
 fn isas() -> Vec<Isa> {
     let all = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
     let model = voice::load(&tiny("textual.ckpt").expect("committed"));
-    let works = |isa: &Isa| match Decoder::new(&voice::decoder(&model), Options { isa: *isa, ..Options::default() }) {
+    let works = |isa: &Isa| match Decoder::new(
+        &voice::decoder(&model),
+        Options { isa: *isa, ..Options::default() },
+    ) {
         Ok(decoder) => {
             assert_eq!(decoder.isa(), *isa);
             true
@@ -66,7 +79,8 @@ fn decoder_equals_pytorch() {
         let audio = reference.floats("audio");
         for &isa in &isas {
             for mode in [Mode::Direct, Mode::Fast] {
-                let decoder = Decoder::new(&voice::decoder(model), Options { isa, mode, threads: 1 }).expect(case);
+                let decoder =
+                    Decoder::new(&voice::decoder(model), Options { isa, mode, threads: 1 }).expect(case);
                 let mut samples = Vec::new();
                 let mut stream = decoder.stream(g.as_deref()).expect(case);
                 stream.push(&z, frames, &mut samples).expect(case);
@@ -98,7 +112,9 @@ fn chunks_and_threads_change_no_bit() {
             samples
         };
         let whole = decode(1, Mode::Direct, &[frames]);
-        for (threads, schedule) in [(1, &[1][..]), (1, &[7, 1, 30, 2]), (2, &[16]), (3, &[52, 5]), (2, &[frames])] {
+        for (threads, schedule) in
+            [(1, &[1][..]), (1, &[7, 1, 30, 2]), (2, &[16]), (3, &[52, 5]), (2, &[frames])]
+        {
             let samples = decode(threads, Mode::Direct, schedule);
             assert!(same_bits(&samples, &whole), "{case}: {threads} threads, pushes of {schedule:?}");
         }
@@ -117,9 +133,10 @@ fn encoder_equals_pytorch() {
         let dp = reference.get("noise.dp").unwrap_or_default();
         let p = reference.get("noise.p").unwrap_or_default();
         let durations: Vec<usize> = reference.floats("w_ceil").iter().map(|&w| w as usize).collect();
-        for (isa, threads) in isas.iter().map(|&isa| (isa, 1)).chain([(Isa::Auto, 2)]) {
-            let encoder =
-                Encoder::new(&voice::encoder(model), Options { isa, threads, ..Options::default() }).expect(case);
+        let direct = isas.iter().map(|&isa| (isa, Mode::Direct, 1));
+        for (isa, mode, threads) in direct.chain([(Isa::Auto, Mode::Direct, 2), (Isa::Auto, Mode::Fast, 1)]) {
+            let options = Options { isa, mode, threads };
+            let encoder = Encoder::new(&voice::encoder(model), options).expect(case);
             let noise = Noise::Given { dp: &dp, p: &p };
             let latent = encoder.encode(&ids, speaker, scales(reference), noise).expect(case);
             assert_eq!(latent.durations, durations, "{case} {isa:?}");
@@ -128,14 +145,14 @@ fn encoder_equals_pytorch() {
             assert!(d < 5e-5, "{case} {isa:?}: {d}");
             assert_eq!(latent.g, reference.get("g"), "{case}");
 
-            let decoder = Decoder::new(&voice::decoder(model), Options { isa, threads, ..Options::default() });
+            let decoder = Decoder::new(&voice::decoder(model), options);
             let mut stream = decoder.expect(case).stream(latent.g.as_deref()).expect(case);
             let mut samples = Vec::new();
             stream.push(&latent.z_p, latent.frames, &mut samples).expect(case);
             stream.finish(&mut samples).expect(case);
             let d = difference(&samples, &reference.floats("audio"));
-            println!("{case} {isa:?}: {d:e} from ids to audio");
-            assert!(d < 5e-5, "{case} {isa:?}: {d} from ids to audio");
+            println!("{case} {isa:?} {mode:?}: {d:e} from ids to audio");
+            assert!(d < 1e-4, "{case} {isa:?} {mode:?}: {d} from ids to audio");
         }
     });
 }

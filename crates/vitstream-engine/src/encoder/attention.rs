@@ -65,7 +65,8 @@ impl EncoderLayer {
         let heads = (0..n_heads)
             .map(|h| {
                 let channels = h * head_channels..(h + 1) * head_channels;
-                let part = |conv: &ConvSpec<'_>, fold| Linear::part(target, conv, 0..hidden, channels.clone(), fold);
+                let part =
+                    |conv: &ConvSpec<'_>, fold| Linear::part(target, conv, 0..hidden, channels.clone(), fold);
                 let first = if heads_of == 1 { 0 } else { h * one };
                 let (rel_k, rel_v) = (&spec.emb_rel_k[first..], &spec.emb_rel_v[first..]);
                 // The bias enters with the first head.
@@ -157,10 +158,18 @@ impl EncoderLayer {
     }
 }
 
-pub(super) fn check_pointwise(layer: &str, conv: &ConvSpec<'_>, c_in: usize, c_out: usize) -> Result<(), Error> {
+pub(super) fn check_pointwise(
+    layer: &str,
+    conv: &ConvSpec<'_>,
+    c_in: usize,
+    c_out: usize,
+) -> Result<(), Error> {
     if conv.kernel != 1 || conv.groups != 1 {
-        return Err(shape(layer, "kernel 1, 1 group", format!("kernel {}, {} groups", conv.kernel, conv.groups)));
+        return Err(shape(
+            layer,
+            "kernel 1, 1 group",
+            format!("kernel {}, {} groups", conv.kernel, conv.groups),
+        ));
     }
     conv.check(layer, c_in, c_out)
 }
-

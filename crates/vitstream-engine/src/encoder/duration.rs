@@ -8,7 +8,8 @@ use crate::error::{Error, shape};
 use crate::kernels::Kernels;
 use crate::network::dot;
 use crate::spec::{
-    ConvFlowSpec, ConvSpec, DdsConvSpec, DurationPredictorSpec, StochasticDurationPredictorSpec, limit, tensor,
+    ConvFlowSpec, ConvSpec, DdsConvSpec, DurationPredictorSpec, StochasticDurationPredictorSpec, limit,
+    tensor,
 };
 
 /// A speaker's vector added to every row: `weight @ g + bias`.
@@ -19,10 +20,19 @@ pub(super) struct Cond {
 }
 
 impl Cond {
-    fn new(layer: &str, spec: Option<&ConvSpec<'_>>, c_out: usize, gin: usize) -> Result<Option<Self>, Error> {
+    fn new(
+        layer: &str,
+        spec: Option<&ConvSpec<'_>>,
+        c_out: usize,
+        gin: usize,
+    ) -> Result<Option<Self>, Error> {
         let Some(spec) = spec else { return Ok(None) };
         if gin == 0 {
-            return Err(shape(layer, "no such layer, since there is no emb_g", format!("{} channels of g", spec.c_in)));
+            return Err(shape(
+                layer,
+                "no such layer, since there is no emb_g",
+                format!("{} channels of g", spec.c_in),
+            ));
         }
         check_pointwise(layer, spec, gin, c_out)?;
         let bias = spec.bias.as_ref().map_or_else(|| vec![0.0; c_out], |b| b.to_vec());
@@ -45,7 +55,11 @@ impl DdsConv {
         let n = spec.convs_sep.len();
         let lengths = [spec.convs_1x1.len(), spec.norms_1.len(), spec.norms_2.len()];
         if n == 0 || lengths != [n; 3] {
-            return Err(shape(layer, "as many convs_sep, convs_1x1, norms_1 and norms_2", format!("{n}, {lengths:?}")));
+            return Err(shape(
+                layer,
+                "as many convs_sep, convs_1x1, norms_1 and norms_2",
+                format!("{n}, {lengths:?}"),
+            ));
         }
         let layers = (0..n).map(|i| {
             let sep = &spec.convs_sep[i];
@@ -92,7 +106,13 @@ struct ConvFlow {
 }
 
 impl ConvFlow {
-    fn new(target: Target, layer: &str, spec: &ConvFlowSpec<'_>, filter: usize, tail_bound: f32) -> Result<Self, Error> {
+    fn new(
+        target: Target,
+        layer: &str,
+        spec: &ConvFlowSpec<'_>,
+        filter: usize,
+        tail_bound: f32,
+    ) -> Result<Self, Error> {
         check_pointwise(&format!("{layer}.pre"), &spec.pre, 1, filter)?;
         let bins = (spec.proj.c_out + 1) / 3;
         check_pointwise(&format!("{layer}.proj"), &spec.proj, filter, 3 * bins.max(1) - 1)?;
@@ -166,13 +186,21 @@ impl StochasticDurationPredictor {
             m: [spec.m[0], spec.m[1]],
             scale: [libm::expf(-spec.logs[0]), libm::expf(-spec.logs[1])],
             flows: flows
-                .map(|(i, flow)| ConvFlow::new(target, &format!("dp.flows.{}", 2 * i + 3), flow, filter, spec.tail_bound))
+                .map(|(i, flow)| {
+                    ConvFlow::new(target, &format!("dp.flows.{}", 2 * i + 3), flow, filter, spec.tail_bound)
+                })
                 .collect::<Result<_, _>>()?,
         })
     }
 
     /// `logw` `[t]`; `z` `[2, t]` is the scaled noise.
-    pub(super) fn run(&self, kernels: Kernels, x: &Sequence, mut z: [Vec<f32>; 2], g: Option<&[f32]>) -> Vec<f32> {
+    pub(super) fn run(
+        &self,
+        kernels: Kernels,
+        x: &Sequence,
+        mut z: [Vec<f32>; 2],
+        g: Option<&[f32]>,
+    ) -> Vec<f32> {
         let extra = self.cond.as_ref().zip(g).map(|(cond, g)| cond.of(g));
         let x = self.pre.run_biased(kernels, x, false, extra.as_deref());
         let x = self.proj.run(kernels, &self.convs.run(kernels, x), false);

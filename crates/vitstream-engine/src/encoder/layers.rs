@@ -103,7 +103,13 @@ impl Linear {
     }
 
     /// [`Linear::run`] with `extra[channel]` added to the bias.
-    pub(super) fn run_biased(&self, kernels: Kernels, x: &Sequence, relu: bool, extra: Option<&[f32]>) -> Sequence {
+    pub(super) fn run_biased(
+        &self,
+        kernels: Kernels,
+        x: &Sequence,
+        relu: bool,
+        extra: Option<&[f32]>,
+    ) -> Sequence {
         let mut out = self.room(x);
         let bias = extra.map(|extra| self.conv.bias_with(extra));
         let rows = out.rows_mut();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use noise::Noise;
 
-use crate::conv::{Fold, Mode, Target};
+use crate::conv::{Fold, Target};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Isa, Kernels};
 use crate::options::{Options, Workers};
@@ -82,14 +82,11 @@ enum Duration {
 impl Encoder {
     /// Checks and packs a network.
     ///
-    /// [`Options::mode`] is of no effect. An item is always computed as a whole, so no chunking could show in its bits, and
-    /// Winograd's method with few points (see [`Mode::Fast`]) is accurate enough for durations that are rounded up.
-    ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
-        let target = Target { kernels, mode: Mode::Fast, accurate: true };
+        let target = Target { kernels, mode: options.mode, accurate: true };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -122,7 +119,9 @@ impl Encoder {
                 emb: spec.emb.iter().map(|v| v * root).collect(),
                 hidden,
                 layers: layers
-                    .map(|(i, layer)| EncoderLayer::new(target, layer, i, hidden, (spec.n_heads, spec.window_size)))
+                    .map(|(i, layer)| {
+                        EncoderLayer::new(target, layer, i, hidden, (spec.n_heads, spec.window_size))
+                    })
                     .collect::<Result<_, _>>()?,
                 m: part(0..inter),
                 logs: part(inter..2 * inter),
@@ -131,7 +130,9 @@ impl Encoder {
                     DurationSpec::Stochastic(dp) => {
                         Duration::Stochastic(StochasticDurationPredictor::new(target, dp, hidden, gin)?)
                     }
-                    DurationSpec::Plain(dp) => Duration::Plain(DurationPredictor::new(target, dp, hidden, gin)?),
+                    DurationSpec::Plain(dp) => {
+                        Duration::Plain(DurationPredictor::new(target, dp, hidden, gin)?)
+                    }
                 },
                 emb_g,
                 gin,
@@ -185,14 +186,17 @@ impl Encoder {
         let kernels = network.kernels;
         let g = self.speaker(speaker)?;
         let x = self.embed(ids)?;
-        if ![scales.noise, scales.length, scales.noise_w].iter().all(|s| s.is_finite()) || scales.length < 0.0 {
+        if ![scales.noise, scales.length, scales.noise_w].iter().all(|s| s.is_finite()) || scales.length < 0.0
+        {
             return Err(input("scales", "finite values, a length of at least 0", format!("{scales:?}")));
         }
         let x = network.layers.iter().fold(x, |x, layer| layer.run(kernels, x));
         let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
 
         let logw = match &network.duration {
-            Duration::Stochastic(dp) => dp.run(kernels, &x, duration_noise(ids.len(), scales.noise_w, noise)?, g),
+            Duration::Stochastic(dp) => {
+                dp.run(kernels, &x, duration_noise(ids.len(), scales.noise_w, noise)?, g)
+            }
             Duration::Plain(dp) => dp.run(kernels, x, g),
         };
         let durations = durations(&logw, scales.length)?;
@@ -290,7 +294,9 @@ impl Network {
         }
         match z_p.iter().position(|v| !v.is_finite()) {
             None => Ok(z_p),
-            Some(i) => Err(input("noise and scales", "such that the latent is finite", format!("{} in it", z_p[i]))),
+            Some(i) => {
+                Err(input("noise and scales", "such that the latent is finite", format!("{} in it", z_p[i])))
+            }
         }
     }
 }

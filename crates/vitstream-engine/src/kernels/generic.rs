@@ -58,7 +58,13 @@ pub(super) struct Finish<'t, 'a, const L: usize, const FMA: bool> {
 
 impl<'t, 'a, const L: usize, const FMA: bool> Finish<'t, 'a, L, FMA> {
     #[inline(always)]
-    pub(super) fn new(epilogue: &'t mut Epilogue<'a>, bias: &[f32], step: usize, panel: usize, wide: bool) -> Self {
+    pub(super) fn new(
+        epilogue: &'t mut Epilogue<'a>,
+        bias: &[f32],
+        step: usize,
+        panel: usize,
+        wide: bool,
+    ) -> Self {
         let first = panel * 2 * L;
         let bias = [read::<L>(bias, first), if wide { read::<L>(bias, first + L) } else { [0.0; L] }];
         Self { epilogue, bias, step, panel, wide }
@@ -145,7 +151,9 @@ pub(super) fn layer_norm<const L: usize, const FMA: bool, const ROWS: usize>(
         }
         let variance = total(squares) / n;
         let scale = 1.0 / (variance + task.epsilon).sqrt();
-        for ((x, gamma), beta) in row.chunks_exact_mut(L).zip(task.gamma.chunks_exact(L)).zip(task.beta.chunks_exact(L)) {
+        for ((x, gamma), beta) in
+            row.chunks_exact_mut(L).zip(task.gamma.chunks_exact(L)).zip(task.beta.chunks_exact(L))
+        {
             let v = std::array::from_fn(|l| fma::<FMA>((x[l] - mean) * scale, gamma[l], beta[l]));
             x.copy_from_slice(&if task.gelu { gelu::<L, FMA>(&v) } else { v });
         }

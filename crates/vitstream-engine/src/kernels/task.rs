@@ -103,7 +103,9 @@ impl<'a> Epilogue<'a> {
                     && fits(raw.as_ref().map(|s| s.len()), channels)
                     && fits(act.as_ref().map(|s| s.0.len()), channels)
             }
-            Epilogue::Gate { out } => channels.is_multiple_of(2 * lanes) && fits(Some(out.len()), channels / 2),
+            Epilogue::Gate { out } => {
+                channels.is_multiple_of(2 * lanes) && fits(Some(out.len()), channels / 2)
+            }
         };
         assert!(all_fit, "output rows are too short");
     }

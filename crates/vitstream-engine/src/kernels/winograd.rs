@@ -87,6 +87,7 @@ pub(super) fn winograd_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     run: Run<L>,
 ) {
     match (task.plan.pairs, task.plan.taps) {
+        (2, 3) => tiles::<L, FMA, ROWS, 2, 4>(task, run),
         (3, 3) => tiles::<L, FMA, ROWS, 3, 6>(task, run),
         (3, 4) => tiles::<L, FMA, ROWS, 3, 5>(task, run),
         (3, 5) => tiles::<L, FMA, ROWS, 3, 4>(task, run),
@@ -164,8 +165,8 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
             let is_wide = panel < wide;
             let registers = 1 + usize::from(is_wide);
             for (p, sums) in products_of.iter_mut().enumerate().take(products) {
-                let weights = panel * products * groups * task.c_in * 2 * L
-                    + p * groups * task.c_in * registers * L;
+                let weights =
+                    panel * products * groups * task.c_in * 2 * L + p * groups * task.c_in * registers * L;
                 let source = Source {
                     x: v[p * groups * batch * width..][..groups * batch * width].as_ptr(),
                     x_stride: width,
