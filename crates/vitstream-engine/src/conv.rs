@@ -270,7 +270,7 @@ impl Conv {
         let bias = floats(bias.unwrap_or(&self.panels.bias));
         if let Some(winograd) = self.winograd.as_ref().filter(|w| (to - from) as usize >= w.min_rows) {
             kernels.winograd(WinogradTask {
-                x: input.from(from - self.reach as i64),
+                x: input.since(from - self.reach as i64),
                 x_stride: input.stride(),
                 dilation: self.dilation,
                 kernel: winograd.kernel,
@@ -285,7 +285,7 @@ impl Conv {
             return;
         }
         kernels.conv(ConvTask {
-            x: input.from(from - self.reach as i64),
+            x: input.since(from - self.reach as i64),
             x_stride: input.stride(),
             tap_step: self.dilation * input.stride(),
             taps: self.panels.taps,
@@ -373,7 +373,7 @@ impl Up {
         for (r, phase) in self.phases.iter().enumerate() {
             let first = r * self.channels;
             kernels.conv(ConvTask {
-                x: input.from(from + phase.ahead as i64 - (phase.panels.taps - 1) as i64),
+                x: input.since(from + phase.ahead as i64 - (phase.panels.taps - 1) as i64),
                 x_stride: input.stride(),
                 tap_step: input.stride(),
                 taps: phase.panels.taps,

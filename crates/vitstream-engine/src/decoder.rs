@@ -179,7 +179,7 @@ impl Stream {
                 let from = rows.end();
                 rows.extend_to(from + n as i64);
                 let width = rows.stride();
-                for (t, row) in rows.from_mut(from).chunks_exact_mut(width).enumerate() {
+                for (t, row) in rows.since_mut(from).chunks_exact_mut(width).enumerate() {
                     row.fill(0.0);
                     for (v, c) in row.iter_mut().zip(channels.clone()) {
                         *v = z[c * stride + first + t];
@@ -366,7 +366,7 @@ fn reach(spec: &DecoderSpec<'_>) -> (usize, usize) {
     for (up, blocks) in generator.ups.iter().zip(generator.resblocks.chunks(kernels)).rev() {
         let branches = blocks.iter().map(branch_reach).max().unwrap_or(0);
         reach = (reach + branches + up.padding).div_ceil(up.stride);
-        lag = (lag + branches).div_ceil(up.stride) + (up.stride - 1 + up.padding) / up.stride;
+        lag = (lag + branches).div_ceil(up.stride) + up.padding.div_ceil(up.stride);
     }
     let flow: usize = spec.flow.layers.iter().flat_map(|l| &l.wn.in_layers).map(ConvSpec::reach).sum();
     let frames = generator.conv_pre.reach() + flow;

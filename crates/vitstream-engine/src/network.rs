@@ -288,13 +288,13 @@ impl State {
         let input = &self.bufs[input.0];
         let step = raw.as_ref().map(|r| r.0.1.stride()).or(act.as_ref().map(|a| a.0.1.stride())).unwrap_or(0);
         let accumulate = raw.as_ref().is_some_and(|r| r.1);
-        let raw_rows = raw.as_mut().map(|((_, rows), _)| rows.from_mut(first));
-        let act_rows = act.as_mut().map(|((_, rows), slope)| (rows.from_mut(first), *slope));
+        let raw_rows = raw.as_mut().map(|((_, rows), _)| rows.since_mut(first));
+        let act_rows = act.as_mut().map(|((_, rows), slope)| (rows.since_mut(first), *slope));
         match kind {
             Kind::Conv(conv) => {
                 let epilogue = Epilogue::Linear {
-                    residual: residual.map(|buf| self.bufs[buf.0].from(from)),
-                    addend: addend.map(|buf| self.bufs[buf.0].from(from)),
+                    residual: residual.map(|buf| self.bufs[buf.0].since(from)),
+                    addend: addend.map(|buf| self.bufs[buf.0].since(from)),
                     accumulate,
                     raw: raw_rows,
                     act: act_rows,
@@ -312,7 +312,7 @@ impl State {
                 let at = out.len();
                 out.resize(at + (to - from) as usize, 0.0);
                 kernels.dot_tanh(&mut DotTask {
-                    x: input.from(from - post.reach as i64),
+                    x: input.since(from - post.reach as i64),
                     x_stride: input.stride(),
                     weights: floats(&post.weights),
                     tap_step: post.dilation * input.stride(),

@@ -83,11 +83,11 @@ impl Rows {
     }
 
     /// Rows from `time` on, which must still be kept.
-    pub(crate) fn from(&self, time: i64) -> &[f32] {
+    pub(crate) fn since(&self, time: i64) -> &[f32] {
         &floats(&self.data[..self.len * self.lines])[self.offset(time)..]
     }
 
-    pub(crate) fn from_mut(&mut self, time: i64) -> &mut [f32] {
+    pub(crate) fn since_mut(&mut self, time: i64) -> &mut [f32] {
         let offset = self.offset(time);
         &mut floats_mut(&mut self.data[..self.len * self.lines])[offset..]
     }
@@ -117,7 +117,7 @@ impl Rows {
     pub(crate) fn pad(&mut self, n: usize) {
         let from = self.end();
         self.extend_to(from + n as i64);
-        self.from_mut(from).fill(0.0);
+        self.since_mut(from).fill(0.0);
     }
 
     /// Bytes held.
@@ -136,13 +136,13 @@ mod tests {
         assert_eq!((rows.stride(), rows.end()), (16, 0));
         for t in 0..100i64 {
             rows.extend_to(t + 1);
-            rows.from_mut(t).fill(t as f32);
-            assert_eq!(rows.from(t - 3)[0], (t - 3).max(0) as f32);
+            rows.since_mut(t).fill(t as f32);
+            assert_eq!(rows.since(t - 3)[0], (t - 3).max(0) as f32);
             rows.keep_from(t - 2);
         }
         assert!(rows.bytes() <= 5 * 64, "{} bytes for 4 rows", rows.bytes());
         rows.pad(2);
-        assert_eq!(rows.from(99)[..16], [99.0; 16]);
-        assert_eq!(rows.from(100), [0.0; 32]);
+        assert_eq!(rows.since(99)[..16], [99.0; 16]);
+        assert_eq!(rows.since(100), [0.0; 32]);
     }
 }

@@ -166,18 +166,18 @@ mod tests {
         let reach = spec.reach();
         let mut x = Rows::new(c_in, reach);
         x.extend_to(t);
-        for row in x.from_mut(0).chunks_exact_mut(48) {
+        for row in x.since_mut(0).chunks_exact_mut(48) {
             row.fill_with(&mut next);
         }
         x.pad(reach);
         let mut out = Rows::new(c_out, 0);
         out.extend_to(t);
-        let raw = Some(out.from_mut(0));
+        let raw = Some(out.since_mut(0));
         let epilogue = Epilogue::Linear { residual: None, addend: None, accumulate: false, raw, act: None };
         conv.run(kernels, &x, (0, t), None, 48, epilogue);
         let (mut worst, mut largest) = (0f64, 0f64);
-        for (i, got) in out.from(0).chunks_exact(48).enumerate() {
-            let rows = x.from(i as i64 - reach as i64);
+        for (i, got) in out.since(0).chunks_exact(48).enumerate() {
+            let rows = x.since(i as i64 - reach as i64);
             for (o, &got) in got[..c_out].iter().enumerate() {
                 let mut sum = 0f64;
                 for c in 0..c_in {

@@ -36,12 +36,12 @@ impl Sequence {
     }
 
     pub(super) fn rows(&self) -> &[f32] {
-        &self.rows.from(0)[..self.len * self.stride()]
+        &self.rows.since(0)[..self.len * self.stride()]
     }
 
     pub(super) fn rows_mut(&mut self) -> &mut [f32] {
         let n = self.len * self.stride();
-        &mut self.rows.from_mut(0)[..n]
+        &mut self.rows.since_mut(0)[..n]
     }
 
     /// The same rows with a margin of `reach`.
@@ -207,7 +207,7 @@ impl Depthwise {
         let stride = x.stride();
         let mut out = Sequence::new(x.channels, x.len, 0);
         kernels.depthwise(&mut DepthwiseTask {
-            x: x.rows.from(-(self.reach as i64)),
+            x: x.rows.since(-(self.reach as i64)),
             stride,
             tap_step: self.dilation * stride,
             weights: floats(&self.weights),

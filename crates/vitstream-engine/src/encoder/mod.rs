@@ -75,8 +75,8 @@ struct Network {
 
 #[derive(Debug)]
 enum Duration {
-    Stochastic(StochasticDurationPredictor),
-    Plain(DurationPredictor),
+    Stochastic(Box<StochasticDurationPredictor>),
+    Plain(Box<DurationPredictor>),
 }
 
 impl Encoder {
@@ -127,11 +127,11 @@ impl Encoder {
                 logs: part(inter..2 * inter),
                 inter,
                 duration: match &spec.duration {
-                    DurationSpec::Stochastic(dp) => {
-                        Duration::Stochastic(StochasticDurationPredictor::new(target, dp, hidden, gin)?)
-                    }
+                    DurationSpec::Stochastic(dp) => Duration::Stochastic(Box::new(
+                        StochasticDurationPredictor::new(target, dp, hidden, gin)?,
+                    )),
                     DurationSpec::Plain(dp) => {
-                        Duration::Plain(DurationPredictor::new(target, dp, hidden, gin)?)
+                        Duration::Plain(Box::new(DurationPredictor::new(target, dp, hidden, gin)?))
                     }
                 },
                 emb_g,
@@ -322,8 +322,7 @@ fn durations(logw: &[f32], length_scale: f32) -> Result<Vec<usize>, Error> {
     for &logw in logw {
         let w = (libm::expf(logw) * length_scale).ceil();
         total += f64::from(w);
-        // Not a number fails this comparison too.
-        if !(total <= MAX_FRAMES as f64) {
+        if total.is_nan() || total > MAX_FRAMES as f64 {
             return Err(input(
                 "utterance",
                 format!("at most {MAX_FRAMES} frames; give fewer ids or a smaller length scale"),

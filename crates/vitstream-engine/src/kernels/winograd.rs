@@ -186,10 +186,10 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                     let products = std::array::from_fn(|p| products_of[p][t][half]);
                     backward::<L, FMA, PAIRS, M>(&products, out);
                 }
-                for j in 0..M {
+                for (j, (&a, &b)) in halves[0].iter().zip(&halves[1]).enumerate() {
                     let row = first + j * task.dilation;
                     if row < task.rows {
-                        finish.row(row, &[halves[0][j], halves[1][j]]);
+                        finish.row(row, &[a, b]);
                     }
                 }
             }
