@@ -1,0 +1,200 @@
+//! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt [ISA]]`.
+//!
+//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same run, then the
+//! decoder, streaming in several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
+//! disturbs them less than it does the clock.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use common::{Random, shared, voice};
+use cpu_time::ThreadTime;
+use vitstream_engine::spec::{ConvSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec};
+use vitstream_engine::{Decoder, Encoder, Isa, Mode, Noise, Options, Scales};
+
+/// Median and minimum milliseconds.
+fn time(repetitions: usize, mut run: impl FnMut()) -> (f64, f64) {
+    let mut times: Vec<f64> = (0..repetitions)
+        .map(|_| {
+            let start = ThreadTime::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    (times[repetitions / 2], times[0])
+}
+
+/// Chains of multiply-adds that fit in registers.
+fn peak(isa: Isa) -> f64 {
+    const TURNS: usize = 1 << 18;
+    let flop = |lanes: usize, chains: usize| (2 * TURNS * lanes * chains) as f64;
+    // A variable for each chain: see the crate's `kernels::tile`.
+    macro_rules! chains {
+        ($lanes:literal $fma:literal $x:ident $($sum:ident)+) => {{
+            $(let mut $sum = [1f32; $lanes];)+
+            for _ in 0..TURNS {
+                $(for s in &mut $sum {
+                    *s = if $fma { s.mul_add($x, $x) } else { *s * $x + $x };
+                })+
+            }
+            0.0 $(+ $sum.iter().sum::<f32>())+
+        }};
+    }
+    fn baseline(x: f32) -> f32 {
+        chains!(4 false x a b c d e f g h i j k l)
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn avx512(x: f32) -> f32 {
+            chains!(16 true x a b c d e f g h i j k l)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(x: f32) -> f32 {
+            chains!(8 true x a b c d e f g h i j k l)
+        }
+        if isa == Isa::Avx512 {
+            // SAFETY: the caller has a decoder that runs on this instruction set.
+            return flop(16, 12) / time(9, || _ = black_box(unsafe { avx512(black_box(0.5)) })).1 / 1e6;
+        }
+        if isa == Isa::Avx2 {
+            // SAFETY: as above.
+            return flop(8, 12) / time(9, || _ = black_box(unsafe { avx2(black_box(0.5)) })).1 / 1e6;
+        }
+    }
+    flop(4, 12) / time(9, || _ = black_box(baseline(black_box(0.5)))).1 / 1e6
+}
+
+/// A network that is hardly more than twelve equal convolutions.
+fn single(channels: usize, kernel: usize, dilation: usize, options: Options) -> Decoder {
+    let r = &mut Random(1);
+    let conv = |r: &mut Random, c_in: usize, c_out: usize, kernel: usize, dilation: usize| {
+        let weight = r.vec(c_out * c_in * kernel, 0.1 / (c_in * kernel) as f32);
+        ConvSpec::new(weight, c_out, c_in, kernel).with_dilation(dilation)
+    };
+    let spec = DecoderSpec {
+        flow: FlowSpec { channels: 2, layers: vec![] },
+        generator: GeneratorSpec {
+            conv_pre: conv(r, 2, 1, 1, 1),
+            cond: None,
+            ups: vec![UpSpec {
+                weight: r.vec(channels * 16, 0.1).into(),
+                bias: None,
+                c_in: 1,
+                c_out: channels,
+                kernel: 16,
+                stride: 16,
+                padding: 0,
+            }],
+            resblocks: vec![ResBlockSpec::Two {
+                convs: (0..12).map(|_| conv(r, channels, channels, kernel, dilation)).collect(),
+            }],
+            conv_post: conv(r, channels, 1, 1, 1),
+        },
+    };
+    Decoder::new(&spec, options).expect("a valid network")
+}
+
+fn kernels(options: Options) {
+    println!("register multiply-adds: {:.1} GFLOP/s", peak(options.isa));
+    for channels in [16, 32, 64, 128, 256] {
+        for (kernel, dilation) in [(3, 1), (5, 2), (7, 12), (11, 5)] {
+            let rate = |mode| {
+                let decoder = single(channels, kernel, dilation, Options { mode, ..options });
+                let frames = 56 * 2048 / channels / kernel / 7;
+                let z = vec![0.1; 2 * frames];
+                let mut out = Vec::new();
+                let mut stream = decoder.stream(None).expect("no speakers");
+                // Until the last of the convolutions has rows to work on at every push.
+                while out.len() < 16 * frames {
+                    out.clear();
+                    stream.push(&z, frames, &mut out).expect("fits");
+                }
+                let flop = 2.0 * 12.0 * (16 * frames * channels * channels * kernel) as f64;
+                let (_, best) = time(9, || {
+                    out.clear();
+                    stream.push(&z, frames, &mut out).expect("fits");
+                });
+                flop / best / 1e6
+            };
+            println!(
+                "{channels:4} channels, k {kernel:2}, d {dilation:2}: direct {:6.1}, fast {:6.1} GFLOP/s",
+                rate(Mode::Direct),
+                rate(Mode::Fast)
+            );
+        }
+    }
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let path = args.next().map(PathBuf::from).or_else(|| shared("joe/joe.ckpt"));
+    let asked = args.next();
+    let isa = [Isa::Auto, Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar]
+        .into_iter()
+        .find(|isa| asked.as_deref() == Some(isa.name()))
+        .unwrap_or_default();
+    let isa = single(16, 3, 1, Options { isa, ..Options::default() }).isa();
+    println!("instruction set: {}", isa.name());
+    kernels(Options { isa, ..Options::default() });
+
+    let Some(path) = path else { return };
+    let model = voice::load(&path);
+    for mode in [Mode::Direct, Mode::Fast] {
+        let options = Options { isa, mode, threads: 1 };
+        let mut decoder = None;
+        let (load, _) =
+            time(3, || decoder = Some(Decoder::new(&voice::decoder(&model), options).expect("fits")));
+        let decoder = decoder.expect("made");
+        println!("{mode:?}: packed in {load:.0} ms, {:.1} MB", decoder.weight_bytes() as f64 / 1e6);
+        let total = 621;
+        let z = Random(2).vec(total * decoder.channels(), 1.0);
+        let g = vec![0.1; decoder.gin_channels()];
+        let g = (!g.is_empty()).then_some(&g[..]);
+        for (frames, repetitions) in [(16, 41), (32, 31), (total, 9)] {
+            let (median, best) = time(repetitions, || {
+                let mut out = Vec::new();
+                let mut stream = decoder.stream(g).expect("fits");
+                stream.push_strided(&z, total, frames, &mut out).expect("fits");
+                stream.finish(&mut out).expect("once");
+                black_box(&out);
+            });
+            println!("  decoder, {frames} frames: median {median:.2}, best {best:.2} ms");
+        }
+        for chunk in [1, 8, 16, 32, 64] {
+            let mut first = f64::INFINITY;
+            let (median, best) = time(5, || {
+                let mut out = Vec::new();
+                let mut stream = decoder.stream(g).expect("fits");
+                let start = ThreadTime::now();
+                let mut at = 52;
+                stream.push_strided(&z, total, at, &mut out).expect("fits");
+                first = first.min(start.elapsed().as_secs_f64() * 1e3);
+                while at < total {
+                    let n = chunk.min(total - at);
+                    stream.push_strided(&z[at..], total, n, &mut out).expect("fits");
+                    at += n;
+                }
+                stream.finish(&mut out).expect("once");
+            });
+            println!(
+                "  stream of {total} by {chunk}: median {median:.1}, best {best:.1} ms; first push of 52: {first:.2} ms"
+            );
+        }
+        let encoder = Encoder::new(&voice::encoder(&model), options).expect("fits");
+        let speaker = (encoder.speakers() > 0).then_some(0);
+        for (ids, repetitions) in [(69, 15), (309, 11), (1383, 5)] {
+            let ids: Vec<i64> =
+                (0..ids).map(|i| 1 + i % (encoder.vocabulary() as i64 - 1).min(100)).collect();
+            let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
+            let (median, best) = time(repetitions, || {
+                black_box(encoder.encode(&ids, speaker, scales, Noise::Seed(1)).expect("speaks"));
+            });
+            println!("  encoder, {} ids: median {median:.2}, best {best:.2} ms", ids.len());
+        }
+    }
+}

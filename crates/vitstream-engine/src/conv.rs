@@ -1,0 +1,420 @@
+//! Convolutions packed for the kernels.
+
+use crate::kernels::{ConvTask, Epilogue, Kernels, WinogradTask};
+use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
+use crate::spec::{ConvSpec, UpSpec};
+use crate::winograd::Plan;
+
+/// Which convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Direct sums: the same bits for every way of cutting an utterance into pushes.
+    #[default]
+    Direct,
+    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by rounding:
+    /// less than 2e-5.
+    Fast,
+}
+
+/// What packing depends on besides the weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) kernels: Kernels,
+    pub(crate) mode: Mode,
+    /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
+    pub(crate) accurate: bool,
+}
+
+/// Input channels below which the transforms cost more than they save.
+const MIN_CHANNELS: usize = 32;
+
+/// Tiles below which the larger weights cost more than they save.
+const MIN_TILES: usize = 4;
+
+/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last one of a
+/// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    weights: Vec<Line>,
+    /// In panel order.
+    bias: Vec<Line>,
+    taps: usize,
+    c_in: usize,
+}
+
+impl Panels {
+    /// Packs `weight(panel channel, c_in, tap)`, 0 for a channel that only pads; `channels` counts them all.
+    fn pack(
+        lanes: usize,
+        channels: usize,
+        c_in: usize,
+        taps: usize,
+        weight: impl Fn(usize, usize, usize) -> f32,
+        bias: impl Fn(usize) -> f32,
+    ) -> Self {
+        let mut weights = zeros(channels * c_in * taps);
+        let mut bias_lines = zeros(channels);
+        for (c, b) in floats_mut(&mut bias_lines)[..channels].iter_mut().enumerate() {
+            *b = bias(c);
+        }
+        let mut rest = floats_mut(&mut weights);
+        for first in (0..channels).step_by(2 * lanes) {
+            let width = (channels - first).min(2 * lanes);
+            let (panel, after) = rest.split_at_mut(width * c_in * taps);
+            rest = after;
+            for (row, out) in panel.chunks_exact_mut(width).enumerate() {
+                let (tap, c) = (row / c_in, row % c_in);
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = weight(first + i, c, tap);
+                }
+            }
+        }
+        Self { weights, bias: bias_lines, taps, c_in }
+    }
+
+    /// Panels of values computed on the way: `value(output channel, c)`, one tap, no bias.
+    pub(crate) fn of_values(
+        kernels: Kernels,
+        channels: usize,
+        c_in: usize,
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let padded = padded(channels);
+        let value = |o: usize, c: usize, _| if o < channels { value(o, c) } else { 0.0 };
+        Self::pack(kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
+    }
+
+    /// `out[r, o] (+)= sum over c of x[r, c] * value(o, c)` for whole rows.
+    pub(crate) fn multiply(
+        &self,
+        kernels: Kernels,
+        (x, x_stride): (&[f32], usize),
+        rows: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) {
+        let bias = floats(&self.bias);
+        kernels.conv(ConvTask {
+            x,
+            x_stride,
+            tap_step: 0,
+            taps: 1,
+            c_in: self.c_in,
+            weights: floats(&self.weights),
+            bias,
+            rows,
+            step: out.len() / rows,
+            epilogue: Epilogue::Linear {
+                residual: None,
+                addend: None,
+                accumulate,
+                raw: Some(out),
+                act: None,
+            },
+        });
+    }
+
+    /// The bias in panel order, to be replaced for a speaker.
+    pub(crate) fn bias(&self) -> &[Line] {
+        &self.bias
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.weights.as_slice()) + size_of_val(self.bias.as_slice())
+    }
+}
+
+/// How the engine's own algebra changes a convolution's channels while packing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fold {
+    /// Factor of the weights.
+    pub(crate) weight: f32,
+    /// Factor of the bias.
+    pub(crate) bias: f32,
+    /// Input channels in reverse order: a `Flip` before.
+    pub(crate) flip_in: bool,
+    /// Output channels in reverse order: a `Flip` after.
+    pub(crate) flip_out: bool,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self { weight: 1.0, bias: 1.0, flip_in: false, flip_out: false }
+    }
+}
+
+/// A convolution with one output row per input row.
+#[derive(Debug)]
+pub(crate) struct Conv {
+    panels: Panels,
+    dilation: usize,
+    /// Context rows on each side.
+    reach: usize,
+    /// Output channel of each channel of the panels; `None` pads.
+    order: Vec<Option<usize>>,
+    winograd: Option<Winograd>,
+}
+
+/// The same weights, transformed.
+#[derive(Debug)]
+struct Winograd {
+    plan: Plan,
+    kernel: usize,
+    panels: Panels,
+    /// Rows from which it is the faster way.
+    min_rows: usize,
+}
+
+impl Conv {
+    /// Packs `outputs` (a range of output channels) and `inputs` of a checked, ungrouped convolution.
+    pub(crate) fn part(
+        target: Target,
+        spec: &ConvSpec<'_>,
+        inputs: std::ops::Range<usize>,
+        outputs: std::ops::Range<usize>,
+        fold: Fold,
+    ) -> Self {
+        let order = (0..padded(outputs.len()))
+            .map(|i| {
+                (i < outputs.len())
+                    .then(|| if fold.flip_out { outputs.end - 1 - i } else { outputs.start + i })
+            })
+            .collect();
+        Self::ordered(target, spec, inputs, order, fold)
+    }
+
+    /// Packs all of a checked, ungrouped convolution.
+    pub(crate) fn new(target: Target, spec: &ConvSpec<'_>, fold: Fold) -> Self {
+        Self::part(target, spec, 0..spec.c_in, 0..spec.c_out, fold)
+    }
+
+    /// Packs a gate: the channels of tanh and of sigmoid side by side, a register of each in a panel.
+    pub(crate) fn gate(target: Target, spec: &ConvSpec<'_>) -> Self {
+        let lanes = target.kernels.lanes();
+        let hidden = spec.c_out / 2;
+        let order = (0..2 * padded(hidden))
+            .map(|i| {
+                let (panel, half, lane) = (i / (2 * lanes), i / lanes % 2, i % lanes);
+                let channel = panel * lanes + lane;
+                (channel < hidden).then_some(channel + half * hidden)
+            })
+            .collect();
+        Self::ordered(target, spec, 0..spec.c_in, order, Fold::default())
+    }
+
+    fn ordered(
+        target: Target,
+        spec: &ConvSpec<'_>,
+        inputs: std::ops::Range<usize>,
+        order: Vec<Option<usize>>,
+        fold: Fold,
+    ) -> Self {
+        let input = |c: usize| if fold.flip_in { inputs.end - 1 - c } else { inputs.start + c };
+        let weight = |i: usize, c: usize, tap: usize| match order[i] {
+            Some(o) if tap < spec.kernel => {
+                spec.weight[(o * spec.c_in + input(c)) * spec.kernel + tap] * fold.weight
+            }
+            _ => 0.0,
+        };
+        let bias = |i: usize| match (order[i], &spec.bias) {
+            (Some(o), Some(bias)) => bias[o] * fold.bias,
+            _ => 0.0,
+        };
+        let lanes = target.kernels.lanes();
+        let panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
+        let plan = Plan::new(spec.kernel, target.accurate)
+            .filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
+        let winograd = plan.map(|plan| {
+            let transform = plan.weight_transform();
+            let transformed = |i: usize, c: usize, row: usize| {
+                let (product, group) = (row / plan.groups, row % plan.groups);
+                let taps = transform[product].iter().enumerate();
+                taps.map(|(k, g)| g * f64::from(weight(i, c, group * plan.taps + k))).sum::<f64>() as f32
+            };
+            let rows = plan.products() * plan.groups;
+            let panels = Panels::pack(lanes, order.len(), inputs.len(), rows, transformed, bias);
+            Winograd { plan, kernel: spec.kernel, panels, min_rows: MIN_TILES * plan.outputs() }
+        });
+        Self { panels, dilation: spec.dilation, reach: spec.reach(), winograd, order }
+    }
+
+    pub(crate) fn reach(&self) -> usize {
+        self.reach
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.panels.bytes() + self.winograd.as_ref().map_or(0, |w| w.panels.bytes())
+    }
+
+    /// The bias plus `extra[channel]`, packed: what a speaker makes of it.
+    pub(crate) fn bias_with(&self, extra: &[f32]) -> Vec<Line> {
+        let mut bias = self.panels.bias().to_vec();
+        for (b, o) in floats_mut(&mut bias).iter_mut().zip(&self.order) {
+            if let Some(o) = o {
+                *b += extra[*o];
+            }
+        }
+        bias
+    }
+
+    /// Computes the rows `from..to` of `input`'s time.
+    pub(crate) fn run(
+        &self,
+        kernels: Kernels,
+        input: &Rows,
+        (from, to): (i64, i64),
+        bias: Option<&[Line]>,
+        step: usize,
+        epilogue: Epilogue<'_>,
+    ) {
+        let bias = floats(bias.unwrap_or(&self.panels.bias));
+        if let Some(winograd) = self.winograd.as_ref().filter(|w| (to - from) as usize >= w.min_rows) {
+            kernels.winograd(WinogradTask {
+                x: input.since(from - self.reach as i64),
+                x_stride: input.stride(),
+                dilation: self.dilation,
+                kernel: winograd.kernel,
+                c_in: self.panels.c_in,
+                plan: winograd.plan,
+                weights: floats(&winograd.panels.weights),
+                bias: &bias[..self.order.len()],
+                rows: (to - from) as usize,
+                step,
+                epilogue,
+            });
+            return;
+        }
+        kernels.conv(ConvTask {
+            x: input.since(from - self.reach as i64),
+            x_stride: input.stride(),
+            tap_step: self.dilation * input.stride(),
+            taps: self.panels.taps,
+            c_in: self.panels.c_in,
+            weights: floats(&self.panels.weights),
+            bias: &bias[..self.order.len()],
+            rows: (to - from) as usize,
+            step,
+            epilogue,
+        });
+    }
+}
+
+/// `ConvTranspose1d` as a convolution for each of its phases: sample `q * stride + r` of the output is a sum over the
+/// input rows `q + ahead - taps < t <= q + ahead` with every `stride`-th tap of the kernel.
+#[derive(Debug)]
+pub(crate) struct Up {
+    phases: Vec<Phase>,
+    channels: usize,
+}
+
+#[derive(Debug)]
+struct Phase {
+    panels: Panels,
+    /// The last input row used, counted from the output's own.
+    ahead: usize,
+}
+
+impl Up {
+    pub(crate) fn new(kernels: Kernels, spec: &UpSpec<'_>, factor: f32) -> Self {
+        let channels = padded(spec.c_out);
+        let phases = (0..spec.stride)
+            .map(|r| {
+                let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
+                let taps = (spec.kernel - first).div_ceil(spec.stride);
+                let panels = Panels::pack(
+                    kernels.lanes(),
+                    channels,
+                    spec.c_in,
+                    taps,
+                    |o, c, tap| {
+                        // Tap 0 reads the earliest row, which the kernel's last tap of this phase multiplies.
+                        let k = first + (taps - 1 - tap) * spec.stride;
+                        if o < spec.c_out {
+                            spec.weight[(c * spec.c_out + o) * spec.kernel + k] * factor
+                        } else {
+                            0.0
+                        }
+                    },
+                    |o| match &spec.bias {
+                        Some(bias) if o < spec.c_out => bias[o],
+                        _ => 0.0,
+                    },
+                );
+                Phase { panels, ahead }
+            })
+            .collect();
+        Self { phases, channels }
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.phases.len()
+    }
+
+    /// Context rows before and after.
+    pub(crate) fn reach(&self) -> (usize, usize) {
+        let before = self.phases.iter().map(|p| (p.panels.taps - 1).saturating_sub(p.ahead)).max();
+        let after = self.phases.iter().map(|p| p.ahead).max();
+        (before.unwrap_or(0), after.unwrap_or(0))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.phases.iter().map(|p| p.panels.bytes()).sum()
+    }
+
+    /// Computes the output rows of the input rows `from..to`; the slices begin at the first of them.
+    pub(crate) fn run(
+        &self,
+        kernels: Kernels,
+        input: &Rows,
+        (from, to): (i64, i64),
+        mut raw: Option<&mut [f32]>,
+        mut act: Option<(&mut [f32], f32)>,
+    ) {
+        for (r, phase) in self.phases.iter().enumerate() {
+            let first = r * self.channels;
+            kernels.conv(ConvTask {
+                x: input.since(from + phase.ahead as i64 - (phase.panels.taps - 1) as i64),
+                x_stride: input.stride(),
+                tap_step: input.stride(),
+                taps: phase.panels.taps,
+                c_in: phase.panels.c_in,
+                weights: floats(&phase.panels.weights),
+                bias: &floats(&phase.panels.bias)[..self.channels],
+                rows: (to - from) as usize,
+                step: self.stride() * self.channels,
+                epilogue: Epilogue::Linear {
+                    residual: None,
+                    addend: None,
+                    accumulate: false,
+                    raw: raw.as_deref_mut().map(|s| &mut s[first..]),
+                    act: act.as_mut().map(|(s, slope)| (&mut s[first..], *slope)),
+                },
+            });
+        }
+    }
+}
+
+/// The convolution to a single channel that ends the generator.
+#[derive(Debug)]
+pub(crate) struct ConvPost {
+    /// `[taps][padded c_in]`.
+    pub(crate) weights: Vec<Line>,
+    pub(crate) bias: f32,
+    pub(crate) reach: usize,
+    pub(crate) dilation: usize,
+}
+
+impl ConvPost {
+    pub(crate) fn new(spec: &ConvSpec<'_>, factor: f32) -> Self {
+        let mut row = vec![0.0; padded(spec.c_in) * spec.kernel];
+        for (tap, row) in row.chunks_exact_mut(padded(spec.c_in)).enumerate() {
+            for (c, w) in row.iter_mut().take(spec.c_in).enumerate() {
+                *w = spec.weight[c * spec.kernel + tap] * factor;
+            }
+        }
+        let bias = spec.bias.as_ref().map_or(0.0, |b| b[0]);
+        Self { weights: aligned(&row), bias, reach: spec.reach(), dilation: spec.dilation }
+    }
+}
+
+const _: () = assert!(LINE == 16, "panels assume that a padded row is a whole number of registers");

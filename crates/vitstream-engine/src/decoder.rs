@@ -1,0 +1,547 @@
+//! Flow and generator: from the latent `z_p` to samples, in pushes of any length.
+
+use std::sync::Arc;
+
+use crate::conv::{Conv, ConvPost, Fold, Target, Up};
+use crate::error::{Error, input, shape};
+use crate::kernels::{Isa, Kernels};
+use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
+use crate::options::{Options, Workers};
+use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
+
+/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
+const BLOCK: usize = 56;
+
+/// Slope of every LeakyReLU of the generator but the last (`modules.LRELU_SLOPE`).
+const SLOPE: f32 = 0.1;
+/// Slope of the last: upstream calls `F.leaky_relu(x)` there, with PyTorch's default.
+const LAST_SLOPE: f32 = 0.01;
+
+/// Upstream's `flow` in reverse and `dec`, packed for the kernels. Cheap to clone: weights are shared.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    network: Arc<Network>,
+    workers: Workers,
+    ports: Ports,
+    shape: Shape,
+}
+
+/// Where the latent enters: the halves that the couplings exchange.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    a: Buf,
+    b: Buf,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    channels: usize,
+    gin: usize,
+    hop: usize,
+    reach: usize,
+    look_ahead: usize,
+}
+
+impl Decoder {
+    /// Checks and packs a network.
+    ///
+    /// # Errors
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
+        let kernels = Kernels::new(options.isa, options.threads)?;
+        let workers = Workers::new(options.threads)?;
+        let hop = check_generator(&spec.generator, spec.flow.channels)?;
+        check_flow(&spec.flow)?;
+        let gin = gin_channels(spec)?;
+        let mut network = Network::new(Target { kernels, mode: options.mode, accurate: false });
+        let ports = build_flow(&mut network, &spec.flow);
+        let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
+        let (reach, look_ahead) = reach(spec);
+        let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
+        Ok(Self { network: Arc::new(network), workers, ports, shape })
+    }
+
+    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the network has
+    /// speakers.
+    ///
+    /// # Errors
+    /// When `g` is missing, unexpected, of another length or not finite.
+    pub fn stream(&self, g: Option<&[f32]>) -> Result<Stream, Error> {
+        let g = g.unwrap_or_default();
+        if g.len() != self.shape.gin {
+            return Err(input("speaker embedding g", format!("{} values", self.shape.gin), g.len()));
+        }
+        finite("speaker embedding g", g)?;
+        let state = State::new(Arc::clone(&self.network), g);
+        Ok(Stream {
+            state,
+            workers: self.workers.clone(),
+            ports: self.ports,
+            shape: self.shape,
+            frames: 0,
+            finished: false,
+        })
+    }
+
+    /// `inter_channels`: the rows of a latent.
+    pub fn channels(&self) -> usize {
+        self.shape.channels
+    }
+
+    /// Length of `g`; 0 without speakers.
+    pub fn gin_channels(&self) -> usize {
+        self.shape.gin
+    }
+
+    /// Samples per frame: the product of `upsample_rates`.
+    pub fn hop(&self) -> usize {
+        self.shape.hop
+    }
+
+    /// Frames on each side that a sample depends on, rounded up.
+    pub fn receptive_field(&self) -> usize {
+        self.shape.reach
+    }
+
+    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up to a row at
+    /// each rate, since all phases of an input row are computed at once.
+    pub fn look_ahead(&self) -> usize {
+        self.shape.look_ahead
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.network.target.kernels.isa()
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.network.bytes()
+    }
+}
+
+/// One utterance being decoded.
+#[derive(Debug)]
+pub struct Stream {
+    state: State,
+    workers: Workers,
+    ports: Ports,
+    shape: Shape,
+    frames: usize,
+    finished: bool,
+}
+
+impl Stream {
+    /// Takes the next `frames` frames and appends to `out` all samples that are now determined.
+    ///
+    /// `z`: `[inter_channels, frames]`, row-major, as upstream's `z_p`.
+    ///
+    /// # Errors
+    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite; nothing is
+    /// consumed then.
+    pub fn push(&mut self, z: &[f32], frames: usize, out: &mut Vec<f32>) -> Result<(), Error> {
+        self.push_strided(z, frames, frames, out)
+    }
+
+    /// [`Stream::push`] of `frames` columns of a longer latent: channel `c` begins at `z[c * stride]`.
+    ///
+    /// # Errors
+    /// As for [`Stream::push`].
+    pub fn push_strided(
+        &mut self,
+        z: &[f32],
+        stride: usize,
+        frames: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        if self.finished {
+            return Err(Error::Finished);
+        }
+        if frames == 0 {
+            return Err(input("frames", "at least 1", 0));
+        }
+        let needed = stride.checked_mul(self.shape.channels - 1).and_then(|n| n.checked_add(frames));
+        if stride < frames || needed.is_none_or(|n| z.len() < n) {
+            return Err(input(
+                "latent z",
+                format!("{} channels of {frames} frames, {stride} apart", self.shape.channels),
+                format!("{} values", z.len()),
+            ));
+        }
+        for row in z.chunks(stride).take(self.shape.channels) {
+            finite("latent z", &row[..frames])?;
+        }
+        let half = self.shape.channels / 2;
+        for first in (0..frames).step_by(BLOCK) {
+            let n = BLOCK.min(frames - first);
+            for (buf, channels) in [(self.ports.a, 0..half), (self.ports.b, half..self.shape.channels)] {
+                let rows = self.state.input(buf);
+                let from = rows.end();
+                rows.extend_to(from + n as i64);
+                let width = rows.stride();
+                for (t, row) in rows.since_mut(from).chunks_exact_mut(width).enumerate() {
+                    row.fill(0.0);
+                    for (v, c) in row.iter_mut().zip(channels.clone()) {
+                        *v = z[c * stride + first + t];
+                    }
+                }
+            }
+            self.frames += n;
+            self.workers.run(|| self.state.advance(out));
+        }
+        Ok(())
+    }
+
+    /// Ends the utterance and appends the remaining samples: `frames * hop` in all.
+    ///
+    /// # Errors
+    /// When the stream is already finished, or no frame was pushed.
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), Error> {
+        if self.finished {
+            return Err(Error::Finished);
+        }
+        if self.frames == 0 {
+            return Err(input("frames", "at least 1 before the end", 0));
+        }
+        self.finished = true;
+        self.state.complete(self.frames as i64);
+        self.workers.run(|| self.state.advance(out));
+        Ok(())
+    }
+
+    /// Frames pushed.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Bytes held besides the weights: constant but for the longest push so far.
+    pub fn bytes(&self) -> usize {
+        self.state.bytes()
+    }
+}
+
+fn finite(what: &'static str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(i) => Err(input(what, "finite values", format!("{} at {i}", values[i]))),
+    }
+}
+
+fn check_flow(flow: &FlowSpec<'_>) -> Result<(), Error> {
+    limit("flow", "channels", flow.channels, 2..=65_536, "2 to 65536")?;
+    if !flow.channels.is_multiple_of(2) {
+        return Err(shape("flow", "an even number of channels", flow.channels));
+    }
+    let half = flow.channels / 2;
+    for (i, CouplingSpec { pre, wn, post }) in flow.layers.iter().enumerate() {
+        let name = |part: &str| format!("flow.flows.{}.{part}", 2 * i);
+        let hidden = pre.c_out;
+        limit(&name("pre"), "channels", hidden, 1..=65_536, "1 to 65536")?;
+        pointwise(&name("pre"), pre)?;
+        pre.check(&name("pre"), half, hidden)?;
+        pointwise(&name("post"), post)?;
+        post.check(&name("post"), hidden, half)?;
+        let layers = wn.in_layers.len();
+        if layers == 0 || layers != wn.res_skip_layers.len() {
+            return Err(shape(
+                &name("enc"),
+                "as many in_layers as res_skip_layers, at least one",
+                format!("{layers} and {}", wn.res_skip_layers.len()),
+            ));
+        }
+        for (l, conv) in wn.in_layers.iter().enumerate() {
+            ungrouped(&name(&format!("enc.in_layers.{l}")), conv)?;
+            conv.check(&name(&format!("enc.in_layers.{l}")), hidden, 2 * hidden)?;
+        }
+        for (l, conv) in wn.res_skip_layers.iter().enumerate() {
+            let outputs = if l + 1 < layers { 2 * hidden } else { hidden };
+            pointwise(&name(&format!("enc.res_skip_layers.{l}")), conv)?;
+            conv.check(&name(&format!("enc.res_skip_layers.{l}")), hidden, outputs)?;
+        }
+        if let Some(cond) = &wn.cond_layer {
+            pointwise(&name("enc.cond_layer"), cond)?;
+            cond.check(&name("enc.cond_layer"), cond.c_in, 2 * hidden * layers)?;
+        }
+    }
+    Ok(())
+}
+
+fn ungrouped(layer: &str, conv: &ConvSpec<'_>) -> Result<(), Error> {
+    if conv.groups == 1 { Ok(()) } else { Err(shape(layer, "1 group", conv.groups)) }
+}
+
+fn pointwise(layer: &str, conv: &ConvSpec<'_>) -> Result<(), Error> {
+    ungrouped(layer, conv)?;
+    if conv.kernel == 1 { Ok(()) } else { Err(shape(layer, "kernel 1", conv.kernel)) }
+}
+
+/// Checks the generator; returns the samples per frame.
+fn check_generator(spec: &GeneratorSpec<'_>, channels: usize) -> Result<usize, Error> {
+    let initial = spec.conv_pre.c_out;
+    ungrouped("dec.conv_pre", &spec.conv_pre)?;
+    limit("dec.conv_pre", "channels", initial, 1..=65_536, "1 to 65536")?;
+    spec.conv_pre.check("dec.conv_pre", channels, initial)?;
+    if let Some(cond) = &spec.cond {
+        pointwise("dec.cond", cond)?;
+        cond.check("dec.cond", cond.c_in, initial)?;
+    }
+    limit("dec.ups", "stages", spec.ups.len(), 1..=16, "1 to 16")?;
+    let kernels = spec.resblocks.len() / spec.ups.len();
+    if kernels == 0 || kernels * spec.ups.len() != spec.resblocks.len() {
+        return Err(shape(
+            "dec.resblocks",
+            format!("a multiple of {} blocks", spec.ups.len()),
+            spec.resblocks.len(),
+        ));
+    }
+    let (mut c, mut hop) = (initial, 1usize);
+    for (i, up) in spec.ups.iter().enumerate() {
+        up.check(&format!("dec.ups.{i}"), c)?;
+        c = up.c_out;
+        hop = hop.saturating_mul(up.stride);
+        for j in i * kernels..(i + 1) * kernels {
+            check_resblock(&format!("dec.resblocks.{j}"), &spec.resblocks[j], c)?;
+        }
+    }
+    limit("dec.ups", "samples per frame", hop, 1..=65_536, "1 to 65536")?;
+    ungrouped("dec.conv_post", &spec.conv_post)?;
+    spec.conv_post.check("dec.conv_post", c, 1)?;
+    Ok(hop)
+}
+
+fn check_resblock(layer: &str, spec: &ResBlockSpec<'_>, c: usize) -> Result<(), Error> {
+    let lists: &[(&str, &[ConvSpec<'_>])] = match spec {
+        ResBlockSpec::One { convs1, convs2 } => {
+            if convs1.len() != convs2.len() {
+                return Err(shape(layer, format!("{} convs2", convs1.len()), convs2.len()));
+            }
+            &[("convs1", convs1), ("convs2", convs2)]
+        }
+        ResBlockSpec::Two { convs } => &[("convs", convs)],
+    };
+    for (list, convs) in lists {
+        limit(layer, "convolutions", convs.len(), 1..=64, "1 to 64")?;
+        for (i, conv) in convs.iter().enumerate() {
+            ungrouped(&format!("{layer}.{list}.{i}"), conv)?;
+            conv.check(&format!("{layer}.{list}.{i}"), c, c)?;
+        }
+    }
+    Ok(())
+}
+
+/// The speaker embedding's length, on which all conditioned layers must agree.
+fn gin_channels(spec: &DecoderSpec<'_>) -> Result<usize, Error> {
+    let flows = spec.flow.layers.iter().enumerate();
+    let conds: Vec<(String, Option<usize>)> = flows
+        .map(|(i, layer)| (format!("flow.flows.{}.enc.cond_layer", 2 * i), layer.wn.cond_layer.as_ref()))
+        .chain([("dec.cond".to_owned(), spec.generator.cond.as_ref())])
+        .map(|(name, cond)| (name, cond.map(|c| c.c_in)))
+        .collect();
+    let gin = conds.iter().find_map(|c| c.1);
+    for (name, found) in conds {
+        match (gin, found) {
+            (Some(gin), Some(found)) if found != gin || gin == 0 => {
+                return Err(shape(&name, format!("{gin} channels of g, as elsewhere"), found));
+            }
+            _ => {}
+        }
+    }
+    Ok(gin.unwrap_or(0))
+}
+
+fn branch_reach(spec: &ResBlockSpec<'_>) -> usize {
+    match spec {
+        ResBlockSpec::One { convs1, convs2 } => convs1.iter().chain(convs2).map(ConvSpec::reach).sum(),
+        ResBlockSpec::Two { convs } => convs.iter().map(ConvSpec::reach).sum(),
+    }
+}
+
+/// Frames on each side that a sample depends on, and those by which it lags.
+fn reach(spec: &DecoderSpec<'_>) -> (usize, usize) {
+    let generator = &spec.generator;
+    let kernels = generator.resblocks.len() / generator.ups.len();
+    // From the samples back to frames, in rows of each rate.
+    let mut reach = generator.conv_post.reach();
+    let mut lag = reach;
+    for (up, blocks) in generator.ups.iter().zip(generator.resblocks.chunks(kernels)).rev() {
+        let branches = blocks.iter().map(branch_reach).max().unwrap_or(0);
+        reach = (reach + branches + up.padding).div_ceil(up.stride);
+        lag = (lag + branches).div_ceil(up.stride) + up.padding.div_ceil(up.stride);
+    }
+    let flow: usize = spec.flow.layers.iter().flat_map(|l| &l.wn.in_layers).map(ConvSpec::reach).sum();
+    let frames = generator.conv_pre.reach() + flow;
+    (reach + frames, lag + frames)
+}
+
+/// A half of the latent, and the operation that wrote it last.
+#[derive(Clone, Copy)]
+struct Half {
+    buf: Buf,
+    written: Option<OpId>,
+}
+
+/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
+/// into the channel order of the next weights.
+fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
+    let target = Target { accurate: true, ..network.target };
+    let half = flow.channels / 2;
+    network.segment(BLOCK);
+    let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
+    for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
+        let flipped = step % 2 == 0;
+        let (source, sink) = if flipped { (1, 0) } else { (0, 1) };
+        let hidden = pre.c_out;
+        let mut h = network.buffer(hidden, 1);
+        let fold = Fold { flip_in: flipped, ..Fold::default() };
+        network.push(
+            Op::new(Kind::Conv(Conv::new(target, pre, fold)), halves[source].buf)
+                .ready(halves[source].written)
+                .store(h),
+        );
+        let output = network.buffer(hidden, 1);
+        let mut skipped = None;
+        let layers = wn.in_layers.len();
+        for (l, (in_layer, res_skip)) in wn.in_layers.iter().zip(&wn.res_skip_layers).enumerate() {
+            let acts = network.buffer(hidden, 1);
+            let gate = network.push(Op::new(Kind::Gate(Conv::gate(target, in_layer)), h).store(acts));
+            if let Some(cond) = &wn.cond_layer {
+                let rows = l * 2 * hidden..(l + 1) * 2 * hidden;
+                network.conds.push(Cond {
+                    op: gate,
+                    weight: cond.weight[rows.start * cond.c_in..rows.end * cond.c_in].to_vec(),
+                    bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b[rows].to_vec()),
+                });
+            }
+            let last = l + 1 == layers;
+            if !last {
+                let next = network.buffer(hidden, 1);
+                let res = Conv::part(target, res_skip, 0..hidden, 0..hidden, Fold::default());
+                network.push(Op::new(Kind::Conv(res), acts).residual(h).store(next));
+                h = next;
+            }
+            let outputs = if last { 0..hidden } else { hidden..2 * hidden };
+            let skip = Kind::Conv(Conv::part(target, res_skip, 0..hidden, outputs, Fold::default()));
+            let skip = Op::new(skip, acts);
+            skipped = Some(network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) }));
+        }
+        // x1 - m, so m comes with its sign changed.
+        let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
+        let post = Op::new(Kind::Conv(Conv::new(target, post, fold)), output).ready(skipped);
+        halves[sink].written = Some(network.push(post.accumulate(halves[sink].buf)));
+    }
+    halves
+}
+
+fn build_generator(
+    network: &mut Network,
+    spec: &GeneratorSpec<'_>,
+    halves: [Half; 2],
+    flips: usize,
+) -> Ports {
+    let target = network.target;
+    let pre = &spec.conv_pre;
+    let half = pre.c_in / 2;
+    let flipped = flips % 2 == 1;
+    let raw = network.buffer(pre.c_out, 1);
+    let mut act = network.buffer(pre.c_out, 1);
+    // The halves lag differently, so each has its own part of the convolution.
+    let inputs = if flipped { [half..pre.c_in, 0..half] } else { [0..half, half..pre.c_in] };
+    let [a, b] = inputs.map(|inputs| {
+        let bias = if inputs.start == 0 { 1.0 } else { 0.0 };
+        let fold = Fold { flip_in: flipped, bias, ..Fold::default() };
+        Kind::Conv(Conv::part(Target { accurate: true, ..target }, pre, inputs, 0..pre.c_out, fold))
+    });
+    // Of the two, the last coupling's target is the slower one and completes the sum.
+    let order = if flips.is_multiple_of(2) {
+        [(a, halves[0]), (b, halves[1])]
+    } else {
+        [(b, halves[1]), (a, halves[0])]
+    };
+    let [(first, first_half), (second, second_half)] = order;
+    let first = network.push(Op::new(first, first_half.buf).ready(first_half.written).store(raw));
+    network
+        .push(Op::new(second, second_half.buf).ready(second_half.written).addend(raw).activate(act, SLOPE));
+    if let Some(cond) = &spec.cond {
+        network.conds.push(Cond {
+            op: first,
+            weight: cond.weight.to_vec(),
+            bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b.to_vec()),
+        });
+    }
+
+    let stages = spec.ups.len();
+    let num_kernels = spec.resblocks.len() / stages;
+    // The mean over the branches: LeakyReLU commutes with positive factors, so the next weights can carry it.
+    let mut factor = 1.0;
+    let mut rate = 1;
+    for (i, (up, blocks)) in spec.ups.iter().zip(spec.resblocks.chunks(num_kernels)).enumerate() {
+        network.segment(block_rows(rate, up.stride));
+        rate *= up.stride;
+        let channels = up.c_out;
+        let x = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
+        network.push(
+            Op::new(Kind::Up(Up::new(target.kernels, up, factor)), act).store(x.raw).activate(x.act, SLOPE),
+        );
+        act = network.buffer(channels, rate);
+        let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
+        let sum = network.buffer(channels, rate);
+        // A branch that looks further ahead lags further behind, and must find the others' sum complete.
+        let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
+        branches.sort_by_key(|b| branch_reach(b));
+        for (j, block) in branches.into_iter().enumerate() {
+            build_resblock(network, block, x, (channels, rate), |op| match (j == 0, j + 1 == num_kernels) {
+                (true, true) => op.activate(act, slope),
+                (true, false) => op.store(sum),
+                (false, false) => op.accumulate(sum),
+                (false, true) => op.addend(sum).activate(act, slope),
+            });
+        }
+        factor = 1.0 / num_kernels as f32;
+    }
+    network.push(Op::new(Kind::Post(ConvPost::new(&spec.conv_post, factor)), act));
+    Ports { a: halves[0].buf, b: halves[1].buf }
+}
+
+/// A stream of rows, as it is and through LeakyReLU.
+#[derive(Clone, Copy)]
+struct Stage {
+    raw: Buf,
+    act: Buf,
+}
+
+fn build_resblock(
+    network: &mut Network,
+    spec: &ResBlockSpec<'_>,
+    mut x: Stage,
+    (channels, rate): (usize, usize),
+    last: impl Fn(Op) -> Op,
+) {
+    let target = network.target;
+    let conv = |spec| Kind::Conv(Conv::new(target, spec, Fold::default()));
+    let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
+        ResBlockSpec::One { convs1, convs2 } => convs1.iter().map(Some).zip(convs2).collect(),
+        ResBlockSpec::Two { convs } => convs.iter().map(|c| (None, c)).collect(),
+    };
+    let count = units.len();
+    for (i, (first, second)) in units.into_iter().enumerate() {
+        let mut input = x.act;
+        if let Some(first) = first {
+            let between = network.buffer(channels, rate);
+            network.push(Op::new(conv(first), input).activate(between, SLOPE));
+            input = between;
+        }
+        let op = Op::new(conv(second), input).residual(x.raw);
+        if i + 1 == count {
+            network.push(last(op));
+        } else {
+            let next = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
+            network.push(op.store(next.raw).activate(next.act, SLOPE));
+            x = next;
+        }
+    }
+}
+
+/// Input rows that a stage takes at once.
+fn block_rows(_rate: usize, stride: usize) -> usize {
+    (448 / stride).max(1)
+}

@@ -1,0 +1,175 @@
+//! `attentions.Encoder`: relative attention and feed-forward layers, channels-last, one item, no masks.
+
+use super::layers::{Linear, Norm, Sequence};
+use crate::conv::{Fold, Panels, Target};
+use crate::error::{Error, shape};
+use crate::kernels::{Kernels, SoftmaxTask};
+use crate::rows::{floats_mut, padded, zeros};
+use crate::spec::{ConvSpec, EncoderLayerSpec, tensor};
+
+/// Rows of the score matrix that exist at a time: memory stays linear in the number of ids.
+const QUERIES: usize = 56;
+
+/// One head of a layer.
+#[derive(Debug)]
+struct Head {
+    /// With `1 / sqrt(d_k)` in it.
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    /// This head's columns of `conv_o`.
+    o: Linear,
+    rel_k: Panels,
+    rel_v: Panels,
+}
+
+#[derive(Debug)]
+pub(super) struct EncoderLayer {
+    heads: Vec<Head>,
+    head_channels: usize,
+    window: usize,
+    norm_1: Norm,
+    conv_1: Linear,
+    conv_2: Linear,
+    norm_2: Norm,
+}
+
+impl EncoderLayer {
+    pub(super) fn new(
+        target: Target,
+        spec: &EncoderLayerSpec<'_>,
+        index: usize,
+        hidden: usize,
+        (n_heads, window): (usize, usize),
+    ) -> Result<Self, Error> {
+        let attention = |part: &str| format!("enc_p.encoder.attn_layers.{index}.{part}");
+        let convs = [&spec.conv_q, &spec.conv_k, &spec.conv_v, &spec.conv_o];
+        for (name, conv) in ["conv_q", "conv_k", "conv_v", "conv_o"].into_iter().zip(convs) {
+            check_pointwise(&attention(name), conv, hidden, hidden)?;
+        }
+        let head_channels = hidden / n_heads;
+        let distances = 2 * window + 1;
+        let one = distances * head_channels;
+        let heads_of = if spec.emb_rel_k.len() == one { 1 } else { n_heads };
+        tensor(&attention("emb_rel_k"), &spec.emb_rel_k, &[heads_of, distances, head_channels])?;
+        tensor(&attention("emb_rel_v"), &spec.emb_rel_v, &[heads_of, distances, head_channels])?;
+        let ffn = |part: &str| format!("enc_p.encoder.ffn_layers.{index}.{part}");
+        spec.conv_1.check(&ffn("conv_1"), hidden, spec.conv_1.c_out)?;
+        spec.conv_2.check(&ffn("conv_2"), spec.conv_1.c_out, hidden)?;
+        if spec.conv_1.groups != 1 || spec.conv_2.groups != 1 {
+            return Err(shape(&ffn("conv_1"), "1 group", "more"));
+        }
+
+        let scale = 1.0 / (head_channels as f32).sqrt();
+        let scaled = Fold { weight: scale, bias: scale, ..Fold::default() };
+        let heads = (0..n_heads)
+            .map(|h| {
+                let channels = h * head_channels..(h + 1) * head_channels;
+                let part =
+                    |conv: &ConvSpec<'_>, fold| Linear::part(target, conv, 0..hidden, channels.clone(), fold);
+                let first = if heads_of == 1 { 0 } else { h * one };
+                let (rel_k, rel_v) = (&spec.emb_rel_k[first..], &spec.emb_rel_v[first..]);
+                // The bias enters with the first head.
+                let o = Fold { bias: if h == 0 { 1.0 } else { 0.0 }, ..Fold::default() };
+                Head {
+                    q: part(&spec.conv_q, scaled),
+                    k: part(&spec.conv_k, Fold::default()),
+                    v: part(&spec.conv_v, Fold::default()),
+                    o: Linear::part(target, &spec.conv_o, channels.clone(), 0..hidden, o),
+                    rel_k: Panels::of_values(target.kernels, distances, head_channels, |d, c| {
+                        rel_k[d * head_channels + c]
+                    }),
+                    rel_v: Panels::of_values(target.kernels, head_channels, distances, |c, d| {
+                        rel_v[d * head_channels + c]
+                    }),
+                }
+            })
+            .collect();
+        let norm = |which: usize| format!("enc_p.encoder.norm_layers_{which}.{index}");
+        Ok(Self {
+            heads,
+            head_channels,
+            window,
+            norm_1: Norm::new(&norm(1), &spec.norm_1, hidden)?,
+            conv_1: Linear::new(target, &spec.conv_1),
+            conv_2: Linear::new(target, &spec.conv_2),
+            norm_2: Norm::new(&norm(2), &spec.norm_2, hidden)?,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let heads = self.heads.iter().flat_map(|h| [&h.q, &h.k, &h.v, &h.o]);
+        heads.chain([&self.conv_1, &self.conv_2]).map(Linear::bytes).sum()
+    }
+
+    pub(super) fn run(&self, kernels: Kernels, x: Sequence) -> Sequence {
+        let mut y = self.heads[0].o.room(&x);
+        for (h, head) in self.heads.iter().enumerate() {
+            let attended = self.attend(kernels, head, &x);
+            let residual = (h == 0).then_some(&x);
+            head.o.run_into(kernels, &attended, residual, h > 0, &mut y);
+        }
+        self.norm_1.run(kernels, &mut y, false);
+        let hidden = self.conv_1.run(kernels, &y, true);
+        let mut z = self.conv_2.room(&hidden);
+        self.conv_2.run_into(kernels, &hidden, Some(&y), false, &mut z);
+        self.norm_2.run(kernels, &mut z, false);
+        z
+    }
+
+    fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence) -> Sequence {
+        let t = x.len();
+        let [q, k, v] = [&head.q, &head.k, &head.v].map(|linear| linear.run(kernels, x, false));
+        let (stride, width) = (q.stride(), padded(t));
+        let (keys, values) = (k.rows(), v.rows());
+        let keys = Panels::of_values(kernels, t, self.head_channels, |j, c| keys[j * stride + c]);
+        let values = Panels::of_values(kernels, self.head_channels, t, |c, j| values[j * stride + c]);
+        let distances = 2 * self.window + 1;
+        let near = padded(distances);
+        let block = QUERIES.min(t);
+        let (mut scores, mut band) = (zeros(block * width), zeros(block * near));
+        let mut out = Sequence::new(self.head_channels, t, 0);
+        for first in (0..t).step_by(QUERIES) {
+            let n = QUERIES.min(t - first);
+            let queries = (&q.rows()[first * stride..], stride);
+            let scores = &mut floats_mut(&mut scores)[..n * width];
+            let band = &mut floats_mut(&mut band)[..n * near];
+            keys.multiply(kernels, queries, n, scores, false);
+            head.rel_k.multiply(kernels, queries, n, band, false);
+            for (i, (row, band)) in scores.chunks_exact_mut(width).zip(band.chunks_exact(near)).enumerate() {
+                let i = first + i;
+                for d in self.window.saturating_sub(i)..distances.min(t + self.window - i) {
+                    row[i + d - self.window] += band[d];
+                }
+            }
+            kernels.softmax(&mut SoftmaxTask { rows: scores, stride: width, len: t });
+            for (i, (row, band)) in scores.chunks_exact(width).zip(band.chunks_exact_mut(near)).enumerate() {
+                let i = first + i;
+                band.fill(0.0);
+                for d in self.window.saturating_sub(i)..distances.min(t + self.window - i) {
+                    band[d] = row[i + d - self.window];
+                }
+            }
+            let out = &mut out.rows_mut()[first * stride..][..n * stride];
+            values.multiply(kernels, (scores, width), n, out, false);
+            head.rel_v.multiply(kernels, (band, near), n, out, true);
+        }
+        out
+    }
+}
+
+pub(super) fn check_pointwise(
+    layer: &str,
+    conv: &ConvSpec<'_>,
+    c_in: usize,
+    c_out: usize,
+) -> Result<(), Error> {
+    if conv.kernel != 1 || conv.groups != 1 {
+        return Err(shape(
+            layer,
+            "kernel 1, 1 group",
+            format!("kernel {}, {} groups", conv.kernel, conv.groups),
+        ));
+    }
+    conv.check(layer, c_in, c_out)
+}

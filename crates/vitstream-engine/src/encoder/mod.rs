@@ -1,0 +1,335 @@
+//! Text encoder, duration predictor and alignment: from phoneme ids to the latent `z_p`.
+
+mod attention;
+mod duration;
+mod layers;
+mod noise;
+mod spline;
+
+use std::sync::Arc;
+
+pub use noise::Noise;
+
+use crate::conv::{Fold, Target};
+use crate::error::{Error, input, shape};
+use crate::kernels::{Isa, Kernels};
+use crate::options::{Options, Workers};
+use crate::spec::{DurationSpec, EncoderSpec, limit, tensor};
+use attention::{EncoderLayer, check_pointwise};
+use duration::{DurationPredictor, StochasticDurationPredictor};
+use layers::{Linear, Sequence};
+use noise::Normal;
+
+/// Most ids of a call.
+pub const MAX_IDS: usize = 1 << 16;
+
+/// Most frames of a call: 25 minutes at Piper's rates.
+pub const MAX_FRAMES: usize = 1 << 17;
+
+/// The three numbers that shape an utterance, upstream's `scales`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// Of the latent's noise.
+    pub noise: f32,
+    /// Of the durations: above 1 is slower.
+    pub length: f32,
+    /// Of the durations' noise.
+    pub noise_w: f32,
+}
+
+/// What the encoder says about an utterance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latent {
+    /// `[inter_channels, frames]`, row-major: what [`Stream::push`](crate::Stream::push) takes.
+    pub z_p: Vec<f32>,
+    /// Frames: the sum of the durations, at least 1.
+    pub frames: usize,
+    /// Frames of each id, upstream's `w_ceil`.
+    pub durations: Vec<usize>,
+    /// `[gin_channels]`: what [`Decoder::stream`](crate::Decoder::stream) takes; `None` without speakers.
+    pub g: Option<Vec<f32>>,
+}
+
+/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights are shared.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    network: Arc<Network>,
+    workers: Workers,
+}
+
+#[derive(Debug)]
+struct Network {
+    kernels: Kernels,
+    /// `[n_vocab, hidden]`, times `sqrt(hidden)`.
+    emb: Vec<f32>,
+    hidden: usize,
+    layers: Vec<EncoderLayer>,
+    m: Linear,
+    logs: Linear,
+    inter: usize,
+    duration: Duration,
+    /// `[n_speakers, gin]`.
+    emb_g: Vec<f32>,
+    gin: usize,
+}
+
+#[derive(Debug)]
+enum Duration {
+    Stochastic(Box<StochasticDurationPredictor>),
+    Plain(Box<DurationPredictor>),
+}
+
+impl Encoder {
+    /// Checks and packs a network.
+    ///
+    /// # Errors
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
+        let kernels = Kernels::new(options.isa, options.threads)?;
+        let target = Target { kernels, mode: options.mode, accurate: true };
+        let hidden = spec.hidden;
+        limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
+        if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
+            return Err(shape("enc_p", format!("a number of heads that divides {hidden}"), spec.n_heads));
+        }
+        limit("enc_p", "window_size", spec.window_size, 0..=512, "0 to 512")?;
+        let vocabulary = spec.emb.len() / hidden;
+        limit("enc_p.emb", "ids", vocabulary, 1..=1 << 24, "1 to 2^24")?;
+        tensor("enc_p.emb.weight", &spec.emb, &[vocabulary, hidden])?;
+        let inter = spec.proj.c_out / 2;
+        limit("enc_p.proj", "channels", inter, 1..=65_536, "1 to 65536")?;
+        check_pointwise("enc_p.proj", &spec.proj, hidden, 2 * inter)?;
+        let (emb_g, gin) = match &spec.emb_g {
+            None => (Vec::new(), 0),
+            Some(table) => {
+                let speakers = spec.n_speakers.max(1);
+                let gin = table.len() / speakers;
+                limit("emb_g", "gin_channels", gin, 1..=65_536, "1 to 65536")?;
+                tensor("emb_g.weight", table, &[speakers, gin])?;
+                (table.to_vec(), gin)
+            }
+        };
+        let layers = spec.layers.iter().enumerate();
+        let root = (hidden as f32).sqrt();
+        let part = |range| Linear::part(target, &spec.proj, 0..hidden, range, Fold::default());
+        Ok(Self {
+            workers: Workers::new(options.threads)?,
+            network: Arc::new(Network {
+                kernels,
+                emb: spec.emb.iter().map(|v| v * root).collect(),
+                hidden,
+                layers: layers
+                    .map(|(i, layer)| {
+                        EncoderLayer::new(target, layer, i, hidden, (spec.n_heads, spec.window_size))
+                    })
+                    .collect::<Result<_, _>>()?,
+                m: part(0..inter),
+                logs: part(inter..2 * inter),
+                inter,
+                duration: match &spec.duration {
+                    DurationSpec::Stochastic(dp) => Duration::Stochastic(Box::new(
+                        StochasticDurationPredictor::new(target, dp, hidden, gin)?,
+                    )),
+                    DurationSpec::Plain(dp) => {
+                        Duration::Plain(Box::new(DurationPredictor::new(target, dp, hidden, gin)?))
+                    }
+                },
+                emb_g,
+                gin,
+            }),
+        })
+    }
+
+    /// `inter_channels`: the rows of the latent.
+    pub fn channels(&self) -> usize {
+        self.network.inter
+    }
+
+    /// Ids that the embedding knows: 0 up to this.
+    pub fn vocabulary(&self) -> usize {
+        self.network.emb.len() / self.network.hidden
+    }
+
+    /// Speakers; 0 when the network has no speaker embedding.
+    pub fn speakers(&self) -> usize {
+        self.network.emb_g.len().checked_div(self.network.gin).unwrap_or(0)
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.network.kernels.isa()
+    }
+
+    /// Speaks `ids` as `speaker`, which is given exactly when the network has speakers.
+    ///
+    /// # Errors
+    /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is not finite,
+    /// given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
+    pub fn encode(
+        &self,
+        ids: &[i64],
+        speaker: Option<usize>,
+        scales: Scales,
+        noise: Noise<'_>,
+    ) -> Result<Latent, Error> {
+        self.workers.run(|| self.encode_here(ids, speaker, scales, noise))
+    }
+
+    fn encode_here(
+        &self,
+        ids: &[i64],
+        speaker: Option<usize>,
+        scales: Scales,
+        noise: Noise<'_>,
+    ) -> Result<Latent, Error> {
+        let network = &*self.network;
+        let kernels = network.kernels;
+        let g = self.speaker(speaker)?;
+        let x = self.embed(ids)?;
+        if ![scales.noise, scales.length, scales.noise_w].iter().all(|s| s.is_finite()) || scales.length < 0.0
+        {
+            return Err(input("scales", "finite values, a length of at least 0", format!("{scales:?}")));
+        }
+        let x = network.layers.iter().fold(x, |x, layer| layer.run(kernels, x));
+        let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
+
+        let logw = match &network.duration {
+            Duration::Stochastic(dp) => {
+                dp.run(kernels, &x, duration_noise(ids.len(), scales.noise_w, noise)?, g)
+            }
+            Duration::Plain(dp) => dp.run(kernels, x, g),
+        };
+        let durations = durations(&logw, scales.length)?;
+        let frames = durations.iter().sum::<usize>().max(1);
+        let z_p = network.align(&m, &logs, &durations, frames, scales.noise, noise)?;
+        Ok(Latent { z_p, frames, durations, g: g.map(<[f32]>::to_vec) })
+    }
+
+    fn speaker(&self, speaker: Option<usize>) -> Result<Option<&[f32]>, Error> {
+        let speakers = self.speakers();
+        match speaker {
+            None if speakers == 0 => Ok(None),
+            None => Err(input("speaker", format!("one of 0 to {}", speakers - 1), "none")),
+            Some(_) if speakers == 0 => Err(input("speaker", "none, the network has no speakers", "one")),
+            Some(s) if s >= speakers => Err(input("speaker", format!("0 to {}", speakers - 1), s)),
+            Some(s) => Ok(Some(&self.network.emb_g[s * self.network.gin..][..self.network.gin])),
+        }
+    }
+
+    fn embed(&self, ids: &[i64]) -> Result<Sequence, Error> {
+        if ids.is_empty() || ids.len() > MAX_IDS {
+            return Err(input("ids", format!("1 to {MAX_IDS}"), ids.len()));
+        }
+        let hidden = self.network.hidden;
+        let mut x = Sequence::new(hidden, ids.len(), 0);
+        let stride = x.stride();
+        for (row, &id) in x.rows_mut().chunks_exact_mut(stride).zip(ids) {
+            let known = usize::try_from(id).ok().filter(|&id| id < self.vocabulary());
+            let Some(id) = known else {
+                return Err(input("phoneme id", format!("0 to {}", self.vocabulary() - 1), id));
+            };
+            row[..hidden].copy_from_slice(&self.network.emb[id * hidden..][..hidden]);
+        }
+        Ok(x)
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        let network = &*self.network;
+        size_of_val(network.emb.as_slice())
+            + size_of_val(network.emb_g.as_slice())
+            + network.m.bytes()
+            + network.logs.bytes()
+            + network.layers.iter().map(EncoderLayer::bytes).sum::<usize>()
+    }
+}
+
+impl Network {
+    /// `m_p + noise * exp(logs_p) * noise_scale`, each id's statistics repeated for its frames.
+    fn align(
+        &self,
+        m: &Sequence,
+        logs: &Sequence,
+        durations: &[usize],
+        frames: usize,
+        scale: f32,
+        noise: Noise<'_>,
+    ) -> Result<Vec<f32>, Error> {
+        let inter = self.inter;
+        let mut z_p = vec![0.0; inter * frames];
+        match noise {
+            _ if scale == 0.0 => {}
+            Noise::Seed(seed) => {
+                for (i, draw) in Normal::new(seed, 1).take(inter * frames).enumerate() {
+                    z_p[i % inter * frames + i / inter] = draw;
+                }
+            }
+            Noise::Given { p, .. } => {
+                let columns = p.len() / inter;
+                if columns < frames || columns * inter != p.len() {
+                    return Err(input("noise p", format!("{inter} rows of at least {frames}"), p.len()));
+                }
+                for (row, given) in z_p.chunks_exact_mut(frames).zip(p.chunks_exact(columns)) {
+                    row.copy_from_slice(&given[..frames]);
+                }
+            }
+        }
+        let stride = m.stride();
+        let mut first = 0;
+        for (i, &n) in durations.iter().enumerate() {
+            let (m, logs) = (&m.rows()[i * stride..], &logs.rows()[i * stride..]);
+            for c in 0..inter {
+                let (mean, deviation) = (m[c], libm::expf(logs[c]));
+                for v in &mut z_p[c * frames + first..][..n] {
+                    *v = mean + *v * deviation * scale;
+                }
+            }
+            first += n;
+        }
+        // A frame beyond all durations, when they sum to 0: statistics 0, so the noise itself.
+        for row in z_p.chunks_exact_mut(frames) {
+            for v in &mut row[first..] {
+                *v *= scale;
+            }
+        }
+        match z_p.iter().position(|v| !v.is_finite()) {
+            None => Ok(z_p),
+            Some(i) => {
+                Err(input("noise and scales", "such that the latent is finite", format!("{} in it", z_p[i])))
+            }
+        }
+    }
+}
+
+/// `z` of the stochastic predictor: `[2, t]` draws times `noise_w`.
+fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2], Error> {
+    if scale == 0.0 {
+        return Ok([vec![0.0; t], vec![0.0; t]]);
+    }
+    let draws: Vec<f32> = match noise {
+        Noise::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
+        Noise::Given { dp, .. } if dp.len() == 2 * t => dp.to_vec(),
+        Noise::Given { dp, .. } => return Err(input("noise dp", format!("2 rows of {t}"), dp.len())),
+    };
+    let scaled = |half: &[f32]| half.iter().map(|v| v * scale).collect();
+    Ok([scaled(&draws[..t]), scaled(&draws[t..])])
+}
+
+/// `ceil(exp(logw) * length_scale)`.
+fn durations(logw: &[f32], length_scale: f32) -> Result<Vec<usize>, Error> {
+    let mut total = 0f64;
+    let mut durations = Vec::with_capacity(logw.len());
+    for &logw in logw {
+        let w = (libm::expf(logw) * length_scale).ceil();
+        total += f64::from(w);
+        if total.is_nan() || total > MAX_FRAMES as f64 {
+            return Err(input(
+                "utterance",
+                format!("at most {MAX_FRAMES} frames; give fewer ids or a smaller length scale"),
+                format!("more (a duration of {w})"),
+            ));
+        }
+        durations.push(w as usize);
+    }
+    Ok(durations)
+}

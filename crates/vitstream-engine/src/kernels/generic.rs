@@ -1,0 +1,315 @@
+//! The kernels' loops over rows and panels, generic in the register.
+//!
+//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
+
+use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
+use super::tile::{self, Run, Source};
+pub(super) use super::winograd::winograd_rows;
+
+/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
+/// streams as many weights as a high one.
+#[inline(always)]
+pub(super) fn next_rows(left: usize, max: usize) -> usize {
+    left.div_ceil(left.div_ceil(max))
+}
+
+#[inline(always)]
+pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut ConvTask<'_>,
+    run: Run<L>,
+) {
+    task.check(L);
+    let (wide, narrow) = task.panels(L);
+    let mut sums = [[[0f32; L]; 2]; tile::ROWS];
+    for panel in 0..wide + usize::from(narrow) {
+        let is_wide = panel < wide;
+        let mut row = 0;
+        while row < task.rows {
+            let rows = next_rows(task.rows - row, ROWS);
+            let source = Source {
+                x: task.x[row * task.x_stride..].as_ptr(),
+                x_stride: task.x_stride,
+                taps: task.taps,
+                tap_step: task.tap_step,
+                c_in: task.c_in,
+                weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
+            };
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
+            // is one, lie inside `weights`.
+            unsafe { run(rows, is_wide, source, &mut sums) };
+            let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide);
+            for (r, sums) in sums[..rows].iter().enumerate() {
+                finish.row(row + r, sums);
+            }
+            row += rows;
+        }
+    }
+}
+
+/// The epilogue of an output row's registers.
+pub(super) struct Finish<'t, 'a, const L: usize, const FMA: bool> {
+    pub(super) epilogue: &'t mut Epilogue<'a>,
+    pub(super) bias: [[f32; L]; 2],
+    /// Floats from an output row to the next.
+    pub(super) step: usize,
+    pub(super) panel: usize,
+    pub(super) wide: bool,
+}
+
+impl<'t, 'a, const L: usize, const FMA: bool> Finish<'t, 'a, L, FMA> {
+    #[inline(always)]
+    pub(super) fn new(
+        epilogue: &'t mut Epilogue<'a>,
+        bias: &[f32],
+        step: usize,
+        panel: usize,
+        wide: bool,
+    ) -> Self {
+        let first = panel * 2 * L;
+        let bias = [read::<L>(bias, first), if wide { read::<L>(bias, first + L) } else { [0.0; L] }];
+        Self { epilogue, bias, step, panel, wide }
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&mut self, row: usize, sums: &[[f32; L]; 2]) {
+        let at = row * self.step;
+        match &mut self.epilogue {
+            Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(self.wide)) {
+                    let at = at + (2 * self.panel + half) * L;
+                    let mut v = add(sum, &self.bias[half]);
+                    if let Some(residual) = residual {
+                        v = add(&v, &read(residual, at));
+                    }
+                    if let Some(addend) = addend {
+                        v = add(&v, &read(addend, at));
+                    }
+                    if let Some(raw) = raw {
+                        if *accumulate {
+                            v = add(&v, &read(raw, at));
+                        }
+                        write(raw, at, &v);
+                    }
+                    if let Some((act, slope)) = act {
+                        write(act, at, &leaky(&v, *slope));
+                    }
+                }
+            }
+            Epilogue::Gate { out } => {
+                let v = gate::<L, FMA>(&add(&sums[0], &self.bias[0]), &add(&sums[1], &self.bias[1]));
+                write(out, at + self.panel * L, &v);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut DotTask<'_>,
+    _run: Run<L>,
+) {
+    for (block, out) in task.out.chunks_mut(L).enumerate() {
+        let mut samples = [0f32; L];
+        for (i, sample) in samples.iter_mut().enumerate().take(out.len()) {
+            let x = &task.x[(block * L + i) * task.x_stride..];
+            let mut sum = [0f32; L];
+            for (tap, w) in task.weights.chunks_exact(task.x_stride).enumerate() {
+                let x = &x[tap * task.tap_step..][..task.x_stride];
+                for (x, w) in x.chunks_exact(L).zip(w.chunks_exact(L)) {
+                    for l in 0..L {
+                        sum[l] = if FMA { x[l].mul_add(w[l], sum[l]) } else { x[l] * w[l] + sum[l] };
+                    }
+                }
+            }
+            *sample = total(sum) + task.bias;
+        }
+        let samples = tanh::<L, FMA>(&samples);
+        out.copy_from_slice(&samples[..out.len()]);
+    }
+}
+
+#[inline(always)]
+pub(super) fn layer_norm<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut NormTask<'_>,
+    _run: Run<L>,
+) {
+    let n = task.channels as f32;
+    for row in task.rows.chunks_exact_mut(task.stride) {
+        let mut sum = [0f32; L];
+        for x in row.chunks_exact(L) {
+            for l in 0..L {
+                sum[l] += x[l];
+            }
+        }
+        let mean = total(sum) / n;
+        let mut squares = [0f32; L];
+        for (i, x) in row.chunks_exact(L).enumerate() {
+            for l in 0..L {
+                let d = if i * L + l < task.channels { x[l] - mean } else { 0.0 };
+                squares[l] = fma::<FMA>(d, d, squares[l]);
+            }
+        }
+        let variance = total(squares) / n;
+        let scale = 1.0 / (variance + task.epsilon).sqrt();
+        for ((x, gamma), beta) in
+            row.chunks_exact_mut(L).zip(task.gamma.chunks_exact(L)).zip(task.beta.chunks_exact(L))
+        {
+            let v = std::array::from_fn(|l| fma::<FMA>((x[l] - mean) * scale, gamma[l], beta[l]));
+            x.copy_from_slice(&if task.gelu { gelu::<L, FMA>(&v) } else { v });
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut SoftmaxTask<'_>,
+    _run: Run<L>,
+) {
+    for row in task.rows.chunks_exact_mut(task.stride) {
+        row[task.len..].fill(f32::NEG_INFINITY);
+        let mut most = [f32::NEG_INFINITY; L];
+        for x in row.chunks_exact(L) {
+            for l in 0..L {
+                most[l] = if x[l] > most[l] { x[l] } else { most[l] };
+            }
+        }
+        let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        let mut sum = [0f32; L];
+        for x in row.chunks_exact_mut(L) {
+            let v = exp::<L, FMA>(&std::array::from_fn(|l| clamp(x[l] - most, 87.0)));
+            for l in 0..L {
+                sum[l] += v[l];
+            }
+            x.copy_from_slice(&v);
+        }
+        // exp(-87), what clamping makes of the padding, vanishes in a sum of at least 1.
+        let scale = 1.0 / total(sum);
+        for x in row.iter_mut() {
+            *x *= scale;
+        }
+        row[task.len..].fill(0.0);
+    }
+}
+
+#[inline(always)]
+pub(super) fn depthwise<const L: usize, const FMA: bool, const ROWS: usize>(
+    task: &mut DepthwiseTask<'_>,
+    _run: Run<L>,
+) {
+    for (r, out) in task.out.chunks_exact_mut(task.stride).enumerate() {
+        for c in (0..task.stride).step_by(L) {
+            let mut sum = read::<L>(task.bias, c);
+            for (tap, w) in task.weights.chunks_exact(task.stride).enumerate() {
+                let (x, w) = (read::<L>(task.x, r * task.stride + tap * task.tap_step + c), read::<L>(w, c));
+                sum = std::array::from_fn(|l| fma::<FMA>(x[l], w[l], sum[l]));
+            }
+            write(out, c, &sum);
+        }
+    }
+}
+
+/// `x * Phi(x)`, with the error function of Abramowitz and Stegun 7.1.26 (absolute error below 2e-7).
+#[inline(always)]
+fn gelu<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
+    let z: [f32; L] = std::array::from_fn(|l| x[l].abs() * std::f32::consts::FRAC_1_SQRT_2);
+    let e = exp::<L, FMA>(&std::array::from_fn(|l| -clamp(z[l] * z[l], 87.0)));
+    std::array::from_fn(|l| {
+        let t = 1.0 / fma::<FMA>(z[l], 0.327_591_1, 1.0);
+        let mut p = 1.061_405_4;
+        for c in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
+            p = fma::<FMA>(p, t, c);
+        }
+        // 1 - erf(z), half of which is the tail of the normal distribution beyond |x|.
+        let tail = 0.5 * p * t * e[l];
+        x[l] * if x[l] < 0.0 { tail } else { 1.0 - tail }
+    })
+}
+
+#[inline(always)]
+pub(super) fn read<const L: usize>(s: &[f32], at: usize) -> [f32; L] {
+    let mut v = [0.0; L];
+    v.copy_from_slice(&s[at..at + L]);
+    v
+}
+
+#[inline(always)]
+pub(super) fn write<const L: usize>(s: &mut [f32], at: usize, v: &[f32; L]) {
+    s[at..at + L].copy_from_slice(v);
+}
+
+#[inline(always)]
+fn add<const L: usize>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
+    std::array::from_fn(|l| a[l] + b[l])
+}
+
+#[inline(always)]
+fn leaky<const L: usize>(v: &[f32; L], slope: f32) -> [f32; L] {
+    std::array::from_fn(|l| {
+        let y = v[l] * slope;
+        if v[l] > y { v[l] } else { y }
+    })
+}
+
+/// Sum of a register's lanes by halving, the same tree wherever it is taken.
+#[inline(always)]
+fn total<const L: usize>(mut v: [f32; L]) -> f32 {
+    let mut n = L;
+    while n > 1 {
+        n /= 2;
+        for l in 0..n {
+            v[l] += v[l + n];
+        }
+    }
+    v[0]
+}
+
+/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where `exp(r)` is its
+/// Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split in two as Cody and Waite do.
+#[inline(always)]
+fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
+    /// Adding it to a small number leaves the number rounded in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    std::array::from_fn(|l| {
+        let shifted = fma::<FMA>(x[l], std::f32::consts::LOG2_E, ROUND);
+        let n = shifted - ROUND;
+        let r = fma::<FMA>(n, -LN2_LOW, fma::<FMA>(n, -LN2_HIGH, x[l]));
+        let mut p = 1.0 / 720.0;
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = fma::<FMA>(p, r, c);
+        }
+        // The low bits of `shifted` are n; shifted into the exponent they make 2^n.
+        let scale = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
+        p * scale
+    })
+}
+
+#[inline(always)]
+pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `tanh(a) * sigmoid(b)` with one division: `(1 - u) / ((1 + u) * (1 + v))`, `u = exp(-2a)`, `v = exp(-b)`.
+///
+/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of the product
+/// gives 0, the right limit.
+#[inline(always)]
+fn gate<const L: usize, const FMA: bool>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
+    let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));
+    let v = exp::<L, FMA>(&std::array::from_fn(|l| -clamp(b[l], 80.0)));
+    std::array::from_fn(|l| (1.0 - u[l]) / ((1.0 + u[l]) * (1.0 + v[l])))
+}
+
+#[inline(always)]
+fn tanh<const L: usize, const FMA: bool>(a: &[f32; L]) -> [f32; L] {
+    let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));
+    std::array::from_fn(|l| (1.0 - u[l]) / (1.0 + u[l]))
+}
+
+/// Into `-bound..=bound`, written so that it compiles to a minimum and a maximum.
+#[inline(always)]
+fn clamp(x: f32, bound: f32) -> f32 {
+    let x = if x < bound { x } else { bound };
+    if x > -bound { x } else { -bound }
+}

@@ -1,0 +1,226 @@
+//! The inner loops, and the only `unsafe` of the crate.
+//!
+//! Everything numerical is written once, in [`generic`] and [`tile`], over `[f32; L]` arrays. The macro below
+//! instantiates it for each instruction set inside functions that carry `#[target_feature]`, so that the compiler turns
+//! an array into a register; [`Kernels`] chooses among them at run time.
+//!
+//! # Contracts
+//! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is what makes the
+//!   calls of `#[target_feature]` functions sound.
+//! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the first read
+//!   and panics otherwise. Everything else in here indexes slices.
+//!
+//! # Same sum, same order
+//! An output value is one chain of fused multiply-adds: taps in order of time, input channels in order. Which tile a row
+//! falls into changes neither the operations nor their order, so any partition of rows gives the same bits.
+#![allow(unsafe_code)]
+
+mod generic;
+mod task;
+mod tile;
+mod winograd;
+
+pub(crate) use task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, WinogradTask};
+
+use crate::error::Error;
+use task::Split;
+
+/// Instruction set of the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isa {
+    /// The widest that this machine has.
+    #[default]
+    Auto,
+    /// x86-64 with AVX-512 F, VL, BW, DQ.
+    Avx512,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// AArch64.
+    Neon,
+    /// WebAssembly built with `-C target-feature=+simd128`. Without fused multiply-add.
+    Simd128,
+    /// What the target's baseline offers, without fused multiply-add.
+    Scalar,
+}
+
+impl Isa {
+    /// A short lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Simd128 => "simd128",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    fn available(self) -> bool {
+        match self {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && Self::Avx2.available()
+            }
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => true,
+            Self::Scalar => true,
+            _ => false,
+        }
+    }
+}
+
+/// A token for an instruction set that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kernels {
+    /// Never `Auto`, always available.
+    isa: Isa,
+    /// Among how many threads a task may be split.
+    threads: usize,
+}
+
+/// Multiply-adds below which a task is not worth a second thread.
+const MIN_COST: usize = 1 << 19;
+
+impl Kernels {
+    pub(crate) fn new(isa: Isa, threads: usize) -> Result<Self, Error> {
+        let widest_first = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
+        match isa {
+            Isa::Auto => {
+                let isa = widest_first.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar);
+                Ok(Self { isa, threads })
+            }
+            isa if isa.available() => Ok(Self { isa, threads }),
+            isa => Err(Error::Isa(isa.name())),
+        }
+    }
+
+    pub(crate) fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Computes the rows of a convolution.
+    pub(crate) fn conv(self, task: ConvTask<'_>) {
+        self.share(task, self.threads, Self::conv_rows);
+    }
+
+    /// Computes the rows of a convolution by Winograd's method.
+    pub(crate) fn winograd(self, task: WinogradTask<'_>) {
+        self.share(task, self.threads, Self::winograd_rows);
+    }
+
+    /// Splits a task by rows among `threads` threads of the pool that this thread belongs to, if it does.
+    fn share<T: Split>(self, mut task: T, threads: usize, run: fn(Self, &mut T)) {
+        #[cfg(feature = "threads")]
+        if threads > 1 && task.rows() > task.grain() && task.rows() * task.row_cost() >= MIN_COST {
+            let half = threads / 2;
+            let rows = (task.rows() * half / threads).next_multiple_of(task.grain());
+            if rows > 0 && rows < task.rows() && rayon::current_thread_index().is_some() {
+                let (before, after) = task.split(rows);
+                rayon::join(|| self.share(before, half, run), || self.share(after, threads - half, run));
+                return;
+            }
+        }
+        run(self, &mut task);
+    }
+
+    /// Floats in a register.
+    pub(crate) fn lanes(self) -> usize {
+        match self.isa {
+            Isa::Avx512 => 16,
+            Isa::Avx2 => 8,
+            _ => 4,
+        }
+    }
+}
+
+/// One module per instruction set, each with the same functions, and the dispatching methods of [`Kernels`].
+macro_rules! instantiate {
+    (sets $sets:tt functions $functions:tt) => {
+        instantiate!(@modules $sets $functions);
+        impl Kernels {
+            instantiate!(@dispatch $sets $functions);
+        }
+    };
+    (@modules {
+        $( $(#[$attr:meta])* $module:ident = $isa:ident [$($feature:literal)?] $lanes:literal $fma:literal $rows:literal; )+
+    } $functions:tt) => {
+        $(
+            $(#[$attr])*
+            mod $module {
+                use super::*;
+                tile::tiles!([$($feature)?] $lanes $fma $rows);
+                instantiate!(@functions [$($feature)?] $lanes $fma $rows $functions);
+            }
+        )+
+    };
+    (@functions $feature:tt $lanes:literal $fma:literal $rows:literal {
+        $( $(#[$doc:meta])* fn $name:ident $args:tt; )+
+    }) => {
+        $(instantiate!(@function $feature $lanes $fma $rows $name $args);)+
+    };
+    (@function [$($feature:literal)?] $lanes:literal $fma:literal $rows:literal $name:ident (task: $ty:ty)) => {
+        $(#[target_feature(enable = $feature)])?
+        pub(super) fn $name(task: $ty) {
+            generic::$name::<$lanes, $fma, $rows>(task, run);
+        }
+    };
+    (@dispatch $sets:tt { $( $(#[$doc:meta])* fn $name:ident $args:tt; )+ }) => {
+        $(instantiate!(@method $sets [$(#[$doc])*] $name $args);)+
+    };
+    (@method {
+        $( $(#[$attr:meta])* $module:ident = $isa:ident [$($feature:literal)?] $lanes:literal $fma:literal $rows:literal; )+
+    } [$($doc:tt)*] $name:ident (task: $ty:ty)) => {
+        $($doc)*
+        #[allow(unused_unsafe, reason = "a feature of the baseline needs no unsafe call")]
+        pub(crate) fn $name(self, task: $ty) {
+            match self.isa {
+                $(
+                    $(#[$attr])*
+                    // SAFETY: a `Kernels` with this instruction set exists, so the machine has it (see the contracts).
+                    Isa::$isa => unsafe { $module::$name(task) },
+                )+
+                _ => unreachable!("a Kernels is made for an available instruction set"),
+            }
+        }
+    };
+}
+
+instantiate! {
+    sets {
+        #[cfg(target_arch = "x86_64")]
+        avx512 = Avx512 ["avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"] 16 true 14;
+        #[cfg(target_arch = "x86_64")]
+        avx2 = Avx2 ["avx2,fma"] 8 true 6;
+        #[cfg(target_arch = "aarch64")]
+        neon = Neon ["neon"] 4 true 12;
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        simd128 = Simd128 ["simd128"] 4 false 6;
+        scalar = Scalar [] 4 false 6;
+    }
+    functions {
+        /// Computes the rows of a convolution on this thread.
+        fn conv_rows(task: &mut ConvTask<'_>);
+        /// Computes the rows of a convolution by Winograd's method on this thread.
+        fn winograd_rows(task: &mut WinogradTask<'_>);
+        /// Computes samples: a convolution to one channel, then tanh.
+        fn dot_tanh(task: &mut DotTask<'_>);
+        /// Layer norm, perhaps GELU.
+        fn layer_norm(task: &mut NormTask<'_>);
+        /// Softmax.
+        fn softmax(task: &mut SoftmaxTask<'_>);
+        /// Computes the rows of a depth-wise convolution.
+        fn depthwise(task: &mut DepthwiseTask<'_>);
+    }
+}
+
+#[cfg(test)]
+mod tests;

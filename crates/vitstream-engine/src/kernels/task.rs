@@ -1,0 +1,230 @@
+//! What a kernel is asked to do, and the proof that it may.
+
+use crate::winograd::Plan;
+
+/// Rows of a convolution, channels-last.
+///
+/// Output row `r` is `sum over tap, c of x[r * x_stride + tap * tap_step + c] * weights[..]`, in this order, then the
+/// epilogue. Offsets and strides count floats.
+pub(crate) struct ConvTask<'a> {
+    /// Input, beginning with what tap 0 of output row 0 reads.
+    pub(crate) x: &'a [f32],
+    pub(crate) x_stride: usize,
+    pub(crate) tap_step: usize,
+    pub(crate) taps: usize,
+    pub(crate) c_in: usize,
+    /// Panels, each `[taps][c_in][panel]`: see [`Panels`](crate::conv::Panels).
+    pub(crate) weights: &'a [f32],
+    /// In panel order, as long as all panels are wide.
+    pub(crate) bias: &'a [f32],
+    /// Number of output rows.
+    pub(crate) rows: usize,
+    /// Distance of two output rows, in every slice of the epilogue.
+    pub(crate) step: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+}
+
+/// What becomes of the sums. Each slice begins at output row 0.
+pub(crate) enum Epilogue<'a> {
+    /// `v = sum + bias (+ residual) (+ addend) (+ raw)`; stored to `raw`, and through LeakyReLU to `act`.
+    Linear {
+        residual: Option<&'a [f32]>,
+        addend: Option<&'a [f32]>,
+        /// Whether what `raw` holds is added before it is overwritten.
+        accumulate: bool,
+        raw: Option<&'a mut [f32]>,
+        act: Option<(&'a mut [f32], f32)>,
+    },
+    /// `tanh(first half of a panel) * sigmoid(second half)`, upstream's `fused_add_tanh_sigmoid_multiply`.
+    Gate { out: &'a mut [f32] },
+}
+
+impl<'a> ConvTask<'a> {
+    /// Panels of two registers, and whether one of a single register follows.
+    pub(super) fn panels(&self, lanes: usize) -> (usize, bool) {
+        (self.bias.len() / (2 * lanes), !self.bias.len().is_multiple_of(2 * lanes))
+    }
+
+    /// Panics unless every access of [`tile`](super::tile) lies inside `x` and `weights`, and every output row inside
+    /// its slice.
+    pub(super) fn check(&self, lanes: usize) {
+        assert!(self.rows > 0 && self.taps > 0 && self.c_in > 0, "empty convolution");
+        assert!(self.bias.len().is_multiple_of(lanes), "bias is not a whole number of registers");
+        let last = (self.rows - 1)
+            .checked_mul(self.x_stride)
+            .and_then(|v| v.checked_add((self.taps - 1).checked_mul(self.tap_step)?))
+            .and_then(|v| v.checked_add(self.c_in));
+        assert!(last.is_some_and(|n| n <= self.x.len()), "input rows are too short");
+        let weights = self.taps.checked_mul(self.c_in).and_then(|v| v.checked_mul(self.bias.len()));
+        assert!(weights.is_some_and(|n| n <= self.weights.len()), "panels are too short");
+        self.epilogue.check(self.rows, self.step, self.bias.len(), lanes);
+    }
+}
+
+impl<'a> Epilogue<'a> {
+    /// The rows before `at`, a number of floats, and those from there on.
+    fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+                let (residual, residual_after) = residual.map(|s| s.split_at(at)).unzip();
+                let (addend, addend_after) = addend.map(|s| s.split_at(at)).unzip();
+                let (raw, raw_after) = raw.map(|s| s.split_at_mut(at)).unzip();
+                let (act, act_after) = act
+                    .map(|(s, slope)| {
+                        let (before, after) = s.split_at_mut(at);
+                        ((before, slope), (after, slope))
+                    })
+                    .unzip();
+                (
+                    Epilogue::Linear { residual, addend, accumulate, raw, act },
+                    Epilogue::Linear {
+                        residual: residual_after,
+                        addend: addend_after,
+                        accumulate,
+                        raw: raw_after,
+                        act: act_after,
+                    },
+                )
+            }
+            Epilogue::Gate { out } => {
+                let (out, after) = out.split_at_mut(at);
+                (Epilogue::Gate { out }, Epilogue::Gate { out: after })
+            }
+        }
+    }
+
+    /// Panics unless every row of every slice lies inside it; `channels` counts those of the panels.
+    pub(super) fn check(&self, rows: usize, step: usize, channels: usize, lanes: usize) {
+        let fits = |len: Option<usize>, width: usize| len.is_none_or(|len| (rows - 1) * step + width <= len);
+        let all_fit = match self {
+            Epilogue::Linear { residual, addend, raw, act, .. } => {
+                fits(residual.map(<[f32]>::len), channels)
+                    && fits(addend.map(<[f32]>::len), channels)
+                    && fits(raw.as_ref().map(|s| s.len()), channels)
+                    && fits(act.as_ref().map(|s| s.0.len()), channels)
+            }
+            Epilogue::Gate { out } => {
+                channels.is_multiple_of(2 * lanes) && fits(Some(out.len()), channels / 2)
+            }
+        };
+        assert!(all_fit, "output rows are too short");
+    }
+}
+
+/// Rows of a convolution by Winograd's method: see [`crate::winograd`].
+pub(crate) struct WinogradTask<'a> {
+    /// Input, beginning with what tap 0 of output row 0 reads; rows are whole registers.
+    pub(crate) x: &'a [f32],
+    pub(crate) x_stride: usize,
+    pub(crate) dilation: usize,
+    pub(crate) kernel: usize,
+    pub(crate) c_in: usize,
+    pub(crate) plan: Plan,
+    /// Panels, each `[products][groups][c_in][panel]`.
+    pub(crate) weights: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) step: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+}
+
+/// A task that two threads can share by its output rows.
+pub(super) trait Split: Sized + Send {
+    /// Output rows.
+    fn rows(&self) -> usize;
+    /// Rows that should stay together.
+    fn grain(&self) -> usize;
+    /// Multiply-adds of a row.
+    fn row_cost(&self) -> usize;
+    /// The first `rows` rows, and the others.
+    fn split(self, rows: usize) -> (Self, Self);
+}
+
+impl Split for ConvTask<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn grain(&self) -> usize {
+        1
+    }
+
+    fn row_cost(&self) -> usize {
+        self.taps * self.c_in * self.bias.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (before, after) = self.epilogue.split_at(rows * self.step);
+        let x = &self.x[rows * self.x_stride..];
+        (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
+    }
+}
+
+impl Split for WinogradTask<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whole tiles, so that each is the same whoever computes it.
+    fn grain(&self) -> usize {
+        self.plan.outputs() * self.dilation
+    }
+
+    fn row_cost(&self) -> usize {
+        self.kernel * self.c_in * self.bias.len() / 2
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (before, after) = self.epilogue.split_at(rows * self.step);
+        let x = &self.x[rows * self.x_stride..];
+        (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
+    }
+}
+
+/// Rows of a convolution to one channel, followed by tanh.
+pub(crate) struct DotTask<'a> {
+    /// Input, beginning with what tap 0 of the first sample reads; rows hold zeros past the channels.
+    pub(crate) x: &'a [f32],
+    pub(crate) x_stride: usize,
+    /// `[taps][x_stride]`, zeros past the channels.
+    pub(crate) weights: &'a [f32],
+    pub(crate) tap_step: usize,
+    pub(crate) bias: f32,
+    pub(crate) out: &'a mut [f32],
+}
+
+/// `LayerNorm` of rows in place, and GELU after it where asked for.
+pub(crate) struct NormTask<'a> {
+    /// Whole rows of `stride` floats; those past the channels stay zero.
+    pub(crate) rows: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) channels: usize,
+    /// `[stride]`, zeros past the channels.
+    pub(crate) gamma: &'a [f32],
+    /// `[stride]`, zeros past the channels.
+    pub(crate) beta: &'a [f32],
+    pub(crate) epsilon: f32,
+    pub(crate) gelu: bool,
+}
+
+/// Softmax of rows in place.
+pub(crate) struct SoftmaxTask<'a> {
+    /// Whole rows of `stride` floats; those past `len` become 0.
+    pub(crate) rows: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) len: usize,
+}
+
+/// A depth-wise convolution.
+pub(crate) struct DepthwiseTask<'a> {
+    /// Input, beginning with what tap 0 of output row 0 reads.
+    pub(crate) x: &'a [f32],
+    /// Floats of a row, here and in `out`.
+    pub(crate) stride: usize,
+    pub(crate) tap_step: usize,
+    /// `[taps][stride]`.
+    pub(crate) weights: &'a [f32],
+    /// `[stride]`.
+    pub(crate) bias: &'a [f32],
+    pub(crate) out: &'a mut [f32],
+}

@@ -1,0 +1,120 @@
+//! The kernels' functions against double precision.
+
+use super::*;
+use crate::rows::{floats, floats_mut, zeros};
+
+fn available() -> impl Iterator<Item = Kernels> {
+    [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar]
+        .into_iter()
+        .filter_map(|isa| Kernels::new(isa, 1).ok())
+}
+
+/// `tanh(a) * sigmoid(b)` by way of a convolution with the identity.
+fn gate(kernels: Kernels, a: f32, b: f32) -> f32 {
+    let lanes = kernels.lanes();
+    let mut weights = zeros(2 * 2 * lanes);
+    floats_mut(&mut weights)[..2 * lanes].fill(1.0);
+    let weights_of = floats_mut(&mut weights);
+    weights_of[..lanes].fill(a);
+    weights_of[lanes..2 * lanes].fill(b);
+    let bias = zeros(2 * lanes);
+    let mut out = zeros(lanes);
+    kernels.conv(ConvTask {
+        x: &[1.0],
+        x_stride: 1,
+        tap_step: 0,
+        taps: 1,
+        c_in: 1,
+        weights: floats(&weights),
+        bias: &floats(&bias)[..2 * lanes],
+        rows: 1,
+        step: lanes,
+        epilogue: Epilogue::Gate { out: floats_mut(&mut out) },
+    });
+    floats(&out)[0]
+}
+
+#[test]
+fn gate_is_accurate_to_a_millionth() {
+    for kernels in available() {
+        for i in -400..=400 {
+            for b in [-100.0, -20.0, -3.3, -0.1, 0.0, 0.7, 5.0, 90.0] {
+                let a = i as f32 * 0.05;
+                let exact = f64::from(a).tanh() / (1.0 + (-f64::from(b)).exp());
+                let error = (f64::from(gate(kernels, a, b)) - exact).abs();
+                assert!(error < 1e-6, "{kernels:?}: tanh({a}) sigmoid({b}) is off by {error}");
+            }
+        }
+        for huge in [f32::MAX, f32::MIN, 1e30, -1e30] {
+            assert!(gate(kernels, huge, huge).is_finite());
+        }
+    }
+}
+
+#[test]
+fn softmax_and_layer_norm_and_gelu_are_what_they_are_called() {
+    for kernels in available() {
+        for n in [1usize, 5, 16, 37] {
+            let stride = n.next_multiple_of(16);
+            let x: Vec<f64> = (0..n).map(|i| f64::from(((i * 7919) % 31) as f32 * 0.4 - 5.0)).collect();
+            let mut rows = zeros(stride);
+            for (row, x) in floats_mut(&mut rows).iter_mut().zip(&x) {
+                *row = *x as f32;
+            }
+            let mut normed = rows.clone();
+            kernels.softmax(&mut SoftmaxTask { rows: floats_mut(&mut rows), stride, len: n });
+            let total: f64 = x.iter().map(|v| v.exp()).sum();
+            for (got, x) in floats(&rows).iter().zip(&x) {
+                assert!((f64::from(*got) - x.exp() / total).abs() < 1e-6, "{kernels:?}");
+            }
+            assert!(floats(&rows)[n..].iter().all(|&v| v == 0.0));
+
+            let (mut gamma, mut beta) = (zeros(stride), zeros(stride));
+            floats_mut(&mut gamma)[..n].fill(1.5);
+            floats_mut(&mut beta)[..n].fill(0.25);
+            kernels.layer_norm(&mut NormTask {
+                rows: floats_mut(&mut normed),
+                stride,
+                channels: n,
+                gamma: floats(&gamma),
+                beta: floats(&beta),
+                epsilon: 1e-5,
+                gelu: true,
+            });
+            let mean = x.iter().sum::<f64>() / n as f64;
+            let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+            for (got, x) in floats(&normed).iter().zip(&x) {
+                let v = (x - mean) / (variance + 1e-5).sqrt() * 1.5 + 0.25;
+                let exact = 0.5 * v * (1.0 + libm::erf(v / std::f64::consts::SQRT_2));
+                assert!((f64::from(*got) - exact).abs() < 3e-6, "{kernels:?}: {got} for {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "input rows are too short")]
+fn a_convolution_beyond_its_input_is_stopped() {
+    let weights = zeros(3 * 16);
+    let mut out = zeros(32);
+    for kernels in available().take(1) {
+        kernels.conv(ConvTask {
+            x: &[0.0; 3],
+            x_stride: 1,
+            tap_step: 1,
+            taps: 3,
+            c_in: 1,
+            weights: floats(&weights),
+            bias: &floats(&weights)[..16],
+            rows: 2,
+            step: 16,
+            epilogue: Epilogue::Linear {
+                residual: None,
+                addend: None,
+                accumulate: false,
+                raw: Some(floats_mut(&mut out)),
+                act: None,
+            },
+        });
+    }
+}

@@ -1,0 +1,360 @@
+//! A network as a list of operations over streams of rows, and its execution as far as the input allows.
+//!
+//! Every stream is addressed by absolute time, so that an operation needs no notion of chunks: it computes the rows that
+//! its input now determines, from where it stopped. Operations that look ahead lag behind their input by themselves; sums
+//! of streams with different lag wait for the slower one, without a copy that delays the faster.
+
+use std::sync::Arc;
+
+use crate::conv::{Conv, ConvPost, Target, Up};
+use crate::kernels::{DotTask, Epilogue};
+use crate::rows::{Line, Rows, floats};
+
+/// Index of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Buf(usize);
+
+/// Index of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpId(usize);
+
+#[derive(Debug)]
+struct BufSpec {
+    channels: usize,
+    /// Rows per frame.
+    rate: usize,
+    /// Zero rows of padding in front and at the end: the largest that a reader needs.
+    before: usize,
+    after: usize,
+    /// Who reads it, and how many rows back.
+    readers: Vec<(OpId, usize)>,
+}
+
+/// What an operation computes.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A convolution and what [`Epilogue::Linear`] does with it.
+    Conv(Conv),
+    /// A convolution and the gate.
+    Gate(Conv),
+    /// Up-sampling.
+    Up(Up),
+    /// The samples.
+    Post(ConvPost),
+}
+
+/// An operation and the streams it reads and writes.
+#[derive(Debug)]
+pub(crate) struct Op {
+    pub(crate) kind: Kind,
+    pub(crate) input: Buf,
+    /// The operation that gives the input its final values, where others have written to it before.
+    pub(crate) ready: Option<OpId>,
+    pub(crate) residual: Option<Buf>,
+    pub(crate) addend: Option<Buf>,
+    /// Where the sums go, and whether they are added to what is there.
+    pub(crate) raw: Option<(Buf, bool)>,
+    /// Where the sums go through LeakyReLU, and its slope.
+    pub(crate) act: Option<(Buf, f32)>,
+}
+
+impl Op {
+    pub(crate) fn new(kind: Kind, input: Buf) -> Self {
+        Self { kind, input, ready: None, residual: None, addend: None, raw: None, act: None }
+    }
+
+    pub(crate) fn ready(mut self, op: Option<OpId>) -> Self {
+        self.ready = op;
+        self
+    }
+
+    pub(crate) fn residual(mut self, buf: Buf) -> Self {
+        self.residual = Some(buf);
+        self
+    }
+
+    pub(crate) fn addend(mut self, buf: Buf) -> Self {
+        self.addend = Some(buf);
+        self
+    }
+
+    pub(crate) fn store(mut self, buf: Buf) -> Self {
+        self.raw = Some((buf, false));
+        self
+    }
+
+    pub(crate) fn accumulate(mut self, buf: Buf) -> Self {
+        self.raw = Some((buf, true));
+        self
+    }
+
+    pub(crate) fn activate(mut self, buf: Buf, slope: f32) -> Self {
+        self.act = Some((buf, slope));
+        self
+    }
+
+    /// Context rows before and after.
+    fn reach(&self) -> (usize, usize) {
+        match &self.kind {
+            Kind::Conv(conv) | Kind::Gate(conv) => (conv.reach(), conv.reach()),
+            Kind::Up(up) => up.reach(),
+            Kind::Post(post) => (post.reach, post.reach),
+        }
+    }
+}
+
+/// A speaker's share in the bias of an operation: `weight @ g + bias`.
+#[derive(Debug)]
+pub(crate) struct Cond {
+    pub(crate) op: OpId,
+    /// `[c_out, gin]`.
+    pub(crate) weight: Vec<f32>,
+    /// `[c_out]`, or empty.
+    pub(crate) bias: Vec<f32>,
+}
+
+/// Operations of one rate. All but the first segment begin with the operation that feeds them.
+#[derive(Debug)]
+struct Segment {
+    ops: std::ops::Range<usize>,
+    /// Rows that the first operation consumes before the following segments run: what keeps the rows between in cache.
+    block: i64,
+}
+
+/// The list of operations, shared by all streams.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) target: Target,
+    bufs: Vec<BufSpec>,
+    ops: Vec<Op>,
+    segments: Vec<Segment>,
+    pub(crate) conds: Vec<Cond>,
+}
+
+impl Network {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new() }
+    }
+
+    pub(crate) fn buffer(&mut self, channels: usize, rate: usize) -> Buf {
+        self.bufs.push(BufSpec { channels, rate, before: 0, after: 0, readers: Vec::new() });
+        Buf(self.bufs.len() - 1)
+    }
+
+    /// Begins a segment with the next operation.
+    pub(crate) fn segment(&mut self, block: usize) {
+        let at = self.ops.len();
+        self.segments.push(Segment { ops: at..at, block: block as i64 });
+    }
+
+    pub(crate) fn push(&mut self, op: Op) -> OpId {
+        let id = OpId(self.ops.len());
+        let (before, after) = op.reach();
+        let input = &mut self.bufs[op.input.0];
+        input.before = input.before.max(before);
+        input.after = input.after.max(after);
+        input.readers.push((id, before));
+        let accumulated = op.raw.and_then(|(buf, accumulate)| accumulate.then_some(buf));
+        for buf in [op.residual, op.addend, accumulated].into_iter().flatten() {
+            self.bufs[buf.0].readers.push((id, 0));
+        }
+        self.ops.push(op);
+        if let Some(segment) = self.segments.last_mut() {
+            segment.ops.end = self.ops.len();
+        }
+        id
+    }
+
+    /// Bytes of packed weights.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ops
+            .iter()
+            .map(|op| match &op.kind {
+                Kind::Conv(conv) | Kind::Gate(conv) => conv.bytes(),
+                Kind::Up(up) => up.bytes(),
+                Kind::Post(post) => size_of_val(post.weights.as_slice()),
+            })
+            .sum()
+    }
+}
+
+/// What a stream remembers.
+#[derive(Debug)]
+pub(crate) struct State {
+    network: Arc<Network>,
+    bufs: Vec<Rows>,
+    /// Time up to which an operation has consumed its input.
+    done: Vec<i64>,
+    /// Biases that differ for this stream's speaker.
+    biases: Vec<Option<Vec<Line>>>,
+    /// Frames of the utterance, once known.
+    total: Option<i64>,
+}
+
+impl State {
+    /// `g`: `[gin_channels]`, of the length that every [`Cond`] expects.
+    pub(crate) fn new(network: Arc<Network>, g: &[f32]) -> Self {
+        let mut biases = vec![None; network.ops.len()];
+        for cond in &network.conds {
+            let mut extra: Vec<f32> = cond.weight.chunks_exact(g.len()).map(|row| dot(row, g)).collect();
+            for (e, b) in extra.iter_mut().zip(&cond.bias) {
+                *e += b;
+            }
+            if let Kind::Conv(conv) | Kind::Gate(conv) = &network.ops[cond.op.0].kind {
+                biases[cond.op.0] = Some(conv.bias_with(&extra));
+            }
+        }
+        Self {
+            bufs: network.bufs.iter().map(|b| Rows::new(b.channels, b.before)).collect(),
+            done: vec![0; network.ops.len()],
+            biases,
+            total: None,
+            network,
+        }
+    }
+
+    /// The rows of an input stream.
+    pub(crate) fn input(&mut self, buf: Buf) -> &mut Rows {
+        &mut self.bufs[buf.0]
+    }
+
+    /// Bytes held by the stream.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bufs.iter().map(Rows::bytes).sum()
+    }
+
+    /// Declares that the input is complete.
+    pub(crate) fn complete(&mut self, frames: i64) {
+        self.total = Some(frames);
+    }
+
+    /// Computes everything that is now known and appends the samples to `out`.
+    pub(crate) fn advance(&mut self, out: &mut Vec<f32>) {
+        self.advance_segment(0, out);
+    }
+
+    fn advance_segment(&mut self, segment: usize, out: &mut Vec<f32>) {
+        let network = Arc::clone(&self.network);
+        let Some(Segment { ops, block }) = network.segments.get(segment) else { return };
+        loop {
+            let limit = self.done[ops.start] + block;
+            // The first segment has several inputs and is fed in blocks from outside.
+            let limited = segment > 0;
+            for op in ops.clone() {
+                let limit = if limited && op == ops.start { limit } else { i64::MAX };
+                self.run(&network, op, limit, out);
+            }
+            self.retire(&network, ops);
+            self.advance_segment(segment + 1, out);
+            if !limited || self.done[ops.start] >= self.available(&network, ops.start) {
+                return;
+            }
+        }
+    }
+
+    /// Time up to which an operation's output is determined, in rows of its input.
+    fn available(&mut self, network: &Network, op: usize) -> i64 {
+        let Op { input, ready, .. } = &network.ops[op];
+        let spec = &network.bufs[input.0];
+        let total = self.total.map(|frames| frames * spec.rate as i64);
+        let rows = &mut self.bufs[input.0];
+        if total == Some(rows.end()) {
+            rows.pad(spec.after);
+        }
+        let end = match ready {
+            Some(op) if total != Some(self.done[op.0]) => self.done[op.0],
+            _ => rows.end(),
+        };
+        (end - network.ops[op].reach().1 as i64).min(total.unwrap_or(i64::MAX))
+    }
+
+    fn run(&mut self, network: &Network, op: usize, limit: i64, out: &mut Vec<f32>) {
+        let (from, to) = (self.done[op], self.available(network, op).min(limit));
+        if to <= from {
+            return;
+        }
+        self.done[op] = to;
+        let kernels = network.target.kernels;
+        let Op { kind, input, residual, addend, raw, act, .. } = &network.ops[op];
+        let stride = if let Kind::Up(up) = kind { up.stride() as i64 } else { 1 };
+        let (first, end) = (from * stride, to * stride);
+        let mut take = |buf: Buf| {
+            let mut rows = std::mem::take(&mut self.bufs[buf.0]);
+            rows.extend_to(end);
+            (buf, rows)
+        };
+        let mut raw = raw.map(|(buf, accumulate)| (take(buf), accumulate));
+        let mut act = act.map(|(buf, slope)| (take(buf), slope));
+        let input = &self.bufs[input.0];
+        let step = raw.as_ref().map(|r| r.0.1.stride()).or(act.as_ref().map(|a| a.0.1.stride())).unwrap_or(0);
+        let accumulate = raw.as_ref().is_some_and(|r| r.1);
+        let raw_rows = raw.as_mut().map(|((_, rows), _)| rows.since_mut(first));
+        let act_rows = act.as_mut().map(|((_, rows), slope)| (rows.since_mut(first), *slope));
+        match kind {
+            Kind::Conv(conv) => {
+                let epilogue = Epilogue::Linear {
+                    residual: residual.map(|buf| self.bufs[buf.0].since(from)),
+                    addend: addend.map(|buf| self.bufs[buf.0].since(from)),
+                    accumulate,
+                    raw: raw_rows,
+                    act: act_rows,
+                };
+                conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
+            }
+            Kind::Gate(conv) => {
+                if let Some(out) = raw_rows {
+                    let epilogue = Epilogue::Gate { out };
+                    conv.run(kernels, input, (from, to), self.biases[op].as_deref(), step, epilogue);
+                }
+            }
+            Kind::Up(up) => up.run(kernels, input, (from, to), raw_rows, act_rows),
+            Kind::Post(post) => {
+                let at = out.len();
+                out.resize(at + (to - from) as usize, 0.0);
+                kernels.dot_tanh(&mut DotTask {
+                    x: input.since(from - post.reach as i64),
+                    x_stride: input.stride(),
+                    weights: floats(&post.weights),
+                    tap_step: post.dilation * input.stride(),
+                    bias: post.bias,
+                    out: &mut out[at..],
+                });
+            }
+        }
+        for (buf, rows) in [raw.map(|r| r.0), act.map(|a| a.0)].into_iter().flatten() {
+            self.bufs[buf.0] = rows;
+        }
+    }
+
+    /// Lets go of the rows that no operation will read again.
+    fn retire(&mut self, network: &Network, ops: &std::ops::Range<usize>) {
+        for op in ops.clone() {
+            for Buf(buf) in [
+                Some(network.ops[op].input),
+                network.ops[op].residual,
+                network.ops[op].addend,
+                network.ops[op].raw.map(|r| r.0),
+            ]
+            .into_iter()
+            .flatten()
+            {
+                let wanted = network.bufs[buf].readers.iter();
+                let keep = wanted.map(|&(OpId(op), before)| self.done[op] - before as i64).min();
+                if let Some(keep) = keep {
+                    self.bufs[buf].keep_from(keep);
+                }
+            }
+        }
+    }
+}
+
+/// Inner product in sixteen partial sums.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 16];
+    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
+        for (s, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *s += a * b;
+        }
+    }
+    sums.iter().sum()
+}

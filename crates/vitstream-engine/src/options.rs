@@ -1,0 +1,63 @@
+//! How a network is computed, and by whom.
+
+use crate::conv::Mode;
+use crate::error::Error;
+use crate::kernels::Isa;
+
+/// How a [`Decoder`](crate::Decoder) or an [`Encoder`](crate::Encoder) computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Which convolution.
+    pub mode: Mode,
+    /// Which instruction set.
+    pub isa: Isa,
+    /// Threads, 1 to 256. They change no bit of the result. More than one needs the feature `threads`.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    /// Direct, the widest instruction set, one thread.
+    fn default() -> Self {
+        Self { mode: Mode::default(), isa: Isa::default(), threads: 1 }
+    }
+}
+
+/// The threads of a network; none but the caller's own for a single one.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    #[cfg(feature = "threads")]
+    pool: Option<std::sync::Arc<rayon::ThreadPool>>,
+}
+
+impl Workers {
+    pub(crate) fn new(threads: usize) -> Result<Self, Error> {
+        let refused = |reason: String| Error::Threads { threads, reason };
+        if !(1..=256).contains(&threads) {
+            return Err(refused("1 to 256 are possible".to_owned()));
+        }
+        #[cfg(feature = "threads")]
+        {
+            let pool = (threads > 1).then(|| {
+                let name = |i| format!("vitstream-engine-{i}");
+                rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()
+            });
+            let pool = pool.transpose().map_err(|e| refused(e.to_string()))?;
+            Ok(Self { pool: pool.map(std::sync::Arc::new) })
+        }
+        #[cfg(not(feature = "threads"))]
+        if threads == 1 {
+            Ok(Self {})
+        } else {
+            Err(refused("built without the feature `threads`".to_owned()))
+        }
+    }
+
+    /// Runs `work` where its tasks can be shared.
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        #[cfg(feature = "threads")]
+        if let Some(pool) = &self.pool {
+            return pool.install(work);
+        }
+        work()
+    }
+}

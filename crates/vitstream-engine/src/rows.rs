@@ -1,0 +1,148 @@
+//! Channels-last rows in absolute time.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Floats in a [`Line`]: what every row is padded to.
+pub(crate) const LINE: usize = 16;
+
+/// A cache line of floats; what all buffers are made of, so that rows are aligned for every instruction set.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line([f32; LINE]);
+
+/// `n` rounded up to whole lines, in floats.
+pub(crate) fn padded(n: usize) -> usize {
+    n.next_multiple_of(LINE)
+}
+
+/// `floats` zeros, aligned to a line; `floats` is rounded up to whole lines.
+pub(crate) fn zeros(floats: usize) -> Vec<Line> {
+    vec![Line::zeroed(); floats.div_ceil(LINE)]
+}
+
+/// A line-aligned copy of `values`, zeros after them up to a whole line.
+pub(crate) fn aligned(values: &[f32]) -> Vec<Line> {
+    let mut lines = zeros(values.len());
+    floats_mut(&mut lines)[..values.len()].copy_from_slice(values);
+    lines
+}
+
+pub(crate) fn floats(lines: &[Line]) -> &[f32] {
+    bytemuck::cast_slice(lines)
+}
+
+pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(lines)
+}
+
+/// A stream of rows, each a vector of channels padded with zeros to whole lines, addressed by its absolute time.
+///
+/// Time 0 is the stream's first row; the rows before it are the zeros of the left padding. Old rows are dropped when
+/// room is needed, as far as [`Rows::keep_from`] allows: so the buffer's size depends on the longest push, never on the
+/// length of the stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows {
+    data: Vec<Line>,
+    /// Lines a row.
+    lines: usize,
+    /// Time of the first stored row.
+    base: i64,
+    /// Rows stored.
+    len: usize,
+    /// Time of the first row that is still wanted.
+    keep: i64,
+}
+
+impl Rows {
+    /// An empty stream behind `before` rows of zeros.
+    pub(crate) fn new(channels: usize, before: usize) -> Self {
+        let lines = channels.div_ceil(LINE);
+        let before = before as i64;
+        Self {
+            data: zeros(lines * LINE * before as usize),
+            lines,
+            base: -before,
+            len: before as usize,
+            keep: -before,
+        }
+    }
+
+    /// Floats from a row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.lines * LINE
+    }
+
+    /// Time after the last row.
+    pub(crate) fn end(&self) -> i64 {
+        self.base + self.len as i64
+    }
+
+    /// Declares the rows before `time` unwanted.
+    pub(crate) fn keep_from(&mut self, time: i64) {
+        self.keep = self.keep.max(time.min(self.end()));
+    }
+
+    /// Rows from `time` on, which must still be kept.
+    pub(crate) fn since(&self, time: i64) -> &[f32] {
+        &floats(&self.data[..self.len * self.lines])[self.offset(time)..]
+    }
+
+    pub(crate) fn since_mut(&mut self, time: i64) -> &mut [f32] {
+        let offset = self.offset(time);
+        &mut floats_mut(&mut self.data[..self.len * self.lines])[offset..]
+    }
+
+    fn offset(&self, time: i64) -> usize {
+        debug_assert!(time >= self.base, "row {time} was dropped, the first is {}", self.base);
+        (time - self.base) as usize * self.stride()
+    }
+
+    /// Makes rows exist up to `end`. Their contents are unspecified.
+    pub(crate) fn extend_to(&mut self, end: i64) {
+        let Ok(more) = usize::try_from(end - self.end()) else { return };
+        if (self.len + more) * self.lines > self.data.len() {
+            let drop = (self.keep - self.base) as usize;
+            self.data.copy_within(drop * self.lines..self.len * self.lines, 0);
+            self.len -= drop;
+            self.base = self.keep;
+            let needed = (self.len + more) * self.lines;
+            if needed > self.data.len() {
+                self.data.resize(needed, Line::zeroed());
+            }
+        }
+        self.len += more;
+    }
+
+    /// Appends `n` rows of zeros.
+    pub(crate) fn pad(&mut self, n: usize) {
+        let from = self.end();
+        self.extend_to(from + n as i64);
+        self.since_mut(from).fill(0.0);
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.data.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_keep_what_is_wanted_and_nothing_else() {
+        let mut rows = Rows::new(5, 3);
+        assert_eq!((rows.stride(), rows.end()), (16, 0));
+        for t in 0..100i64 {
+            rows.extend_to(t + 1);
+            rows.since_mut(t).fill(t as f32);
+            assert_eq!(rows.since(t - 3)[0], (t - 3).max(0) as f32);
+            rows.keep_from(t - 2);
+        }
+        assert!(rows.bytes() <= 5 * 64, "{} bytes for 4 rows", rows.bytes());
+        rows.pad(2);
+        assert_eq!(rows.since(99)[..16], [99.0; 16]);
+        assert_eq!(rows.since(100), [0.0; 32]);
+    }
+}

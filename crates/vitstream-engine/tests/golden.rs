@@ -1,0 +1,195 @@
+//! The engine against PyTorch: small networks of every kind, and a real voice where the shared fixtures are there.
+
+mod common;
+
+use common::{Reference, difference, same_bits, shared, tiny, voice};
+use vitstream_engine::{Decoder, Encoder, Error, Isa, Mode, Noise, Options, Scales};
+use vitstream_vits::SynthesizerTrn;
+
+const NETWORKS: [&str; 9] = [
+    "single",
+    "multi",
+    "nosdp",
+    "multi-nosdp",
+    "high",
+    "high-multi",
+    "textual",
+    "legacy-single",
+    "legacy-multi-nosdp",
+];
+
+/// Each network with each of its single-item cases.
+fn each_case(mut check: impl FnMut(&str, &SynthesizerTrn, &Reference)) {
+    let mut checked = 0;
+    let mut all = |name: &str, model: &SynthesizerTrn, reference: Option<std::path::PathBuf>, case: &str| {
+        if let Some(path) = reference {
+            check(&format!("{name}.{case}"), model, &Reference::read(&path));
+            checked += 1;
+        }
+    };
+    for name in NETWORKS {
+        let Some(path) = tiny(&format!("{name}.ckpt")) else { continue };
+        let model = voice::load(&path);
+        for case in ["one", "quiet", "shortest"] {
+            // Beside the checkpoint only: the committed networks are not all those of the shared fixtures.
+            let beside = path.with_file_name(format!("{name}.{case}.safetensors"));
+            all(name, &model, beside.is_file().then_some(beside), case);
+        }
+    }
+    if let Some(path) = shared("joe/joe.ckpt") {
+        let model = voice::load(&path);
+        for case in ["short", "medium"] {
+            all("joe", &model, shared(&format!("joe/joe.{case}.safetensors")), case);
+        }
+    }
+    assert!(checked >= 12, "the committed cases at least, not {checked}");
+}
+
+/// Every instruction set that this machine has.
+fn isas() -> Vec<Isa> {
+    let all = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
+    let model = voice::load(&tiny("textual.ckpt").expect("committed"));
+    let works = |isa: &Isa| match Decoder::new(
+        &voice::decoder(&model),
+        Options { isa: *isa, ..Options::default() },
+    ) {
+        Ok(decoder) => {
+            assert_eq!(decoder.isa(), *isa);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error, Error::Isa(isa.name()));
+            false
+        }
+    };
+    all.into_iter().filter(works).collect()
+}
+
+fn scales(reference: &Reference) -> Scales {
+    let s = reference.floats("scales");
+    Scales { noise: s[0], length: s[1], noise_w: s[2] }
+}
+
+#[test]
+fn decoder_equals_pytorch() {
+    let isas = isas();
+    each_case(|case, model, reference| {
+        let (z, g) = (reference.floats("z_p"), reference.get("g"));
+        let frames = reference.shape("z_p")[2];
+        let audio = reference.floats("audio");
+        for &isa in &isas {
+            for mode in [Mode::Direct, Mode::Fast] {
+                let decoder =
+                    Decoder::new(&voice::decoder(model), Options { isa, mode, threads: 1 }).expect(case);
+                let mut samples = Vec::new();
+                let mut stream = decoder.stream(g.as_deref()).expect(case);
+                stream.push(&z, frames, &mut samples).expect(case);
+                stream.finish(&mut samples).expect(case);
+                let d = difference(&samples, &audio);
+                assert!(d < 2e-5, "{case} {isa:?} {mode:?}: {d}");
+            }
+        }
+    });
+}
+
+#[test]
+fn chunks_and_threads_change_no_bit() {
+    each_case(|case, model, reference| {
+        let (z, g) = (reference.floats("z_p"), reference.get("g"));
+        let frames = reference.shape("z_p")[2];
+        let spec = voice::decoder(model);
+        let decode = |threads: usize, mode: Mode, schedule: &[usize]| {
+            let decoder = Decoder::new(&spec, Options { mode, threads, ..Options::default() }).expect(case);
+            let mut stream = decoder.stream(g.as_deref()).expect(case);
+            let mut samples = Vec::new();
+            let (mut at, mut sizes) = (0, schedule.iter().cycle());
+            while at < frames {
+                let n = (*sizes.next().expect("a schedule")).min(frames - at);
+                stream.push_strided(&z[at..], frames, n, &mut samples).expect(case);
+                at += n;
+            }
+            stream.finish(&mut samples).expect(case);
+            samples
+        };
+        let whole = decode(1, Mode::Direct, &[frames]);
+        for (threads, schedule) in
+            [(1, &[1][..]), (1, &[7, 1, 30, 2]), (2, &[16]), (3, &[52, 5]), (2, &[frames])]
+        {
+            let samples = decode(threads, Mode::Direct, schedule);
+            assert!(same_bits(&samples, &whole), "{case}: {threads} threads, pushes of {schedule:?}");
+        }
+        let fast = decode(1, Mode::Fast, &[16]);
+        assert!(same_bits(&decode(2, Mode::Fast, &[16]), &fast), "{case}: threads show in fast mode");
+        assert!(difference(&fast, &whole) < 2e-5, "{case}: {}", difference(&fast, &whole));
+    });
+}
+
+#[test]
+fn encoder_equals_pytorch() {
+    let isas = isas();
+    each_case(|case, model, reference| {
+        let ids = reference.integers("input").expect("ids");
+        let speaker = reference.integers("sid").map(|s| s[0] as usize);
+        let dp = reference.get("noise.dp").unwrap_or_default();
+        let p = reference.get("noise.p").unwrap_or_default();
+        let durations: Vec<usize> = reference.floats("w_ceil").iter().map(|&w| w as usize).collect();
+        let direct = isas.iter().map(|&isa| (isa, Mode::Direct, 1));
+        for (isa, mode, threads) in direct.chain([(Isa::Auto, Mode::Direct, 2), (Isa::Auto, Mode::Fast, 1)]) {
+            let options = Options { isa, mode, threads };
+            let encoder = Encoder::new(&voice::encoder(model), options).expect(case);
+            let noise = Noise::Given { dp: &dp, p: &p };
+            let latent = encoder.encode(&ids, speaker, scales(reference), noise).expect(case);
+            assert_eq!(latent.durations, durations, "{case} {isa:?}");
+            assert_eq!(latent.frames, reference.shape("z_p")[2]);
+            let d = difference(&latent.z_p, &reference.floats("z_p"));
+            assert!(d < 5e-5, "{case} {isa:?}: {d}");
+            assert_eq!(latent.g, reference.get("g"), "{case}");
+
+            let decoder = Decoder::new(&voice::decoder(model), options);
+            let mut stream = decoder.expect(case).stream(latent.g.as_deref()).expect(case);
+            let mut samples = Vec::new();
+            stream.push(&latent.z_p, latent.frames, &mut samples).expect(case);
+            stream.finish(&mut samples).expect(case);
+            let d = difference(&samples, &reference.floats("audio"));
+            println!("{case} {isa:?} {mode:?}: {d:e} from ids to audio");
+            assert!(d < 1e-4, "{case} {isa:?} {mode:?}: {d} from ids to audio");
+        }
+    });
+}
+
+#[test]
+fn a_seed_says_the_same_again() {
+    let model = voice::load(&tiny("multi.ckpt").expect("committed"));
+    let encoder = Encoder::new(&voice::encoder(&model), Options::default()).expect("fits");
+    let say = |seed, speaker| {
+        let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
+        encoder.encode(&[1, 2, 3, 4, 5, 6], Some(speaker), scales, Noise::Seed(seed)).expect("speaks")
+    };
+    assert_eq!(say(1, 0), say(1, 0));
+    assert_ne!(say(1, 0), say(2, 0));
+    assert_ne!(say(1, 0).g, say(1, 1).g);
+}
+
+#[test]
+fn what_cannot_be_spoken_is_refused() {
+    let model = voice::load(&tiny("multi.ckpt").expect("committed"));
+    let encoder = Encoder::new(&voice::encoder(&model), Options::default()).expect("fits");
+    let normal = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
+    let vocabulary = encoder.vocabulary() as i64;
+    let refuse = |ids: &[i64], speaker, scales, noise: Noise<'_>, says: &str| {
+        let error = encoder.encode(ids, speaker, scales, noise).expect_err(says).to_string();
+        assert!(error.contains(says), "{error:?} does not say {says:?}");
+    };
+    let seed = Noise::Seed(0);
+    refuse(&[], Some(0), normal, seed, "ids: expected 1 to");
+    refuse(&[1, vocabulary], Some(0), normal, seed, "phoneme id: expected 0 to 47, found 48");
+    refuse(&[-1], Some(0), normal, seed, "found -1");
+    refuse(&[1], None, normal, seed, "speaker: expected one of 0 to 2, found none");
+    refuse(&[1], Some(3), normal, seed, "speaker: expected 0 to 2, found 3");
+    refuse(&[1], Some(0), Scales { length: f32::NAN, ..normal }, seed, "scales: expected finite");
+    refuse(&[1], Some(0), Scales { length: -1.0, ..normal }, seed, "scales");
+    refuse(&[1], Some(0), Scales { length: 1e30, ..normal }, seed, "utterance: expected at most");
+    refuse(&[1], Some(0), normal, Noise::Given { dp: &[0.0], p: &[] }, "noise dp: expected 2 rows of 1");
+    refuse(&[1], Some(0), normal, Noise::Given { dp: &[0.0; 2], p: &[0.0; 15] }, "noise p: expected 16 rows");
+    refuse(&[1], Some(0), Scales { noise: f32::MAX, ..normal }, seed, "finite");
+}
