@@ -20,6 +20,11 @@ impl Noise {
         Self { seed }
     }
 
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// `noise_dp`, f32 `[2, phonemes]`, row-major.
     pub fn durations(&self, phonemes: usize) -> Vec<f32> {
         // Drawn id by id, so that a longer utterance with the same beginning starts with the same numbers.

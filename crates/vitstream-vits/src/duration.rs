@@ -75,6 +75,11 @@ impl StochasticDurationPredictor {
         })
     }
 
+    /// The splines act on values up to this.
+    pub fn tail_bound(&self) -> f32 {
+        self.flows.first().map_or(0.0, |flow| flow.spline.tail_bound)
+    }
+
     /// `x: f32[b, 1, t, hidden]`, `x_mask: f32[b, 1, t, 1]`, `z: f32[b, 2, t]` standard normal draws times `noise_w`,
     /// `speaker: f32[b, 1, 1, gin]` → `logw: f32[b, t]`, not masked.
     pub(crate) fn emit(

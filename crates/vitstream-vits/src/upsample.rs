@@ -52,6 +52,11 @@ impl ConvTranspose1d {
         self.weight.dims[1]
     }
 
+    /// Taps.
+    pub fn kernel(&self) -> usize {
+        self.weight.dims[2]
+    }
+
     /// Outputs cut from each side of what the kernel reaches.
     pub fn padding(&self) -> usize {
         (self.weight.dims[2] - self.stride) / 2

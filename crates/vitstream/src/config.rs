@@ -1,5 +1,6 @@
 //! The voice's JSON, as piper writes it: found beside the checkpoint, checked against the network, and passed on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -127,6 +128,18 @@ impl VoiceConfig {
     /// Samples a second, if the JSON says.
     pub fn sample_rate(&self) -> Option<u32> {
         self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
+    }
+
+    /// One of the scales under `inference`, if the JSON says.
+    pub fn scale(&self, name: &str) -> Option<f32> {
+        self.json.get("inference")?.get(name)?.as_f64().map(|scale| scale as f32)
+    }
+
+    /// The speakers' names.
+    pub fn speaker_ids(&self) -> BTreeMap<String, i64> {
+        let map = self.json.get("speaker_id_map").and_then(Value::as_object);
+        let entries = map.into_iter().flatten();
+        entries.filter_map(|(name, id)| Some((name.clone(), id.as_i64()?))).collect()
     }
 
     /// The JSON for a streaming pair: the same with `"streaming": true`.

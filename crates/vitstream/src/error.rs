@@ -119,6 +119,14 @@ pub enum Error {
         /// What broke.
         problem: String,
     },
+    /// The engine refuses the network, or the options.
+    #[error("{}: {source}", path.display())]
+    Engine {
+        /// The voice.
+        path: PathBuf,
+        /// Its reason.
+        source: vitstream_engine::Error,
+    },
     /// The caller asked to stop. Nothing was changed.
     #[error("interrupted; nothing was changed")]
     Interrupted,

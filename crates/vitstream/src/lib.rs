@@ -20,6 +20,7 @@ pub mod config;
 mod error;
 pub mod export;
 pub mod inspect;
+pub mod native;
 pub mod source;
 
 pub use error::Error;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
+use vitstream::native::{self, NativeOptions};
 use vitstream::source::ReadOptions;
 use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
 
@@ -65,6 +66,17 @@ impl VoiceArgs {
         Ok(Voice::open(dir, &options)?)
     }
 
+    pub(crate) fn open_native(&self, path: &Path, fast: bool) -> Result<Voice> {
+        let options = NativeOptions {
+            read: ReadOptions::default(),
+            fast,
+            threads: self.threads,
+            sample_rate: self.sample_rate,
+            profile: self.read_profile()?,
+        };
+        Ok(native::open(path, &options)?)
+    }
+
     /// Where the profile is, or is to be written.
     pub(crate) fn profile_path(&self) -> Result<PathBuf> {
         match &self.profile {
@@ -87,6 +99,17 @@ impl VoiceArgs {
             format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
         })
     }
+}
+
+/// Who computes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuntimeArg {
+    /// vitstream's own engine, straight from any file that `export` reads
+    Native,
+    /// rten, pure Rust, on an exported folder
+    Rten,
+    /// Microsoft's ONNX Runtime, found on this machine, on an exported folder
+    Onnxruntime,
 }
 
 /// Spelt on the command line as [`DecoderChoice`]'s variants.

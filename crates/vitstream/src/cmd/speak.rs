@@ -10,12 +10,12 @@ use serde::Deserialize;
 use tempfile::NamedTempFile;
 use vitstream_synth::{Chunking, Runtime, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
 
-use super::{DecoderArg, VoiceArgs};
+use super::{DecoderArg, RuntimeArg, VoiceArgs};
 
 /// A line of more bytes is no utterance.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Speaks phoneme ids with an exported voice
+/// Speak phoneme ids with an exported voice, or straight from a trained one
 ///
 /// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2],
 /// "speaker_id": 0}. A line that cannot be spoken is reported with its number and the others are spoken; the exit status
@@ -23,8 +23,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("destination").required(true).args(["output", "raw"]))]
 pub(crate) struct Args {
-    /// The voice's folder: encoder.onnx, decoder.stream.onnx or decoder.onnx, and config.json
-    dir: PathBuf,
+    /// The voice's folder (encoder.onnx, decoder.stream.onnx or decoder.onnx, and config.json), or any file that `export`
+    /// reads
+    voice: PathBuf,
 
     /// The utterance's phoneme ids
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "ID,ID,...")]
@@ -66,16 +67,20 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
 
-    /// Who computes: rten, or onnxruntime
-    #[arg(long, default_value_t)]
-    runtime: Runtime,
+    /// Who computes [default: native for a file, rten for a folder]
+    #[arg(long, value_enum)]
+    runtime: Option<RuntimeArg>,
+
+    /// Faster convolutions of the native runtime, whose last bits depend on the chunks
+    #[arg(long)]
+    fast: bool,
 
     /// Which of the voice's decoders
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
 
     #[command(flatten)]
-    voice: VoiceArgs,
+    options: VoiceArgs,
 }
 
 /// One line of standard input. Further keys are other programs'.
@@ -86,7 +91,14 @@ struct Line {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let voice = args.voice.open(&args.dir, args.runtime, args.decoder.into())?;
+    let default = if args.voice.is_dir() { RuntimeArg::Rten } else { RuntimeArg::Native };
+    let voice = match args.runtime.unwrap_or(default) {
+        RuntimeArg::Native => args.options.open_native(&args.voice, args.fast)?,
+        RuntimeArg::Rten => args.options.open(&args.voice, Runtime::Rten, args.decoder.into())?,
+        RuntimeArg::Onnxruntime => {
+            args.options.open(&args.voice, Runtime::OnnxRuntime, args.decoder.into())?
+        }
+    };
     let defaults = voice.info().scales;
     let options = SpeakOptions {
         speaker: args.speaker.map(Speaker::Name),
