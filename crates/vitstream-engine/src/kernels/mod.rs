@@ -87,6 +87,25 @@ pub(crate) struct Kernels {
     threads: usize,
 }
 
+/// Whether this thread belongs to a pool, so that [`join`] stays in it.
+fn in_pool() -> bool {
+    #[cfg(feature = "threads")]
+    return rayon::current_thread_index().is_some();
+    #[cfg(not(feature = "threads"))]
+    false
+}
+
+/// Runs both, at the same time where there are threads.
+fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    #[cfg(feature = "threads")]
+    rayon::join(a, b);
+    #[cfg(not(feature = "threads"))]
+    {
+        a();
+        b();
+    }
+}
+
 /// Multiply-adds below which a task is not worth a second thread.
 const MIN_COST: usize = 1 << 19;
 
@@ -119,13 +138,12 @@ impl Kernels {
 
     /// Splits a task by rows among `threads` threads of the pool that this thread belongs to, if it does.
     fn share<T: Split>(self, mut task: T, threads: usize, run: fn(Self, &mut T)) {
-        #[cfg(feature = "threads")]
         if threads > 1 && task.rows() > task.grain() && task.rows() * task.row_cost() >= MIN_COST {
             let half = threads / 2;
             let rows = (task.rows() * half / threads).next_multiple_of(task.grain());
-            if rows > 0 && rows < task.rows() && rayon::current_thread_index().is_some() {
+            if rows > 0 && rows < task.rows() && in_pool() {
                 let (before, after) = task.split(rows);
-                rayon::join(|| self.share(before, half, run), || self.share(after, threads - half, run));
+                join(|| self.share(before, half, run), || self.share(after, threads - half, run));
                 return;
             }
         }
