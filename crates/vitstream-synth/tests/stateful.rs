@@ -35,7 +35,7 @@ fn states_carry_over_every_split() {
     for runtime in runtimes() {
         let whole = open(runtime, DecoderChoice::Windowed).decoder();
         let stateful = open(runtime, DecoderChoice::Auto).decoder();
-        assert_eq!((stateful.hop_length(), stateful.look_ahead()), (4, 1));
+        assert_eq!((stateful.hop_length(), stateful.look_ahead()), (4, 2));
         let splits = (1..40usize, 1..6usize, prop::collection::vec(1..9usize, 1..6));
         let config = ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() };
         proptest!(config, |((frames, first, rest) in splits)| {

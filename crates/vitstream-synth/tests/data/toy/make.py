@@ -109,7 +109,7 @@ write("decoder.stream", [
     [("output", F, [1, 1, "samples"])] + [(f"{s}.next", F, [1, C, 1, f"{s}_out"]) for s, _ in states],
     init(**common, minus_two=np.array([-2]), far=np.array([2**31 - 1]), zero=np.array([0]), three=np.array([3]),
          four=np.array([4]), batch=np.array([1]), width=np.array([C])),
-    look_ahead="2",
+    look_ahead="3",
     states=json.dumps([{"input": f"{s}.state", "output": f"{s}.next", "shape": shape} for s, shape in states]))
 (HERE / "config.json").write_text(json.dumps({
     "audio": {"sample_rate": 8000}, "num_symbols": SYMBOLS, "num_speakers": 1,
