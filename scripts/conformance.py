@@ -43,6 +43,9 @@ TOLERANCE = 1e-4
 STREAM_TOLERANCE = 1e-5
 # Of samples from those of the same weights in PyTorch's graph. Over 300 ids of a real voice rounding alone is 1.4e-5.
 VOICE_TOLERANCE = 3e-5
+# The same for the tiny traced pair: its random weights saturate, and its own graph differs from itself by 1e-4 with and
+# without ONNX Runtime's optimisations.
+TINY_PAIR_TOLERANCE = 5e-4
 
 F32, I64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -771,7 +774,8 @@ def check_traced_pair(tally, binary, traced, scratch):
         found = ours.run("encoder", feed)
         tally.near(label, "z", found["z"], expected["z"], VOICE_TOLERANCE)
         audio = theirs["decoder"].run(None, expected)[0]
-        tally.near(label, "pair", ours.run("decoder", expected)["output"], audio, TOLERANCE)
+        tolerance = TINY_PAIR_TOLERANCE if traced == TRACED else VOICE_TOLERANCE
+        tally.near(label, "pair", ours.run("decoder", expected)["output"], audio, tolerance)
 
 
 def main():
