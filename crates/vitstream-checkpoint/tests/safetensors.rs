@@ -79,7 +79,7 @@ fn damage_is_named() {
         r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
         r#"{"w":{"dtype":"F32","shape":[2]}}"#,
         r#"{"w":1}"#,
-        "{",
+        "{ ",
     ] {
         assert!(with(header).contains("damaged safetensors file"), "{header}");
     }

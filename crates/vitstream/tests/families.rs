@@ -381,7 +381,7 @@ fn a_folder_of_a_hugging_face_model_is_read_and_not_written_to() {
     assert!(error.contains("name another directory"), "{error}");
     let weights = folder.path().join("pytorch_model.bin");
     let error = export(&weights, folder.path(), &ExportOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("config.json would be overwritten"), "{error}");
+    assert!(error.contains("config.json: would be overwritten"), "{error}");
     assert_eq!(fs::read(folder.path().join("config.json")).unwrap(), before);
     assert!(!folder.path().join("encoder.onnx").exists());
 }
