@@ -11,15 +11,17 @@ use vitstream::source::{ReadOptions, load};
 use vitstream_vits::NoiseSource;
 
 const FAMILIES: [(&str, &str, &[u8]); 4] = [
-    ("hf", "model.safetensors", include_bytes!("../../../vitstream-vits/tests/golden/families/hf/model.safetensors")),
+    ("hf", "model.safetensors", HF_WEIGHTS),
     ("coqui", "model.pth", include_bytes!("../../../vitstream-vits/tests/golden/families/coqui/model.pth")),
     ("original", "G_0.pth", include_bytes!("../../../vitstream-vits/tests/golden/families/original/G_0.pth")),
-    ("vocab", "model.safetensors", FAMILIES[0].2),
+    ("vocab", "model.safetensors", HF_WEIGHTS),
 ];
 
+const HF_WEIGHTS: &[u8] =
+    include_bytes!("../../../vitstream-vits/tests/golden/families/hf/model.safetensors");
 const HF_CONFIG: &[u8] = include_bytes!("../../../vitstream-vits/tests/golden/families/hf/config.json");
 
-/// A folder of its own for each process, and in it one for each family.
+/// A folder of its own for each process, and in it one for each family. It is left behind for a look at what was found.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = tempfile::tempdir().expect("a temporary folder").keep();
     for (name, file, weights) in FAMILIES {
