@@ -351,7 +351,7 @@ fn settings_that_contradict_the_weights_or_make_another_network_are_named() {
 fn a_duration_predictor_that_is_not_told_the_speaker_gives_all_speakers_the_same_durations() {
     let folder = copy("coqui-multi");
     edit(&folder.path().join("config.json"), |json| {
-        json["model_args"]["condition_dp_on_speaker"] = json!(false)
+        json["model_args"]["condition_dp_on_speaker"] = json!(false);
     });
     let output = folder.path().join("pair");
     export_with_noise_inputs(&folder.path().join("model.pth"), &output, ReadOptions::default());
