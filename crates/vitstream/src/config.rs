@@ -18,6 +18,8 @@ pub struct VoiceConfig {
     /// Where it was found.
     pub path: PathBuf,
     json: serde_json::Map<String, Value>,
+    /// Whether the file holds something else, from which this was put together.
+    derived: bool,
 }
 
 impl VoiceConfig {
@@ -33,7 +35,7 @@ impl VoiceConfig {
         }
         let text = fs::read(path).map_err(Error::io(path))?;
         match serde_json::from_slice(&text) {
-            Ok(Value::Object(json)) => Ok(Self { path: path.to_owned(), json }),
+            Ok(Value::Object(json)) => Ok(Self { path: path.to_owned(), json, derived: false }),
             Ok(_) => Err(problem("expected a JSON object".to_owned())),
             Err(error) => Err(problem(format!("not valid JSON: {error}"))),
         }
@@ -98,8 +100,13 @@ impl VoiceConfig {
     }
 
     /// A JSON that was put together from what stands in `path`.
-    pub(crate) fn of(path: &Path, json: serde_json::Map<String, Value>) -> Self {
-        Self { path: path.to_owned(), json }
+    pub(crate) fn derived(path: &Path, json: serde_json::Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), json, derived: true }
+    }
+
+    /// Whether the file at [`path`](Self::path) is another, which must not be overwritten with this.
+    pub(crate) fn is_derived(&self) -> bool {
+        self.derived
     }
 
     /// What contradicts the network, in words.
@@ -201,7 +208,7 @@ mod tests {
 
     fn config(json: Value) -> VoiceConfig {
         let Value::Object(json) = json else { panic!("an object") };
-        VoiceConfig { path: "voice.json".into(), json }
+        VoiceConfig { path: "voice.json".into(), json, derived: false }
     }
 
     #[test]

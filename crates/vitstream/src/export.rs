@@ -144,6 +144,13 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
     }
 
+    if let Some(config) = config.as_ref().filter(|config| config.is_derived())
+        && same_file(&config.path, &output.join(files::CONFIG))
+    {
+        let problem = format!("would be overwritten by the pair's {}: name another directory", files::CONFIG);
+        return Err(Error::Output { path: config.path.clone(), problem });
+    }
+
     let sample_rate =
         model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
     let mut export = Export {
@@ -199,10 +206,7 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
         let problem = "expected a directory to write the pair to, found a file".to_owned();
         return Err(Error::Output { path: output.to_owned(), problem });
     }
-    let same = |name: &str| match (input.canonicalize(), output.join(name).canonicalize()) {
-        (Ok(input), Ok(output)) => input == output,
-        _ => false,
-    };
+    let same = |name: &str| same_file(input, &output.join(name));
     let written: &[&str] = match options.layout {
         Layout::Pair => &[files::ENCODER, files::DECODER, files::STREAM_DECODER],
         Layout::Single => &[files::VOICE],
@@ -212,6 +216,10 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
         return Err(Error::Output { path: input.to_owned(), problem });
     }
     Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// `metadata_props` of all files of a pair.

@@ -348,6 +348,63 @@ fn settings_that_contradict_the_weights_or_make_another_network_are_named() {
 }
 
 #[test]
+fn a_duration_predictor_that_is_not_told_the_speaker_gives_all_speakers_the_same_durations() {
+    let folder = copy("coqui-multi");
+    edit(&folder.path().join("config.json"), |json| {
+        json["model_args"]["condition_dp_on_speaker"] = json!(false);
+    });
+    let output = folder.path().join("pair");
+    export_with_noise_inputs(&folder.path().join("model.pth"), &output, ReadOptions::default());
+    let case = reference(&folder.path().join("one.safetensors"));
+    let frames = |sid: i64| {
+        let sid = Array::I64(vec![1], vec![sid]);
+        let noise_p = Array::F32(vec![1, 8, 4096], vec![0.0; 8 * 4096]);
+        let mut feeds: Vec<(&str, &Array)> =
+            ["input", "input_lengths", "scales"].map(|name| (name, &case[name])).into();
+        feeds.extend([("sid", &sid), ("noise_dp", &case["noise.dp"]), ("noise_p", &noise_p)]);
+        let outputs = run(&output.join("encoder.onnx"), &feeds, &["z", "g"]);
+        (outputs[0].floats().to_vec(), outputs[1].floats().to_vec())
+    };
+    let (first, second) = (frames(0), frames(2));
+    assert_eq!(first.0, second.0);
+    assert_ne!(first.1, second.1);
+}
+
+#[test]
+fn a_folder_of_a_hugging_face_model_is_read_and_not_written_to() {
+    let folder = copy("hf-nosdp");
+    let pair = folder.path().join("pair");
+    export_with_noise_inputs(folder.path(), &pair, ReadOptions::default());
+    assert_speaks(&pair, &cases(folder.path(), ""));
+    let before = fs::read(folder.path().join("config.json")).unwrap();
+    let error = export(folder.path(), folder.path(), &ExportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("name another directory"), "{error}");
+    let weights = folder.path().join("pytorch_model.bin");
+    let error = export(&weights, folder.path(), &ExportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("config.json: would be overwritten"), "{error}");
+    assert_eq!(fs::read(folder.path().join("config.json")).unwrap(), before);
+    assert!(!folder.path().join("encoder.onnx").exists());
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_called_by_their_names_in_the_file() {
+    let folder = copy("hf");
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    // Another name of the same length, in the header.
+    let (from, to) = (
+        &b"text_encoder.encoder.layers.1.attention.q_proj.bias"[..],
+        &b"text_encoder.encoder.layers.1.attention.r_proj.bias"[..],
+    );
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to);
+    fs::write(&path, bytes).unwrap();
+    let error = refused(&path, ReadOptions::default());
+    assert!(error.contains("enc_p.encoder.attn_layers.1.conv_q.bias: missing"), "{error}");
+    assert!(error.contains("attention.r_proj.bias: unexpected"), "{error}");
+}
+
+#[test]
 fn flags_are_checked() {
     let path = family("original").join("G_0.pth");
     let folder = tempfile::tempdir().unwrap();

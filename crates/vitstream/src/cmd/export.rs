@@ -20,13 +20,17 @@ use super::ReadArgs;
 /// chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with carried state,
 /// so that no frame is computed twice. A voice JSON beside the input is passed on as `config.json`.
 ///
-/// The input is a Piper checkpoint (`.ckpt`), a finished voice (`voice.onnx`), or a directory with a pair that PyTorch
-/// traced; which, is told by its content.
+/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face VitsModel (its
+/// weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice (`voice.onnx`), or a directory with a
+/// pair that PyTorch traced; which, is told by its content.
 ///
 /// Nothing in the input is executed. Either all files are written or none.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
-                        vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json")]
+                        vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json\n  \
+                        vitstream export mms-tts-eng/model.safetensors out\n  \
+                        vitstream export generator.pt out --hparam upsample_rates=8,8,4 --hparam sample_rate=22050 \
+                        --hparam \"resblock_dilation_sizes=(1,2),(2,6),(3,12)\"")]
 pub(crate) struct Args {
     /// The trained voice
     input: PathBuf,

@@ -2,7 +2,7 @@
 //! `tokenizer_config.json` beside it. Upstream is transformers' `modeling_vits.py`, whose `convert_original_checkpoint.py`
 //! this undoes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 use vitstream_checkpoint::{Checkpoint, Tensor};
@@ -60,6 +60,15 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     let mut warnings = Vec::new();
     let voice = voice(path, &config, &hparams, &mut warnings)?.config(&config.path, &hparams);
     Ok(Parts { weights, hparams, config: Some(voice), format: "Hugging Face VitsModel", warnings })
+}
+
+/// The weights in a folder as `save_pretrained` writes it, if it is one.
+pub(super) fn weights_in(directory: &Path) -> Option<PathBuf> {
+    if !directory.join("config.json").is_file() {
+        return None;
+    }
+    let files = ["model.safetensors", "pytorch_model.bin"].map(|name| directory.join(name));
+    files.into_iter().find(|path| path.is_file())
 }
 
 /// Settings that `VitsModel` has and VITS does not: one value is ours.

@@ -91,6 +91,9 @@ fn put_together(path: &Path, parts: Parts) -> Result<Source, Error> {
 pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     let config = options.config.as_deref();
     if path.is_dir() {
+        if let Some(weights) = huggingface::weights_in(path) {
+            return read(&weights, options);
+        }
         refuse_flags(path, options, "a directory with a pair")?;
         return pair::read(path, config);
     }

@@ -106,7 +106,7 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
             ));
             Some(original_voice(&data)?.config(&settings.path, &hparams))
         }
-        Some((settings, Kind::Voice)) => Some(VoiceConfig::of(&settings.path, settings.map.clone())),
+        Some((settings, Kind::Voice)) => Some(VoiceConfig::read(&settings.path)?),
         _ => None,
     };
     let original = ["iteration", "learning_rate"].iter().any(|key| checkpoint.metadata().get(key).is_some());

@@ -85,6 +85,6 @@ impl Voice {
         }
         map.insert("hop_length".to_owned(), hparams.hop_length().into());
         map.extend(self.further);
-        VoiceConfig::of(path, map)
+        VoiceConfig::derived(path, map)
     }
 }
