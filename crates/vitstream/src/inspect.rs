@@ -102,6 +102,19 @@ pub struct PortInspection {
 
 /// Reads `path`, without changing anything. `options` is for weights that do not say everything themselves.
 ///
+/// ```
+/// # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+/// use vitstream::inspect::{Inspection, inspect};
+/// use vitstream::source::ReadOptions;
+///
+/// let Inspection::Checkpoint(found) = inspect(voice.as_ref(), &ReadOptions::default())? else { panic!("a checkpoint") };
+/// assert_eq!((found.hparams.num_speakers, found.receptive_field), (3, Some(43)));
+///
+/// let error = inspect("Cargo.toml".as_ref(), &ReadOptions::default()).expect_err("no voice");
+/// assert!(error.to_string().starts_with("Cargo.toml: not a checkpoint"), "{error}");
+/// # Ok::<(), vitstream::Error>(())
+/// ```
+///
 /// # Errors
 /// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> {
