@@ -45,18 +45,19 @@ impl WN {
         self.in_layers[0].c_in()
     }
 
-    /// Moves `x1` by the negative mean, to which every layer contributes through its convolution in `means`. `x` is
-    /// masked; `speaker: f32[b, gin, 1, 1]`.
+    /// Moves the second signal, x1, by the negative mean, to which every layer contributes through its convolution in
+    /// `means`. The first, x, is masked; `speaker: f32[b, gin, 1, 1]`.
     fn emit(
         &self,
         g: &mut GraphBuilder,
         time: &mut dyn Timeline,
-        (mut x, mut x1): (Signal, Signal),
+        pair: (Signal, Signal),
         means: &[Conv1d],
         speaker: Option<ValueId>,
     ) -> Signal {
         let h = self.hidden();
         let cond = self.emit_cond(g, speaker);
+        let (mut x, mut x1) = time.together(g, pair);
         for (i, (in_layer, res_skip)) in self.in_layers.iter().zip(&self.res_skip_layers).enumerate() {
             // Two convolutions, each with its own activation behind it, instead of one and a split.
             let [a, b] = [("tanh", 0..h), ("sigmoid", h..2 * h)].map(|(name, range)| {
@@ -67,13 +68,13 @@ impl WN {
             });
             let (tanh, sigmoid) = (g.tanh(a.value), g.sigmoid(b.value));
             let gated = a.with(g.mul(tanh, sigmoid));
-            let mean = g.scope(&format!("mean.{i}"), |g| pointwise(g, gated, &means[i]));
-            x1 = add(g, time, mean, x1);
+            let (mean, res) = (format!("mean.{i}"), format!("res_skip_layers.{i}"));
             if i + 1 < self.in_layers.len() {
                 let residual = res_skip.outputs(0..h);
-                let y = g.scope(&format!("res_skip_layers.{i}"), |g| pointwise(g, gated, &residual));
-                let sum = add(g, time, y, x);
-                x = time.mask(g, sum);
+                (x, x1) = time.carry(g, (x, x1), gated, [(&res, &residual), (&mean, &means[i])]);
+            } else {
+                let mean = g.scope(&mean, |g| pointwise(g, gated, &means[i]));
+                x1 = add(g, time, mean, x1);
             }
         }
         x1

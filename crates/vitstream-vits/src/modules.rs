@@ -123,6 +123,19 @@ impl Conv1d {
         Self { weight: Param::new(&dims, weight), bias, ..self.clone() }
     }
 
+    /// This convolution's outputs, then `other`'s, of the same input.
+    pub(crate) fn stacked(&self, other: &Self) -> Self {
+        let both = |a: &Param, b: &Param| {
+            let mut dims = a.dims.clone();
+            dims[0] += b.dims[0];
+            Param::new(&dims, a.data.iter().chain(b.data.iter()).copied().collect())
+        };
+        let zeros = |conv: &Self| Param::new(&[conv.c_out()], vec![0.0; conv.c_out()]);
+        let bias = |conv: &Self| conv.bias.clone().unwrap_or_else(|| zeros(conv));
+        let bias = Some(both(&bias(self), &bias(other)));
+        Self { weight: both(&self.weight, &other.weight), bias, ..self.clone() }
+    }
+
     /// A kernel of one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());

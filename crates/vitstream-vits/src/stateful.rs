@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use vitstream_onnx::{ConvAxis, DType, Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
-use crate::timeline::{Signal, Timeline};
+use crate::timeline::{Signal, Timeline, add, pointwise};
 use crate::upsample::ConvTranspose1d;
 use crate::whole::strided;
 
@@ -40,6 +40,13 @@ struct Window {
     lag: usize,
 }
 
+/// Two signals that are the channels of one, and so have one state.
+#[derive(Clone, Copy)]
+struct Joint {
+    whole: ValueId,
+    parts: [ValueId; 2],
+}
+
 /// Realises the decoder chunk by chunk, batch 1, without masks.
 pub(crate) struct Stateful {
     /// int64 `[1]`: 1 when the chunk is the last, else 0.
@@ -51,6 +58,8 @@ pub(crate) struct Stateful {
     extended: HashMap<ValueId, ValueId>,
     /// LeakyReLU of those.
     active: HashMap<ValueId, ValueId>,
+    /// Signals that are the channels of one, by value.
+    joint: HashMap<ValueId, Joint>,
     /// Delayed signals, by value and delay.
     delayed: HashMap<(ValueId, usize), ValueId>,
     /// Where a delayed signal is cut, by delay.
@@ -68,6 +77,7 @@ impl Stateful {
             windows: HashMap::new(),
             extended: HashMap::new(),
             active: HashMap::new(),
+            joint: HashMap::new(),
             delayed: HashMap::new(),
             cuts: BTreeMap::new(),
             tails: BTreeMap::new(),
@@ -141,6 +151,16 @@ impl Stateful {
         if let Some(&extended) = self.extended.get(&x) {
             return (extended, window);
         }
+        if let Some(&Joint { whole, parts }) = self.joint.get(&x) {
+            let (extended, window) = self.extend(g, whole, window, wait);
+            let channels = parts.map(|part| g.const_dim(part, 1));
+            let extended = g.split(extended, 1, &channels);
+            for (part, value) in parts.into_iter().zip(extended) {
+                self.windows.insert(part, window);
+                self.extended.insert(part, value);
+            }
+            return (self.extended[&x], window);
+        }
         let channels = g.const_dim(x, 1);
         let (at, state) = self.state(g, "context", channels, window.left);
         let mut parts = vec![state, x];
@@ -189,6 +209,16 @@ impl Stateful {
         let axis = ConvAxis { dilation: conv.dilation, ..ConvAxis::default() };
         let y = conv.emit_2d(g, trimmed, axis);
         Self::signal(g, y, x.rate, lag)
+    }
+
+    /// Gives the two halves of `joint` out as signals of their own.
+    fn part(&mut self, g: &mut GraphBuilder, joint: Signal, channels: [usize; 2]) -> (Signal, Signal) {
+        let parts = g.split(joint.value, 1, &channels);
+        let parts = [parts[0], parts[1]];
+        for part in parts {
+            self.joint.insert(part, Joint { whole: joint.value, parts });
+        }
+        (joint.with(parts[0]), joint.with(parts[1]))
     }
 
     /// The signal `steps` later.
@@ -279,6 +309,29 @@ impl Timeline for Stateful {
 
     fn mask(&mut self, _: &mut GraphBuilder, x: Signal) -> Signal {
         x
+    }
+
+    /// Joined to one signal, which costs one state and one delay a layer instead of two.
+    fn together(&mut self, g: &mut GraphBuilder, (x, x1): (Signal, Signal)) -> (Signal, Signal) {
+        let pair = self.align(g, &[x, x1]);
+        let channels = [x, x1].map(|signal| g.const_dim(signal.value, 1));
+        let joint = g.concat(&[pair[0].value, pair[1].value], 1);
+        self.part(g, pair[0].with(joint), channels)
+    }
+
+    fn carry(
+        &mut self,
+        g: &mut GraphBuilder,
+        (x, x1): (Signal, Signal),
+        y: Signal,
+        [first, second]: [(&str, &Conv1d); 2],
+    ) -> (Signal, Signal) {
+        let channels = [x, x1].map(|signal| g.const_dim(signal.value, 1));
+        let whole = self.joint[&x.value].whole;
+        let both = first.1.stacked(second.1);
+        let moved = g.scope(first.0, |g| pointwise(g, y, &both));
+        let sum = add(g, self, moved, x.with(whole));
+        self.part(g, sum, channels)
     }
 
     /// As on whole utterances, several samples at once; a few more steps wait until they fill a block.

@@ -50,6 +50,21 @@ pub(crate) trait Timeline {
     /// Zeros beyond each item's last frame. Needed before every convolution that mixes frames.
     fn mask(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal;
 
+    /// Announces signals that will be carried side by side by [`carry`](Self::carry): where their lags differ, the
+    /// earlier one is delayed.
+    fn together(&mut self, _: &mut GraphBuilder, pair: (Signal, Signal)) -> (Signal, Signal) {
+        pair
+    }
+
+    /// `(x, x1)` plus the two pointwise convolutions of `y`, named, in the same order; the first sum is masked.
+    fn carry(
+        &mut self,
+        g: &mut GraphBuilder,
+        pair: (Signal, Signal),
+        y: Signal,
+        convs: [(&str, &Conv1d); 2],
+    ) -> (Signal, Signal);
+
     /// Adds `row: f32[b, c, 1, 1]`, which has no time, to every step.
     fn add_row(&mut self, g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
         x.with(g.add(x.value, row))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
 
 use crate::modules::{Conv1d, dim};
-use crate::timeline::{Signal, Timeline, copy};
+use crate::timeline::{Signal, Timeline, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
 use crate::weights::Param;
 
@@ -69,6 +69,20 @@ impl Timeline for Whole {
             // Only a network of which no part has that many channels, which the caller has ruled out.
             None => x,
         }
+    }
+
+    fn carry(
+        &mut self,
+        g: &mut GraphBuilder,
+        (x, x1): (Signal, Signal),
+        y: Signal,
+        [first, second]: [(&str, &Conv1d); 2],
+    ) -> (Signal, Signal) {
+        let moved = g.scope(second.0, |g| pointwise(g, y, second.1));
+        let x1 = x1.with(g.add(moved.value, x1.value));
+        let moved = g.scope(first.0, |g| pointwise(g, y, first.1));
+        let sum = x.with(g.add(moved.value, x.value));
+        (self.mask(g, sum), x1)
     }
 
     /// Spelt out to full length, the row stays in the blocked layout and is fused.
