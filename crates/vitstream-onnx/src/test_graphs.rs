@@ -67,7 +67,7 @@ pub(crate) fn rejected(damage: impl FnOnce(&mut Graph)) -> ValidateError {
 }
 
 /// Runs a float32 graph in rten, every input filled with numbers between -1 and 1, `batch` 2 and `time` 3.
-fn outputs(graph: &Graph) -> Vec<Vec<f32>> {
+pub(crate) fn outputs(graph: &Graph) -> Vec<Vec<f32>> {
     let graph = validate(graph.clone()).expect("a whole graph");
     let model = rten::Model::load(to_bytes(&graph)).expect("rten reads it");
     let lengths = |name: &str| Some(if name == "batch" { 2 } else { 3 });

@@ -1,4 +1,5 @@
-//! Rewrites that hold for any graph. Each is exact: the outputs do not change by a bit.
+//! Rewrites that hold for any graph. Each is exact, the outputs do not change by a bit, but for
+//! [`HalfPrecisionWeights`], which says by how much.
 //!
 //! A pass takes a well-formed graph (what [`crate::validate()`] accepts, or [`crate::decode()`] returns) to a well-formed
 //! graph. Graph inputs and outputs keep their names and order; nodes that draw random numbers are neither merged nor
@@ -6,11 +7,13 @@
 
 mod constant_folding;
 mod dead_code;
+mod half_precision;
 mod initializer_sharing;
 mod subexpressions;
 
 pub use constant_folding::ConstantFolding;
 pub use dead_code::DeadCode;
+pub use half_precision::{HalfPrecisionReport, HalfPrecisionWeights, KeptReason, WidenedWeights};
 pub use initializer_sharing::InitializerSharing;
 pub use subexpressions::CommonSubexpressions;
 
