@@ -40,5 +40,5 @@ mod support;
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
 pub use shapes::Untold;
-pub use split::{NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
+pub use split::{EncoderForm, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
 pub use weights::{Audit, Mismatch, Weights, WeightsError};

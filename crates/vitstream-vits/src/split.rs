@@ -29,6 +29,23 @@ pub enum NoiseSource {
     Input,
 }
 
+/// What is asked of a graph that begins with the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncoderForm {
+    /// Where the noise comes from.
+    pub noise: NoiseSource,
+    /// Whether the graph gives one more output, its last: `durations: f32[batch_size, phonemes]`, the frames of each id
+    /// (upstream's `w_ceil`), whole numbers, 0 beyond an item's length. An item whose ids all last 0 frames still has one
+    /// frame, which belongs to none of them.
+    pub durations: bool,
+}
+
+impl From<NoiseSource> for EncoderForm {
+    fn from(noise: NoiseSource) -> Self {
+        Self { noise, durations: false }
+    }
+}
+
 /// Upstream's `SynthesizerTrn`, as far as inference needs it.
 pub struct SynthesizerTrn {
     /// What the network's shape follows from.
@@ -76,9 +93,14 @@ struct Prior {
     y_mask: ValueId,
     /// `f32[b, gin, 1]`
     speaker: Option<ValueId>,
+    /// `f32[b, phonemes]`
+    durations: ValueId,
 }
 
 const BATCH: &str = "batch_size";
+
+/// Name of the output that [`EncoderForm::durations`] adds.
+const DURATIONS: &str = "durations";
 
 impl SynthesizerTrn {
     /// Puts the network together.
@@ -121,14 +143,18 @@ impl SynthesizerTrn {
     ///
     /// # Errors
     /// Never for a network that was loaded, but for a defect of this crate.
-    pub fn emit_encoder(&self, opset: i64, noise: NoiseSource) -> Result<Graph, BuildError> {
+    pub fn emit_encoder(&self, opset: i64, form: impl Into<EncoderForm>) -> Result<Graph, BuildError> {
+        let form = form.into();
         let mut builder = GraphBuilder::new("encoder", opset);
         let g = &mut builder;
-        let prior = self.emit_prior(g, noise);
+        let prior = self.emit_prior(g, form.noise);
         g.output("z", prior.z_p);
         g.output("y_mask", prior.y_mask);
         if let Some(speaker) = prior.speaker {
             g.output("g", speaker);
+        }
+        if form.durations {
+            g.output(DURATIONS, prior.durations);
         }
         builder.finish()
     }
@@ -138,15 +164,19 @@ impl SynthesizerTrn {
     ///
     /// # Errors
     /// As [`emit_encoder`](Self::emit_encoder).
-    pub fn emit_single(&self, opset: i64, noise: NoiseSource) -> Result<Graph, BuildError> {
+    pub fn emit_single(&self, opset: i64, form: impl Into<EncoderForm>) -> Result<Graph, BuildError> {
+        let form = form.into();
         let mut builder = GraphBuilder::new("voice", opset);
         let g = &mut builder;
-        let prior = self.emit_prior(g, noise);
+        let prior = self.emit_prior(g, form.noise);
         let speaker = prior.speaker.map(|speaker| g.unsqueeze(speaker, &[2]));
         let samples = self.emit_whole(g, prior.z_p, prior.y_mask, speaker);
         let shape = vec![Dim::symbol(BATCH), dim(1), dim(1), Dim::symbol("samples")];
         let samples = g.assume_shape(samples, shape);
         g.output("output", samples);
+        if form.durations {
+            g.output(DURATIONS, prior.durations);
+        }
         builder.finish()
     }
 
@@ -215,7 +245,7 @@ impl SynthesizerTrn {
         let draw = g.mul(draw, noise_scale);
         let z_p = g.add(m_p, draw);
         let y_mask = g.reshape(aligned.y_mask, &[b, dim(1), time]);
-        Prior { z_p, y_mask, speaker: speaker.map(|(_, column)| column) }
+        Prior { z_p, y_mask, speaker: speaker.map(|(_, column)| column), durations: w_ceil }
     }
 
     /// `decoder.onnx`: the prior sample to samples (flow and generator).

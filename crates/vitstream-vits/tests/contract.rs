@@ -4,7 +4,7 @@ mod support;
 
 use support::Fixture;
 use vitstream_onnx::{DType, Graph, ValueId, decode, encode, passes, validate};
-use vitstream_vits::{NoiseSource, SynthesizerTrn};
+use vitstream_vits::{EncoderForm, NoiseSource, SynthesizerTrn};
 
 const INTERNAL: NoiseSource = NoiseSource::Internal { seed: None };
 
@@ -117,6 +117,24 @@ fn the_stream_decoder_says_how_to_drive_it() {
         // Everything with its state is as far behind as the model's reach asks for, and not a frame more.
         assert!(stream.look_ahead >= model.receptive_field(), "{}", fixture.name);
         assert!(stream.look_ahead <= model.receptive_field() + 2, "{}", fixture.name);
+    }
+}
+
+/// Where durations are asked for they are the last output, of float32; nothing else changes.
+#[test]
+fn durations_come_last() {
+    for name in ["legacy-single", "multi"] {
+        let model = model(name);
+        let form = EncoderForm { noise: INTERNAL, durations: true };
+        let usual = [model.emit_encoder(15, INTERNAL).unwrap(), model.emit_single(15, INTERNAL).unwrap()];
+        let more = [model.emit_encoder(15, form).unwrap(), model.emit_single(15, form).unwrap()];
+        for (usual, more) in usual.map(written).into_iter().zip(more.map(written)) {
+            let mut expected = outputs(&usual);
+            expected.push("durations: float32 [batch_size, phonemes]".to_owned());
+            assert_eq!(outputs(&more), expected);
+            assert_eq!(inputs(&more), inputs(&usual));
+            assert_eq!(more.nodes.len(), usual.nodes.len());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Array, CASES, Fixture, Net, assert_close, by_name, decoder_feeds, difference};
-use vitstream_vits::NoiseSource;
+use vitstream_vits::{EncoderForm, NoiseSource};
 
 /// How far a pair may be from PyTorch.
 struct Limits {
@@ -49,6 +49,27 @@ fn check(fixture: &Fixture, cases: &[&str], opsets: &[i64], limits: &Limits) {
 fn frames_of(y_mask: &Array) -> Vec<i64> {
     let items = y_mask.floats().chunks_exact(y_mask.dims[2]);
     items.map(|mask| mask.iter().sum::<f32>() as i64).collect()
+}
+
+/// Frames of each id, padding included, from the encoder and from the graph that holds everything.
+#[test]
+fn durations_equal_pytorch() {
+    for fixture in support::all() {
+        let model = fixture.model();
+        let form = EncoderForm { noise: NoiseSource::Input, durations: true };
+        let encoder = Net::new(model.emit_encoder(15, form).unwrap());
+        let single = Net::new(model.emit_single(15, form).unwrap());
+        for case_name in CASES {
+            let Some(case) = fixture.case(case_name) else { continue };
+            let what = format!("{} {case_name}", fixture.name);
+            let w_ceil = case.get("w_ceil");
+            let expected = w_ceil.reshaped(&[w_ceil.dims[0], w_ceil.dims[2]]);
+            for net in [&encoder, &single] {
+                let outputs = net.run(by_name(&case.encoder_feeds(&model)));
+                assert_eq!(outputs.last(), Some(&expected), "{what}");
+            }
+        }
+    }
 }
 
 #[test]
