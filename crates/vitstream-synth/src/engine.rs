@@ -37,6 +37,11 @@ pub trait Encoder: Send + Sync {
 
     /// Whether [`EncodeRequest::noise`] can be given.
     fn takes_noise(&self) -> bool;
+
+    /// Whether the latent comes with [durations](Latent::durations).
+    fn gives_durations(&self) -> bool {
+        false
+    }
 }
 
 /// Takes frames and gives samples, one utterance at a time for each session.
@@ -72,6 +77,7 @@ pub struct Latent {
     z: Vec<f32>,
     channels: usize,
     g: Option<Vec<f32>>,
+    durations: Option<Vec<usize>>,
 }
 
 impl Latent {
@@ -82,7 +88,17 @@ impl Latent {
     pub fn new(z: Vec<f32>, channels: usize, g: Option<Vec<f32>>) -> Self {
         let whole = channels > 0 && z.len() >= channels && z.len().is_multiple_of(channels);
         assert!(whole, "{} values in {channels} channels", z.len());
-        Self { z, channels, g }
+        Self { z, channels, g, durations: None }
+    }
+
+    /// Adds the frames of each phoneme id, in the order of the ids.
+    pub fn with_durations(self, durations: Vec<usize>) -> Self {
+        Self { durations: Some(durations), ..self }
+    }
+
+    /// The frames of each phoneme id, if the encoder tells them. When all are 0 the utterance still has one frame.
+    pub fn durations(&self) -> Option<&[usize]> {
+        self.durations.as_deref()
     }
 
     /// Length in frames.

@@ -1,6 +1,7 @@
 //! What a graph's file says about itself: metadata, inputs, outputs, and the sizes of its tables. Read once when a
 //! voice is opened, whatever runtime will compute it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -78,6 +79,8 @@ impl GraphFile {
     pub(crate) fn table_rows(&self, name: &str) -> Option<usize> {
         let input = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == name)?;
         let mut indices = vec![input];
+        // Weights in half precision are cast before they are read.
+        let mut tables = self.graph.initializers.keys().copied().collect::<BTreeSet<_>>();
         // Nodes are in order: what an index turns into comes after it.
         for node in &self.graph.nodes {
             let at = |i: usize| node.inputs.get(i).copied().flatten();
@@ -88,9 +91,12 @@ impl GraphFile {
                     indices.extend(node.outputs.iter().flatten());
                 }
                 "Gather" if at(1).is_some_and(|id| indices.contains(&id)) => {
-                    if let Some(table) = at(0).and_then(|id| self.graph.constant(id)) {
-                        return table.dims.first().copied();
+                    if let Some(table) = at(0).filter(|id| tables.contains(id)) {
+                        return fixed(self.graph.value(table), 0);
                     }
+                }
+                "Cast" if at(0).is_some_and(|id| tables.contains(&id)) => {
+                    tables.extend(node.outputs.iter().flatten());
                 }
                 _ => {}
             }

@@ -41,6 +41,7 @@ pub struct SpeechStream {
     started: Instant,
     encoded: Option<Duration>,
     total: Option<usize>,
+    durations: Option<Vec<usize>>,
     index: usize,
     /// Samples given so far.
     given: usize,
@@ -64,6 +65,7 @@ impl SpeechStream {
             started,
             encoded: None,
             total: None,
+            durations: None,
             index: 0,
             given: 0,
             state: State::Waiting(request),
@@ -80,6 +82,13 @@ impl SpeechStream {
         self.total
     }
 
+    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is done, and
+    /// only of voices that [tell them](crate::Voice::gives_durations). They add up to
+    /// [`total_samples`](Self::total_samples), unless all are 0: then there is one frame that belongs to no id.
+    pub fn durations(&self) -> Option<&[usize]> {
+        self.durations.as_deref()
+    }
+
     /// The next chunk of the utterance; `None` behind the last.
     fn advance(&mut self) -> Result<Option<Chunk>> {
         loop {
@@ -94,7 +103,9 @@ impl SpeechStream {
                         max_frames: MAX_FRAMES,
                     })?;
                     self.encoded = Some(self.started.elapsed());
-                    self.total = Some(latent.frames() * self.voice.decoder.hop_length());
+                    let hop = self.voice.decoder.hop_length();
+                    self.total = Some(latent.frames() * hop);
+                    self.durations = latent.durations().map(|all| all.iter().map(|n| n * hop).collect());
                     let session = self.voice.decoder.clone().start(latent.g().map(<[f32]>::to_vec))?;
                     self.state = State::Decoding { latent, session, pushed: 0 };
                 }

@@ -254,6 +254,12 @@ impl Voice {
         self.inner.decoder.clone()
     }
 
+    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a pair when
+    /// it was exported with `--durations`.
+    pub fn gives_durations(&self) -> bool {
+        self.inner.encoder.gives_durations()
+    }
+
     /// Seconds that one frame plays.
     pub fn frame_seconds(&self) -> f64 {
         self.inner.decoder.hop_length() as f64 / f64::from(self.inner.info.sample_rate)

@@ -8,6 +8,7 @@ use serde_json::Value;
 use vitstream_vits::HParams;
 
 use crate::Error;
+use crate::package::MODEL_CARD;
 
 /// A file larger than this is no voice's JSON.
 pub(crate) const MAX_SIZE: u64 = 16 << 20;
@@ -104,9 +105,21 @@ impl VoiceConfig {
         Self { path: path.to_owned(), json, derived: true }
     }
 
+    /// What it says.
+    pub(crate) fn json(&self) -> &serde_json::Map<String, Value> {
+        &self.json
+    }
+
     /// Whether the file at [`path`](Self::path) is another, which must not be overwritten with this.
     pub(crate) fn is_derived(&self) -> bool {
         self.derived
+    }
+
+    /// The text that published voices carry beside their JSON, with their licence.
+    pub(crate) fn model_card(&self) -> Option<Vec<u8>> {
+        let path = self.path.with_file_name(MODEL_CARD);
+        let fits = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_SIZE);
+        fits.then(|| fs::read(path).ok()).flatten()
     }
 
     /// What contradicts the network, in words.
@@ -196,7 +209,8 @@ impl VoiceConfig {
     }
 }
 
-fn to_text(json: &serde_json::Map<String, Value>) -> Vec<u8> {
+/// `json` as the text of a file.
+pub(crate) fn to_text(json: &serde_json::Map<String, Value>) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(json).expect("a map with string keys is always JSON");
     text.push(b'\n');
     text

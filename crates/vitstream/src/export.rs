@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{Graph, Validated, encode, passes, validate};
-use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
+use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
 
 use crate::Error;
 use crate::commit::{Commit, Interrupted};
 use crate::config::VoiceConfig;
+use crate::package::{self, MODEL_CARD, PackageOptions, Prepared};
+pub use crate::precision::AudioError;
+use crate::precision::audio_error;
 use crate::source::{self, ReadOptions, Source};
 
 /// The operator sets that can be asked for.
@@ -33,6 +37,8 @@ pub mod files {
     pub const STREAM_DECODER: &str = "decoder.stream.onnx";
     /// The voice's JSON.
     pub const CONFIG: &str = "config.json";
+    /// The voice's JSON for clients that look for it beside [`ENCODER`].
+    pub const ENCODER_CONFIG: &str = "encoder.onnx.json";
     /// Ids to audio, in one graph.
     pub const VOICE: &str = "voice.onnx";
     /// The voice's JSON beside [`VOICE`].
@@ -52,6 +58,17 @@ pub enum Layout {
     Single,
 }
 
+/// How weights are stored. Everything is computed in float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As float32.
+    #[default]
+    F32,
+    /// Large ones as float16, which the graph casts back: about half the size. The files say `precision` = `f16-weights` in
+    /// their metadata, and the summary what it costs.
+    F16Weights,
+}
+
 /// How to export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
@@ -61,9 +78,15 @@ pub struct ExportOptions {
     pub opset: i64,
     /// Where the encoder's noise comes from.
     pub noise: NoiseSource,
+    /// Whether the encoder, or the one graph, tells the frames of each phoneme: see [`EncoderForm::durations`].
+    pub durations: bool,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// The client that a pair is for; `None` writes the pair as it is.
+    pub package: Option<PackageOptions>,
     /// What is said of the voice beside its file.
     pub read: ReadOptions,
-    /// Whether a pair comes with [`files::STREAM_DECODER`].
+    /// Whether a pair comes with [`files::STREAM_DECODER`]. No client's package does.
     pub stream_decoder: bool,
     /// Set by the caller, from any thread, to stop. Then nothing is changed.
     pub cancel: Arc<AtomicBool>,
@@ -75,6 +98,9 @@ impl Default for ExportOptions {
             layout: Layout::Pair,
             opset: 15,
             noise: NoiseSource::Internal { seed: None },
+            durations: false,
+            precision: Precision::F32,
+            package: None,
             read: ReadOptions::default(),
             stream_decoder: true,
             cancel: Arc::default(),
@@ -105,6 +131,12 @@ pub struct ExportSummary {
     pub pair_id: String,
     /// The files, in the order in which they were written.
     pub files: Vec<FileSummary>,
+    /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the warnings say why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_error: Option<AudioError>,
+    /// How the client opens it, with [`ExportOptions::package`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<String>,
     /// What is unusual about the voice.
     pub warnings: Vec<String>,
     /// Time it took, in seconds.
@@ -120,6 +152,32 @@ pub struct FileSummary {
     pub bytes: u64,
     /// Number of nodes, for a graph.
     pub nodes: Option<usize>,
+    /// What was rounded, for a graph with [`Precision::F16Weights`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_precision: Option<HalfPrecision>,
+}
+
+/// What rounding did to a graph's weights.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HalfPrecision {
+    /// Tensors stored as float16.
+    pub tensors: usize,
+    /// Large tensors that stayed float32, by name, and why.
+    pub kept: BTreeMap<String, String>,
+    /// The most that a tensor changed: the norm of its change as a share of its own.
+    pub largest_relative_error: f64,
+}
+
+impl FileSummary {
+    fn plain(name: &str, bytes: u64) -> Self {
+        Self { name: name.to_owned(), bytes, nodes: None, half_precision: None }
+    }
+}
+
+impl ExportOptions {
+    fn encoder_form(&self) -> EncoderForm {
+        EncoderForm { noise: self.noise, durations: self.durations }
+    }
 }
 
 /// Reads the voice in `input` and writes its pair to the directory `output`, which is made if it is not there. Either
@@ -153,15 +211,26 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
 
     let sample_rate =
         model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
+    let package = match &options.package {
+        Some(package) => Some((package, package.prepare(input, config.as_ref(), &model, sample_rate)?)),
+        None => None,
+    };
     let mut export = Export {
         commit: Commit::begin(output)?,
         metadata: metadata(&model, sample_rate, audit.fingerprint),
+        precision: options.precision,
         cancel: options.cancel.clone(),
         files: Vec::new(),
     };
+    if options.precision == Precision::F16Weights {
+        export.metadata.insert("precision".to_owned(), "f16-weights".to_owned());
+    }
     let pair_id = export.metadata["pair_id"].clone();
     match options.layout {
-        Layout::Pair => export.pair(&model, config.as_ref(), options)?,
+        Layout::Pair => match &package {
+            Some((_, prepared)) => export.package(&model, prepared, config.as_ref(), options)?,
+            None => export.pair(&model, config.as_ref(), options)?,
+        },
         Layout::Single => {
             if config.is_none() {
                 let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx; name it with --config";
@@ -170,8 +239,20 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
             export.single(&model, config.as_ref(), options)?;
         }
     }
+    let mut measured = None;
+    if options.precision == Precision::F16Weights {
+        export.check_cancelled()?;
+        match audio_error(&model, options.opset) {
+            Ok(error) => measured = Some(error),
+            Err(why) => warnings.push(format!(
+                "{}: what rounded weights do to the audio could not be measured: {why}",
+                input.display()
+            )),
+        }
+    }
     export.check_cancelled()?;
     export.commit.finish()?;
+    let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
         input: input.to_owned(),
         format,
@@ -182,6 +263,8 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         receptive_field: model.receptive_field(),
         pair_id,
         files: export.files,
+        audio_error: measured,
+        usage,
         warnings,
         seconds: start.elapsed().as_secs_f64(),
         hparams: model.hparams,
@@ -201,6 +284,9 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
         && seed >= MAX_SEED
     {
         return Err(Error::Option(format!("seed {seed} is too large: expected less than {MAX_SEED}")));
+    }
+    if let Some(package) = &options.package {
+        package.check(options)?;
     }
     if output.exists() && !output.is_dir() {
         let problem = "expected a directory to write the pair to, found a file".to_owned();
@@ -243,6 +329,7 @@ fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128)
 struct Export {
     commit: Commit,
     metadata: BTreeMap<String, String>,
+    precision: Precision,
     cancel: Arc<AtomicBool>,
     files: Vec<FileSummary>,
 }
@@ -254,7 +341,7 @@ impl Export {
         config: Option<&VoiceConfig>,
         options: &ExportOptions,
     ) -> Result<(), Error> {
-        self.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.noise))?;
+        self.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.encoder_form()))?;
         self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
         if options.stream_decoder {
             let stream = model.emit_stream_decoder(options.opset).map_err(Error::build("stream_decoder"))?;
@@ -272,6 +359,41 @@ impl Export {
         }
     }
 
+    /// The pair for a client: in its directory, or in one archive.
+    fn package(
+        &mut self,
+        model: &SynthesizerTrn,
+        prepared: &Prepared,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        let encoder = model.emit_encoder(options.opset, options.encoder_form());
+        let Some(archive) = &prepared.archive else {
+            self.graph(files::ENCODER, "encoder", encoder)?;
+            self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
+            self.commit.remove(files::STREAM_DECODER);
+            return self.text(prepared.config_name, &prepared.config);
+        };
+        let mut members = vec![(prepared.config_name, prepared.config.clone())];
+        members.extend(config.and_then(VoiceConfig::model_card).map(|card| (MODEL_CARD, card)));
+        let decoder = model.emit_decoder(options.opset);
+        for (file, name, graph) in
+            [(files::ENCODER, "encoder", encoder), (files::DECODER, "decoder", decoder)]
+        {
+            let (graph, mut summary) = self.finish_graph(file, name, graph)?;
+            let bytes = encode::to_bytes(&graph);
+            summary.bytes = bytes.len() as u64;
+            self.files.push(summary);
+            members.push((file, bytes));
+        }
+        let cancel = self.cancel.clone();
+        let bytes = self
+            .commit
+            .write(archive, |out| package::write_archive(&mut Cancellable { out, cancel }, &members))?;
+        self.files.push(FileSummary::plain(archive, bytes));
+        Ok(())
+    }
+
     fn single(
         &mut self,
         model: &SynthesizerTrn,
@@ -284,7 +406,7 @@ impl Export {
         if let Some(config) = config {
             self.metadata.extend(config.sherpa_metadata());
         }
-        self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.noise))?;
+        self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.encoder_form()))?;
         let Some(config) = config else { return Ok(()) };
         self.text(files::VOICE_CONFIG, &config.to_whole())?;
         match config.sherpa_tokens() {
@@ -295,7 +417,7 @@ impl Export {
 
     fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Error> {
         let bytes = self.commit.write(name, |out| out.write_all(text))?;
-        self.files.push(FileSummary { name: name.to_owned(), bytes, nodes: None });
+        self.files.push(FileSummary::plain(name, bytes));
         Ok(())
     }
 
@@ -305,16 +427,40 @@ impl Export {
         name: &'static str,
         graph: Result<Graph, vitstream_onnx::BuildError>,
     ) -> Result<(), Error> {
+        let (graph, mut summary) = self.finish_graph(file, name, graph)?;
+        let cancel = self.cancel.clone();
+        summary.bytes =
+            self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
+        tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
+        self.files.push(summary);
+        Ok(())
+    }
+
+    /// A graph as it will be written. The summary lacks its size.
+    fn finish_graph(
+        &self,
+        file: &str,
+        name: &'static str,
+        graph: Result<Graph, vitstream_onnx::BuildError>,
+    ) -> Result<(Validated, FileSummary), Error> {
         self.check_cancelled()?;
         let mut graph = graph.map_err(Error::build(name))?;
         graph.metadata.extend(self.metadata.clone());
-        let graph: Validated = validate(passes::run_default(graph)).map_err(Error::validate(name))?;
-        let nodes = graph.nodes.len();
-        let cancel = self.cancel.clone();
-        let bytes = self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
-        tracing::info!("wrote {file}: {nodes} nodes, {bytes} bytes");
-        self.files.push(FileSummary { name: file.to_owned(), bytes, nodes: Some(nodes) });
-        Ok(())
+        let mut graph = passes::run_default(graph);
+        let half_precision = match self.precision {
+            Precision::F32 => None,
+            Precision::F16Weights => {
+                let report = HalfPrecisionWeights.run(&mut graph);
+                Some(HalfPrecision {
+                    tensors: report.converted,
+                    kept: report.kept.into_iter().map(|(name, reason)| (name, reason.to_string())).collect(),
+                    largest_relative_error: report.largest_relative_error,
+                })
+            }
+        };
+        let graph = validate(graph).map_err(Error::validate(name))?;
+        let nodes = Some(graph.nodes.len());
+        Ok((graph, FileSummary { name: file.to_owned(), bytes: 0, nodes, half_precision }))
     }
 
     fn check_cancelled(&self) -> Result<(), Error> {

@@ -21,6 +21,8 @@ mod error;
 pub mod export;
 pub mod inspect;
 pub mod native;
+pub mod package;
+mod precision;
 pub mod source;
 
 pub use error::Error;

@@ -18,6 +18,7 @@ pub(crate) struct OnnxEncoder {
     runner: Box<dyn Runner>,
     has_sid: bool,
     has_noise_dp: bool,
+    has_durations: bool,
     /// Channels of `noise_p`, when the noise is an input.
     noise_channels: Option<usize>,
     /// The most frames for each id that any utterance took so far.
@@ -36,6 +37,7 @@ impl OnnxEncoder {
             runner: runtime::load(&file.path, options)?,
             has_sid: file.input("sid").is_some(),
             has_noise_dp: file.input("noise_dp").is_some(),
+            has_durations: file.output("durations").is_some(),
             noise_channels,
             frames_per_id: AtomicUsize::new(FRAMES_PER_ID),
             path: file.path,
@@ -64,8 +66,28 @@ impl OnnxEncoder {
         if let Some((channels, noise)) = noise_p {
             inputs.push(("noise_p", Tensor::f32(&[1, channels, noise.len() / channels], noise)));
         }
-        let outputs: &[&str] = if self.has_sid { &["z", "g"] } else { &["z"] };
-        self.runner.run(&inputs, outputs)
+        let optional = [(self.has_sid, "g"), (self.has_durations, "durations")];
+        let mut outputs = vec!["z"];
+        outputs.extend(optional.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name));
+        self.runner.run(&inputs, &outputs)
+    }
+
+    /// The frames of each id, which must be those of `z`.
+    fn durations(&self, output: &Output, ids: usize, frames: usize) -> Result<Vec<usize>> {
+        let durations: Vec<usize> = output.data.iter().map(|&duration| duration as usize).collect();
+        let whole = output.data.iter().all(|&duration| duration >= 0.0 && duration.fract() == 0.0);
+        let total = durations.iter().fold(0, |total: usize, &duration| total.saturating_add(duration));
+        if !whole || durations.len() != ids || total.max(1) != frames {
+            return Err(Error::run(
+                &self.path,
+                format!(
+                    "`durations`: expected whole numbers for {ids} ids that add up to {frames} frames, found {} numbers that add \
+                     up to {total}",
+                    durations.len()
+                ),
+            ));
+        }
+        Ok(durations)
     }
 
     /// Runs with the noise as inputs. How many frames of it are needed is known only afterwards, and too few are an
@@ -123,7 +145,18 @@ impl Encoder for OnnxEncoder {
         }
         let seen = frames as f64 / (request.ids.len() as f64 * f64::from(request.scales.length)).max(1.0);
         self.frames_per_id.fetch_max((seen.ceil() as usize + 1).min(64), Ordering::Relaxed);
-        Ok(Latent::new(z.data, channels, outputs.next().map(|g| g.data)))
+        let g = if self.has_sid { outputs.next() } else { None };
+        let latent = Latent::new(z.data, channels, g.map(|g| g.data));
+        match outputs.next() {
+            Some(durations) => {
+                Ok(latent.with_durations(self.durations(&durations, request.ids.len(), frames)?))
+            }
+            None => Ok(latent),
+        }
+    }
+
+    fn gives_durations(&self) -> bool {
+        self.has_durations
     }
 
     fn takes_noise(&self) -> bool {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, export};
+use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precision, export};
+use vitstream::package::{Package, PackageOptions};
 use vitstream_vits::NoiseSource;
 
 use super::ReadArgs;
@@ -29,6 +30,8 @@ use super::ReadArgs;
 #[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
                         vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json\n  \
                         vitstream export mms-tts-eng/model.safetensors out\n  \
+                        vitstream export voice.ckpt out --durations --precision f16-weights\n  \
+                        vitstream export voice.onnx out --package nvda --language en_US --name joe --quality medium\n  \
                         vitstream export generator.pt out --hparam upsample_rates=8,8,4 --hparam sample_rate=22050 \
                         --hparam \"resblock_dilation_sizes=(1,2),(2,6),(3,12)\"")]
 pub(crate) struct Args {
@@ -48,6 +51,26 @@ pub(crate) struct Args {
     /// Where the encoder's noise comes from
     #[arg(long, value_enum, default_value_t = Noise::Internal)]
     noise: Noise,
+    /// Give one more output, `durations`: the frames of each phoneme, for lip-sync and word timing
+    ///
+    /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's metadata.
+    #[arg(long)]
+    durations: bool,
+    /// How weights are stored; everything is computed in float32
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
+    /// Write the files that a client wants, and its fields of the voice's JSON
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    package: Option<PackageArg>,
+    /// The voice's language, such as en_US, if its JSON does not say it (`language.code`)
+    #[arg(long, requires = "package", value_name = "CODE")]
+    language: Option<String>,
+    /// The voice's name, such as joe, if its JSON does not say it (`dataset`)
+    #[arg(long, requires = "package")]
+    name: Option<String>,
+    /// The voice's quality, such as medium, if its JSON does not say it (`audio.quality`)
+    #[arg(long, requires = "package")]
+    quality: Option<String>,
     #[command(flatten)]
     read: ReadArgs,
     /// Do not write decoder.stream.onnx
@@ -74,6 +97,39 @@ enum LayoutArg {
     Single,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArg {
+    /// As float32
+    F32,
+    /// As float16 where that saves something: half the size, for an error that the summary tells
+    F16Weights,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PackageArg {
+    /// encoder.onnx, decoder.onnx and config.json
+    Sonata,
+    /// LANGUAGE-NAME+RT-QUALITY.tar.gz, to be installed in NVDA's Sonata voice manager
+    Nvda,
+    /// encoder.onnx, decoder.onnx and encoder.onnx.json; voices of one speaker
+    Phoonnx,
+    /// encoder.onnx, decoder.onnx and config.json; 256 samples a frame
+    Paroli,
+}
+
+impl Args {
+    fn package(&self) -> Option<PackageOptions> {
+        let client = match self.package? {
+            PackageArg::Sonata => Package::Sonata,
+            PackageArg::Nvda => Package::Nvda,
+            PackageArg::Phoonnx => Package::Phoonnx,
+            PackageArg::Paroli => Package::Paroli,
+        };
+        let (language, name, quality) = (self.language.clone(), self.name.clone(), self.quality.clone());
+        Some(PackageOptions { client, language, name, quality })
+    }
+}
+
 pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let cancel = Arc::new(AtomicBool::new(false));
     let handler = cancel.clone();
@@ -88,6 +144,12 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
             Noise::Internal => NoiseSource::Internal { seed: args.seed },
             Noise::Input => NoiseSource::Input,
         },
+        durations: args.durations,
+        precision: match args.precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16Weights => Precision::F16Weights,
+        },
+        package: args.package(),
         read: args.read.options(),
         stream_decoder: !args.no_stream_decoder,
         cancel,
@@ -133,6 +195,32 @@ fn describe(summary: &ExportSummary) -> String {
     for file in &summary.files {
         let nodes = file.nodes.map_or(String::new(), |nodes| format!("{nodes:>6} nodes"));
         text += &format!("  {:<20} {:>10}{nodes}\n", file.name, megabytes(file.bytes));
+        if let Some(half) = &file.half_precision {
+            let percent = 100.0 * half.largest_relative_error;
+            text +=
+                &format!("  {:<20} {} tensors as float16, off by at most {percent:.3} %\n", "", half.tensors);
+            for (name, why) in &half.kept {
+                text += &format!("  {:<20} {name} stays float32: it {why}\n", "");
+            }
+        }
+    }
+    if let Some(error) = &summary.audio_error {
+        let decibels = 20.0 * error.relative.log10();
+        text += &format!(
+            "  a test utterance     off by {:.2} % ({decibels:.0} dB), at most {:.4} of full scale",
+            100.0 * error.relative,
+            error.largest
+        );
+        if error.frames != error.half_precision_frames {
+            text += &format!(
+                " at equal durations; {} frames instead of {}",
+                error.half_precision_frames, error.frames
+            );
+        }
+        text.push('\n');
+    }
+    if let Some(usage) = &summary.usage {
+        text += &format!("  to use it            {usage}\n");
     }
     text + &format!("done in {:.2} s\n", summary.seconds)
 }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod speak;
+mod timings;
 
 use std::fs;
 use std::path::{Path, PathBuf};

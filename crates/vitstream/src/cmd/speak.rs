@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tempfile::NamedTempFile;
 use vitstream_synth::{Chunking, Runtime, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
 
+use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
 
 /// A line of more bytes is no utterance.
@@ -67,6 +68,11 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
 
+    /// Write when each phoneme is spoken: a line of JSON for each utterance, with seconds from the first sample; for voices
+    /// exported with `--durations`, and those spoken by the native runtime
+    #[arg(long, value_name = "FILE")]
+    timings: Option<PathBuf>,
+
     /// Who computes [default: native for a file, rten for a folder]
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
@@ -112,9 +118,14 @@ pub(crate) fn run(args: Args) -> Result<()> {
     };
     // Only a single utterance's length is known before its first sample is written.
     let mut sink = Sink::new(args.output.as_deref(), voice.info().sample_rate, args.ids.is_some());
+    let mut log = Log { stats: args.stats, timings: None };
+    if let Some(path) = &args.timings {
+        log.timings = Some(Timings::create(path, &voice)?);
+    }
     if let Some(ids) = args.ids {
-        speak(&voice, &ids, &options, &mut sink, args.stats.then_some("utterance"))??;
-        return sink.finish();
+        speak(&voice, &ids, &options, &mut sink, "utterance", &mut log)??;
+        sink.finish()?;
+        return log.finish();
     }
 
     let mut input = io::stdin().lock();
@@ -129,7 +140,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
                 let speaker = line.speaker_id.map(Speaker::Id).or(options.speaker.clone());
                 let options = SpeakOptions { speaker, ..options.clone() };
                 let name = format!("line {number}");
-                speak(&voice, &line.phoneme_ids, &options, &mut sink, args.stats.then_some(&name))?
+                speak(&voice, &line.phoneme_ids, &options, &mut sink, &name, &mut log)?
             }
         };
         if let Err(error) = spoken {
@@ -138,6 +149,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
     }
     sink.finish()?;
+    log.finish()?;
     if bad > 0 {
         bail!("{bad} of {number} lines could not be spoken");
     }
@@ -165,18 +177,32 @@ fn parse(line: &[u8]) -> Result<Option<Line>> {
     serde_json::from_slice(line).map(Some).context("expected JSON such as {\"phoneme_ids\": [1, 0, 20, 2]}")
 }
 
-/// Speaks one utterance. The outer error is the sink's and ends everything, the inner one is this utterance's.
+/// What is told of the utterances beside their samples.
+struct Log {
+    stats: bool,
+    timings: Option<Timings>,
+}
+
+impl Log {
+    fn finish(self) -> Result<()> {
+        self.timings.map_or(Ok(()), Timings::finish)
+    }
+}
+
+/// Speaks one utterance. The outer error is the sink's or the log's and ends everything, the inner one is this utterance's.
 fn speak(
     voice: &Voice,
     ids: &[i64],
     options: &SpeakOptions,
     sink: &mut Sink,
-    stats: Option<&str>,
+    name: &str,
+    log: &mut Log,
 ) -> Result<Result<()>> {
     let mut stream = match voice.stream(ids, options) {
         Ok(stream) => stream,
         Err(error) => return Ok(Err(error.into())),
     };
+    let start = sink.written;
     let mut report = Report::default();
     while let Some(chunk) = stream.next() {
         let chunk = match chunk {
@@ -189,8 +215,11 @@ fn speak(
         report.chunks += 1;
         sink.write(&chunk.samples, stream.total_samples())?;
     }
-    if let Some(name) = stats {
+    if log.stats {
         report.print(name, voice, &stream);
+    }
+    if let (Some(timings), Some(durations)) = (&mut log.timings, stream.durations()) {
+        timings.add(name, ids, durations, start, report.samples)?;
     }
     Ok(Ok(()))
 }

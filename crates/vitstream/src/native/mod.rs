@@ -100,10 +100,14 @@ impl EncoderSeam for NativeEncoder {
                 latent.frames, request.max_frames
             )));
         }
-        Ok(Latent::new(latent.z_p, self.0.channels(), latent.g))
+        Ok(Latent::new(latent.z_p, self.0.channels(), latent.g).with_durations(latent.durations))
     }
 
     fn takes_noise(&self) -> bool {
+        true
+    }
+
+    fn gives_durations(&self) -> bool {
         true
     }
 }
