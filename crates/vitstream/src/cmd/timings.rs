@@ -59,7 +59,8 @@ impl Timings {
         start: u64,
         samples: usize,
     ) -> Result<()> {
-        let seconds = |sample: u64| sample as f64 / self.sample_rate;
+        // A microsecond is far less than a sample.
+        let seconds = |sample: u64| (sample as f64 / self.sample_rate * 1e6).round() / 1e6;
         let mut at = start;
         let phonemes = ids.iter().zip(durations).enumerate().map(|(index, (&id, &duration))| {
             let start = seconds(at);
