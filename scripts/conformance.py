@@ -50,6 +50,9 @@ VOICE_TOLERANCE = 3e-5
 # without ONNX Runtime's optimisations.
 TINY_PAIR_TOLERANCE = 5e-4
 
+# Of audio whose weights are rounded, as a share of the other's; a real voice's is 0.011.
+F16_TOLERANCE = 0.05
+
 F32, I64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 PAIR_METADATA = (
@@ -95,6 +98,7 @@ class Tally:
 
     def table(self):
         columns = ["pair", "single", "sherpa-onnx", "piper-tts", "z", "g", "audio", "audio of z_p", "alone", "streamed"]
+        columns.append("f16, share")
         width = max(map(len, self.rows), default=0)
         print(f"\nlargest absolute differences\n{'':{width}}  " + "  ".join(f"{c:>12}" for c in columns))
         for row, values in self.rows.items():
@@ -119,8 +123,12 @@ class Pair:
         return dict(zip(outputs, self.sessions[name].run(outputs, feed)))
 
 
-def session(path):
+def session(path, folded=None):
+    """`folded` keeps what is run after constant folding."""
     options = ort.SessionOptions()
+    if folded:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(folded)
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Runs that must fail would print their errors among the results.
     options.log_severity_level = 4
@@ -542,6 +550,64 @@ def check_json(binary, source, directory):
     json.loads(binary("inspect", source.checkpoint, "--json"))
 
 
+def check_export(tally, row, binary, source, opset, directory):
+    """Export with the noise as inputs, and hold all reference cases against the pair; None if there is none."""
+    pair = None
+    with tally.check(f"{row}: export"):
+        pair = binary.export(source.checkpoint, directory, "--noise", "input", "--opset", opset)
+    if pair is None:
+        return None
+    with tally.check(f"{row}: onnx.checker"):
+        check_checker(pair, opset)
+    with tally.check(f"{row}: contract"):
+        check_contract(pair, source, noise_input=True)
+    for case, values in source.cases.items():
+        with tally.check(f"{row}: {case}"):
+            check_case(tally, row, pair, source, values)
+    return pair
+
+
+def check_extras(tally, row, binary, pair, source, values, directory):
+    """Durations are PyTorch's; weights in half precision are folded at loading and stay near the others."""
+    extras = binary.export(
+        source.checkpoint, directory, "--noise", "input", "--durations", "--precision", "f16-weights"
+    )
+    check_checker(extras, OPSETS[0])
+    names = [output.name for output in extras.models["encoder"].graph.output]
+    assert names == ["z", "y_mask", *(["g"] if source.multi else []), "durations"], f"outputs are {names}"
+    feed = source.encoder_feed(values)
+    # Rounding may turn the ceil of a duration: all frames that there could be need draws.
+    feed["noise_p"] = np.concatenate([feed["noise_p"], np.zeros_like(feed["noise_p"])], axis=2)
+    outputs = extras.run("encoder", feed)
+    durations = outputs["durations"]
+    assert durations.dtype == np.float32 and durations.shape == values["input"].shape, f"durations are {durations.shape}"
+    assert np.array_equal(np.maximum(durations.sum(1), 1), outputs["y_mask"].sum((1, 2))), "durations are not the mask's"
+    if outputs["z"].shape == values["z_p"].shape:
+        del outputs["durations"]
+        audio = extras.run("decoder", outputs)["output"]
+        error = float(np.sqrt(((audio - values["audio"]) ** 2).sum() / (values["audio"] ** 2).sum()))
+        tally.rows.setdefault(row, {})["f16, share"] = error
+        assert error < F16_TOLERANCE, f"half precision is off by {error:.1%}"
+    for name, model in extras.models.items():
+        half = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT16]
+        large = [i for i in model.graph.initializer if i.data_type == F32 and np.prod(i.dims) >= 1024]
+        assert half and not large, f"{name} has {len(half)} float16 weights and {len(large)} large float32 ones"
+        assert metadata(model)["precision"] == "f16-weights", f"{name} does not say its precision"
+        sizes = [p.paths[name].stat().st_size for p in (extras, pair)]
+        halves = sum(2 * int(np.prod(i.dims)) for i in half)
+        assert sizes[1] - sizes[0] > 0.9 * halves, f"{name} takes {sizes[0]} bytes, {sizes[1]} in single precision"
+        # What runs holds no Cast of a weight any more.
+        folded = directory / f"{name}.folded.onnx"
+        session(extras.paths[name], folded)
+        constants = {i.name for i in onnx.load(folded).graph.initializer}
+        left = [n.name for n in onnx.load(folded).graph.node if n.op_type == "Cast" and n.input[0] in constants]
+        assert not left, f"{name} casts weights at every run: {left[:3]}"
+    told = binary.export(source.checkpoint, directory / "told", "--noise", "input", "--durations")
+    durations = told.run("encoder", source.encoder_feed(values))["durations"]
+    expected = values["w_ceil"][:, 0] if "w_ceil" in values else None
+    assert expected is None or np.array_equal(durations, expected), "durations are not PyTorch's"
+
+
 def check_source(tally, binary, source, opsets, scratch):
     label = source.label
     # The longest of the single utterances, the batch and the first of all serve the special checks.
@@ -551,19 +617,10 @@ def check_source(tally, binary, source, opsets, scratch):
     silent = None
     for opset in opsets:
         row = f"{label}, opset {opset}"
-        pair = None
-        with tally.check(f"{row}: export"):
-            pair = binary.export(source.checkpoint, scratch / str(opset), "--noise", "input", "--opset", opset)
+        pair = check_export(tally, row, binary, source, opset, scratch / str(opset))
         if pair is None:
             continue
         silent = silent or pair
-        with tally.check(f"{row}: onnx.checker"):
-            check_checker(pair, opset)
-        with tally.check(f"{row}: contract"):
-            check_contract(pair, source, noise_input=True)
-        for case, values in source.cases.items():
-            with tally.check(f"{row}: {case}"):
-                check_case(tally, row, pair, source, values)
         if batch is not None:
             with tally.check(f"{row}: items of a batch as alone"):
                 check_batch(tally, row, pair, source, batch)
@@ -579,6 +636,10 @@ def check_source(tally, binary, source, opsets, scratch):
     if silent is None:
         return
     row = f"{label}, opset {opsets[0]}"
+    if source.settings is None:
+        # The families' models are too small to hold weights that would be rounded.
+        with tally.check(f"{label}: durations and half precision"):
+            check_extras(tally, row, binary, silent, source, single, scratch / "extras")
     if source.multi:
         with tally.check(f"{label}: two speakers in a batch"):
             check_two_speakers(tally, row, silent, source, single)
@@ -622,18 +683,12 @@ def check_joe(tally, binary, folder, traced, scratch):
     source = Source("joe", folder / "joe.ckpt", files)
     for opset in (OPSETS[0], OPSETS[-1]):
         row = f"joe, opset {opset}"
-        pair = None
-        with tally.check(f"{row}: export"):
-            pair = binary.export(source.checkpoint, scratch / str(opset), "--noise", "input", "--opset", opset)
+        pair = check_export(tally, row, binary, source, opset, scratch / str(opset))
         if pair is None:
             continue
-        with tally.check(f"{row}: onnx.checker"):
-            check_checker(pair, opset)
-        with tally.check(f"{row}: contract"):
-            check_contract(pair, source, noise_input=True)
-        for case, values in source.cases.items():
-            with tally.check(f"{row}: {case}"):
-                check_case(tally, row, pair, source, values)
+        if opset == OPSETS[0]:
+            with tally.check("joe: durations and half precision"):
+                check_extras(tally, "joe", binary, pair, source, source.cases["medium"], scratch / "extras")
         if binary.writes_stream_decoder:
             with tally.check(f"{row}: stateful decoder"):
                 contract = check_stream_contract(pair, source)
@@ -690,7 +745,10 @@ def check_single_contract(model, voice):
     if voice.multi:
         inputs.append(("sid", I64, ["batch_size"]))
     assert_interface("inputs", model.graph.input, inputs)
-    assert_interface("outputs", model.graph.output, [("output", F32, ["batch_size", 1, 1, "samples"])])
+    outputs = [("output", F32, ["batch_size", 1, 1, "samples"])]
+    if len(model.graph.output) > 1:
+        outputs.append(("durations", F32, ["batch_size", "phonemes"]))
+    assert_interface("outputs", model.graph.output, outputs)
     props = metadata(model)
     wanted = ("sample_rate", "n_speakers", "language", "voice", "has_espeak", "version")
     missing = [key for key in wanted if key not in props]
@@ -741,11 +799,14 @@ def check_sherpa(tally, directory, voice, expected):
 
 
 def check_piper(tally, directory, voice, ids, expected):
+    """It takes the second output, durations, for alignments."""
     import piper
 
     engine = piper.PiperVoice.load(directory / "voice.onnx")
     how = piper.SynthesisConfig(speaker_id=1 if voice.multi else None, noise_scale=0.0, noise_w_scale=0.0, length_scale=1.0)
-    tally.near(voice.label, "piper-tts", engine.phoneme_ids_to_audio(ids, how), expected.ravel(), TOLERANCE)
+    samples, durations = engine.phoneme_ids_to_audio(ids, how, include_alignments=True)
+    tally.near(voice.label, "piper-tts", samples, expected.ravel(), TOLERANCE)
+    assert len(durations) == len(ids) and durations.sum() == len(samples), "its alignments are not the audio's"
 
 
 def check_voice(tally, binary, voice, config, scratch):
@@ -762,7 +823,8 @@ def check_voice(tally, binary, voice, config, scratch):
     for opset in (OPSETS[0], OPSETS[-1]):
         with tally.check(f"{voice.label}: one graph, opset {opset}"):
             directory = scratch / f"single-{opset}"
-            binary("export", voice.path, directory, "-q", "--layout", "single", "--opset", opset, *options)
+            told = ["--durations"] if opset == OPSETS[-1] else []
+            binary("export", voice.path, directory, "-q", "--layout", "single", "--opset", opset, *told, *options)
             model = onnx.load(directory / "voice.onnx")
             onnx.checker.check_model(model, full_check=True)
             single = session(directory / "voice.onnx")
