@@ -80,6 +80,9 @@ fn timings_tell_when_each_phoneme_is_spoken() {
         command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
         command.arg("speak").arg(voice).args(["--raw", "--noise-scale", "0", "--noise-w", "0"]);
         command.args(["--sample-rate", "22050"]).arg("--timings").arg(to);
+        if voice.is_dir() {
+            command.args(["--runtime", "rten"]);
+        }
         command
     };
     let timings = |voice: &Path| -> (Vec<Json>, usize) {
