@@ -111,6 +111,14 @@ pub enum Error {
         /// Where, and why.
         source: DecodeError,
     },
+    /// A graph cannot be run, or gives what it should not.
+    #[error("{}: {problem}", path.display())]
+    Run {
+        /// The graph's file.
+        path: PathBuf,
+        /// What was expected, what was found, what to do.
+        problem: String,
+    },
     /// A graph came out wrong: a defect of vitstream.
     #[error("internal error in graph `{graph}`, please report it: {problem}")]
     Graph {

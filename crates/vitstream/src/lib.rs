@@ -1,6 +1,7 @@
 //! Turns a trained VITS / Piper voice into a streaming voice.
 //!
-//! [`export`](export::export) does the main job, [`inspect`](inspect::inspect) says what a file holds:
+//! [`export`](export::export) does the main job, [`inspect`](inspect::inspect) says what a file holds,
+//! [`verify`](verify::verify) proves that an export is right:
 //!
 //! ```
 //! # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
@@ -24,5 +25,6 @@ pub mod native;
 pub mod package;
 mod precision;
 pub mod source;
+pub mod verify;
 
 pub use error::Error;

@@ -28,6 +28,7 @@ enum Command {
     Inspect(cmd::inspect::Args),
     Speak(cmd::speak::Args),
     Bench(cmd::bench::Args),
+    Verify(cmd::verify::Args),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
@@ -48,15 +49,17 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        Command::Export(args) => cmd::export::run(&args, cli.quiet),
-        Command::Inspect(args) => cmd::inspect::run(&args),
-        Command::Speak(args) => cmd::speak::run(args),
-        Command::Bench(args) => cmd::bench::run(args),
-        Command::BenchWorker => cmd::bench::run_worker(),
+        Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
+        Command::Inspect(args) => cmd::inspect::run(&args).map(done),
+        Command::Speak(args) => cmd::speak::run(args).map(done),
+        Command::Bench(args) => cmd::bench::run(args).map(done),
+        Command::Verify(args) => cmd::verify::run(args, cli.quiet),
+        Command::BenchWorker => cmd::bench::run_worker().map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has enough of it.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,7 @@ pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod speak;
 mod timings;
+pub(crate) mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,168 @@
+//! Where upstream's values stand in a graph, whoever wrote it: found by structure, not by number.
+
+use vitstream_onnx::{Node, ValueId};
+
+use super::cut::{OnnxFile, Ways};
+
+/// What stands between a draw of noise and the sum that the sample is: a product with the deviation and one with the
+/// scale, and changes of shape.
+const MOST_STEPS: usize = 6;
+
+/// `w_ceil`, the frames of each id, and `w`, which it is rounded up from: `f32[b, t]` or `f32[b, 1, t]`.
+///
+/// Durations are rounded up once, and nothing else in the network is.
+pub(super) fn durations(file: &OnnxFile) -> Option<(ValueId, ValueId)> {
+    let mut ceils = file.graph.nodes.iter().filter(|node| node.op == "Ceil");
+    let (ceil, None) = (ceils.next()?, ceils.next()) else { return None };
+    Some((input(ceil, 0)?, output(ceil)?))
+}
+
+/// `z_p`, the prior's sample, in a graph that goes on from it: `f32[b, inter, time]`.
+///
+/// It is the sum of the mean and of noise that is like the mean, times two factors: nothing else in the network is drawn
+/// in the likeness of what it is added to. Where the noise is an input, its name tells.
+pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
+    if let Some(z) = file.output("z") {
+        return Some(z);
+    }
+    let ways = Ways::of(&file.graph);
+    let mut found = None;
+    for node in file.graph.nodes.iter().filter(|node| node.op == "RandomNormalLike") {
+        let (Some(mean), Some(draw)) = (input(node, 0), output(node)) else { continue };
+        if let Some((sum, other)) = sum_after(&ways, draw)
+            && other == mean
+        {
+            // Two of them would be another network.
+            if found.is_some() {
+                return None;
+            }
+            found = Some(sum);
+        }
+    }
+    found.or_else(|| sum_after(&ways, file.input("noise_p")?).map(|(sum, _)| sum))
+}
+
+/// `z`, what the generator takes: the latent after the flow, masked. `f32[b, inter, time]`, possibly with an axis of
+/// length 1 more.
+pub(super) fn latent(file: &OnnxFile) -> Option<ValueId> {
+    let is_conv_pre = |node: &&Node| {
+        let weight = input(node, 1).map(|id| file.name(id)).unwrap_or_default();
+        node.op == "Conv" && (weight.ends_with("dec.conv_pre.weight") || node.name.contains("/dec/conv_pre/"))
+    };
+    input(file.graph.nodes.iter().find(is_conv_pre)?, 0)
+}
+
+/// Whether the decoder that vitstream wrote leaves the channels of [`latent`] in reverse order: after an odd number of
+/// flips it does, and takes the next weights in reverse.
+pub(super) fn is_reversed(file: &OnnxFile) -> bool {
+    let layers = file.graph.initializers.keys().filter(|&&id| {
+        let name = file.name(id);
+        name.starts_with("flow.flows.") && name.ends_with(".pre.weight")
+    });
+    file.graph.metadata.contains_key("vitstream_version") && layers.count() % 2 == 1
+}
+
+/// The values that stand for draws of noise, each with the name that a reference gives them, in a graph that draws its
+/// own: the predictor's and the prior's.
+pub(super) fn draws(file: &OnnxFile) -> Vec<(&'static str, ValueId)> {
+    let ways = Ways::of(&file.graph);
+    let random = file.graph.nodes.iter().filter(|node| node.op == "RandomNormalLike");
+    let named = random.filter_map(|node| {
+        let (mean, draw) = (input(node, 0)?, output(node)?);
+        let prior = sum_after(&ways, draw).is_some_and(|(_, other)| other == mean);
+        Some((if prior { NOISE_P } else { NOISE_DP }, draw))
+    });
+    named.collect()
+}
+
+/// What an encoder calls the duration predictor's noise where it is an input.
+pub(super) const NOISE_DP: &str = "noise_dp";
+/// And the prior's.
+pub(super) const NOISE_P: &str = "noise_p";
+
+/// The sum in which the draw ends, after products and changes of shape alone, and what it is added to.
+fn sum_after(ways: &Ways<'_>, mut value: ValueId) -> Option<(ValueId, ValueId)> {
+    for _ in 0..MOST_STEPS {
+        let [reader] = ways.readers(value) else { return None };
+        match reader.op.as_str() {
+            "Mul" | "Cast" | "Identity" | "Transpose" => {}
+            // All frames by number.
+            "Gather" | "Slice" if input(reader, 0) == Some(value) => {}
+            "Add" => {
+                let (a, b) = (input(reader, 0)?, input(reader, 1)?);
+                return Some((output(reader)?, if a == value { b } else { a }));
+            }
+            _ => return None,
+        }
+        value = output(reader)?;
+    }
+    None
+}
+
+fn input(node: &Node, at: usize) -> Option<ValueId> {
+    node.inputs.get(at).copied().flatten()
+}
+
+fn output(node: &Node) -> Option<ValueId> {
+    node.outputs.first().copied().flatten()
+}
+
+/// `g`, the speakers' embeddings, in a graph that picks them itself: as many values as `f32[b, gin]`.
+pub(super) fn speaker(file: &OnnxFile) -> Option<ValueId> {
+    output(pick(file, "sid")?)
+}
+
+/// Rows of the table that the input `input` picks from: how many phoneme ids there are.
+pub(super) fn symbols(file: &OnnxFile) -> Option<usize> {
+    rows(file, "input")
+}
+
+/// Rows of the speakers' table.
+pub(super) fn speakers(file: &OnnxFile) -> Option<usize> {
+    rows(file, "sid")
+}
+
+fn rows(file: &OnnxFile, name: &str) -> Option<usize> {
+    file.graph.constant(input(pick(file, name)?, 0)?)?.dims.first().copied()
+}
+
+/// The node that picks rows of a table by the input `name`.
+fn pick<'a>(file: &'a OnnxFile, name: &str) -> Option<&'a Node> {
+    let ways = Ways::of(&file.graph);
+    let mut index = file.input(name)?;
+    for _ in 0..MOST_STEPS {
+        for reader in ways.readers(index) {
+            if reader.op == "Gather" && input(reader, 1) == Some(index) {
+                return Some(reader);
+            }
+        }
+        index = output(ways.readers(index).first()?)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_traced_voice_shows_its_stages() {
+        for name in ["multi", "legacy-single"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("../vitstream-vits/tests/golden/families/voices/{name}.onnx"));
+            let file = OnnxFile::read(&path).unwrap();
+            let names = |ids: &[ValueId]| ids.iter().map(|&id| file.name(id).to_owned()).collect::<Vec<_>>();
+            let (w, w_ceil) = durations(&file).unwrap();
+            assert_eq!(names(&[w, w_ceil]), ["/Mul_1_output_0", "/Ceil_output_0"]);
+            assert_eq!(names(&[prior_sample(&file).unwrap()]), ["/Add_output_0"]);
+            assert_eq!(names(&[latent(&file).unwrap()]), ["/Mul_7_output_0"]);
+            let draws = draws(&file);
+            assert_eq!(draws.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [NOISE_DP, NOISE_P]);
+            assert_eq!(symbols(&file), Some(48));
+            assert_eq!(speakers(&file), (name == "multi").then_some(3));
+            assert_eq!(speaker(&file).is_some(), name == "multi");
+        }
+    }
+}

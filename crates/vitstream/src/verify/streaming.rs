@@ -1,0 +1,216 @@
+//! A pair's decoders fed chunk by chunk, as docs/streaming.md tells clients to.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+
+use super::cut::OnnxFile;
+use super::session::{Array, Engine, Feed, Session};
+use super::voice::Decoder;
+use crate::Error;
+
+/// No state of a real decoder has as many elements: a file that asks for more is damaged.
+const LARGEST_STATE: usize = 1 << 24;
+
+/// A decoder that has to see as much before it says anything does not stream.
+const MOST_LOOK_AHEAD: usize = 1000;
+
+/// Frames of each chunk, one after the other and then again from the first.
+pub(super) type Schedule = &'static [usize];
+
+/// What is tried with carried state: single frames, the usual size, sizes that vary, and long chunks.
+pub(super) const STATEFUL: [Schedule; 4] = [&[1], &[16], &[3, 50, 1, 28], &[100]];
+/// And with windows, where single frames would take a hundred times as long as the whole.
+pub(super) const WINDOWED: [Schedule; 3] = [&[16], &[3, 50, 1, 28], &[100]];
+
+/// How long a schedule may take: the most frames that are computed for one utterance.
+const MOST_FRAMES: usize = 2500;
+
+/// The chunks of an utterance, the first `more` frames longer than the schedule says.
+fn chunks(schedule: Schedule, more: usize, frames: usize) -> Vec<Range<usize>> {
+    let mut chunks = Vec::new();
+    let mut start = 0;
+    for (index, &size) in schedule.iter().cycle().enumerate() {
+        if start >= frames {
+            break;
+        }
+        let size = if index == 0 { size.saturating_add(more) } else { size };
+        let end = frames.min(start.saturating_add(size.max(1)));
+        chunks.push(start..end);
+        start = end;
+    }
+    chunks
+}
+
+/// Frames `range` of `z: f32[1, inter, time]`.
+fn slice(z: &Array<f32>, range: Range<usize>) -> Array<f32> {
+    let (channels, frames) = (z.dims[1], z.dims[2].max(1));
+    let data: Vec<f32> =
+        z.data.chunks_exact(frames).flat_map(|channel| &channel[range.clone()]).copied().collect();
+    Array::new(&[1, channels, range.len()], data)
+}
+
+/// The first `count` frames alone.
+pub(super) fn first_frames(z: &Array<f32>, count: usize) -> Array<f32> {
+    slice(z, 0..count.min(z.dims[2]))
+}
+
+/// `decoder.onnx` over windows.
+pub(super) struct Windowed<'a> {
+    pub(super) decoder: &'a Decoder,
+    /// Frames that a window reaches to each side.
+    pub(super) overlap: usize,
+    /// Samples of a frame.
+    pub(super) hop: usize,
+}
+
+impl Windowed<'_> {
+    /// All samples; `None` when the schedule would take too long.
+    pub(super) fn stream(
+        &self,
+        z: &Array<f32>,
+        g: Option<&Array<f32>>,
+        schedule: Schedule,
+    ) -> Result<Option<Vec<f32>>, Error> {
+        let frames = z.dims[2];
+        let windows: Vec<(Range<usize>, Range<usize>)> = chunks(schedule, 0, frames)
+            .into_iter()
+            .map(|chunk| {
+                let window = chunk.start.saturating_sub(self.overlap)..frames.min(chunk.end + self.overlap);
+                (chunk, window)
+            })
+            .collect();
+        if frames > 1 && windows.iter().map(|(_, window)| window.len()).sum::<usize>() > MOST_FRAMES {
+            return Ok(None);
+        }
+        let mut samples = Vec::new();
+        for (chunk, window) in windows {
+            let audio = self.decoder.audio(&slice(z, window.clone()), None, g)?.data;
+            let (from, to) = ((chunk.start - window.start) * self.hop, (chunk.end - window.start) * self.hop);
+            let part = audio.get(from..to).ok_or_else(|| Error::Run {
+                path: self.decoder.file.path.clone(),
+                problem: format!("gave {} samples for {} frames of {}", audio.len(), window.len(), self.hop),
+            })?;
+            samples.extend_from_slice(part);
+        }
+        Ok(Some(samples))
+    }
+}
+
+/// `decoder.stream.onnx`
+pub(super) struct Stateful {
+    session: Session,
+    states: Vec<State>,
+    /// Frames that the first call takes at least.
+    look_ahead: usize,
+}
+
+#[derive(Deserialize)]
+struct State {
+    input: String,
+    output: String,
+    shape: Vec<usize>,
+}
+
+impl Stateful {
+    pub(super) fn open(engine: &Engine, file: &OnnxFile) -> Result<Self, Error> {
+        let wrong = |problem: String| Error::Run { path: file.path.clone(), problem };
+        let metadata = |key: &str| {
+            file.graph.metadata.get(key).ok_or_else(|| {
+                wrong(format!("metadata `{key}` is missing: not a stream decoder of vitstream's"))
+            })
+        };
+        let states: Vec<State> = serde_json::from_str(metadata("states")?)
+            .map_err(|error| wrong(format!("metadata `states`: {error}")))?;
+        let look_ahead = metadata("look_ahead")?;
+        let look_ahead =
+            look_ahead.parse().ok().filter(|frames| (1..=MOST_LOOK_AHEAD).contains(frames)).ok_or_else(
+                || {
+                    wrong(format!(
+                        "metadata `look_ahead`: expected 1 to {MOST_LOOK_AHEAD} frames, found {look_ahead:?}"
+                    ))
+                },
+            )?;
+        for State { input, output, shape } in &states {
+            if file.input(input).is_none() || file.output(output).is_none() {
+                return Err(wrong(format!(
+                    "metadata `states`: expected an input `{input}` and an output `{output}`, found none"
+                )));
+            }
+            let elements = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
+            if elements.is_none_or(|elements| elements > LARGEST_STATE) {
+                return Err(wrong(format!(
+                    "metadata `states`: `{input}` of shape {shape:?} is too large to be true"
+                )));
+            }
+        }
+        if file.output("output").is_none() {
+            return Err(wrong("expected an output `output`, found none".to_owned()));
+        }
+        Ok(Self { session: engine.load(file)?, states, look_ahead })
+    }
+
+    /// All samples; `None` when the schedule would take too long.
+    pub(super) fn stream(
+        &self,
+        z: &Array<f32>,
+        g: Option<&Array<f32>>,
+        schedule: Schedule,
+    ) -> Result<Option<Vec<f32>>, Error> {
+        /// A call takes as long as so many frames, whatever it is given.
+        const CALL: usize = 8;
+        let frames = z.dims[2];
+        let chunks = chunks(schedule, self.look_ahead.saturating_sub(1), frames);
+        if frames > 1 && frames + CALL * chunks.len() > MOST_FRAMES {
+            return Ok(None);
+        }
+        let mut states: Vec<Array<f32>> =
+            self.states.iter().map(|state| Array::full(&state.shape, 0.0)).collect();
+        let outputs: Vec<&str> =
+            ["output"].into_iter().chain(self.states.iter().map(|state| state.output.as_str())).collect();
+        let mut samples = Vec::new();
+        for chunk in chunks {
+            let last = Array::new(&[1], [i64::from(chunk.end == frames)]);
+            let z = slice(z, chunk);
+            let mut feeds = vec![("z", Feed::F32(&z)), ("last", Feed::I64(&last))];
+            feeds.extend(g.map(|g| ("g", Feed::F32(g))));
+            feeds.extend(self.states.iter().zip(&states).map(|(s, v)| (s.input.as_str(), Feed::F32(v))));
+            let mut values = self.session.run(&feeds, &outputs)?.into_iter();
+            samples.extend(values.next().into_iter().flat_map(|output| output.data));
+            states = values.collect();
+        }
+        Ok(Some(samples))
+    }
+}
+
+/// `16` or `3, 50, 1, 28, ...`
+pub(super) fn describe(schedule: Schedule) -> String {
+    match schedule {
+        [1] => "chunks of 1 frame".to_owned(),
+        [size] => format!("chunks of {size} frames"),
+        sizes => {
+            let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+            format!("chunks of {} frames", sizes.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_the_utterance() {
+        assert_eq!(chunks(&[3, 1], 0, 9), [0..3, 3..4, 4..7, 7..8, 8..9]);
+        assert_eq!(chunks(&[1], 42, 44), [0..43, 43..44]);
+        assert_eq!(chunks(&[16], 42, 10).len(), 1);
+        assert_eq!(chunks(&[16], 0, 0), []);
+    }
+
+    #[test]
+    fn frames_are_cut_out_of_all_channels() {
+        let z = Array::new(&[1, 2, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(slice(&z, 1..3), Array::new(&[1, 2, 2], [2.0, 3.0, 5.0, 6.0]));
+        assert_eq!(first_frames(&z, 1), Array::new(&[1, 2, 1], [1.0, 4.0]));
+    }
+}
