@@ -10,7 +10,8 @@ mod common;
 use std::hint::black_box;
 use std::path::PathBuf;
 
-use common::{Random, shared, voice};
+use common::naive::Random;
+use common::{shared, voice};
 use cpu_time::ThreadTime;
 use vitstream_engine::spec::{ConvSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec};
 use vitstream_engine::{Decoder, Encoder, Isa, Mode, Noise, Options, Scales};

@@ -1,6 +1,7 @@
 //! What the tests and benchmarks share: voices from checkpoints, reference values, random networks.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod naive;
 pub mod voice;
 
 use std::path::{Path, PathBuf};
@@ -70,22 +71,4 @@ pub fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
-}
-
-/// Small reproducible pseudo-random numbers in -1..1.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 40) as f32) / 8_388_608.0 - 1.0
-    }
-
-    pub fn vec(&mut self, n: usize, scale: f32) -> Vec<f32> {
-        (0..n).map(|_| self.next() * scale).collect()
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        ((self.next() + 1.0) * 0.5 * n as f32) as usize % n
-    }
 }
