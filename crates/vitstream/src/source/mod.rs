@@ -7,6 +7,7 @@
 mod coqui;
 mod huggingface;
 mod lightning;
+mod own;
 mod pair;
 mod recover;
 mod settings;

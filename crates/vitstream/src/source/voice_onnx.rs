@@ -7,6 +7,7 @@ use vitstream_checkpoint::map_file;
 use vitstream_onnx::{DecodeError, Graph, decode};
 
 use super::Parts;
+use super::own::{self, is_own};
 use super::recover::recover;
 use crate::Error;
 use crate::config::VoiceConfig;
@@ -33,31 +34,31 @@ pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
             format!("this is {half}, half of a streaming pair: give the directory that holds the pair");
         return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
     }
+    if is_own(&graph) {
+        let (weights, hparams) = own::recover(path, &graph, &graph)?;
+        return Ok(Parts {
+            weights,
+            hparams,
+            config: None,
+            format: "vitstream voice (ONNX)",
+            warnings: Vec::new(),
+        });
+    }
     let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
     hparams.sample_rate = sample_rate(&graph);
     Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)", warnings: Vec::new() })
 }
 
-/// The graph in `bytes`, with its weights where they are; none that vitstream wrote.
+/// The graph in `bytes`, with its weights where they are.
 pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    let graph = decode(bytes).map_err(|source| match source {
+    decode(bytes).map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
-    })?;
-    match graph.metadata.get("vitstream_version") {
-        None => Ok(graph),
-        Some(version) => {
-            let problem = format!(
-                "written by vitstream {version}, whose graphs hold products of weights that cannot be taken apart: export \
-                 the voice again from what it was made of"
-            );
-            Err(unrecoverable("metadata".to_owned(), problem))
-        }
-    }
+    })
 }
 
 /// Samples a second, if the file says.
