@@ -1,5 +1,22 @@
-//! Voices computed by our own engine, straight from any file that an export reads: no graph is built and no other
-//! runtime is needed.
+//! Voices computed by our own engine, straight from anything that an export reads, exported folders included: no graph is
+//! built and no other runtime is needed.
+//!
+//! ```
+//! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path().join("voice");
+//! # vitstream::export::export(trained.as_ref(), &folder, &Default::default())?;
+//! use vitstream::native::{self, NativeOptions};
+//! use vitstream_synth::SpeakOptions;
+//!
+//! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
+//! let options = NativeOptions { sample_rate: Some(22_050), ..NativeOptions::default() };
+//! let voice = native::open(&folder, &options)?;
+//! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {
+//!     println!("{} samples", chunk?.samples.len());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod spec;
 
@@ -7,7 +24,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use vitstream_engine::{Decoder, Encoder, Mode, Noise, Options, Stream};
+use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream};
 use vitstream_synth::engine::{
     DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
 };
@@ -51,7 +68,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         options.sample_rate.or(hparams.sample_rate).or_else(|| config.and_then(VoiceConfig::sample_rate));
     let defaults = Scales::default();
     let scale = |name: &str, default: f32| config.and_then(|config| config.scale(name)).unwrap_or(default);
-    let profile_key = format!("native/{threads}/{:032x}", source.audit.fingerprint);
+    let kind = if options.fast { "fast" } else { "direct" };
+    let profile_key = format!("native/{threads}/{kind}/{:032x}", source.audit.fingerprint);
     let info = VoiceInfo {
         sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
             Error::Option(format!(
@@ -90,10 +108,10 @@ impl EncoderSeam for NativeEncoder {
             noise_w: request.scales.noise_w,
         };
         // Without a seed every utterance is another one.
-        let seed =
-            request.noise.map_or_else(|| RandomState::new().build_hasher().finish(), |noise| noise.seed());
+        let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
+        let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Seed(seed)).map_err(failed)?;
+        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
         if latent.frames > request.max_frames {
             return Err(vitstream_synth::Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
@@ -109,6 +127,20 @@ impl EncoderSeam for NativeEncoder {
 
     fn gives_durations(&self) -> bool {
         true
+    }
+}
+
+/// The noise that a seed stands for in every runtime.
+#[derive(Debug)]
+struct SeededNoise(vitstream_synth::Noise);
+
+impl Draws for SeededNoise {
+    fn durations(&self, ids: usize) -> Vec<f32> {
+        self.0.durations(ids)
+    }
+
+    fn prior(&self, channels: usize, frames: usize) -> Vec<f32> {
+        self.0.prior(channels, frames)
     }
 }
 
