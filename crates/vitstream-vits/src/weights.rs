@@ -175,6 +175,12 @@ impl Weights {
         self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor))
     }
 
+    /// Lets go of the tensors that have been claimed. What was made of them stays.
+    pub fn drop_claimed(&mut self) {
+        let claimed = &self.state.get_mut().claimed;
+        self.tensors.retain(|key, _| !claimed.contains(key));
+    }
+
     /// The outermost scope.
     pub fn root(&self) -> Scope<'_> {
         Scope { weights: self, path: String::new() }

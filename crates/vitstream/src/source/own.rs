@@ -9,6 +9,9 @@
 //! A product with a constant is undone so that the same product gives the same bits again: exporting what was read back
 //! gives the constants that were read.
 
+mod elements;
+mod product;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use vitstream_onnx::{Attr, DType, Graph, Node, ValueId};
 use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
 
+use self::elements::{bytes, negative_logarithm, quotient, reversed_chunks, transposed, unscaled};
+use self::product::Product;
 use super::recover::Norm;
 use super::traced::Traced;
 use crate::Error;
@@ -331,9 +336,10 @@ impl<'a> Reading<'a> {
         let scale = 1.0 / (d_k as f32).sqrt();
         for (at, name) in ["conv_q", "conv_k", "conv_v"].into_iter().enumerate() {
             let rows = at * hidden..(at + 1) * hidden;
+            // Copied, so that no part holds the others' memory.
             let part = |array: &Array| match name {
                 "conv_q" => unscaled(&array.rows(rows.clone()), scale),
-                _ => array.rows(rows.clone()),
+                _ => Bytes::copy_from_slice(&array.rows(rows.clone())),
             };
             self.put(format!("{key}.{name}.weight"), &[hidden, hidden, 1], part(&merged.weight))?;
             if let Some(bias) = &merged.bias {
@@ -419,74 +425,63 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Of -post(skip outputs), which the graph has as one product for each layer, the parts cannot be told any more. Any that
-    /// give the product will do: post takes the first channels, and skip is minus the mean.
+    /// The graph has -post(skip outputs) as one product for each layer.
     fn coupling(&mut self, path: &str, reversed: bool) -> Result<(), Error> {
-        let side = Side::Decoder;
         let key = path.replace('/', ".");
-        let mut pre = self.conv(side, &format!("{path}/pre"))?;
+        let mut pre = self.conv(Side::Decoder, &format!("{path}/pre"))?;
         let (hidden, half) = (pre.weight.dims[0], pre.weight.dims[1]);
         if pre.weight.dims[2] != 1 {
             let problem = format!("expected one tap, found {}", pre.weight.dims[2]);
             return Err(self.error(format!("{key}.pre.weight"), problem));
-        }
-        if half > hidden {
-            let problem = format!(
-                "{half} channels of {hidden} cannot be taken apart: export again from the trained voice"
-            );
-            return Err(self.error(format!("{key}.enc.mean.0.weight"), problem));
         }
         if reversed {
             pre.weight.data = reversed_chunks(&pre.weight.data, half, 1);
         }
         self.put_conv(&format!("{key}.pre"), pre)?;
 
-        let mut layers = 0;
-        while self.decoder.has(&format!("/{path}/enc/mean.{layers}/Conv")) {
-            layers += 1;
-        }
-        for layer in 0..layers {
-            self.gate(&format!("{path}/enc"), &key, (layer, hidden))?;
-            let place = format!("{key}.enc.mean.{layer}");
-            let mean = self.conv(side, &format!("{path}/enc/mean.{layer}"))?;
-            let Some(bias) = mean.bias.filter(|_| mean.weight.dims == [half, hidden, 1]) else {
-                let problem =
-                    format!("expected a bias and {:?}, found {:?}", [half, hidden, 1], mean.weight.dims);
-                return Err(self.error(format!("{place}.weight"), problem));
-            };
-            let (mut skip, mut skip_bias) = (mean.weight.data, bias.data);
+        let mut means = Vec::new();
+        while self.decoder.has(&format!("/{path}/enc/mean.{}/Conv", means.len())) {
+            self.gate(&format!("{path}/enc"), &key, (means.len(), hidden))?;
+            let (mut weight, mut bias) =
+                self.pointwise(&format!("{path}/enc/mean.{}", means.len()), hidden, half)?;
             if reversed {
-                (skip, skip_bias) =
-                    (reversed_chunks(&skip, half, hidden), reversed_chunks(&skip_bias, half, 1));
+                (weight, bias) = (reversed_chunks(&weight, half, hidden), reversed_chunks(&bias, half, 1));
             }
-            let idle = vec![0; (hidden - half) * hidden * 4];
-            let idle_bias = vec![0; (hidden - half) * 4];
-            let mut weight = vec![negated(&skip), idle.into()];
-            let mut bias = vec![negated(&skip_bias), idle_bias.into()];
+            means.push((weight, bias));
+        }
+        let layers = means.len();
+        let Product { skips, post, post_bias } = Product::of(&means, hidden, half);
+        for (layer, (skip, skip_bias)) in skips.into_iter().enumerate() {
+            let (mut c_out, mut weight, mut bias) = (hidden, skip, skip_bias);
             if layer + 1 < layers {
-                let residual = self.conv(side, &format!("{path}/enc/res_skip_layers.{layer}"))?;
-                let Some(own) = residual.bias.filter(|_| residual.weight.dims == [hidden, hidden, 1]) else {
-                    let (expected, found) = ([hidden, hidden, 1], residual.weight.dims);
-                    let problem = format!("expected a bias and {expected:?}, found {found:?}");
-                    return Err(self.error(format!("{key}.enc.res_skip_layers.{layer}.weight"), problem));
-                };
-                weight.insert(0, residual.weight.data);
-                bias.insert(0, own.data);
+                let residual = format!("{path}/enc/res_skip_layers.{layer}");
+                let (residual, residual_bias) = self.pointwise(&residual, hidden, hidden)?;
+                c_out = 2 * hidden;
+                weight = [residual, weight].concat().into();
+                bias = [residual_bias, bias].concat().into();
             }
-            let c_out = hidden * (weight.len() - 1);
             let key = format!("{key}.enc.res_skip_layers.{layer}");
-            self.put(format!("{key}.weight"), &[c_out, hidden, 1], weight.concat().into())?;
-            self.put(format!("{key}.bias"), &[c_out], bias.concat().into())?;
+            self.put(format!("{key}.weight"), &[c_out, hidden, 1], weight)?;
+            self.put(format!("{key}.bias"), &[c_out], bias)?;
         }
         if self.decoder.has(&format!("/{path}/enc/cond_layer/Conv")) {
-            self.take_conv(side, &format!("{path}/enc/cond_layer"))?;
+            self.take_conv(Side::Decoder, &format!("{path}/enc/cond_layer"))?;
         }
-        let mut post = vec![0.0; half * hidden];
-        for row in 0..half {
-            post[row * hidden + row] = 1.0;
+        self.put(format!("{key}.post.weight"), &[half, hidden, 1], post)?;
+        self.put(format!("{key}.post.bias"), &[half], post_bias)
+    }
+
+    /// Weight and bias of a pointwise convolution of the decoder.
+    fn pointwise(&self, path: &str, c_in: usize, c_out: usize) -> Result<(Bytes, Bytes), Error> {
+        let conv = self.conv(Side::Decoder, path)?;
+        match conv.bias {
+            Some(bias) if conv.weight.dims == [c_out, c_in, 1] => Ok((conv.weight.data, bias.data)),
+            _ => {
+                let (expected, found) = ([c_out, c_in, 1], conv.weight.dims);
+                let problem = format!("expected a bias and {expected:?}, found {found:?}");
+                Err(self.error(format!("{}.weight", path.replace('/', ".")), problem))
+            }
         }
-        self.put(format!("{key}.post.weight"), &[half, hidden, 1], bytes(post))?;
-        self.put(format!("{key}.post.bias"), &[half], bytes(vec![0.0; half]))
     }
 
     /// A layer's two convolutions, side by side again.
@@ -672,59 +667,4 @@ impl<'a> Reading<'a> {
         hparams.check().map_err(invalid)?;
         Ok(hparams)
     }
-}
-
-fn bytes(values: impl IntoIterator<Item = f32>) -> Bytes {
-    values.into_iter().flat_map(f32::to_le_bytes).collect()
-}
-
-/// `[rows, columns]` → `[columns, rows]`, four bytes an element.
-fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
-    /// Elements of a square that fits the cache.
-    const SIDE: usize = 16;
-    let elements = data.as_chunks::<4>().0;
-    let mut out = vec![[0; 4]; elements.len()];
-    for top in (0..rows).step_by(SIDE) {
-        for left in (0..columns).step_by(SIDE) {
-            for row in top..rows.min(top + SIDE) {
-                for column in left..columns.min(left + SIDE) {
-                    out[column * rows + row] = elements[row * columns + column];
-                }
-            }
-        }
-    }
-    out.into_flattened().into()
-}
-
-/// Every run of `count` chunks of `width` elements with the chunks in reverse order.
-fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes {
-    let runs = data.chunks_exact(4 * count * width);
-    let reversed: Vec<u8> =
-        runs.flat_map(|run| run.chunks_exact(4 * width).rev()).flatten().copied().collect();
-    reversed.into()
-}
-
-fn negated(data: &[u8]) -> Bytes {
-    bytes(data.as_chunks().0.iter().map(|&element| -f32::from_le_bytes(element)))
-}
-
-fn unscaled(data: &[u8], factor: f32) -> Bytes {
-    bytes(data.as_chunks().0.iter().map(|&element| quotient(f32::from_le_bytes(element), factor)))
-}
-
-/// A number whose product with `factor` is `product`, to the bit if there is one.
-fn quotient(product: f32, factor: f32) -> f32 {
-    nearby(product / factor, |value| value * factor == product)
-}
-
-/// A number whose negative has the exponential `exponential`, to the bit if there is one.
-fn negative_logarithm(exponential: f32) -> f32 {
-    nearby(-f64::from(exponential).ln() as f32, |value| (-value).exp() == exponential)
-}
-
-/// `value`, or one of the next floats for which `fits` holds.
-fn nearby(value: f32, fits: impl Fn(f32) -> bool) -> f32 {
-    const STEPS: [i32; 5] = [0, 1, -1, 2, -2];
-    let neighbours = STEPS.into_iter().map(|step| f32::from_bits(value.to_bits().wrapping_add_signed(step)));
-    neighbours.into_iter().find(|&value| fits(value)).unwrap_or(value)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vitstream_checkpoint::map_file;
+use vitstream_checkpoint::MappedFile;
 
 use super::Parts;
 use super::own::{self, is_own};
@@ -30,24 +30,19 @@ pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         });
     }
     let [encoder, decoder] = &paths;
-    let graphs = [open(encoder, map_file(encoder)?)?, open(decoder, map_file(decoder)?)?];
-    let own = graphs.iter().any(is_own);
-    let (weights, hparams) = if own {
-        own::recover(directory, &graphs[0], &graphs[1])?
+    let files = [MappedFile::open(encoder)?, MappedFile::open(decoder)?];
+    let graphs = [open(encoder, files[0].bytes())?, open(decoder, files[1].bytes())?];
+    let (weights, hparams, format) = if graphs.iter().any(is_own) {
+        let (weights, hparams) = own::recover(directory, &graphs[0], &graphs[1])?;
+        (weights, hparams, "vitstream pair (ONNX)")
     } else {
         let (weights, mut hparams) = recover(directory, &graphs)?;
         hparams.sample_rate = graphs.iter().find_map(sample_rate);
-        (weights, hparams)
+        (weights, hparams, "streaming pair (ONNX)")
     };
     let config = match config {
         Some(path) => Some(VoiceConfig::read(path)?),
         None => VoiceConfig::find_in(directory)?,
     };
-    Ok(Parts {
-        weights,
-        hparams,
-        config,
-        format: if own { "vitstream pair (ONNX)" } else { "streaming pair (ONNX)" },
-        warnings: Vec::new(),
-    })
+    Ok(Parts { weights, hparams, config, format, warnings: Vec::new(), files: files.into() })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use vitstream_checkpoint::map_file;
+use vitstream_checkpoint::MappedFile;
 use vitstream_onnx::{DecodeError, Graph, decode};
 
 use super::Parts;
@@ -16,13 +16,13 @@ use crate::config::VoiceConfig;
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
 pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    let parts = read_bytes(path, map_file(path)?)?;
+    let parts = read_file(path, MappedFile::open(path)?)?;
     Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
 }
 
-/// The voice in the file whose content is `bytes`; `path` stands for it in messages.
-pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
-    let graph = open(path, bytes)?;
+/// The voice in `file`; `path` stands for it in messages.
+pub(super) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
+    let graph = open(path, file.bytes())?;
     let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
     let half = match () {
         () if named(&graph.outputs, "z") => Some("an encoder"),
@@ -34,19 +34,15 @@ pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
             format!("this is {half}, half of a streaming pair: give the directory that holds the pair");
         return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
     }
-    if is_own(&graph) {
+    let (weights, hparams, format) = if is_own(&graph) {
         let (weights, hparams) = own::recover(path, &graph, &graph)?;
-        return Ok(Parts {
-            weights,
-            hparams,
-            config: None,
-            format: "vitstream voice (ONNX)",
-            warnings: Vec::new(),
-        });
-    }
-    let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
-    hparams.sample_rate = sample_rate(&graph);
-    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)", warnings: Vec::new() })
+        (weights, hparams, "vitstream voice (ONNX)")
+    } else {
+        let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
+        hparams.sample_rate = sample_rate(&graph);
+        (weights, hparams, "Piper voice (ONNX)")
+    };
+    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files: vec![file] })
 }
 
 /// The graph in `bytes`, with its weights where they are.
