@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vitstream::export::{ExportOptions, Layout, export, files};
+use vitstream::export::{ExportOptions, Layout, Precision, export, files};
 use vitstream::native::{self, NativeOptions};
 use vitstream::source::{ReadOptions, load};
 use vitstream_synth::{Chunking, SpeakOptions, Speaker};
@@ -99,6 +99,18 @@ fn every_form_is_read_back() {
         for (opset, noise) in [(15, NoiseSource::Input), (18, NoiseSource::Internal { seed: None })] {
             let layout = Layout::Single;
             assert_generations(&voice, &ExportOptions { layout, opset, noise, ..ExportOptions::default() });
+        }
+    }
+}
+
+/// What is rounded once is not rounded again.
+#[test]
+fn durations_and_half_precision_are_read_back() {
+    for voice in [Some(golden().join("multi.ckpt")), joe()].into_iter().flatten() {
+        for layout in [Layout::Pair, Layout::Single] {
+            let options = ExportOptions { layout, durations: true, ..ExportOptions::default() };
+            assert_generations(&voice, &options);
+            assert_generations(&voice, &ExportOptions { precision: Precision::F16Weights, ..options });
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use vitstream_checkpoint::MappedFile;
+use vitstream_onnx::passes::{Pass, WidenedWeights};
 use vitstream_onnx::{DecodeError, Graph, decode};
 
 use super::Parts;
@@ -45,16 +46,21 @@ pub(super) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
     Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files: vec![file] })
 }
 
-/// The graph in `bytes`, with its weights where they are.
+/// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32
+/// again.
 pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    decode(bytes).map_err(|source| match source {
+    let mut graph = decode(bytes).map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
-    })
+    })?;
+    if is_own(&graph) {
+        WidenedWeights.run(&mut graph);
+    }
+    Ok(graph)
 }
 
 /// Samples a second, if the file says.
