@@ -13,7 +13,7 @@
 //! **A trust boundary.** Checkpoints are passed around by strangers, and a pickle is a program: unpickling one the
 //! usual way runs whatever its author wrote. This crate is where such bytes are turned into data; what comes
 //! out of it (a [`Value`] tree and [`Tensor`]s) can be walked without suspicion. All of it is safe Rust but for the
-//! one call that maps the file (`src/map.rs`).
+//! calls that map a file and let go of its pages (`src/map.rs`).
 //!
 //! **An unpickler of its own.** Readers of pickles at large either execute, or give up at the first class they do
 //! not know; a Lightning checkpoint is full of them. Here the work is split in two. The pickle machine
@@ -54,6 +54,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use error::{Error, ErrorKind};
+pub use map::MappedFile;
 use origin::Origin;
 pub use tensor::{DType, F32Buf, Tensor, TensorRef};
 pub use tensors::Tensors;
@@ -81,6 +82,7 @@ pub struct Checkpoint {
     format: Format,
     metadata: Value,
     tensors: Tensors,
+    file: MappedFile,
 }
 
 impl Checkpoint {
@@ -93,8 +95,7 @@ impl Checkpoint {
     /// is), is damaged, exceeds a limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let data = map_file(path)?;
-        Self::read(path.to_path_buf(), data)
+        Self::read(path.to_path_buf(), MappedFile::open(path)?)
     }
 
     /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
@@ -102,16 +103,17 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_bytes(name: &str, data: Bytes) -> Result<Self, Error> {
-        Self::read(PathBuf::from(name), data)
+        Self::read(PathBuf::from(name), data.into())
     }
 
-    fn read(path: PathBuf, data: Bytes) -> Result<Self, Error> {
+    fn read(path: PathBuf, file: MappedFile) -> Result<Self, Error> {
+        let data = file.bytes();
         let read = || {
             if safetensors::is_safetensors(&data) {
                 let (tensors, metadata) = safetensors::read(&path, &data)?;
                 let origin = Origin::File(path.clone().into());
                 let tensors = Tensors::new(&tensors, origin.clone());
-                return Ok(Self { origin, format: Format::Safetensors, metadata, tensors });
+                return Ok(Self { origin, format: Format::Safetensors, metadata, tensors, file });
             }
             if !data.starts_with(b"PK") {
                 return Err(sniff::not_a_checkpoint(&data));
@@ -120,7 +122,7 @@ impl Checkpoint {
             let metadata = inert::value(&pickle::parse(&archive.pickle()?)?)?;
             let origin = Origin::Archive(Arc::new(archive));
             let tensors = Tensors::new(state_dict(&metadata)?, origin.clone());
-            Ok(Self { origin, format: Format::TorchZip, metadata, tensors })
+            Ok(Self { origin, format: Format::TorchZip, metadata, tensors, file })
         };
         read().map_err(|e: Error| e.in_file(&path))
     }
@@ -128,6 +130,11 @@ impl Checkpoint {
     /// The path or name under which the checkpoint was opened.
     pub fn path(&self) -> &Path {
         self.origin.path()
+    }
+
+    /// The file, for letting go of its pages.
+    pub fn file(&self) -> &MappedFile {
+        &self.file
     }
 
     /// The container format.
@@ -182,22 +189,32 @@ impl std::fmt::Debug for Checkpoint {
 /// # Errors
 /// When it is no regular file, or cannot be read.
 pub fn map_file(path: &Path) -> Result<Bytes, Error> {
-    let map = || {
-        // Asked before opening: opening a pipe would wait for its writer.
-        let metadata = fs::metadata(path).map_err(io_error)?;
-        if metadata.is_dir() {
-            return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
-                .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
-        }
-        if !metadata.is_file() {
-            return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
-        }
-        if metadata.len() == 0 {
-            return Ok(Bytes::new());
-        }
-        map::map(&File::open(path).map_err(io_error)?).map_err(io_error)
-    };
-    map().map_err(|e| e.in_file(path))
+    Ok(MappedFile::open(path)?.bytes())
+}
+
+impl MappedFile {
+    /// As [`map_file`], with a handle to the mapping.
+    ///
+    /// # Errors
+    /// As [`map_file`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let map = || {
+            // Asked before opening: opening a pipe would wait for its writer.
+            let metadata = fs::metadata(path).map_err(io_error)?;
+            if metadata.is_dir() {
+                return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
+                    .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
+            }
+            if !metadata.is_file() {
+                return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
+            }
+            if metadata.len() == 0 {
+                return Ok(Bytes::new().into());
+            }
+            Self::map(&File::open(path).map_err(io_error)?).map_err(io_error)
+        };
+        map().map_err(|e| e.in_file(path))
+    }
 }
 
 fn io_error(error: std::io::Error) -> Error {

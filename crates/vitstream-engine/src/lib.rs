@@ -30,7 +30,7 @@ mod winograd;
 
 pub use conv::Mode;
 pub use decoder::{Decoder, Stream};
-pub use encoder::{Encoder, Latent, MAX_FRAMES, MAX_IDS, Noise, Scales};
+pub use encoder::{Draws, Encoder, Latent, MAX_FRAMES, MAX_IDS, Noise, Scales};
 pub use error::Error;
 pub use kernels::Isa;
 pub use options::Options;

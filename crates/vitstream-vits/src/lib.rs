@@ -40,5 +40,7 @@ mod support;
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
 pub use shapes::Untold;
-pub use split::{EncoderForm, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn};
+pub use split::{
+    DecoderHalf, EncoderForm, EncoderHalf, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn,
+};
 pub use weights::{Audit, Mismatch, Weights, WeightsError};

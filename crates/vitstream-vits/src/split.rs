@@ -62,6 +62,54 @@ pub struct SynthesizerTrn {
     pub emb_g: Option<Param>,
 }
 
+/// What [`SynthesizerTrn`] does before the cut, for those who load one half after the other.
+pub struct EncoderHalf {
+    /// Text encoder.
+    pub enc_p: TextEncoder,
+    /// Duration predictor.
+    pub dp: Duration,
+    /// `f32[num_speakers, gin]`
+    pub emb_g: Option<Param>,
+}
+
+impl EncoderHalf {
+    /// Claims the tensors of this half. [`Weights::finish`] tells, after both halves, what did not fit.
+    ///
+    /// # Errors
+    /// Tensors that are unreadable, or too many that do not fit.
+    pub fn load(weights: &Weights, hparams: &HParams) -> Result<Self, WeightsError> {
+        let root = weights.root();
+        let table = || root.get(&[hparams.num_speakers, hparams.gin_channels], "emb_g.weight");
+        Ok(Self {
+            enc_p: TextEncoder::load(&root.pp("enc_p"), hparams)?,
+            dp: Duration::load(&root.pp("dp"), hparams)?,
+            emb_g: hparams.multi_speaker().then(table).transpose()?,
+        })
+    }
+}
+
+/// What [`SynthesizerTrn`] does after the cut.
+pub struct DecoderHalf {
+    /// Normalising flow.
+    pub flow: ResidualCouplingBlock,
+    /// Vocoder.
+    pub dec: Generator,
+}
+
+impl DecoderHalf {
+    /// As [`EncoderHalf::load`].
+    ///
+    /// # Errors
+    /// As [`EncoderHalf::load`].
+    pub fn load(weights: &Weights, hparams: &HParams) -> Result<Self, WeightsError> {
+        let root = weights.root();
+        Ok(Self {
+            flow: ResidualCouplingBlock::load(&root.pp("flow"), hparams)?,
+            dec: Generator::load(&root.pp("dec"), hparams)?,
+        })
+    }
+}
+
 /// Inputs of the decoder that streams: initial states.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct StateInfo {
@@ -119,18 +167,10 @@ impl SynthesizerTrn {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_weights(weights: &Weights, hparams: HParams) -> Result<(Self, Audit), WeightsError> {
-        let root = weights.root();
-        let table = || root.get(&[hparams.num_speakers, hparams.gin_channels], "emb_g.weight");
-        let model = Self {
-            enc_p: TextEncoder::load(&root.pp("enc_p"), &hparams)?,
-            dp: Duration::load(&root.pp("dp"), &hparams)?,
-            flow: ResidualCouplingBlock::load(&root.pp("flow"), &hparams)?,
-            dec: Generator::load(&root.pp("dec"), &hparams)?,
-            emb_g: hparams.multi_speaker().then(table).transpose()?,
-            hparams,
-        };
+        let EncoderHalf { enc_p, dp, emb_g } = EncoderHalf::load(weights, &hparams)?;
+        let DecoderHalf { flow, dec } = DecoderHalf::load(weights, &hparams)?;
         let audit = weights.finish()?;
-        Ok((model, audit))
+        Ok((Self { hparams, enc_p, dp, flow, dec, emb_g }, audit))
     }
 
     /// Frames on each side of a frame that its samples depend on: what windows have to overlap by.

@@ -175,6 +175,12 @@ impl Weights {
         self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor))
     }
 
+    /// Lets go of the tensors that have been claimed. What was made of them stays.
+    pub fn drop_claimed(&mut self) {
+        let claimed = &self.state.get_mut().claimed;
+        self.tensors.retain(|key, _| !claimed.contains(key));
+    }
+
     /// The outermost scope.
     pub fn root(&self) -> Scope<'_> {
         Scope { weights: self, path: String::new() }
@@ -277,7 +283,8 @@ impl Scope<'_> {
         let data = tensor.to_f32()?;
         state.fingerprint.update(key.as_bytes());
         state.fingerprint.update(&data.clone().into_bytes());
-        if data.iter().any(|v| !v.is_finite()) {
+        // Without a way out in the middle the loop is a vector's.
+        if !data.iter().fold(true, |finite, v| finite & v.is_finite()) {
             state.non_finite.push(key);
         }
         Ok(Param { dims: dims.to_vec(), data })

@@ -75,29 +75,36 @@ impl VoiceConfig {
         Self::beside_in(directory)
     }
 
-    /// Looks for the only `*.onnx.json` in `directory`, then for `config.json` there.
+    /// Looks for `config.json` in the `directory` of a voice, then for the only other `*.json` there.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
-        Self::beside_in(directory)?.as_deref().map(Self::read).transpose()
+        let named = directory.join("config.json");
+        let found = if named.is_file() { Some(named) } else { Self::only(directory, ".json")? };
+        found.as_deref().map(Self::read).transpose()
     }
 
+    /// The only `*.onnx.json` in `directory`, or `config.json` there.
     fn beside_in(directory: &Path) -> Result<Option<PathBuf>, Error> {
+        let general = directory.join("config.json");
+        Ok(Self::only(directory, ".onnx.json")?.or_else(|| general.is_file().then_some(general)))
+    }
+
+    fn only(directory: &Path, ending: &str) -> Result<Option<PathBuf>, Error> {
         let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
         let mut voices: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.to_string_lossy().ends_with(".onnx.json") && path.is_file())
+            .filter(|path| path.to_string_lossy().ends_with(ending) && path.is_file())
             .collect();
         if voices.len() > 1 {
             tracing::warn!(
-                "{}: several *.onnx.json files, none is taken; name one with --config",
+                "{}: several *{ending} files, none is taken; name one with --config",
                 directory.display()
             );
             voices.clear();
         }
-        let general = directory.join("config.json");
-        Ok(voices.pop().or_else(|| general.is_file().then_some(general)))
+        Ok(voices.pop())
     }
 
     /// A JSON that was put together from what stands in `path`.

@@ -153,6 +153,21 @@ fn describe_missing(missing: &[(&str, &str)]) -> String {
 }
 
 impl Error {
+    /// Whether the voice was read and is not what this version understands, as opposed to files that cannot be read and
+    /// options that make no sense.
+    pub fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherNetwork { .. }
+                | Self::Unsupported { .. }
+                | Self::HParams { .. }
+                | Self::Unrecoverable { .. }
+                | Self::Weights { .. }
+                | Self::Onnx { .. }
+                | Self::Engine { .. }
+        )
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -54,6 +54,32 @@ fn both_decoders_and_another_voice_are_measured_side_by_side() {
     assert!(svg.starts_with("<svg") && svg.contains("windowed"), "{}", &svg[..200]);
 }
 
+/// One table for all runtimes, of a voice that each can open; a file is for the native one alone.
+#[test]
+fn the_native_runtime_stands_beside_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden/multi.ckpt");
+    let program = || Command::new(env!("CARGO_BIN_EXE_vitstream"));
+    program().arg("export").arg(&golden).arg(dir.path()).arg("-q").assert().success();
+    let rows = |voice: &Path, runtimes: &[&str]| {
+        let mut command = program();
+        command.arg("bench").arg(voice);
+        command.args(["--lengths", "9", "--rounds", "1", "--sample-rate", "22050", "--json"]);
+        command.args(runtimes.iter().flat_map(|runtime| ["--runtime", runtime]));
+        let output = command.assert().success().get_output().clone();
+        let reports: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let row = |report: &Value| {
+            assert!(report["load"]["median"].as_f64().unwrap() > 0.0);
+            (report["runtime"].clone(), report["decoder"].clone(), report["fast"].clone())
+        };
+        reports.iter().map(row).collect::<Vec<_>>()
+    };
+    let native = [false, true].map(|fast| ("native".into(), Value::Null, fast.into()));
+    let rten = ["stateful", "windowed"].map(|decoder| ("rten".into(), decoder.into(), false.into()));
+    assert_eq!(rows(dir.path(), &["rten", "native"]), [native.clone(), rten].concat());
+    assert_eq!(rows(&golden, &[]), native);
+}
+
 #[test]
 fn calibration_writes_a_profile_that_speaking_reads() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ fn data(voice: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-synth/tests/data").join(voice)
 }
 
-/// `vitstream speak` with the toy voice.
+/// `vitstream speak` with the toy voice, whose graphs are no network: rten speaks, and a warning says so.
 fn speak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
     command.arg("speak").arg(data("toy")).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
@@ -73,7 +73,7 @@ fn an_endless_line_is_skipped() {
     let lines = format!("{}\n{{\"phoneme_ids\": [1]}}\n", "7".repeat(3 << 20));
     let output = speak().arg("--raw").write_stdin(lines).assert().code(1).get_output().clone();
     assert_eq!(output.stdout.len(), 10 * 4 * 2);
-    assert!(text(&output.stderr).starts_with("line 1: more than"));
+    assert!(text(&output.stderr).contains("\nline 1: more than"));
 }
 
 #[test]
@@ -111,6 +111,66 @@ fn a_voice_that_is_none_is_an_error_that_names_it() {
         command.args(["speak", "/nowhere", "--ids", "1", "--raw"]).assert().code(1).get_output().clone();
     assert!(text(&output.stderr).contains("/nowhere"));
     assert!(output.stdout.is_empty());
+}
+
+/// A folder that vitstream exported speaks natively, and as in rten: also the noise of a seed is the same.
+#[test]
+fn an_exported_folder_speaks_natively() {
+    let dir = tempfile::tempdir().unwrap();
+    let voice = dir.path().join("voice");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden/multi.ckpt");
+    let export = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.arg("export").arg(&golden).arg(&voice).args(["-q", "--noise", "input"]).args(more);
+        command.assert().success();
+    };
+    export(&[]);
+    let with = |voice: &Path, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.arg("speak").arg(voice).args([
+            "--ids",
+            "1,5,7,9,2",
+            "--raw",
+            "--seed",
+            "3",
+            "--speaker",
+            "2",
+        ]);
+        let output = command.args(["--sample-rate", "22050"]).args(args).output().unwrap();
+        (raw(&output.stdout), text(&output.stderr), output.status.code())
+    };
+    let (native, stderr, _) = with(&voice, &[]);
+    assert!(!native.is_empty() && stderr.is_empty(), "{stderr}");
+    assert_eq!(with(&voice, &["--runtime", "native", "--chunk", "3"]).0, native);
+    for args in [&["--runtime", "rten"][..], &["--decoder", "windowed"], &["--fast"]] {
+        let (other, stderr, _) = with(&voice, args);
+        assert!(stderr.is_empty(), "{args:?}: {stderr}");
+        assert_eq!(other.len(), native.len(), "{args:?}");
+        let worst = native.iter().zip(&other).map(|(a, b)| (i32::from(*a) - i32::from(*b)).abs()).max();
+        assert!(worst <= Some(2), "{args:?}: {worst:?}");
+    }
+    for (args, expected) in [
+        (&["--runtime", "native", "--decoder", "windowed"][..], "--decoder is for runtimes"),
+        (&["--runtime", "rten", "--fast"], "--fast is for the native runtime"),
+    ] {
+        let (_, stderr, code) = with(&voice, args);
+        assert!(code == Some(1) && stderr.contains(expected), "{stderr}");
+    }
+    export(&["--layout", "single"]);
+    assert_eq!(with(&voice.join("voice.onnx"), &[]).0, native);
+}
+
+#[test]
+fn a_folder_that_is_not_understood_speaks_in_rten_and_says_so() {
+    let args = ["--ids", "1,2", "--raw", "--noise-scale", "0"];
+    let default = speak().args(args).assert().success().get_output().clone();
+    let rten = speak().args(args).args(["--runtime", "rten"]).assert().success().get_output().clone();
+    assert_eq!(default.stdout, rten.stdout);
+    assert!(rten.stderr.is_empty());
+    let warning = text(&default.stderr);
+    assert!(warning.contains("toy: ") && warning.contains("rten speaks"), "{warning}");
+    let output = speak().args(args).args(["--runtime", "native"]).assert().code(1).get_output().clone();
+    assert!(output.stdout.is_empty() && text(&output.stderr).contains("toy: "));
 }
 
 #[test]
@@ -151,7 +211,7 @@ fn a_closed_pipe_ends_quietly() {
     let mut process = Process::new(env!("CARGO_BIN_EXE_vitstream"))
         .arg("speak")
         .arg(data("toy"))
-        .args(["--ids", "1,2,3", "--raw", "--chunk", "1"])
+        .args(["--ids", "1,2,3", "--raw", "--chunk", "1", "--runtime", "rten"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

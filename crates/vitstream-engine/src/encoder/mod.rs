@@ -8,7 +8,7 @@ mod spline;
 
 use std::sync::Arc;
 
-pub use noise::Noise;
+pub use noise::{Draws, Noise};
 
 use crate::conv::{Fold, Target};
 use crate::error::{Error, input, shape};
@@ -264,15 +264,8 @@ impl Network {
                     z_p[i % inter * frames + i / inter] = draw;
                 }
             }
-            Noise::Given { p, .. } => {
-                let columns = p.len() / inter;
-                if columns < frames || columns * inter != p.len() {
-                    return Err(input("noise p", format!("{inter} rows of at least {frames}"), p.len()));
-                }
-                for (row, given) in z_p.chunks_exact_mut(frames).zip(p.chunks_exact(columns)) {
-                    row.copy_from_slice(&given[..frames]);
-                }
-            }
+            Noise::Given { p, .. } => copy_noise(p, &mut z_p, inter, frames)?,
+            Noise::Drawn(draws) => copy_noise(&draws.prior(inter, frames), &mut z_p, inter, frames)?,
         }
         let stride = m.stride();
         let mut first = 0;
@@ -301,6 +294,18 @@ impl Network {
     }
 }
 
+/// The first `frames` columns of `p: [inter, n]`.
+fn copy_noise(p: &[f32], z_p: &mut [f32], inter: usize, frames: usize) -> Result<(), Error> {
+    let columns = p.len() / inter;
+    if columns < frames || columns * inter != p.len() {
+        return Err(input("noise p", format!("{inter} rows of at least {frames}"), p.len()));
+    }
+    for (row, given) in z_p.chunks_exact_mut(frames).zip(p.chunks_exact(columns)) {
+        row.copy_from_slice(&given[..frames]);
+    }
+    Ok(())
+}
+
 /// `z` of the stochastic predictor: `[2, t]` draws times `noise_w`.
 fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2], Error> {
     if scale == 0.0 {
@@ -308,9 +313,12 @@ fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2
     }
     let draws: Vec<f32> = match noise {
         Noise::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
-        Noise::Given { dp, .. } if dp.len() == 2 * t => dp.to_vec(),
-        Noise::Given { dp, .. } => return Err(input("noise dp", format!("2 rows of {t}"), dp.len())),
+        Noise::Given { dp, .. } => dp.to_vec(),
+        Noise::Drawn(draws) => draws.durations(t),
     };
+    if draws.len() != 2 * t {
+        return Err(input("noise dp", format!("2 rows of {t}"), draws.len()));
+    }
     let scaled = |half: &[f32]| half.iter().map(|v| v * scale).collect();
     Ok([scaled(&draws[..t]), scaled(&draws[t..])])
 }

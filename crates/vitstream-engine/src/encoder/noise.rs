@@ -19,6 +19,17 @@ pub enum Noise<'a> {
         /// `[inter_channels, n]` with at least as many columns as frames are spoken; the first are used.
         p: &'a [f32],
     },
+    /// Draws of the caller's own generator, asked for when it is known how many are needed.
+    Drawn(&'a dyn Draws),
+}
+
+/// A generator of standard normal draws.
+pub trait Draws: std::fmt::Debug + Sync {
+    /// The durations' noise: `[2, ids]`, row-major.
+    fn durations(&self, ids: usize) -> Vec<f32>;
+
+    /// The latent's noise: `[channels, frames]`, row-major.
+    fn prior(&self, channels: usize, frames: usize) -> Vec<f32>;
 }
 
 /// A stream of normal draws.

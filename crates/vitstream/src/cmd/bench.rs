@@ -14,22 +14,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use vitstream_synth::{Cost, Profile, Runtime, Voice};
 
-use super::{DecoderArg, VoiceArgs};
+use super::{DecoderArg, RuntimeArg, VoiceArgs};
 use worker::{Measured, Spoken};
 
 /// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
 ///
-/// Both decoders and every runtime that is there are measured, each in a process of its own, one at a time and in turns.
+/// Every runtime that is there is measured, the native one with both of its convolutions, the others with both of the
+/// folder's decoders; each in a process of its own, one at a time and in turns.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The voice's folder
-    dir: PathBuf,
+    /// The voice's folder, or for the native runtime any file that `export` reads
+    voice: PathBuf,
 
     /// Another voice to measure side by side
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "VOICE")]
     against: Option<PathBuf>,
 
     /// Write what chunks cost on this device to the profile that `speak` reads, and measure nothing else
@@ -41,10 +43,10 @@ pub(crate) struct Args {
     rounds: u32,
 
     /// Only these runtimes [default: every one that is there]
-    #[arg(long, value_name = "NAME")]
-    runtime: Vec<Runtime>,
+    #[arg(long, value_enum, value_name = "NAME")]
+    runtime: Vec<RuntimeArg>,
 
-    /// Only this decoder [default: both]
+    /// Only this decoder of the folder's, and no native runtime [default: both]
     #[arg(long, value_enum)]
     decoder: Option<DecoderArg>,
 
@@ -60,7 +62,7 @@ pub(crate) struct Args {
     workload: Workload,
 
     #[command(flatten)]
-    voice: VoiceArgs,
+    options: VoiceArgs,
 }
 
 /// What is spoken, and in which pieces.
@@ -95,24 +97,29 @@ struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Configuration {
     voice: PathBuf,
-    decoder: DecoderArg,
-    runtime: String,
+    runtime: RuntimeArg,
+    /// Which of the folder's decoders; the native runtime has its own.
+    decoder: Option<DecoderArg>,
+    /// The native runtime's faster convolutions.
+    fast: bool,
 }
 
 impl Configuration {
     fn open(&self, args: &VoiceArgs) -> Result<Voice> {
-        args.open(&self.voice, self.runtime.parse()?, self.decoder.into())
+        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast)
     }
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decoder = match self.decoder {
-            DecoderArg::Auto => "either decoder",
-            DecoderArg::Stateful => "stateful",
-            DecoderArg::Windowed => "windowed",
+            None => "",
+            Some(DecoderArg::Auto) => "either decoder, ",
+            Some(DecoderArg::Stateful) => "stateful, ",
+            Some(DecoderArg::Windowed) => "windowed, ",
         };
-        write!(f, "{}, {decoder}, {}", self.voice.display(), self.runtime)
+        let fast = if self.fast { " --fast" } else { "" };
+        write!(f, "{}, {decoder}{}{fast}", self.voice.display(), self.runtime)
     }
 }
 
@@ -179,7 +186,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     for round in 1..=args.rounds {
         for (configuration, measured) in configurations.iter().zip(&mut rounds) {
             eprintln!("round {round}/{}: {configuration}", args.rounds);
-            let (workload, voice) = (args.workload.clone(), args.voice.clone());
+            let (workload, voice) = (args.workload.clone(), args.options.clone());
             measured.push(in_own_process(&Job { configuration: configuration.clone(), workload, voice })?);
         }
     }
@@ -208,38 +215,47 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 /// Everything that can be measured of the voices named.
 fn configurations(args: &Args) -> Result<Vec<Configuration>> {
-    let runtimes = if args.runtime.is_empty() { Runtime::ALL.to_vec() } else { args.runtime.clone() };
-    let mut available = Vec::new();
-    for runtime in runtimes {
-        match runtime.available(args.voice.onnxruntime_library.as_deref()) {
-            Ok(()) => available.push(runtime),
-            Err(error) if args.runtime.is_empty() => eprintln!("without {runtime}: {error}"),
-            Err(error) => return Err(error.into()),
-        }
-    }
     let mut configurations = Vec::new();
-    for voice in [Some(&args.dir), args.against.as_ref()].into_iter().flatten() {
-        let decoders: Vec<DecoderArg> =
-            [(DecoderArg::Stateful, "decoder.stream.onnx"), (DecoderArg::Windowed, "decoder.onnx")]
-                .into_iter()
-                .filter(|&(decoder, _)| {
-                    args.decoder.is_none_or(|wanted| [DecoderArg::Auto, decoder].contains(&wanted))
-                })
-                .filter(|(_, file)| voice.join(file).exists())
-                .map(|(decoder, _)| decoder)
-                .collect();
-        ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
-        for decoder in decoders {
-            for runtime in &available {
-                configurations.push(Configuration {
-                    voice: voice.clone(),
-                    decoder,
-                    runtime: runtime.to_string(),
-                });
+    for voice in [Some(&args.voice), args.against.as_ref()].into_iter().flatten() {
+        let before = configurations.len();
+        for &runtime in RuntimeArg::value_variants() {
+            if !args.runtime.is_empty() && !args.runtime.contains(&runtime) {
+                continue;
+            }
+            match variants(args, voice, runtime) {
+                Ok(variants) => configurations.extend(variants),
+                Err(error) if args.runtime.is_empty() => eprintln!("without {runtime}: {error:#}"),
+                Err(error) => return Err(error),
             }
         }
+        ensure!(configurations.len() > before, "{}: nothing to measure", voice.display());
     }
     Ok(configurations)
+}
+
+/// What can be measured of `voice` with `runtime`.
+fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Configuration>> {
+    let configuration = |decoder, fast| Configuration { voice: voice.to_owned(), runtime, decoder, fast };
+    let one_decoder = args.decoder.filter(|&decoder| decoder != DecoderArg::Auto);
+    let graphs = match runtime {
+        RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
+        RuntimeArg::Native => {
+            let direct = configuration(None, false);
+            direct.open(&args.options)?;
+            return Ok(vec![direct, configuration(None, true)]);
+        }
+        RuntimeArg::Rten => Runtime::Rten,
+        RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
+    };
+    graphs.available(args.options.onnxruntime_library.as_deref())?;
+    let decoders = [(DecoderArg::Stateful, "decoder.stream.onnx"), (DecoderArg::Windowed, "decoder.onnx")];
+    let decoders: Vec<Configuration> = decoders
+        .into_iter()
+        .filter(|&(decoder, file)| one_decoder.is_none_or(|one| one == decoder) && voice.join(file).exists())
+        .map(|(decoder, _)| configuration(Some(decoder), false))
+        .collect();
+    ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
+    Ok(decoders)
 }
 
 /// Runs this program again, to do `job` only.
@@ -372,10 +388,10 @@ fn print(reports: &[Report]) -> Result<()> {
 
 /// Fits the costs of every configuration and adds them to the profile.
 fn calibrate(args: &Args, configurations: &[Configuration]) -> Result<()> {
-    let path = args.voice.profile_path()?;
-    let mut profile: Profile = args.voice.read_profile()?;
+    let path = args.options.profile_path()?;
+    let mut profile: Profile = args.options.read_profile()?;
     for configuration in configurations {
-        let voice = configuration.open(&args.voice)?;
+        let voice = configuration.open(&args.options)?;
         let cost = worker::cost(&voice)?;
         println!(
             "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame",

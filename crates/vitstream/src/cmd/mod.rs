@@ -7,8 +7,8 @@ pub(crate) mod speak;
 mod timings;
 pub(crate) mod verify;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result};
 use directories::ProjectDirs;
@@ -56,27 +56,49 @@ pub(crate) struct VoiceArgs {
 }
 
 impl VoiceArgs {
-    pub(crate) fn open(&self, dir: &Path, runtime: Runtime, decoder: DecoderChoice) -> Result<Voice> {
+    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs, `fast` for ours.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        runtime: RuntimeArg,
+        decoder: DecoderArg,
+        fast: bool,
+    ) -> Result<Voice> {
+        let runtime = match runtime {
+            RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
+            RuntimeArg::Rten => Runtime::Rten,
+            RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
+        };
         let options = VoiceOptions {
             runtime,
             threads: self.threads,
             library: self.onnxruntime_library.clone(),
-            decoder,
+            decoder: decoder.into(),
             sample_rate: self.sample_rate,
             profile: self.read_profile()?,
         };
-        Ok(Voice::open(dir, &options)?)
+        Ok(Voice::open(path, &options)?)
     }
 
-    pub(crate) fn open_native(&self, path: &Path, fast: bool) -> Result<Voice> {
-        let options = NativeOptions {
+    /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
+    pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
+        match native::open(path, &self.native_options(fast)?) {
+            Err(error) if path.is_dir() && error.is_about_content() => {
+                tracing::warn!("{error}; so not the native runtime but rten speaks");
+                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn native_options(&self, fast: bool) -> Result<NativeOptions> {
+        Ok(NativeOptions {
             read: ReadOptions::default(),
             fast,
             threads: self.threads,
             sample_rate: self.sample_rate,
             profile: self.read_profile()?,
-        };
-        Ok(native::open(path, &options)?)
+        })
     }
 
     /// Where the profile is, or is to be written.
@@ -104,14 +126,25 @@ impl VoiceArgs {
 }
 
 /// Who computes.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum RuntimeArg {
-    /// vitstream's own engine, straight from any file that `export` reads
+    /// vitstream's own engine, on an exported folder or any file that `export` reads
     Native,
     /// rten, pure Rust, on an exported folder
     Rten,
     /// Microsoft's ONNX Runtime, found on this machine, on an exported folder
     Onnxruntime,
+}
+
+impl fmt::Display for RuntimeArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Rten => "rten",
+            Self::Onnxruntime => "onnxruntime",
+        })
+    }
 }
 
 /// Spelt on the command line as [`DecoderChoice`]'s variants.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tempfile::NamedTempFile;
-use vitstream_synth::{Chunking, Runtime, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
+use vitstream_synth::{Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
 
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
@@ -24,8 +24,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("destination").required(true).args(["output", "raw"]))]
 pub(crate) struct Args {
-    /// The voice's folder (encoder.onnx, decoder.stream.onnx or decoder.onnx, and config.json), or any file that `export`
-    /// reads
+    /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
     voice: PathBuf,
 
     /// The utterance's phoneme ids
@@ -56,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, allow_negative_numbers = true, value_name = "SCALE")]
     noise_w: Option<f32>,
 
-    /// Makes the noise the same every time; only for voices exported with `--noise input`
+    /// Makes the noise the same every time; other runtimes than the native one need a voice exported with `--noise input`
     #[arg(long)]
     seed: Option<u64>,
 
@@ -73,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
 
-    /// Who computes [default: native for a file, rten for a folder]
+    /// Who computes [default: native; rten with --decoder, and for folders that are not read back]
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
@@ -81,7 +80,7 @@ pub(crate) struct Args {
     #[arg(long)]
     fast: bool,
 
-    /// Which of the voice's decoders
+    /// Which of the folder's decoders, for other runtimes than the native one
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
 
@@ -96,15 +95,25 @@ struct Line {
     speaker_id: Option<i64>,
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
-    let default = if args.voice.is_dir() { RuntimeArg::Rten } else { RuntimeArg::Native };
-    let voice = match args.runtime.unwrap_or(default) {
-        RuntimeArg::Native => args.options.open_native(&args.voice, args.fast)?,
-        RuntimeArg::Rten => args.options.open(&args.voice, Runtime::Rten, args.decoder.into())?,
-        RuntimeArg::Onnxruntime => {
-            args.options.open(&args.voice, Runtime::OnnxRuntime, args.decoder.into())?
+/// Opens the voice natively, unless what was asked for is another runtime's.
+fn open(args: &Args) -> Result<Voice> {
+    let graphs = args.decoder != DecoderArg::Auto;
+    match args.runtime {
+        None if !graphs => args.options.open_any(&args.voice, args.fast),
+        Some(RuntimeArg::Native) if graphs => {
+            bail!("--decoder is for runtimes that run a folder's graphs, the native one does not")
         }
-    };
+        Some(runtime) if runtime != RuntimeArg::Native && args.fast => {
+            bail!("--fast is for the native runtime, not for {runtime}")
+        }
+        runtime => {
+            args.options.open(&args.voice, runtime.unwrap_or(RuntimeArg::Rten), args.decoder, args.fast)
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    let voice = open(&args)?;
     let defaults = voice.info().scales;
     let options = SpeakOptions {
         speaker: args.speaker.map(Speaker::Name),

@@ -1,5 +1,22 @@
-//! Voices computed by our own engine, straight from any file that an export reads: no graph is built and no other
-//! runtime is needed.
+//! Voices computed by our own engine, straight from anything that an export reads, exported folders included: no graph is
+//! built and no other runtime is needed.
+//!
+//! ```
+//! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path().join("voice");
+//! # vitstream::export::export(trained.as_ref(), &folder, &Default::default())?;
+//! use vitstream::native::{self, NativeOptions};
+//! use vitstream_synth::SpeakOptions;
+//!
+//! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
+//! let options = NativeOptions { sample_rate: Some(22_050), ..NativeOptions::default() };
+//! let voice = native::open(&folder, &options)?;
+//! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {
+//!     println!("{} samples", chunk?.samples.len());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod spec;
 
@@ -7,15 +24,17 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use vitstream_engine::{Decoder, Encoder, Mode, Noise, Options, Stream};
+use vitstream_checkpoint::MappedFile;
+use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream};
 use vitstream_synth::engine::{
     DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
 };
 use vitstream_synth::{Cost, Profile, Scales, Voice, VoiceInfo};
+use vitstream_vits::{DecoderHalf, EncoderHalf};
 
 use crate::Error;
 use crate::config::VoiceConfig;
-use crate::source::{self, ReadOptions};
+use crate::source::{self, Parts, ReadOptions};
 
 /// How a voice is opened.
 #[derive(Clone, Debug, Default)]
@@ -37,21 +56,42 @@ pub struct NativeOptions {
 /// # Errors
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
 pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
-    let source = source::load(path, &options.read)?;
-    let engine_error =
-        |error: vitstream_engine::Error| Error::Engine { path: path.to_owned(), source: error };
+    let Parts { mut weights, hparams, config, files, warnings, .. } = source::read(path, &options.read)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let mode = if options.fast { Mode::Fast } else { Mode::Direct };
     let threads = options.threads.max(1);
     let engine = Options { mode, threads, ..Options::default() };
-    let encoder = Encoder::new(&spec::encoder(&source.model), engine).map_err(engine_error)?;
-    let decoder = Decoder::new(&spec::decoder(&source.model), engine).map_err(engine_error)?;
-    let hparams = &source.model.hparams;
-    let config = source.config.as_ref();
+    let weights_error = |source| Error::Weights { path: path.to_owned(), source };
+    let engine_error = |source| Error::Engine { path: path.to_owned(), source };
+
+    // The weights are held once more while they are packed: so one half after the other, the larger one first, and
+    // without the pages from which they were read.
+    let release = || files.iter().for_each(MappedFile::release);
+    release();
+    let decoder = {
+        let half = DecoderHalf::load(&weights, &hparams).map_err(weights_error)?;
+        release();
+        Decoder::new(&spec::decoder(&half, &hparams), engine)
+    };
+    weights.drop_claimed();
+    release();
+    let encoder = {
+        let half = EncoderHalf::load(&weights, &hparams).map_err(weights_error)?;
+        release();
+        Encoder::new(&spec::encoder(&half, &hparams), engine)
+    };
+    let audit = weights.finish().map_err(weights_error)?;
+    let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
+
+    let config = config.as_ref();
     let sample_rate =
         options.sample_rate.or(hparams.sample_rate).or_else(|| config.and_then(VoiceConfig::sample_rate));
     let defaults = Scales::default();
     let scale = |name: &str, default: f32| config.and_then(|config| config.scale(name)).unwrap_or(default);
-    let profile_key = format!("native/{threads}/{:032x}", source.audit.fingerprint);
+    let kind = if options.fast { "fast" } else { "direct" };
+    let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
         sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
             Error::Option(format!(
@@ -90,10 +130,10 @@ impl EncoderSeam for NativeEncoder {
             noise_w: request.scales.noise_w,
         };
         // Without a seed every utterance is another one.
-        let seed =
-            request.noise.map_or_else(|| RandomState::new().build_hasher().finish(), |noise| noise.seed());
+        let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
+        let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Seed(seed)).map_err(failed)?;
+        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
         if latent.frames > request.max_frames {
             return Err(vitstream_synth::Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
@@ -109,6 +149,20 @@ impl EncoderSeam for NativeEncoder {
 
     fn gives_durations(&self) -> bool {
         true
+    }
+}
+
+/// The noise that a seed stands for in every runtime.
+#[derive(Debug)]
+struct SeededNoise(vitstream_synth::Noise);
+
+impl Draws for SeededNoise {
+    fn durations(&self, ids: usize) -> Vec<f32> {
+        self.0.durations(ids)
+    }
+
+    fn prior(&self, channels: usize, frames: usize) -> Vec<f32> {
+        self.0.prior(channels, frames)
     }
 }
 

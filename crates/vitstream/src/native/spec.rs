@@ -1,11 +1,11 @@
-//! A loaded network as the engine's description: the same weights, borrowed.
+//! The halves of a network as the engine's descriptions: the same weights, borrowed.
 
 use vitstream_engine::spec::*;
-use vitstream_vits::SynthesizerTrn;
 use vitstream_vits::attentions::Encoder;
 use vitstream_vits::duration::Duration;
 use vitstream_vits::generator::ResBlock;
 use vitstream_vits::modules::{Conv1d, DDSConv, LayerNorm};
+use vitstream_vits::{DecoderHalf, EncoderHalf, HParams};
 
 fn conv(c: &Conv1d) -> ConvSpec<'_> {
     ConvSpec {
@@ -37,7 +37,7 @@ fn dds(d: &DDSConv) -> DdsConvSpec<'_> {
 }
 
 /// Flow and generator.
-pub fn decoder(model: &SynthesizerTrn) -> DecoderSpec<'_> {
+pub fn decoder<'a>(model: &'a DecoderHalf, hp: &HParams) -> DecoderSpec<'a> {
     let layers = model.flow.flows.iter().map(|layer| CouplingSpec {
         pre: conv(&layer.pre),
         wn: WnSpec {
@@ -64,7 +64,7 @@ pub fn decoder(model: &SynthesizerTrn) -> DecoderSpec<'_> {
         ResBlock::Two(block) => ResBlockSpec::Two { convs: convs(&block.convs) },
     });
     DecoderSpec {
-        flow: FlowSpec { channels: model.hparams.inter_channels, layers: layers.collect() },
+        flow: FlowSpec { channels: hp.inter_channels, layers: layers.collect() },
         generator: GeneratorSpec {
             conv_pre: conv(&dec.conv_pre),
             cond: dec.cond.as_ref().map(conv),
@@ -95,8 +95,7 @@ fn layers(encoder: &Encoder) -> Vec<EncoderLayerSpec<'_>> {
 }
 
 /// Text encoder, duration predictor and speakers.
-pub fn encoder(model: &SynthesizerTrn) -> EncoderSpec<'_> {
-    let hp = &model.hparams;
+pub fn encoder<'a>(model: &'a EncoderHalf, hp: &HParams) -> EncoderSpec<'a> {
     let duration = match &model.dp {
         Duration::Stochastic(dp) => DurationSpec::Stochastic(StochasticDurationPredictorSpec {
             pre: conv(&dp.pre),

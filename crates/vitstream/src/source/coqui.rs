@@ -49,7 +49,8 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     let hparams = hparams(path, &config, &args, &weights)?;
     let mut warnings = Vec::new();
     let voice = voice(&config, &args, &hparams, &mut warnings)?.config(&config.path, &hparams);
-    Ok(Parts { weights, hparams, config: Some(voice), format: "Coqui VITS checkpoint", warnings })
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config: Some(voice), format: "Coqui VITS checkpoint", warnings, files })
 }
 
 /// As Coqui does, the file beside the checkpoint counts; the copy inside serves where there is none.

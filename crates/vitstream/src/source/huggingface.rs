@@ -59,7 +59,8 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     let hparams = hparams(path, &config, &weights)?;
     let mut warnings = Vec::new();
     let voice = voice(path, &config, &hparams, &mut warnings)?.config(&config.path, &hparams);
-    Ok(Parts { weights, hparams, config: Some(voice), format: "Hugging Face VitsModel", warnings })
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config: Some(voice), format: "Hugging Face VitsModel", warnings, files })
 }
 
 /// The weights in a folder as `save_pretrained` writes it, if it is one.

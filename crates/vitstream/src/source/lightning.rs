@@ -33,5 +33,6 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     let hparams = HParams::from_lightning(hyper_parameters, &|key| weights.shape(key))
         .map_err(|source| Error::HParams { path: path.to_owned(), source })?;
     let config = VoiceConfig::named_or_beside(options.config.as_deref(), path)?;
-    Ok(Parts { weights, hparams, config, format: "Piper checkpoint", warnings: Vec::new() })
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config, format: "Piper checkpoint", warnings: Vec::new(), files })
 }

@@ -7,6 +7,7 @@
 mod coqui;
 mod huggingface;
 mod lightning;
+mod own;
 mod pair;
 mod recover;
 mod settings;
@@ -20,7 +21,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use vitstream_checkpoint::Checkpoint;
+use vitstream_checkpoint::{Checkpoint, MappedFile};
 use vitstream_vits::{Audit, HParams, Network, SynthesizerTrn, Weights};
 
 use crate::Error;
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) format: &'static str,
     /// What is unusual about it.
     pub(crate) warnings: Vec<String>,
+    /// The mapped files that the tensors lie in.
+    pub(crate) files: Vec<MappedFile>,
 }
 
 /// Reads the voice in `path`. What it is is told by its content.
@@ -77,11 +80,11 @@ pub fn load(path: &Path, options: &ReadOptions) -> Result<Source, Error> {
 /// # Errors
 /// As [`load`].
 pub fn load_onnx(name: &Path, bytes: Bytes) -> Result<Source, Error> {
-    put_together(name, voice_onnx::read_bytes(name, bytes)?)
+    put_together(name, voice_onnx::read_file(name, bytes.into())?)
 }
 
 fn put_together(path: &Path, parts: Parts) -> Result<Source, Error> {
-    let Parts { weights, hparams, config, format, warnings } = parts;
+    let Parts { weights, hparams, config, format, warnings, .. } = parts;
     let weights_error = |source| Error::Weights { path: path.to_owned(), source };
     let (model, audit) = SynthesizerTrn::load_weights(&weights, hparams).map_err(weights_error)?;
     Ok(Source { model, audit, config, format, warnings })

@@ -618,15 +618,15 @@ fn dilation(hp: &HParams, module: &str) -> usize {
 }
 
 /// A layer norm, in one node or spelt out.
-struct Norm {
-    gamma: ValueId,
-    beta: Option<ValueId>,
-    epsilon: f32,
+pub(super) struct Norm {
+    pub(super) gamma: ValueId,
+    pub(super) beta: Option<ValueId>,
+    pub(super) epsilon: f32,
 }
 
 impl Norm {
     /// The norm that ends at `node`, but for the bias.
-    fn of(traced: &Traced<'_>, node: &Node) -> Option<Self> {
+    pub(super) fn of(traced: &Traced<'_>, node: &Node) -> Option<Self> {
         match node.op.as_str() {
             "LayerNormalization" => {
                 let epsilon = match node.attrs.get("epsilon") {

@@ -111,7 +111,8 @@ pub(super) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     };
     let original = ["iteration", "learning_rate"].iter().any(|key| checkpoint.metadata().get(key).is_some());
     let format = if original { "original VITS checkpoint" } else { "VITS state dict" };
-    Ok(Parts { weights, hparams, config, format, warnings })
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config, format, warnings, files })
 }
 
 /// What a JSON found with the weights is.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueInfo, decode};
 use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 
+use super::own;
 use super::recover::recover;
 use super::{ReadOptions, load, load_onnx};
 
@@ -356,12 +357,6 @@ fn other_files_are_refused_by_name() {
     let error = refused(directory.path());
     assert!(error.contains("directory with a pair") && error.contains("encoder.onnx"), "{error}");
 
-    let ours = directory.path().join("ours");
-    let options = crate::export::ExportOptions::default();
-    crate::export::export(&golden("multi.ckpt"), &ours, &options).unwrap();
-    let error = refused(&ours);
-    assert!(error.contains("written by vitstream") && error.contains("what it was made of"), "{error}");
-
     let pair = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-synth/tests/data/tiny-multi");
     for (half, what) in [("encoder.onnx", "this is an encoder"), ("decoder.onnx", "this is a decoder")] {
         let error = refused(&Path::new(pair).join(half));
@@ -379,7 +374,10 @@ fn other_files_are_refused_by_name() {
 /// Bytes of a real voice changed at random places: refused or read, and never a panic.
 #[test]
 fn damaged_voices_are_refused_or_read() {
-    let whole = std::fs::read(golden("families/voices/multi.onnx")).unwrap();
+    assert_damage_is_survived(&std::fs::read(golden("families/voices/multi.onnx")).unwrap());
+}
+
+fn assert_damage_is_survived(whole: &[u8]) {
     // xorshift
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut random = move || {
@@ -389,7 +387,7 @@ fn damaged_voices_are_refused_or_read() {
         state
     };
     for _ in 0..200 {
-        let mut damaged = whole.clone();
+        let mut damaged = whole.to_vec();
         for _ in 0..=random() % 4 {
             let at = usize::try_from(random()).unwrap() % damaged.len();
             damaged[at] = random().to_le_bytes()[0];
@@ -398,4 +396,143 @@ fn damaged_voices_are_refused_or_read() {
             source.model.emit_single(15, NoiseSource::Internal { seed: None }).unwrap();
         }
     }
+}
+
+/// The graphs of a pair of our own.
+fn own_pair(name: &str) -> [Graph; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = folder.path().join("pair");
+    crate::export::export(&golden(name), &pair, &crate::export::ExportOptions::default()).unwrap();
+    ["encoder.onnx", "decoder.onnx"]
+        .map(|file| decode(std::fs::read(pair.join(file)).unwrap().into()).unwrap())
+}
+
+#[test]
+fn a_damaged_pair_of_our_own_is_refused_by_name() {
+    const MULTI: &str = "multi.ckpt";
+    type Damage<'a> = &'a dyn Fn(&mut Graph, &mut Graph);
+    let says = |name: &str, damage: Damage<'_>, expected: &[&str]| {
+        let [mut encoder, mut decoder] = own_pair(name);
+        damage(&mut encoder, &mut decoder);
+        let path = Path::new("pair");
+        let error = match own::recover(path, &encoder, &decoder) {
+            Ok((weights, hparams)) => SynthesizerTrn::load_weights(&weights, hparams)
+                .err()
+                .expect("the damage is found")
+                .to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(expected.iter().all(|part| error.contains(part)), "{error:?} should say {expected:?}");
+    };
+    let lose = |graph: &mut Graph, name: &str| {
+        let id = graph.find(name).unwrap_or_else(|| panic!("no {name}"));
+        graph.initializers.remove(&id).unwrap();
+    };
+    let reshape = |graph: &mut Graph, name: &str, dims: &[usize]| {
+        let id = graph.find(name).unwrap_or_else(|| panic!("no {name}"));
+        let values = vec![0.5; dims.iter().product()];
+        graph.initializers.insert(id, Tensor::f32(dims, &values)).unwrap();
+    };
+    for name in [
+        "enc_p.emb.weight",
+        "enc_p.encoder.attn_layers.1.conv_qkv.bias",
+        "dp.flows.5.proj.weight",
+        "emb_g.weight",
+    ] {
+        says(MULTI, &|encoder, _| lose(encoder, name), &["pair: ", name, "not among the initializers"]);
+    }
+    for name in [
+        "flow.flows.4.enc.mean.2.weight",
+        "dec.ups.1.phases.0.weight",
+        "dec.conv_post.weight",
+        "dec.cond.bias",
+    ] {
+        says(MULTI, &|_, decoder| lose(decoder, name), &["pair: ", name, "not among the initializers"]);
+    }
+    let shapes: [(&str, &[usize], &str); 8] = [
+        ("enc_p.emb.weight", &[48], "expected 2 axes"),
+        ("enc_p.encoder.attn_layers.0.conv_qkv.weight", &[16, 47], "conv_qkv.bias: expected [47]"),
+        ("enc_p.encoder.attn_layers.0.emb_rel_k", &[8, 9, 1], "emb_rel_k: expected 2 axes"),
+        ("enc_p.encoder.attn_layers.1.emb_rel_v", &[7, 8], "emb_rel_v: expected [1, 9, 8], found [1, 7, 8]"),
+        ("enc_p.encoder.norm_layers_1.0.gamma", &[15], "gamma: expected [16], found [15]"),
+        ("dp.convs.convs_1x1.1.weight", &[16, 15], "convs_1x1.1.bias"),
+        ("dp.flows.7.proj.weight", &[0, 29], "dp.flows.7.proj"),
+        ("enc_p.proj.bias", &[1, 32], "enc_p.proj.bias"),
+    ];
+    for (name, dims, expected) in shapes {
+        says(MULTI, &|encoder, _| reshape(encoder, name, dims), &[expected]);
+    }
+    let shapes: [(&str, &[usize], &str); 10] = [
+        ("flow.flows.6.pre.weight", &[16, 8, 1, 3], "flows.6.pre.weight: expected one tap"),
+        ("flow.flows.6.pre.weight", &[16, 20, 1, 1], "mean.0.weight: expected a bias and [20, 16, 1]"),
+        ("flow.flows.6.enc.mean.0.weight", &[8, 15, 1, 1], "expected a bias and [8, 16, 1]"),
+        ("flow.flows.6.enc.in_layers.1.tanh.weight", &[16, 15, 1, 5], "in_layers.1.sigmoid.weight"),
+        ("flow.flows.6.enc.res_skip_layers.1.weight", &[16, 16, 2, 1], "expected [out, in, 1, taps]"),
+        ("dec.ups.0.phases.1.weight", &[64, 31, 1, 2], "dec.ups.0.phases"),
+        ("dec.ups.0.phases.1.weight", &[64, 32, 1, 3], "dec.ups.0.phases.0.weight: expected"),
+        ("dec.conv_pre.weight", &[3, 16, 1, 7], "dec.conv_pre.bias"),
+        ("dec.conv_post.weight", &[16, 4, 1, 9], "at least 16 taps"),
+        ("dec.resblocks.1.convs.0.weight", &[16, 16, 5], "dec.resblocks.1.convs.0.weight: expected 4 axes"),
+    ];
+    for (name, dims, expected) in shapes {
+        says(MULTI, &|_, decoder| reshape(decoder, name, dims), &[expected]);
+    }
+    // A hidden size that nothing else has would cost memory before it was noticed.
+    says(
+        MULTI,
+        &|_, decoder| {
+            reshape(decoder, "flow.flows.6.pre.weight", &[1 << 20, 1, 1, 1]);
+            reshape(decoder, "flow.flows.6.pre.bias", &[1 << 20]);
+        },
+        &["in_layers.0.tanh.weight: expected [1048576, 1048576, 1, 5]"],
+    );
+    says(
+        MULTI,
+        &|_, decoder| {
+            let attrs = &mut node(decoder, "/dec/resblocks.0/convs.1/Conv_1").attrs;
+            attrs.insert("dilations".to_owned(), Attr::Ints(vec![1, -2]));
+        },
+        &["/dec/resblocks.0/convs.1/Conv_1", "[1, -2]"],
+    );
+    says(
+        MULTI,
+        &|encoder, _| encoder.nodes.retain(|node| node.name != "/dp/flows.5/Clip"),
+        &["node /dp/flows.5/Clip: is missing"],
+    );
+    says(
+        MULTI,
+        &|_, decoder| drop(decoder.metadata.insert("pair_id".to_owned(), "0".to_owned())),
+        &["metadata `pair_id`", "the same export"],
+    );
+    says("multi-nosdp.ckpt", &|encoder, _| lose(encoder, "dp.norm_2.beta"), &["dp.norm_2"]);
+    says(
+        MULTI,
+        &|encoder, decoder| {
+            encoder.nodes.clear();
+            decoder.nodes.clear();
+        },
+        &["node /enc_p/Gather: is missing"],
+    );
+}
+
+/// An encoder of ours with a decoder of somebody else.
+#[test]
+fn half_a_pair_of_our_own_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = folder.path().join("pair");
+    crate::export::export(&golden("multi.ckpt"), &pair, &crate::export::ExportOptions::default()).unwrap();
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-synth/tests/data/tiny-multi/decoder.onnx");
+    std::fs::copy(other, pair.join("decoder.onnx")).unwrap();
+    let error = load(&pair, &ReadOptions::default()).err().expect("two voices").to_string();
+    assert!(error.contains("pair_id") && error.contains("the decoder none"), "{error}");
+}
+
+/// Bytes of a pair of our own changed at random places: refused or read, and never a panic.
+#[test]
+fn damaged_pairs_of_our_own_are_refused_or_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        crate::export::ExportOptions { layout: crate::export::Layout::Single, ..Default::default() };
+    crate::export::export(&golden("multi.ckpt"), folder.path(), &options).unwrap();
+    assert_damage_is_survived(&std::fs::read(folder.path().join("voice.onnx")).unwrap());
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use vitstream_checkpoint::map_file;
+use vitstream_checkpoint::MappedFile;
+use vitstream_onnx::passes::{Pass, WidenedWeights};
 use vitstream_onnx::{DecodeError, Graph, decode};
 
 use super::Parts;
+use super::own::{self, is_own};
 use super::recover::recover;
 use crate::Error;
 use crate::config::VoiceConfig;
@@ -15,13 +17,13 @@ use crate::config::VoiceConfig;
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
 pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    let parts = read_bytes(path, map_file(path)?)?;
+    let parts = read_file(path, MappedFile::open(path)?)?;
     Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
 }
 
-/// The voice in the file whose content is `bytes`; `path` stands for it in messages.
-pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
-    let graph = open(path, bytes)?;
+/// The voice in `file`; `path` stands for it in messages.
+pub(super) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
+    let graph = open(path, file.bytes())?;
     let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
     let half = match () {
         () if named(&graph.outputs, "z") => Some("an encoder"),
@@ -33,31 +35,32 @@ pub(super) fn read_bytes(path: &Path, bytes: Bytes) -> Result<Parts, Error> {
             format!("this is {half}, half of a streaming pair: give the directory that holds the pair");
         return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
     }
-    let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
-    hparams.sample_rate = sample_rate(&graph);
-    Ok(Parts { weights, hparams, config: None, format: "Piper voice (ONNX)", warnings: Vec::new() })
+    let (weights, hparams, format) = if is_own(&graph) {
+        let (weights, hparams) = own::recover(path, &graph, &graph)?;
+        (weights, hparams, "vitstream voice (ONNX)")
+    } else {
+        let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;
+        hparams.sample_rate = sample_rate(&graph);
+        (weights, hparams, "Piper voice (ONNX)")
+    };
+    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files: vec![file] })
 }
 
-/// The graph in `bytes`, with its weights where they are; none that vitstream wrote.
+/// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32
+/// again.
 pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    let graph = decode(bytes).map_err(|source| match source {
+    let mut graph = decode(bytes).map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
     })?;
-    match graph.metadata.get("vitstream_version") {
-        None => Ok(graph),
-        Some(version) => {
-            let problem = format!(
-                "written by vitstream {version}, whose graphs hold products of weights that cannot be taken apart: export \
-                 the voice again from what it was made of"
-            );
-            Err(unrecoverable("metadata".to_owned(), problem))
-        }
+    if is_own(&graph) {
+        WidenedWeights.run(&mut graph);
     }
+    Ok(graph)
 }
 
 /// Samples a second, if the file says.
