@@ -31,6 +31,8 @@ pub mod wav;
 pub use error::{Error, Result};
 pub use noise::Noise;
 pub use runtime::Runtime;
+#[cfg(feature = "onnxruntime")]
+pub use runtime::onnxruntime_environment;
 pub use schedule::{Chunking, Cost, Profile};
 pub use stream::{Chunk, SpeechStream};
 pub use voice::{

@@ -12,6 +12,9 @@ mod onnxruntime;
 #[cfg(feature = "rten")]
 mod rten;
 
+#[cfg(feature = "onnxruntime")]
+pub use onnxruntime::environment as onnxruntime_environment;
+
 /// Who computes a pair's graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {

@@ -16,9 +16,12 @@ use crate::error::{Error, Result};
 /// The library, once loaded, stays for the life of the process: it cannot be unloaded safely.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
-/// The process's environment. The first call that finds a library decides which one; `library` of later calls has no
-/// effect.
-pub(super) fn environment(library: Option<&Path>) -> Result<Environment> {
+/// The process's environment, of which there can be one: programs that run graphs of their own beside voices take it
+/// too. The first call that finds a library decides which one; `library` of later calls has no effect.
+///
+/// # Errors
+/// When no library is found, with what was tried and how to get one.
+pub fn environment(library: Option<&Path>) -> Result<Environment> {
     let mut environment = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = &*environment {
         return Ok(environment.clone());

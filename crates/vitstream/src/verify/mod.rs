@@ -117,8 +117,7 @@ struct HeldVoice {
 ///
 /// # Errors
 /// When there is no pair, what it is to be held against cannot be read, the runtime is not there, or an option makes no
-/// sense. Files of the pair that are damaged are no error: the report says so. ONNX Runtime allows a process a single
-/// environment: where a [`Voice`](vitstream_synth::Voice) was opened with it, verifying with it is an error.
+/// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
     let engine = Engine::new(options.runtime, options.threads, options.library.as_deref())?;
