@@ -433,6 +433,24 @@ impl GraphBuilder {
         self.slice_at(x, axis, start, end, length)
     }
 
+    /// As [`slice`](Self::slice), along several axes at once: `(axis, start, length)` of each.
+    pub fn slices(&mut self, x: ValueId, parts: &[(usize, Dim, Dim)]) -> ValueId {
+        let mut shape = self.shape(x).to_vec();
+        let mut missing = None;
+        for (axis, _, length) in parts {
+            match shape.get_mut(*axis) {
+                Some(dim) => *dim = length.clone(),
+                None => missing = Some(format!("no axis {axis}")),
+            }
+        }
+        let inferred = missing.map_or_else(|| Ok((self.dtype(x), shape)), Err);
+        let starts: Vec<Dim> = parts.iter().map(|(_, start, _)| start.clone()).collect();
+        let ends: Vec<Dim> = parts.iter().map(|(_, start, length)| start + length).collect();
+        let axes: Vec<usize> = parts.iter().map(|(axis, ..)| *axis).collect();
+        let (starts, ends, axes) = (self.dims_value(&starts), self.dims_value(&ends), self.axes(&axes));
+        self.node("Slice", &[Some(x), Some(starts), Some(ends), Some(axes)], &[], inferred)
+    }
+
     /// A slice between run-time int64 `[1]` bounds (negative ones count from the end), whose length is called `length`.
     pub fn slice_at(
         &mut self,

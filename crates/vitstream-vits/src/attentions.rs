@@ -2,11 +2,12 @@
 //! layers between. All values are `[b, 1, t, c]`, so that pointwise convolutions are matrix products and layer norms need
 //! no transposition.
 
-use vitstream_onnx::{ConvAxis, GraphBuilder, Tensor, ValueId};
+use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::hparams::HParams;
-use crate::modules::{Conv1d, ConvShape, LayerNorm, channels_first, channels_last, dim};
+use crate::modules::{Conv1d, ConvShape, LayerNorm, dim};
 use crate::weights::{Param, Scope, WeightsError};
+use crate::winograd::Pairs;
 
 /// Added to the scores of masked columns. Upstream sets them to this value; either way their share rounds to zero.
 const MASKED: f32 = -1e4;
@@ -112,8 +113,7 @@ impl MultiHeadAttention {
         let output = g.matmul(p, value);
         let output = g.slice(output, 2, &zero, &t);
         let near = g.reshape(p, &slanted);
-        let near = g.slice(near, 2, &zero, &t);
-        let near = g.slice(near, 3, &zero, &dim(n));
+        let near = g.slices(near, &[(2, dim(0), t.clone()), (3, dim(0), dim(n))]);
         let rel_v = g.initializer("emb_rel_v", self.emb_rel_v.reshaped(&self.emb_rel_v.dims[1..]));
         let rel = g.matmul(near, rel_v);
         let output = g.add(output, rel);
@@ -147,24 +147,22 @@ impl FFN {
         Ok(Self { conv_1: conv("conv_1", h, f)?, conv_2: conv("conv_2", f, h)? })
     }
 
-    /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]`, `wide_mask: f32[b, filter, 1, t]` → `f32[b, 1, t, h]`.
-    fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId, wide_mask: ValueId) -> ValueId {
+    /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, t, h]`.
+    fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId) -> ValueId {
         let x = g.mul(x, x_mask);
-        let x = channels_first(g, x);
-        let x = g.scope("conv_1", |g| self.conv_1.emit_same(g, x));
+        if let (true, true, Some(pairs)) =
+            (self.conv_1.fits_pairs(), self.conv_2.fits_pairs(), g.dim(x, 2).exact_div(2))
+        {
+            let mask = Pairs::of(g, x_mask, &pairs);
+            let x = Pairs::of(g, x, &pairs);
+            let x = g.scope("conv_1", |g| self.conv_1.emit_pairs(g, x)).rectified(g, mask);
+            return g.scope("conv_2", |g| self.conv_2.emit_pairs(g, x)).joined(g);
+        }
+        let x = g.scope("conv_1", |g| self.conv_1.emit_channels_last(g, x));
         let x = g.relu(x);
-        let x = g.mul(x, wide_mask);
-        let x = g.scope("conv_2", |g| self.conv_2.emit_same(g, x));
-        channels_last(g, x)
+        let x = g.mul(x, x_mask);
+        g.scope("conv_2", |g| self.conv_2.emit_channels_last(g, x))
     }
-}
-
-/// The mask over all channels between the two convolutions, as the result of one: that is where ONNX Runtime's blocked
-/// layout begins, which a product with equal shape does not leave.
-fn wide_mask(g: &mut GraphBuilder, x_mask: ValueId, channels: usize) -> ValueId {
-    let mask = channels_first(g, x_mask);
-    let ones = g.constant(Tensor::f32(&[channels, 1, 1, 1], &vec![1.0; channels]));
-    g.conv(mask, ones, None, &[ConvAxis::default(), ConvAxis::default()], 1)
 }
 
 /// Upstream's `Encoder`: attention and feed-forward layers, each with a residual and a norm after it.
@@ -199,23 +197,40 @@ impl Encoder {
     }
 
     /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, t, h]`, not masked.
-    pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
+    ///
+    /// Between, there is one masked id more where t is odd: convolutions of an even number of ids take fewer products.
+    pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId) -> ValueId {
+        let t = g.dim(x, 2);
+        let even = rounded_up_to_even(g, &t);
+        let mut to_even = vec![dim(0); 8];
+        to_even[6] = &even - &t;
+        let mut x = g.pad_dims(x, &to_even, 0.0);
+        let x_mask = g.pad_dims(x_mask, &to_even, 0.0);
         let bias = attention_bias(g, x_mask, self.attn_layers[0].window());
-        let wide_mask = wide_mask(g, x_mask, self.ffn_layers[0].conv_1.c_out());
         for i in 0..self.attn_layers.len() {
             let y = g.scope(&format!("attn_layers.{i}"), |g| self.attn_layers[i].emit(g, x, bias));
             x = g.scope(&format!("norm_layers_1.{i}"), |g| {
                 let sum = g.add(x, y);
                 self.norm_layers_1[i].emit(g, sum)
             });
-            let y = g.scope(&format!("ffn_layers.{i}"), |g| self.ffn_layers[i].emit(g, x, x_mask, wide_mask));
+            let y = g.scope(&format!("ffn_layers.{i}"), |g| self.ffn_layers[i].emit(g, x, x_mask));
             x = g.scope(&format!("norm_layers_2.{i}"), |g| {
                 let sum = g.add(x, y);
                 self.norm_layers_2[i].emit(g, sum)
             });
         }
-        x
+        g.slice(x, 2, &dim(0), &t)
     }
+}
+
+/// `2 * ceil(t / 2)`, of which a graph can tell that it is even.
+fn rounded_up_to_even(g: &mut GraphBuilder, t: &Dim) -> Dim {
+    let (one, two) = (g.ints(&[1]), g.ints(&[2]));
+    let length = g.dim_value(t);
+    let more = g.add(length, one);
+    let pairs = g.div(more, two);
+    g.define_symbol("pairs_of_ids", pairs);
+    &dim(2) * &Dim::symbol("pairs_of_ids")
 }
 
 /// A row that takes columns out of the softmax: masked ones, and the `window` ones of padding on each side. Masked rows
@@ -372,7 +387,7 @@ mod tests {
             for opset in [15, 18] {
                 let mut builder = GraphBuilder::new("encoder", opset);
                 let g = &mut builder;
-                let (b, t) = (vitstream_onnx::Dim::symbol("b"), vitstream_onnx::Dim::symbol("t"));
+                let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
                 let x = g.input("x", DType::F32, vec![b.clone(), t.clone(), dim(HIDDEN)]);
                 let x_mask = g.input("x_mask", DType::F32, vec![b, t, dim(1)]);
                 let (x, x_mask) = (g.unsqueeze(x, &[1]), g.unsqueeze(x_mask, &[1]));

@@ -29,6 +29,7 @@ mod timeline;
 pub mod upsample;
 pub mod weights;
 mod whole;
+mod winograd;
 
 // The blocks' tests take what the integration tests share.
 #[cfg(test)]

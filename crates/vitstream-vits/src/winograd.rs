@@ -1,0 +1,119 @@
+//! Convolutions of three taps with two thirds of the multiplications: Winograd's F(2, 3) (Lavin and Gray 2016).
+//!
+//! Two neighbouring outputs of taps `w` need the inputs `d_0` to `d_3`. Computed directly that takes six products; here four:
+//!
+//! ```text
+//! m_0 = (d_0 - d_2) w_0                     y_0 = m_0 + m_1 + m_2
+//! m_1 = (d_1 + d_2) (w_0 + w_1 + w_2) / 2   y_1 = m_1 - m_2 + m_3
+//! m_2 = (d_2 - d_1) (w_0 - w_1 + w_2) / 2
+//! m_3 = (d_3 - d_1) w_2
+//! ```
+//!
+//! With rows of channels for inputs and matrices for taps, each `m` is one matrix product over all pairs. What is done to
+//! the taps is in the graph and not in the file: they stay as trained, and a runtime works them out when it loads them.
+
+use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
+
+use crate::modules::{Conv1d, dim};
+
+/// What the four products multiply with, from the three taps.
+const OF_TAPS: [f32; 12] = [
+    1.0, 0.0, 0.0, //
+    0.5, 0.5, 0.5, //
+    0.5, -0.5, 0.5, //
+    0.0, 0.0, 1.0,
+];
+
+/// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pairs {
+    even: ValueId,
+    odd: ValueId,
+}
+
+impl Pairs {
+    /// Of `x: f32[b, 1, 2 * pairs, c]`.
+    pub(crate) fn of(g: &mut GraphBuilder, x: ValueId, pairs: &Dim) -> Self {
+        let (b, c) = (g.dim(x, 0), g.const_dim(x, 3));
+        let x = g.reshape(x, &[b, dim(1), pairs.clone(), dim(2 * c)]);
+        let parts = g.split(x, 3, &[c, c]);
+        Self { even: parts[0], odd: parts[1] }
+    }
+
+    /// `f32[b, 1, 2 * pairs, c]`: the way back.
+    pub(crate) fn joined(self, g: &mut GraphBuilder) -> ValueId {
+        let x = g.concat(&[self.even, self.odd], 3);
+        let [b, one, pairs, c] = g.shape(x) else { return x };
+        let rows = [b.clone(), one.clone(), pairs * &dim(2), c.exact_div(2).unwrap_or_else(|| c.clone())];
+        g.reshape(x, &rows)
+    }
+
+    /// ReLU, then zeros where `mask: f32[b, 1, pairs, 1]` each is.
+    pub(crate) fn rectified(self, g: &mut GraphBuilder, mask: Self) -> Self {
+        let mut rectify = |x, mask| {
+            let x = g.relu(x);
+            g.mul(x, mask)
+        };
+        Self { even: rectify(self.even, mask.even), odd: rectify(self.odd, mask.odd) }
+    }
+
+    /// The odd rows before the even ones: row 2i - 1.
+    fn before(self, g: &mut GraphBuilder) -> ValueId {
+        shifted(g, self.odd, 1)
+    }
+
+    /// The even rows after the odd ones: row 2i + 2.
+    fn after(self, g: &mut GraphBuilder) -> ValueId {
+        shifted(g, self.even, -1)
+    }
+}
+
+/// Rows moved by `by` places, those that leave cut off and zeros in their stead.
+fn shifted(g: &mut GraphBuilder, x: ValueId, by: i64) -> ValueId {
+    let mut amounts = vec![dim(0); 8];
+    (amounts[2], amounts[6]) = (Dim::from(by), Dim::from(-by));
+    g.pad_dims(x, &amounts, 0.0)
+}
+
+impl Conv1d {
+    /// Whether [`emit_pairs`](Self::emit_pairs) can realise it: three taps side by side.
+    pub(crate) fn fits_pairs(&self) -> bool {
+        (self.kernel(), self.dilation, self.groups) == (3, 1, 1)
+    }
+
+    /// Rows of `c_in` channels to rows of `c_out`, zeros beyond the ends.
+    pub(crate) fn emit_pairs(&self, g: &mut GraphBuilder, x: Pairs) -> Pairs {
+        let [w_0, w_1, w_2, w_3] = self.emit_products(g);
+        let (d_0, d_1, d_2, d_3) = (x.before(g), x.even, x.odd, x.after(g));
+
+        let sum = g.add(d_1, d_2);
+        let mut m_1 = g.matmul(sum, w_1);
+        if let Some(bias) = &self.bias {
+            // Both outputs take it from here.
+            let bias = g.initializer("bias", bias.tensor());
+            m_1 = g.add(m_1, bias);
+        }
+        let difference = g.sub(d_2, d_1);
+        let m_2 = g.matmul(difference, w_2);
+        let (even, odd) = (g.add(m_1, m_2), g.sub(m_1, m_2));
+        let difference = g.sub(d_0, d_2);
+        let m_0 = g.matmul(difference, w_0);
+        let difference = g.sub(d_3, d_1);
+        let m_3 = g.matmul(difference, w_3);
+        Pairs { even: g.add(even, m_0), odd: g.add(odd, m_3) }
+    }
+
+    /// The four matrices `f32[c_in, c_out]`, from the taps as they are stored: `f32[3, c_in * c_out]`.
+    fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
+        let (c_in, c_out) = (self.c_in(), self.c_out());
+        let taps: Vec<f32> = (0..3 * c_in * c_out)
+            .map(|at| (at / (c_in * c_out), at / c_out % c_in, at % c_out))
+            .map(|(tap, i, o)| self.weight.data[(o * c_in + i) * 3 + tap])
+            .collect();
+        let taps = g.initializer("weight", Tensor::f32(&[3, c_in * c_out], &taps));
+        let of_taps = g.constant(Tensor::f32(&[4, 3], &OF_TAPS));
+        let products = g.matmul(of_taps, taps);
+        let products = g.reshape(products, &[dim(4 * c_in), dim(c_out)]);
+        g.split(products, 0, &[c_in; 4]).try_into().expect("as many parts as lengths")
+    }
+}
