@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use crate::dim::{Dim, Shape, show};
-use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 
 /// A graph under construction that broke its own rules: which node, and what did not fit.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub struct BuildError {
 /// [`GraphBuilder::dim_value`] makes the few nodes that compute a symbolic length at run time, once each.
 pub struct GraphBuilder {
     graph: Graph,
+    /// What all names of nodes and constants begin with: empty, or the node whose body this is.
+    prefix: String,
     scope: Vec<String>,
     /// How often a node name was asked for, to number the second and later ones.
     names: HashMap<String, usize>,
@@ -45,6 +47,7 @@ impl GraphBuilder {
     pub fn new(name: &str, opset: i64) -> Self {
         Self {
             graph: Graph::new(name, opset),
+            prefix: String::new(),
             scope: Vec::new(),
             names: HashMap::new(),
             constants: HashMap::new(),
@@ -122,7 +125,7 @@ impl GraphBuilder {
         if let Some(&id) = self.constants.get(&key) {
             return id;
         }
-        let id = self.add_initializer(format!("const.{}", self.constants.len()), tensor);
+        let id = self.add_initializer(format!("{}const.{}", self.prefix, self.constants.len()), tensor);
         self.constants.insert(key, id);
         id
     }
@@ -178,9 +181,9 @@ impl GraphBuilder {
         value
     }
 
-    /// Tells where the length called `symbol` can be read at run time: an int64 `[1]` value.
-    pub fn define_symbol(&mut self, symbol: &str, length: ValueId) {
-        self.dim_values.insert(Dim::symbol(symbol), length);
+    /// Tells where a length can be read at run time: an int64 `[1]` value.
+    pub fn define_dim(&mut self, dim: &Dim, length: ValueId) {
+        self.dim_values.insert(dim.clone(), length);
     }
 
     /// `dim` as an int64 `[1]` value, computed at run time if it must be. Made once for each dimension.
@@ -220,6 +223,61 @@ impl GraphBuilder {
         sum.expect("a dimension that is not constant has terms")
     }
 
+    /// `body` done `rounds` times, its results one after the other: `[rounds]`, then the shape of what `body` returns.
+    ///
+    /// The body is a graph of its own. It is given the number of its round, an int64 scalar, and stand-ins for
+    /// `captured`, values of this builder; no other value may be used in it. The node lists them in the order in which
+    /// the body first reads them, in which they are found again when the file is read.
+    pub fn repeat(
+        &mut self,
+        rounds: &Dim,
+        captured: &[ValueId],
+        body: impl FnOnce(&mut Self, ValueId, &[ValueId]) -> ValueId,
+    ) -> ValueId {
+        let name = self.node_name("Loop");
+        let mut inner = Self::new(&name, self.graph.opset);
+        inner.prefix = format!("{name}/");
+        let round = inner.input(&format!("{name}/round"), DType::I64, Shape::new());
+        let condition = inner.input(&format!("{name}/condition"), DType::Bool, Shape::new());
+        let outside: Vec<ValueId> = captured
+            .iter()
+            .map(|&value| {
+                let ValueInfo { name, dtype, shape } = self.graph.value(value).clone();
+                inner.input(&name, dtype.unwrap_or(DType::F32), shape.unwrap_or_default())
+            })
+            .collect();
+        let result = body(&mut inner, round, &outside);
+        let (dtype, shape) = (inner.dtype(result), inner.shape(result).to_vec());
+        let condition = inner.identity(condition);
+        inner.graph.outputs = vec![condition, result];
+        let (body, inferred) = match inner.finish() {
+            Ok(mut body) => {
+                let mut used: Vec<ValueId> = Vec::new();
+                for &input in body.nodes.iter().flat_map(|node| node.inputs.iter().flatten()) {
+                    if outside.contains(&input) && !used.contains(&input) {
+                        used.push(input);
+                    }
+                }
+                body.inputs.splice(LOOP_INPUTS.., used);
+                (body, Ok(vec![(dtype, [vec![rounds.clone()], shape].concat())]))
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+                return self.stand_in();
+            }
+        };
+        let rounds = self.dim_value(rounds);
+        let rounds = self.squeeze(rounds, &[0]);
+        let always =
+            self.constant(Tensor { dtype: DType::Bool, dims: Vec::new(), data: Bytes::from_static(&[1]) });
+        let read = body.inputs[LOOP_INPUTS..].iter().filter_map(|input| {
+            let at = outside.iter().position(|stand_in| stand_in == input)?;
+            Some(captured[at])
+        });
+        let inputs: Vec<Option<ValueId>> = [rounds, always].into_iter().chain(read).map(Some).collect();
+        self.named_nodes(name, "Loop", &inputs, &[("body", Attr::Graph(Box::new(body)))], 1, inferred)[0]
+    }
+
     /// Ends the construction.
     ///
     /// # Errors
@@ -234,8 +292,10 @@ impl GraphBuilder {
     /// Keeps the first mistake.
     pub(crate) fn fail(&mut self, message: impl Into<String>) {
         if self.error.is_none() {
-            self.error =
-                Some(BuildError { node: format!("/{}", self.scope.join("/")), message: message.into() });
+            self.error = Some(BuildError {
+                node: format!("{}/{}", self.prefix.trim_end_matches('/'), self.scope.join("/")),
+                message: message.into(),
+            });
         }
     }
 
@@ -260,6 +320,18 @@ impl GraphBuilder {
         inferred: Result<Vec<(DType, Shape)>, String>,
     ) -> Vec<ValueId> {
         let name = self.node_name(op);
+        self.named_nodes(name, op, inputs, attrs, count, inferred)
+    }
+
+    fn named_nodes(
+        &mut self,
+        name: String,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        attrs: &[(&str, Attr)],
+        count: usize,
+        inferred: Result<Vec<(DType, Shape)>, String>,
+    ) -> Vec<ValueId> {
         if self.error.is_none()
             && let Err(message) = &inferred
         {
@@ -297,7 +369,8 @@ impl GraphBuilder {
 
     fn node_name(&mut self, op: &str) -> String {
         let path = self.scope.join("/");
-        let base = if path.is_empty() { format!("/{op}") } else { format!("/{path}/{op}") };
+        let prefix = self.prefix.trim_end_matches('/');
+        let base = if path.is_empty() { format!("{prefix}/{op}") } else { format!("{prefix}/{path}/{op}") };
         let count = self.names.entry(base.clone()).or_insert(0);
         *count += 1;
         if *count == 1 { base } else { format!("{base}_{}", *count - 1) }

@@ -1,7 +1,7 @@
 //! Reads ONNX files, whoever wrote them.
 //!
 //! The file is not trusted. Before anything is parsed, its messages are counted along the schema and bounded, so that
-//! a small file cannot ask for much memory; the schema as declared here has no recursion; what a [`Graph`] cannot
+//! a small file cannot ask for much memory; the schema as declared here has no recursion, and loops no loops within; what a [`Graph`] cannot
 //! hold is refused by name instead of being left out. Weights stay where they are: tensors are slices of the input.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,7 +11,7 @@ use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
 use crate::dim::{Dim, Shape};
-use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
 
@@ -75,7 +75,7 @@ fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
 /// Documentation strings, training information and metadata of nodes are left out.
 ///
 /// # Errors
-/// [`DecodeError::Unsupported`] for subgraphs, functions, sparse and external tensors, other domains than the default
+/// [`DecodeError::Unsupported`] for subgraphs other than the body of a `Loop` that carries nothing, functions, sparse and external tensors, other domains than the default
 /// one, and element types other than [`DType`]'s; the other variants for files that are broken.
 pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
     count_records(&bytes)?;
@@ -86,7 +86,7 @@ pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
     }
     let opset = default_opset(&model.opset_import)?;
     let graph = model.graph.ok_or_else(|| malformed("model", "expected a graph, found none"))?;
-    let mut decoded = Decoder::new(&graph, opset)?.decode(graph)?;
+    let (mut decoded, _) = Decoder::new(&graph, opset, None)?.decode(graph)?;
     for entry in model.metadata_props {
         let key = entry.key.unwrap_or_default();
         if decoded.metadata.contains_key(&key) {
@@ -142,6 +142,7 @@ impl Record {
             (Self::Node, 1 | 2) => Self::Leaf,
             (Self::Node, 5) => Self::Attribute,
             (Self::Attribute, 5) => Self::Tensor,
+            (Self::Attribute, 6) => Self::Graph,
             (Self::Tensor, 13) => Self::Leaf,
             (Self::ValueInfo, 2) => Self::Type,
             (Self::Type, 1) => Self::TensorType,
@@ -155,7 +156,7 @@ impl Record {
 /// Refuses more than [`MAX_RECORDS`] before memory is spent on them.
 fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut records = 0;
-    // As deep as the schema, which does not recurse.
+    // No deeper than the file is long: there is an entry for each message around the one that is read.
     let mut open = vec![(Record::Model, bytes)];
     while let Some((record, mut rest)) = open.pop() {
         if rest.is_empty() {
@@ -190,16 +191,20 @@ fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
 type Declared = (Option<DType>, Option<Shape>);
 
 /// The graph as far as it has been read.
-struct Decoder {
+struct Decoder<'a> {
     graph: Graph,
+    /// The graph around it, if this is a body.
+    around: Option<&'a Decoder<'a>>,
+    /// What the body reads of that: its values, as often as the body has captured inputs.
+    captured: Vec<ValueId>,
     ids: HashMap<String, ValueId>,
     declared: HashMap<String, Declared>,
     /// Names that nodes have or have been given.
     node_names: HashSet<String>,
 }
 
-impl Decoder {
-    fn new(graph: &proto::Graph, opset: i64) -> Result<Self, DecodeError> {
+impl<'a> Decoder<'a> {
+    fn new(graph: &proto::Graph, opset: i64, around: Option<&'a Self>) -> Result<Self, DecodeError> {
         if let Some(sparse) = graph.sparse_initializer.first() {
             let name = sparse.values.as_ref().and_then(|values| values.name.as_deref()).unwrap_or_default();
             return Err(unsupported(format!("initializer `{name}`"), "a sparse tensor"));
@@ -218,13 +223,16 @@ impl Decoder {
         }
         Ok(Self {
             graph: Graph::new(graph.name.clone().unwrap_or_default(), opset),
+            around,
+            captured: Vec::new(),
             ids: HashMap::new(),
             declared,
             node_names: graph.node.iter().filter_map(|node| node.name.clone()).collect(),
         })
     }
 
-    fn decode(mut self, graph: proto::Graph) -> Result<Graph, DecodeError> {
+    /// The graph, and what of the graph around it its last inputs stand for.
+    fn decode(mut self, graph: proto::Graph) -> Result<(Graph, Vec<ValueId>), DecodeError> {
         let constants: HashSet<String> =
             graph.initializer.iter().filter_map(|tensor| tensor.name.clone()).collect();
         for input in graph.input {
@@ -255,10 +263,27 @@ impl Decoder {
         for output in graph.output {
             let name = output.name.unwrap_or_default();
             let id =
-                self.ids.get(&name).ok_or_else(|| malformed("outputs", format!("nothing gives `{name}`")))?;
-            self.graph.outputs.push(*id);
+                self.find(&name)?.ok_or_else(|| malformed("outputs", format!("nothing gives `{name}`")))?;
+            self.graph.outputs.push(id);
         }
-        Ok(self.graph)
+        Ok((self.graph, self.captured))
+    }
+
+    /// The value called `name` here, or in the graph around.
+    fn find(&mut self, name: &str) -> Result<Option<ValueId>, DecodeError> {
+        if let Some(&id) = self.ids.get(name) {
+            return Ok(Some(id));
+        }
+        let Some((around, &outer)) = self.around.and_then(|around| Some((around, around.ids.get(name)?)))
+        else {
+            return Ok(None);
+        };
+        let ValueInfo { dtype, shape, .. } = around.graph.value(outer).clone();
+        self.declared.insert(name.to_owned(), (dtype, shape));
+        let inner = self.add_value(name.to_owned())?;
+        self.graph.inputs.push(inner);
+        self.captured.push(outer);
+        Ok(Some(inner))
     }
 
     /// Adds the value `name` at the place that gives it.
@@ -297,27 +322,55 @@ impl Decoder {
             return Err(unsupported(place(), format!("overload `{overload}` of {op}")));
         }
         let mut attrs = BTreeMap::new();
+        let mut captured = Vec::new();
         for mut attribute in node.attribute {
             let attr_name = attribute.name.take().unwrap_or_default();
             let place = || format!("node `{name}`, attribute `{attr_name}`");
-            let attr = decode_attribute(attribute, place)?;
+            let attr = match attribute.r#type {
+                Some(attribute_type::GRAPH) if op == "Loop" && node.input.len() == LOOP_INPUTS => {
+                    let (body, outer) = self.decode_body(attribute.g.unwrap_or_default(), place)?;
+                    captured = outer;
+                    Attr::Graph(Box::new(body))
+                }
+                _ => decode_attribute(attribute, place)?,
+            };
             if attrs.contains_key(&attr_name) {
                 return Err(malformed(place(), "is given twice"));
             }
             attrs.insert(attr_name, attr);
         }
-        let input = |input: String| match self.ids.get(&input) {
+        let input = |input: String| match self.find(&input)? {
             _ if input.is_empty() => Ok(None),
-            Some(&id) => Ok(Some(id)),
+            Some(id) => Ok(Some(id)),
             None => Err(malformed(place(), format!("reads `{input}`, which nothing before it gives"))),
         };
-        let inputs = node.input.into_iter().map(input).collect::<Result<_, _>>()?;
+        let mut inputs = node.input.into_iter().map(input).collect::<Result<Vec<_>, _>>()?;
+        inputs.extend(captured.into_iter().map(Some));
         let output = |output: String| match output.is_empty() {
             true => Ok(None),
             false => self.add_value(output).map(Some),
         };
         let outputs = node.output.into_iter().map(output).collect::<Result<_, _>>()?;
         Ok(Node { name, op, inputs, outputs, attrs })
+    }
+
+    /// The body of a `Loop`.
+    fn decode_body(
+        &self,
+        bytes: Bytes,
+        place: impl Fn() -> String,
+    ) -> Result<(Graph, Vec<ValueId>), DecodeError> {
+        if self.around.is_some() {
+            return Err(unsupported(place(), "a loop within a loop"));
+        }
+        let body = proto::Graph::decode(bytes)?;
+        let (body, captured) = Decoder::new(&body, self.graph.opset, Some(self))?.decode(body)?;
+        match body.inputs.len() - captured.len() {
+            LOOP_INPUTS => Ok((body, captured)),
+            found => {
+                Err(malformed(place(), format!("expected a body of {LOOP_INPUTS} inputs, found {found}")))
+            }
+        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Display for AttrValue<'_> {
             Attr::Ints(values) => write!(f, "{values:?}"),
             Attr::Floats(values) => write!(f, "{values:?}"),
             Attr::Tensor(tensor) => write!(f, "{}", Elements(tensor)),
+            Attr::Graph(body) => write!(f, "[\n{}]", Dump(body)),
         }
     }
 }

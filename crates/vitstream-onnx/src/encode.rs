@@ -11,7 +11,7 @@ use prost::Message;
 use prost::encoding::{self, WireType};
 
 use crate::dim::Dim;
-use crate::graph::{Attr, Graph, Node, Tensor, ValueId, ValueInfo};
+use crate::graph::{Attr, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::Validated;
 
@@ -84,22 +84,13 @@ impl<'a> Layout<'a> {
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..Default::default()
         };
-        let head = proto::Graph {
-            node: graph.nodes.iter().map(|node| node_proto(graph, node)).collect(),
-            name: Some(graph.name.clone()),
-            ..Default::default()
-        };
+        let head = graph_head(graph);
         let initializers = graph
             .initializers
             .iter()
             .map(|(&id, tensor)| (initializer_head(&graph.value(id).name, tensor), &tensor.data[..]))
             .collect();
-        let tail = proto::Graph {
-            input: graph.inputs.iter().map(|&id| value_info(graph.value(id))).collect(),
-            output: graph.outputs.iter().map(|&id| value_info(graph.value(id))).collect(),
-            value_info: intermediates(graph).map(value_info).collect(),
-            ..Default::default()
-        };
+        let tail = graph_tail(graph);
         let entry = |(key, value): (&String, &String)| proto::StringStringEntry {
             key: Some(key.clone()),
             value: Some(value.clone()),
@@ -128,6 +119,43 @@ impl<'a> Layout<'a> {
         };
         self.head.len() + self.initializers.iter().map(initializer).sum::<usize>() + self.tail.len()
     }
+}
+
+/// What precedes a graph's initializers.
+fn graph_head(graph: &Graph) -> proto::Graph {
+    proto::Graph {
+        node: graph.nodes.iter().map(|node| node_proto(graph, node)).collect(),
+        name: Some(graph.name.clone()),
+        ..Default::default()
+    }
+}
+
+/// What follows a graph's initializers.
+fn graph_tail(graph: &Graph) -> proto::Graph {
+    proto::Graph {
+        input: graph.inputs.iter().map(|&id| value_info(graph.value(id))).collect(),
+        output: graph.outputs.iter().map(|&id| value_info(graph.value(id))).collect(),
+        value_info: intermediates(graph).map(value_info).collect(),
+        ..Default::default()
+    }
+}
+
+/// The body of `node` as ONNX has it: what it reads of `graph` goes by the names there.
+fn body_proto(graph: &Graph, node: &Node, body: &Graph) -> proto::Graph {
+    let mut body = body.clone();
+    let captured = body.inputs.split_off(LOOP_INPUTS.min(body.inputs.len()));
+    for (inner, outer) in captured.into_iter().zip(node.inputs.iter().skip(LOOP_INPUTS)) {
+        if let Some(outer) = outer {
+            body.values[inner.index()].name.clone_from(&graph.value(*outer).name);
+        }
+    }
+    let initializer = |(&id, tensor): (&ValueId, &Tensor)| proto::Tensor {
+        name: Some(body.value(id).name.clone()),
+        ..tensor_proto(tensor)
+    };
+    let initializer = body.initializers.iter().map(initializer).collect();
+    let proto::Graph { node, name, .. } = graph_head(&body);
+    proto::Graph { node, name, initializer, ..graph_tail(&body) }
 }
 
 /// The lowest IR version whose release of ONNX knew the opset (the table in ONNX's `helper.py`).
@@ -203,17 +231,19 @@ fn node_proto(graph: &Graph, node: &Node) -> proto::Node {
     let names = |ids: &[Option<ValueId>]| {
         ids.iter().map(|id| id.map_or_else(String::new, |id| graph.value(id).name.clone())).collect()
     };
+    let has_body = node.attrs.values().any(|attr| matches!(attr, Attr::Graph(_)));
+    let inputs = if has_body { &node.inputs[..LOOP_INPUTS.min(node.inputs.len())] } else { &node.inputs };
     proto::Node {
-        input: names(&node.inputs),
+        input: names(inputs),
         output: names(&node.outputs),
         name: Some(node.name.clone()),
         op_type: Some(node.op.clone()),
-        attribute: node.attrs.iter().map(|(name, attr)| attribute(name, attr)).collect(),
+        attribute: node.attrs.iter().map(|(name, attr)| attribute(graph, node, name, attr)).collect(),
         ..Default::default()
     }
 }
 
-fn attribute(name: &str, attr: &Attr) -> proto::Attribute {
+fn attribute(graph: &Graph, node: &Node, name: &str, attr: &Attr) -> proto::Attribute {
     let mut attribute = proto::Attribute { name: Some(name.to_owned()), ..Default::default() };
     attribute.r#type = Some(match attr {
         Attr::Int(value) => {
@@ -239,6 +269,10 @@ fn attribute(name: &str, attr: &Attr) -> proto::Attribute {
         Attr::Tensor(tensor) => {
             attribute.t = Some(Box::new(tensor_proto(tensor)));
             attribute_type::TENSOR
+        }
+        Attr::Graph(body) => {
+            attribute.g = Some(body_proto(graph, node, body).encode_to_vec().into());
+            attribute_type::GRAPH
         }
     });
     attribute

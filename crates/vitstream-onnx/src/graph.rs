@@ -145,6 +145,8 @@ pub enum Attr {
     Floats(Vec<f32>),
     /// `TENSOR`
     Tensor(Tensor),
+    /// `GRAPH`: what a `Loop` repeats, see [`Node::inputs`].
+    Graph(Box<Graph>),
 }
 
 /// One operation. Only the default domain occurs.
@@ -155,6 +157,10 @@ pub struct Node {
     /// The operator, as ONNX spells it.
     pub op: String,
     /// `None` stands for an optional input that is left out.
+    ///
+    /// A `Loop` has [`LOOP_INPUTS`] of its own and carries nothing from one round to the next. What its body reads of
+    /// the graph around it, which ONNX finds by name, follows them here and after the body's own inputs there, so that
+    /// a graph never refers to what is not in it.
     pub inputs: Vec<Option<ValueId>>,
     /// `None` stands for an optional output that is left out.
     pub outputs: Vec<Option<ValueId>>,
@@ -162,8 +168,11 @@ pub struct Node {
     pub attrs: BTreeMap<String, Attr>,
 }
 
+/// A `Loop`'s own inputs, number of rounds and condition; of its body's, number of the round and condition.
+pub const LOOP_INPUTS: usize = 2;
+
 /// A whole model: one graph, its constants, and what is said about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The graph's name.
     pub name: String,

@@ -8,6 +8,8 @@ pub mod dump;
 pub mod encode;
 pub mod graph;
 mod infer;
+#[cfg(test)]
+mod loops;
 pub mod ops;
 pub mod passes;
 mod proto;
@@ -22,6 +24,6 @@ pub use builder::{BuildError, GraphBuilder};
 pub use decode::{DecodeError, decode};
 pub use dim::{Dim, Shape};
 pub use dump::Dump;
-pub use graph::{Attr, DType, Graph, Node, Tensor, ValueId, ValueInfo};
+pub use graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 pub use ops::{ConvAxis, Noise};
 pub use validate::{ValidateError, Validated, validate};

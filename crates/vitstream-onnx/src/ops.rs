@@ -335,10 +335,20 @@ impl GraphBuilder {
                 })
             })
             .collect();
-        let target = if let Some(literal) = literal.into_iter().collect::<Option<Vec<i64>>>() {
-            self.ints(&literal)
-        } else {
-            self.dims_value(shape)
+        let mut parts = Vec::new();
+        for run in
+            literal.iter().zip(shape).collect::<Vec<_>>().chunk_by(|a, b| a.0.is_some() && b.0.is_some())
+        {
+            let literals: Option<Vec<i64>> = run.iter().map(|(literal, _)| **literal).collect();
+            parts.push(match literals {
+                Some(literals) => self.ints(&literals),
+                None => self.dim_value(run[0].1),
+            });
+        }
+        let target = match parts[..] {
+            [] => self.ints(&[]),
+            [one] => one,
+            _ => self.concat(&parts, 0),
         };
         self.node("Reshape", &[Some(x), Some(target)], &[], inferred)
     }
@@ -492,6 +502,25 @@ impl GraphBuilder {
             Err("the ranks differ".to_owned())
         };
         self.node("GatherElements", &[Some(x), Some(indices)], &[("axis", Attr::Int(axis as i64))], inferred)
+    }
+
+    /// x with `updates` in the places that `indices` name along `axis`; all of one rank, the last two of one shape.
+    pub fn scatter_elements(
+        &mut self,
+        x: ValueId,
+        indices: ValueId,
+        updates: ValueId,
+        axis: usize,
+    ) -> ValueId {
+        let fits =
+            self.shape(indices) == self.shape(updates) && self.shape(x).len() == self.shape(indices).len();
+        let inferred = if fits {
+            Ok((self.dtype(x), self.shape(x).to_vec()))
+        } else {
+            Err("the updates do not fit the places".to_owned())
+        };
+        let inputs = [Some(x), Some(indices), Some(updates)];
+        self.node("ScatterElements", &inputs, &[("axis", Attr::Int(axis as i64))], inferred)
     }
 
     /// Zeros (or `value`) around x: as many `before` and `after` each axis.

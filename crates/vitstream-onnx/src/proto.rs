@@ -1,8 +1,9 @@
 //! The part of ONNX's protobuf schema (`onnx.proto`, proto2) that this crate reads or writes.
 //!
-//! Whatever is only looked for in order to refuse it (subgraphs, sequence types, ...) is declared as `bytes`: on the
-//! wire a message is nothing else, so its presence is seen without its contents being parsed. That leaves no message
-//! that contains itself, hence no recursion whose depth a file could choose.
+//! Whatever is only looked for in order to refuse it (sequence types, ...) is declared as `bytes`: on the wire a message
+//! is nothing else, so its presence is seen without its contents being parsed. A subgraph is `bytes` as well, parsed by
+//! those who expect one. That leaves no message that contains itself, hence no recursion whose depth a file could
+//! choose.
 
 use bytes::Bytes;
 
@@ -124,6 +125,9 @@ pub(crate) struct Attribute {
     pub(crate) s: Option<Bytes>,
     #[prost(message, optional, boxed, tag = "5")]
     pub(crate) t: Option<Box<Tensor>>,
+    /// A [`Graph`].
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub(crate) g: Option<Bytes>,
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
@@ -140,6 +144,7 @@ pub(crate) mod attribute_type {
     pub(crate) const INT: i32 = 2;
     pub(crate) const STRING: i32 = 3;
     pub(crate) const TENSOR: i32 = 4;
+    pub(crate) const GRAPH: i32 = 5;
     pub(crate) const FLOATS: i32 = 6;
     pub(crate) const INTS: i32 = 7;
 

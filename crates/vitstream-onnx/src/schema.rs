@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::graph::Attr;
-use AttrKind::{Float, Floats, Int, Ints, String, Tensor};
+use AttrKind::{Float, Floats, Graph, Int, Ints, String, Tensor};
 
 /// No upper limit on a number of inputs or outputs.
 pub(crate) const MANY: usize = usize::MAX;
@@ -37,6 +37,7 @@ enum AttrKind {
     Ints,
     Floats,
     Tensor,
+    Graph,
 }
 
 impl AttrKind {
@@ -48,6 +49,7 @@ impl AttrKind {
             Attr::Ints(_) => Ints,
             Attr::Floats(_) => Floats,
             Attr::Tensor(_) => Tensor,
+            Attr::Graph(_) => Graph,
         }
     }
 }
@@ -147,6 +149,7 @@ const OPS: &[Schema] = &[
     op("LessOrEqual", 12, 2..=2, 1..=1, &[]),
     op("Log", 13, 1..=1, 1..=1, &[]),
     op("LogSoftmax", 13, 1..=1, 1..=1, &[opt("axis", Int)]),
+    op("Loop", 13, 2..=MANY, 1..=MANY, &[req("body", Graph)]),
     op("MatMul", 13, 2..=2, 1..=1, &[]),
     op("Max", 13, 1..=MANY, 1..=1, &[]),
     op("Mean", 13, 1..=MANY, 1..=1, &[]),

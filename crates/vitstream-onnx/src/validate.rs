@@ -7,7 +7,7 @@ use std::ops::{Deref, RangeInclusive};
 use crate::decode::parse_dim;
 use crate::dim::{self, Dim, Shape};
 use crate::encode;
-use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId};
+use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId};
 use crate::schema::{self, Lookup, MANY, OPSETS};
 
 /// The size from which on no protobuf library reads a message.
@@ -209,6 +209,14 @@ pub enum ValidateError {
         /// The attribute.
         attr: &'static str,
     },
+    /// The body of a loop that does not fit its node.
+    #[error("node `{node}`: its body {problem}")]
+    Body {
+        /// The node.
+        node: String,
+        /// What does not fit.
+        problem: String,
+    },
     /// A file beyond what protobuf libraries read.
     #[error("the file would have {size} bytes; ONNX files without external data end at {MAX_FILE}")]
     TooLarge {
@@ -229,6 +237,8 @@ fn show_len(len: Option<usize>) -> String {
 /// - tensors have as many bytes as type and dimensions say;
 /// - every operator exists in the graph's opset (15 to 21), with these numbers of inputs and outputs and these
 ///   attributes;
+/// - the body of a `Loop` is as well-formed, shares no name with the graph around it but those that it reads there,
+///   and contains no other loop;
 /// - the file does not exceed protobuf's 2 GiB.
 ///
 /// Whether a node's types and shapes fit its operator is the builder's to know, whether weights are finite their
@@ -243,17 +253,52 @@ pub fn validate(graph: Graph) -> Result<Validated, ValidateError> {
     if !OPSETS.contains(&graph.opset) {
         return Err(ValidateError::Opset { opset: graph.opset });
     }
-    check_values(&graph)?;
-    check_flow(&graph)?;
-    check_initializers(&graph)?;
+    check_graph(&graph)?;
     for node in &graph.nodes {
-        check_schema(node, graph.opset)?;
+        for attr in node.attrs.values() {
+            if let Attr::Graph(body) = attr {
+                check_body(&graph, node, body)?;
+            }
+        }
     }
     let size = encode::encoded_len(&graph);
     if size > MAX_FILE {
         return Err(ValidateError::TooLarge { size });
     }
     Ok(Validated(graph))
+}
+
+fn check_graph(graph: &Graph) -> Result<(), ValidateError> {
+    check_values(graph)?;
+    check_flow(graph)?;
+    check_initializers(graph)?;
+    graph.nodes.iter().try_for_each(|node| check_schema(node, graph.opset))
+}
+
+fn check_body(graph: &Graph, node: &Node, body: &Graph) -> Result<(), ValidateError> {
+    let problem = |problem: String| ValidateError::Body { node: node.name.clone(), problem };
+    check_graph(body)?;
+    if body.opset != graph.opset {
+        return Err(problem(format!("is of opset {}, the graph of {}", body.opset, graph.opset)));
+    }
+    if body.inputs.len() != node.inputs.len() || body.outputs.len() != node.outputs.len() + 1 {
+        let (inputs, outputs) = (node.inputs.len(), node.outputs.len() + 1);
+        let found = (body.inputs.len(), body.outputs.len());
+        return Err(problem(format!(
+            "needs {inputs} inputs and {outputs} outputs, found {} and {}",
+            found.0, found.1
+        )));
+    }
+    if body.nodes.iter().flat_map(|node| node.attrs.values()).any(|attr| matches!(attr, Attr::Graph(_))) {
+        return Err(problem("contains a loop".to_owned()));
+    }
+    let outside: HashSet<&str> = graph.values().map(|(_, info)| info.name.as_str()).collect();
+    let captured = &body.inputs[LOOP_INPUTS.min(body.inputs.len())..];
+    let own = body.values().filter(|(id, _)| !captured.contains(id));
+    match own.map(|(_, info)| &info.name).find(|name| outside.contains(name.as_str())) {
+        Some(name) => Err(problem(format!("has a value `{name}`, and so has the graph"))),
+        None => Ok(()),
+    }
 }
 
 /// Bytes of a tensor; `None` when a dimension does not fit ONNX's int64 or the product overflows.

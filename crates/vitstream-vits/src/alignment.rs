@@ -1,7 +1,7 @@
 //! From ids to frames: every frame takes the statistics of the id it belongs to (upstream's
 //! `commons.generate_path` and the two matrix products with it).
 
-use vitstream_onnx::{DType, GraphBuilder, Tensor, ValueId};
+use vitstream_onnx::{DType, Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::dim;
 use crate::text_encoder::sequence_mask;
@@ -31,8 +31,8 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     let y_lengths = g.max(total, one);
     let longest = g.reduce_max(y_lengths, &[0], false);
     let longest = g.cast(longest, DType::I64);
-    let time = vitstream_onnx::Dim::symbol("time");
-    g.define_symbol("time", longest);
+    let time = Dim::symbol("time");
+    g.define_dim(&time, longest);
     let frames = g.range(longest, &time);
     let lengths = g.cast(y_lengths, DType::I64);
     let lengths = g.reshape(lengths, std::slice::from_ref(&b));
@@ -68,12 +68,12 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
 /// How many of `ends: f32[b, t]`, ascending, are at most `at: f32[1, time, 1]`: int64 `[b, time]`.
 fn search(g: &mut GraphBuilder, ends: ValueId, at: ValueId) -> ValueId {
     let (b, t, time) = (g.dim(ends, 0), g.dim(ends, 1), g.dim(at, 1));
-    let blocks = vitstream_onnx::Dim::symbol("blocks");
+    let blocks = Dim::symbol("blocks");
     let length = g.dim_value(&t);
     let (more, size) = (g.ints(&[BLOCK as i64 - 1]), g.ints(&[BLOCK as i64]));
     let rounded = g.add(length, more);
     let count = g.div(rounded, size);
-    g.define_symbol("blocks", count);
+    g.define_dim(&blocks, count);
     let filled = &blocks * &dim(BLOCK);
     let padded = g.pad_dims(ends, &[dim(0), dim(0), dim(0), &filled - &t], BEYOND);
     let table = g.reshape(padded, &[&b * &blocks, dim(BLOCK)]);
@@ -104,7 +104,6 @@ fn search(g: &mut GraphBuilder, ends: ValueId, at: ValueId) -> ValueId {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use vitstream_onnx::Dim;
 
     use super::*;
     use crate::support::{self, Array, CASES, Net, Random, assert_close};

@@ -73,17 +73,15 @@ impl MultiHeadAttention {
         g.scope("conv_qkv", |g| merged.emit_linear(g, x))
     }
 
-    /// `x: f32[b, 1, t, h]`, `bias: f32[b, 1, 1, t + 2w]` ([`attention_bias`]) → `f32[b, 1, t, h]`.
+    /// `x: f32[b, 1, t, h]` → `f32[b, 1, t, h]`, a [`Blocks`] of rows at a time.
     ///
     /// The relative terms live on a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by w on
-    /// both sides, query i meets its band in columns i..i + n of the scores. Read the same memory in rows that are one
-    /// longer, and row i begins i places later: there the band is columns 0..n of every row. So the relative scores are
-    /// added, and the probabilities near the diagonal taken out, without gathering anything. For the memory to be the
-    /// same, queries are padded with n rows at the end, of which the result is thrown away.
-    fn emit(&self, g: &mut GraphBuilder, x: ValueId, bias: ValueId) -> ValueId {
+    /// both sides, query i meets its band in columns i..i + n of its scores. Those few are taken out, added to and put
+    /// back; the probabilities there are taken out once more for the values' relative term. What keeps a column out of the
+    /// softmax is added by the product with the keys: there it is one row more, and queries end in a one.
+    fn emit(&self, g: &mut GraphBuilder, x: ValueId, blocks: &Blocks) -> ValueId {
         let (b, t) = (g.dim(x, 0), g.dim(x, 2));
-        let (heads, d_k) = (self.n_heads, self.d_k());
-        let (w, n) = (self.window(), 2 * self.window() + 1);
+        let (heads, d_k, w) = (self.n_heads, self.d_k(), self.window());
         let qkv = self.emit_qkv(g, x);
         let qkv = g.reshape(qkv, &[b.clone(), t.clone(), dim(3 * heads), dim(d_k)]);
         let qkv = g.transpose(qkv, &[0, 2, 1, 3]);
@@ -93,33 +91,120 @@ impl MultiHeadAttention {
         let parts = g.split(around, 1, &[heads, heads]);
         let (key, value) = (parts[0], parts[1]);
         let key = g.transpose(key, &[0, 1, 3, 2]);
-        let padded = g.pad(query, &[0, 0, 0, 0], &[0, 0, n, 0], 0.0);
-
-        let (rows, columns) = (&t + &dim(n), &t + &dim(n - 1));
-        let straight = [b.clone(), dim(heads), rows.clone(), columns.clone()];
-        let slanted = [b.clone(), dim(heads), columns, rows];
-        let scores = g.matmul(padded, key);
+        let key = g.concat(&[key, blocks.bias], 2);
         let rel_k = g.initializer("emb_rel_k", transposed(&self.emb_rel_k));
-        let rel = g.matmul(query, rel_k);
-        let zero = dim(0);
-        let amounts = [&zero, &zero, &zero, &zero, &zero, &zero, &dim(n - 1), &t].map(Clone::clone);
-        let rel = g.pad_dims(rel, &amounts, 0.0);
-        let scores = g.reshape(scores, &slanted);
-        let scores = g.add(scores, rel);
-        let scores = g.reshape(scores, &straight);
-        let scores = g.add(scores, bias);
-        let p = g.softmax(scores, 3);
-
-        let output = g.matmul(p, value);
-        let output = g.slice(output, 2, &zero, &t);
-        let near = g.reshape(p, &slanted);
-        let near = g.slices(near, &[(2, dim(0), t.clone()), (3, dim(0), dim(n))]);
         let rel_v = g.initializer("emb_rel_v", self.emb_rel_v.reshaped(&self.emb_rel_v.dims[1..]));
-        let rel = g.matmul(near, rel_v);
-        let output = g.add(output, rel);
-        let output = g.transpose(output, &[0, 2, 1, 3]);
+        let relative = g.matmul(query, rel_k);
+        let query = g.pad(query, &[0; 4], &[0, 0, 0, 1], 1.0);
+
+        let columns = g.dim(key, 3);
+        let (height, width) = (g.dim_value(&blocks.height), g.dim_value(&columns));
+        let captured = [rel_v, query, key, value, relative, blocks.band, height, width];
+        let output = g.repeat(&blocks.count, &captured, |g, round, captured| {
+            let &[rel_v, query, key, value, relative, band, height, width] = captured else {
+                unreachable!("as many")
+            };
+            g.define_dim(&blocks.height, height);
+            g.define_dim(&columns, width);
+            let round = g.unsqueeze(round, &[0]);
+            let first = g.mul(round, height);
+            let end = g.add(first, height);
+            let query = g.slice_at(query, 2, first, end, &blocks.height);
+            let relative = g.slice_at(relative, 2, first, end, &blocks.height);
+            let scores = g.matmul(query, key);
+
+            let straight = [b.clone(), dim(heads), blocks.height.clone(), columns.clone()];
+            let flat = [b.clone(), dim(heads), &blocks.height * &columns];
+            let band = g.add(band, first);
+            let scores = g.reshape(scores, &flat);
+            let near = g.gather_elements(scores, band, 2);
+            let in_band = g.shape(band).to_vec();
+            let relative = g.reshape(relative, &in_band);
+            let near = g.add(near, relative);
+            let scores = g.scatter_elements(scores, band, near, 2);
+            let scores = g.reshape(scores, &straight);
+            let p = g.softmax(scores, 3);
+
+            let output = g.matmul(p, value);
+            let p = g.reshape(p, &flat);
+            let near = g.gather_elements(p, band, 2);
+            let near = g.reshape(near, &[b.clone(), dim(heads), blocks.height.clone(), dim(2 * w + 1)]);
+            let relative = g.matmul(near, rel_v);
+            let output = g.add(output, relative);
+            let output = g.transpose(output, &[0, 2, 1, 3]);
+            g.reshape(output, &[b.clone(), blocks.height.clone(), dim(heads * d_k)])
+        });
+        let output = g.transpose(output, &[1, 0, 2, 3]);
         let output = g.reshape(output, &[b, dim(1), t, dim(heads * d_k)]);
         g.scope("conv_o", |g| self.conv_o.emit_linear(g, output))
+    }
+}
+
+/// Queries in blocks: of all scores only a block's rows exist at a time, so that memory grows with the number of ids and
+/// not with its square, and what is done to them happens in the cache. The text is padded to fill the blocks.
+struct Blocks {
+    /// How many blocks.
+    count: Dim,
+    /// Rows of each: an even number, of which a graph can tell that.
+    height: Dim,
+    /// What takes columns out of the softmax: masked ids, and w places on each side.
+    /// `f32[b, heads, 1, count * height + 2w]`
+    bias: ValueId,
+    /// Places of the band among the scores of the first block, read row after row: `i64[b, heads, height * n]`.
+    band: ValueId,
+}
+
+impl Blocks {
+    /// Most rows of a block. Larger ones fall out of the cache, smaller ones spend their time on laying out the keys.
+    const MOST: usize = 256;
+
+    /// How `t` rows are divided: number and height of the blocks. There is always one.
+    fn divide(g: &mut GraphBuilder, t: &Dim) -> (Dim, Dim) {
+        let (most, one) = (g.ints(&[Self::MOST as i64]), g.ints(&[1]));
+        let rows = g.dim_value(t);
+        let full = g.div(rows, most);
+        let blocks = g.add(full, one);
+        let count = Dim::symbol("query_blocks");
+        g.define_dim(&count, blocks);
+        let twice = g.dim_value(&(&dim(2) * &count));
+        let more = g.add(rows, twice);
+        let more = g.sub(more, one);
+        let half = g.div(more, twice);
+        let half_height = Dim::symbol("half_query_block");
+        g.define_dim(&half_height, half);
+        (count, &dim(2) * &half_height)
+    }
+
+    /// `x_mask: f32[b, 1, count * height, 1]`
+    fn new(
+        g: &mut GraphBuilder,
+        x_mask: ValueId,
+        (count, height): (Dim, Dim),
+        attention: &MultiHeadAttention,
+    ) -> Self {
+        let (b, t, heads, w) = (g.dim(x_mask, 0), g.dim(x_mask, 2), attention.n_heads, attention.window());
+        let row = g.reshape(x_mask, &[b.clone(), dim(1), dim(1), t.clone()]);
+        let one = g.scalar(1.0);
+        let masked = g.sub(row, one);
+        let bias = g.mul_scalar(masked, -MASKED);
+        let bias = g.pad(bias, &[0, 0, 0, w], &[0, 0, 0, w], MASKED);
+        let columns = g.dim(bias, 3);
+        let bias = g.expand(bias, &[b.clone(), dim(heads), dim(1), columns.clone()]);
+
+        // Row i begins i * columns on, and its band i places later.
+        let n = 2 * w + 1;
+        let limit = g.dim_value(&height);
+        let row = g.range(limit, &height);
+        let row = g.reshape(row, &[height.clone(), dim(1)]);
+        let step = g.dim_value(&(&columns + &dim(1)));
+        let row = g.mul(row, step);
+        let places: Vec<i64> = (0..n as i64).collect();
+        let places = g.ints(&places);
+        let band = g.add(row, places);
+        let in_block = &height * &dim(n);
+        let band = g.reshape(band, &[dim(1), dim(1), in_block.clone()]);
+        let band = g.expand(band, &[b, dim(heads), in_block]);
+        Self { count, height, bias, band }
     }
 }
 
@@ -198,17 +283,17 @@ impl Encoder {
 
     /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, t, h]`, not masked.
     ///
-    /// Between, there is one masked id more where t is odd: convolutions of an even number of ids take fewer products.
+    /// Between, the text is longer by as many masked ids as fill its [`Blocks`].
     pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId) -> ValueId {
         let t = g.dim(x, 2);
-        let even = rounded_up_to_even(g, &t);
-        let mut to_even = vec![dim(0); 8];
-        to_even[6] = &even - &t;
-        let mut x = g.pad_dims(x, &to_even, 0.0);
-        let x_mask = g.pad_dims(x_mask, &to_even, 0.0);
-        let bias = attention_bias(g, x_mask, self.attn_layers[0].window());
+        let (count, height) = Blocks::divide(g, &t);
+        let mut to_fill = vec![dim(0); 8];
+        to_fill[6] = &(&count * &height) - &t;
+        let mut x = g.pad_dims(x, &to_fill, 0.0);
+        let x_mask = g.pad_dims(x_mask, &to_fill, 0.0);
+        let blocks = Blocks::new(g, x_mask, (count, height), &self.attn_layers[0]);
         for i in 0..self.attn_layers.len() {
-            let y = g.scope(&format!("attn_layers.{i}"), |g| self.attn_layers[i].emit(g, x, bias));
+            let y = g.scope(&format!("attn_layers.{i}"), |g| self.attn_layers[i].emit(g, x, &blocks));
             x = g.scope(&format!("norm_layers_1.{i}"), |g| {
                 let sum = g.add(x, y);
                 self.norm_layers_1[i].emit(g, sum)
@@ -221,27 +306,6 @@ impl Encoder {
         }
         g.slice(x, 2, &dim(0), &t)
     }
-}
-
-/// `2 * ceil(t / 2)`, of which a graph can tell that it is even.
-fn rounded_up_to_even(g: &mut GraphBuilder, t: &Dim) -> Dim {
-    let (one, two) = (g.ints(&[1]), g.ints(&[2]));
-    let length = g.dim_value(t);
-    let more = g.add(length, one);
-    let pairs = g.div(more, two);
-    g.define_symbol("pairs_of_ids", pairs);
-    &dim(2) * &Dim::symbol("pairs_of_ids")
-}
-
-/// A row that takes columns out of the softmax: masked ones, and the `window` ones of padding on each side. Masked rows
-/// need nothing: what they give is thrown away. `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, 1, t + 2 * window]`.
-fn attention_bias(g: &mut GraphBuilder, x_mask: ValueId, window: usize) -> ValueId {
-    let (b, t) = (g.dim(x_mask, 0), g.dim(x_mask, 2));
-    let row = g.reshape(x_mask, &[b, dim(1), dim(1), t]);
-    let one = g.scalar(1.0);
-    let masked = g.sub(row, one);
-    let bias = g.mul_scalar(masked, -MASKED);
-    g.pad(bias, &[0, 0, 0, window], &[0, 0, 0, window], MASKED)
 }
 
 #[cfg(test)]
@@ -395,7 +459,8 @@ mod tests {
                 let y = g.squeeze(y, &[1]);
                 g.output("y", y);
                 let net = Net::new(builder.finish().unwrap());
-                for lengths in [&[1][..], &[2], &[5], &[9], &[30], &[7, 1, 12], &[3, 3]] {
+                for lengths in [&[1][..], &[2], &[5], &[9], &[30], &[256], &[7, 1, 12], &[3, 3], &[540, 259]]
+                {
                     let (b, t) = (lengths.len(), *lengths.iter().max().unwrap());
                     let x = Array::noise(&[b, t, HIDDEN], seed as u64 + 40);
                     let mask =

@@ -130,11 +130,11 @@ impl Stateful {
         if let Some(&tail) = self.tails.get(&(channels, length)) {
             return tail;
         }
-        let symbol = format!("tail.{length}");
+        let steps_of_tail = Dim::symbol(format!("tail.{length}"));
         let (last, count) = (self.last, g.ints(&[length as i64]));
         let steps = g.mul(last, count);
-        g.define_symbol(&symbol, steps);
-        let shape = [dim(1), dim(channels), dim(1), Dim::symbol(symbol)];
+        g.define_dim(&steps_of_tail, steps);
+        let shape = [dim(1), dim(channels), dim(1), steps_of_tail];
         let tail = g.fill(&shape, Tensor::f32(&[1], &[0.0]));
         self.tails.insert((channels, length), tail);
         tail

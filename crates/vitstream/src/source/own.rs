@@ -238,6 +238,38 @@ impl<'a> Reading<'a> {
         Ok(Conv { weight, bias: Some(bias), dilation: 1 })
     }
 
+    /// The constant from around a loop that the body's node called `name` after the loop reads.
+    fn operand_in_loop(&self, side: Side, path: &str, name: &str, at: usize) -> Result<Array, Error> {
+        let node = self.node(side, path)?;
+        let lost = || self.error(format!("node {path}/{name}"), "is missing: the file was changed");
+        let Some(Attr::Graph(body)) = node.attrs.get("body") else { return Err(lost()) };
+        let inner =
+            body.nodes.iter().find(|inner| inner.name.strip_prefix(path) == Some(name)).ok_or_else(lost)?;
+        let value = inner.inputs.get(at).copied().flatten().ok_or_else(lost)?;
+        let place = body.inputs.iter().position(|&input| input == value).ok_or_else(lost)?;
+        self.operand(side, node, place)
+    }
+
+    /// The convolution of three taps that the module at `path` computes by pairs of rows.
+    fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
+        let place = format!("{}.weight", path.replace('/', "."));
+        let bias = self.operand(side, self.node(side, &format!("/{path}/Add_1"))?, 1)?;
+        let [c_out] = self.expect(&place.replace(".weight", ".bias"), &bias)?;
+        let taps = self.operand(side, self.node(side, &format!("/{path}/MatMul"))?, 1)?;
+        let [kernel, matrix] = self.expect(&place, &taps)?;
+        let Some(c_in) =
+            matrix.checked_div(c_out).filter(|c_in| c_in * c_out == matrix && kernel * matrix > 0)
+        else {
+            let problem = format!("expected [3, in * {c_out}], found {:?}", taps.dims);
+            return Err(self.error(place, problem));
+        };
+        let by_output = transposed(&taps.data, kernel * c_in, c_out);
+        let filters = by_output.chunks_exact(size_of::<f32>() * kernel * c_in);
+        let filters: Vec<Bytes> = filters.map(|filter| transposed(filter, kernel, c_in)).collect();
+        let weight = Array { dims: vec![c_out, c_in, kernel], data: filters.concat().into() };
+        Ok(Conv { weight, bias: Some(bias), dilation: 1 })
+    }
+
     fn put(&mut self, key: impl Into<String>, dims: &[usize], data: Bytes) -> Result<(), Error> {
         let key = key.into();
         let weight = Weight::from_bytes(&self.path, &key, WeightType::F32, dims.to_vec(), data)?;
@@ -308,8 +340,15 @@ impl<'a> Reading<'a> {
                 break;
             }
             self.attention(&format!("{scope}/attn_layers.{layer}"), hidden)?;
-            self.take_conv(side, &format!("{scope}/ffn_layers.{layer}/conv_1"))?;
-            self.take_conv(side, &format!("{scope}/ffn_layers.{layer}/conv_2"))?;
+            for name in ["conv_1", "conv_2"] {
+                let path = format!("{scope}/ffn_layers.{layer}/{name}");
+                if self.encoder.has(&format!("/{path}/Conv")) {
+                    self.take_conv(side, &path)?;
+                } else {
+                    let conv = self.pairs(side, &path)?;
+                    self.put_conv(&path.replace('/', "."), conv)?;
+                }
+            }
             self.take_norm("enc_p", &format!("{scope}/norm_layers_1.{layer}"))?;
             self.take_norm("enc_p", &format!("{scope}/norm_layers_2.{layer}"))?;
         }
@@ -319,10 +358,10 @@ impl<'a> Reading<'a> {
     fn attention(&mut self, path: &str, hidden: usize) -> Result<(), Error> {
         let side = Side::Encoder;
         let key = path.replace('/', ".");
-        let near = self.operand(side, self.node(side, &format!("/{path}/MatMul_1"))?, 1)?;
+        let near = self.operand(side, self.node(side, &format!("/{path}/MatMul"))?, 1)?;
         let [d_k, places] = self.expect(&format!("{key}.emb_rel_k"), &near)?;
         self.put(format!("{key}.emb_rel_k"), &[1, places, d_k], transposed(&near.data, d_k, places))?;
-        let near = self.operand(side, self.node(side, &format!("/{path}/MatMul_3"))?, 1)?;
+        let near = self.operand_in_loop(side, &format!("/{path}/Loop"), "/MatMul_2", 1)?;
         let [places, d_k] = self.expect(&format!("{key}.emb_rel_v"), &near)?;
         self.put(format!("{key}.emb_rel_v"), &[1, places, d_k], near.data)?;
 
