@@ -211,7 +211,11 @@ impl Generator {
         // the weights that come next.
         let mut share = 1.0;
         for (i, (up, blocks)) in self.ups.iter().zip(&self.resblocks).enumerate() {
-            let active = x.with(g.leaky_relu(x.value, LRELU_SLOPE));
+            let mut active = x.with(g.leaky_relu(x.value, LRELU_SLOPE));
+            // The first stage has channels enough for several threads, and few steps.
+            if i == 1 {
+                active = g.scope("rows", |g| time.fold(g, active, self.reach_of_stages(i)));
+            }
             let x0 = g.scope(&format!("ups.{i}"), |g| time.upsample(g, active, &up.scaled(share)));
             let lags = stage_lags(blocks);
             let widest = lags[0][0];
@@ -225,18 +229,25 @@ impl Generator {
             share = 1.0 / blocks.len().max(1) as f32;
         }
         let x = x.with(g.leaky_relu(x.value, LAST_LRELU_SLOPE));
-        g.scope("conv_post", |g| time.conv_post(g, x, &self.conv_post.scaled(share)))
+        let samples = g.scope("conv_post", |g| time.conv_post(g, x, &self.conv_post.scaled(share)));
+        g.scope("rows", |g| time.unfold(g, samples))
     }
 
-    /// Frames to each side that a sample depends on. Walks back from the samples, one rate at a time.
+    /// Frames to each side that a sample depends on.
     pub fn receptive_field(&self) -> usize {
+        self.reach_of_stages(0) + self.conv_pre.padding()
+    }
+
+    /// Steps to each side, of the input of stage `first`, that a sample depends on. Walks back from the samples, one
+    /// rate at a time.
+    fn reach_of_stages(&self, first: usize) -> usize {
         let mut reach = self.conv_post.padding();
-        for (up, blocks) in self.ups.iter().zip(&self.resblocks).rev() {
+        for (up, blocks) in self.ups.iter().zip(&self.resblocks).skip(first).rev() {
             reach += blocks.iter().map(ResBlock::reach).max().unwrap_or(0);
             // A sample at most `reach` away, plus what the kernel overhangs, lies in one of these inputs.
             reach = (reach + up.padding()).div_ceil(up.stride);
         }
-        reach + self.conv_pre.padding()
+        reach
     }
 }
 

@@ -20,6 +20,7 @@ pub mod generator;
 pub mod hparams;
 pub mod modules;
 mod network;
+mod rows;
 mod shapes;
 mod spline;
 mod split;

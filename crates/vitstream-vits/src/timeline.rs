@@ -2,7 +2,7 @@
 //! [`Signal`]s; a [`Timeline`] realises it on whole utterances ([`crate::whole`]) or chunk by chunk with carried
 //! state ([`crate::stateful`]).
 //!
-//! Values are `f32[b, c, 1, t]`: the unit height axis lets ONNX Runtime keep its blocked convolution layout, in which
+//! Values are `f32[b, c, 1, t]`, or several rows that overlap: the height axis lets ONNX Runtime keep its blocked convolution layout, in which
 //! only convolutions, additions, products of equal shapes, Tanh, Sigmoid and concatenations of channels stay. The forms
 //! chosen here and in the blocks keep to those.
 
@@ -68,6 +68,17 @@ pub(crate) trait Timeline {
     /// Adds `row: f32[b, c, 1, 1]`, which has no time, to every step.
     fn add_row(&mut self, g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
         x.with(g.add(x.value, row))
+    }
+
+    /// Announces that everything from here to [`unfold`](Self::unfold) mixes at most `reach` steps of `x` to each side,
+    /// so that a whole utterance may go on in several rows.
+    fn fold(&mut self, _: &mut GraphBuilder, x: Signal, _reach: usize) -> Signal {
+        x
+    }
+
+    /// Ends what [`fold`](Self::fold) began: samples `f32[b, 1, rows, t']` → `f32[b, 1, 1, t]`.
+    fn unfold(&mut self, _: &mut GraphBuilder, samples: Signal) -> Signal {
+        samples
     }
 
     /// The last convolution, to one channel, and the Tanh after it.

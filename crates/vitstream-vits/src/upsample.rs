@@ -129,13 +129,13 @@ impl ConvTranspose1d {
         }
     }
 
-    /// Interleaves the phases: `f32[b, stride * c, 1, t]`, phase-major → `f32[b, c, 1, t * stride]`. ONNX Runtime turns
+    /// Interleaves the phases: `f32[b, stride * c, rows, t]`, phase-major → `f32[b, c, rows, t * stride]`. ONNX Runtime turns
     /// the two transpositions into the way it leaves and enters its blocked layout.
     pub(crate) fn interleave(&self, g: &mut GraphBuilder, phases: ValueId) -> ValueId {
-        let (b, t) = (g.dim(phases, 0), g.dim(phases, 3));
-        let rows = g.transpose(phases, &[0, 2, 3, 1]);
-        let rows = g.reshape(rows, &[b, dim(1), &t * &dim(self.stride), dim(self.c_out())]);
-        g.transpose(rows, &[0, 3, 1, 2])
+        let (b, rows, t) = (g.dim(phases, 0), g.dim(phases, 2), g.dim(phases, 3));
+        let steps = g.transpose(phases, &[0, 2, 3, 1]);
+        let steps = g.reshape(steps, &[b, rows, &t * &dim(self.stride), dim(self.c_out())]);
+        g.transpose(steps, &[0, 3, 1, 2])
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
 
 use crate::modules::{Conv1d, dim};
+use crate::rows::Rows;
 use crate::timeline::{Signal, Timeline, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
 use crate::weights::Param;
@@ -18,11 +19,13 @@ pub(crate) struct Whole {
     masks: BTreeMap<usize, ValueId>,
     /// LeakyReLU of signals that several convolutions read.
     active: BTreeMap<ValueId, ValueId>,
+    /// The way back from rows to the line.
+    rows: Option<Rows>,
 }
 
 impl Whole {
     pub(crate) fn new(masks: BTreeMap<usize, ValueId>) -> Self {
-        Self { masks, active: BTreeMap::new() }
+        Self { masks, active: BTreeMap::new(), rows: None }
     }
 }
 
@@ -92,8 +95,23 @@ impl Timeline for Whole {
         x.with(g.add(x.value, full))
     }
 
+    fn fold(&mut self, g: &mut GraphBuilder, x: Signal, reach: usize) -> Signal {
+        let (rows, folded) = Rows::fold(g, x, reach);
+        self.rows = Some(rows);
+        folded
+    }
+
+    fn unfold(&mut self, g: &mut GraphBuilder, samples: Signal) -> Signal {
+        match self.rows.take() {
+            Some(rows) => rows.unfold(g, samples),
+            None => samples,
+        }
+    }
+
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
-        let block = strided(g, x.rate, conv);
+        // The length of a row is known to be a multiple of no more.
+        let multiple = self.rows.as_ref().map_or(x.rate, |rows| x.rate / rows.rate);
+        let block = strided(g, multiple, conv);
         let pad = conv.padding();
         let axis = ConvAxis { stride: block.samples, dilation: 1, pad_begin: pad, pad_end: pad };
         let length = g.dim(x.value, 3);
@@ -109,9 +127,10 @@ pub(crate) struct Strided {
 }
 
 /// A convolution to one channel leaves most of a vector register idle. So `n` neighbouring samples become `n` channels
-/// of a convolution with stride `n` (channel r is the kernel moved by r), laid in a row afterwards. `n` divides `rate`.
-pub(crate) fn strided(g: &mut GraphBuilder, rate: usize, conv: &Conv1d) -> Strided {
-    let n = (1..=BLOCK).rev().find(|n| rate.is_multiple_of(*n)).unwrap_or(1);
+/// of a convolution with stride `n` (channel r is the kernel moved by r), laid in a row afterwards. `n` divides `multiple`,
+/// as the length does.
+pub(crate) fn strided(g: &mut GraphBuilder, multiple: usize, conv: &Conv1d) -> Strided {
+    let n = (1..=BLOCK).rev().find(|n| multiple.is_multiple_of(*n)).unwrap_or(1);
     let (c_in, kernel) = (conv.c_in(), conv.kernel());
     let width = kernel + n - 1;
     let mut weight = vec![0.0; n * c_in * width];
@@ -126,15 +145,15 @@ pub(crate) fn strided(g: &mut GraphBuilder, rate: usize, conv: &Conv1d) -> Strid
 }
 
 impl Strided {
-    /// `x: f32[b, c_in, 1, t']`, `axis` with stride `samples` → the Tanh of the result, `f32[b, 1, 1, length]`.
+    /// `x: f32[b, c_in, rows, t']`, `axis` with stride `samples` → the Tanh of the result, `f32[b, 1, rows, length]`.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, axis: ConvAxis, length: &Dim) -> ValueId {
         let n = self.samples;
         let y = g.conv_strided(x, self.weight, &[ConvAxis::default(), axis], &blocks(length, n));
         let y = g.tanh(y);
         let y = g.transpose(y, &[0, 2, 3, 1]);
-        let b = g.dim(y, 0);
-        let y = g.reshape(y, &[b.clone(), dim(1), dim(1), &blocks(length, n) * &dim(n)]);
-        g.assume_shape(y, vec![b, dim(1), dim(1), length.clone()])
+        let (b, rows) = (g.dim(y, 0), g.dim(y, 1));
+        let y = g.reshape(y, &[b.clone(), dim(1), rows.clone(), &blocks(length, n) * &dim(n)]);
+        g.assume_shape(y, vec![b, dim(1), rows, length.clone()])
     }
 }
 
