@@ -258,9 +258,27 @@ mod tests {
     use vitstream_onnx::{DType, Dim};
 
     use super::*;
+    use crate::SynthesizerTrn;
     use crate::modules::dim;
     use crate::support::{self, Array, CASES, Net, assert_close};
     use crate::whole::Whole;
+
+    /// The generator alone: `z: f32[b, c, 1, t]`, and a speaker where there is one, to samples.
+    fn whole(model: &SynthesizerTrn) -> Net {
+        let hp = &model.hparams;
+        let mut builder = GraphBuilder::new("dec", 15);
+        let g = &mut builder;
+        let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+        let z = g.input("z", DType::F32, vec![b.clone(), dim(hp.inter_channels), dim(1), t]);
+        let speaker = hp
+            .multi_speaker()
+            .then(|| g.input("g", DType::F32, vec![b, dim(hp.gin_channels), dim(1), dim(1)]));
+        let z = Signal { value: z, lag: 0, rate: 1 };
+        let samples = model.dec.emit(g, &mut Whole::new(BTreeMap::new()), z, false, speaker);
+        assert_eq!((samples.lag, samples.rate), (0, hp.hop_length()));
+        g.output("samples", samples.value);
+        Net::new(builder.finish().unwrap())
+    }
 
     #[test]
     fn samples_equal_pytorch() {
@@ -268,18 +286,7 @@ mod tests {
             let model = fixture.model();
             let hp = &model.hparams;
             let c = hp.inter_channels;
-            let mut builder = GraphBuilder::new("dec", 15);
-            let g = &mut builder;
-            let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
-            let z = g.input("z", DType::F32, vec![b.clone(), dim(c), dim(1), t]);
-            let speaker = hp
-                .multi_speaker()
-                .then(|| g.input("g", DType::F32, vec![b, dim(hp.gin_channels), dim(1), dim(1)]));
-            let z = Signal { value: z, lag: 0, rate: 1 };
-            let samples = model.dec.emit(g, &mut Whole::new(BTreeMap::new()), z, false, speaker);
-            assert_eq!((samples.lag, samples.rate), (0, hp.hop_length()));
-            g.output("samples", samples.value);
-            let net = Net::new(builder.finish().unwrap());
+            let net = whole(&model);
 
             for case_name in CASES {
                 let Some(case) = fixture.case(case_name) else { continue };
@@ -295,6 +302,36 @@ mod tests {
                 let audio = case.get("audio");
                 let found = net.run(fed).remove(0).reshaped(&audio.dims);
                 assert_close(&found, audio, 2e-5, &format!("{} {case_name}: audio", fixture.name));
+            }
+        }
+    }
+    /// A signal long enough to be cut into rows, against its parts, which are not: wherever a row ends.
+    #[test]
+    fn rows_change_nothing() {
+        for fixture in support::committed() {
+            let model = fixture.model();
+            let (hp, reach) = (&model.hparams, model.dec.receptive_field());
+            let (c, hop) = (hp.inter_channels, hp.hop_length());
+            let net = whole(&model);
+            let speaker = hp.multi_speaker().then(|| Array::noise(&[1, hp.gin_channels, 1, 1], 2));
+            let decode = |z: &Array| {
+                let mut fed = vec![("z", z)];
+                fed.extend(speaker.as_ref().map(|speaker| ("g", speaker)));
+                net.run(fed).remove(0)
+            };
+            for rows in [2_usize, 3, 8, 9] {
+                let t = (rows * 1024 + 7).div_ceil(hp.upsample_rates[0]);
+                let z = Array::noise(&[1, c, 1, t], rows as u64);
+                let samples = decode(&z);
+                assert_eq!(samples.dims, [1, 1, 1, t * hop]);
+                for from in (0..t).step_by(97) {
+                    let to = t.min(from + 97);
+                    let (before, after) = (from.saturating_sub(reach), t.min(to + reach));
+                    let part = decode(&z.slice(3, before..after));
+                    let part = part.slice(3, (from - before) * hop..(to - before) * hop);
+                    let found = samples.slice(3, from * hop..to * hop);
+                    assert_close(&found, &part, 1e-5, &format!("{}, {rows} rows, from {from}", fixture.name));
+                }
             }
         }
     }

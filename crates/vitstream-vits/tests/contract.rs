@@ -199,15 +199,8 @@ fn no_shape_depends_on_what_is_computed() {
         let model = fixture.model();
         for graph in graphs(&model, 15).into_iter().map(written) {
             for node in &graph.nodes {
-                let debris = [
-                    "NonZero",
-                    "ScatterND",
-                    "GatherND",
-                    "If",
-                    "Constant",
-                    "ConstantOfShape",
-                    "Identity",
-                ];
+                let debris =
+                    ["NonZero", "ScatterND", "GatherND", "If", "Constant", "ConstantOfShape", "Identity"];
                 // Zeros of a run-time length are the one use of ConstantOfShape. The encoder's loops are over blocks of
                 // the text: their number follows from its length.
                 let excused = node.op == "ConstantOfShape" && graph.name != "decoder";
