@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Where ONNX Runtime spends its time in an exported pair and in another one, usually a traced one, by kinds of nodes.
+
+    pip install -r scripts/requirements-conformance.txt
+    scripts/profile_graphs.py OURS THEIRS --ids ../shared/fixtures/joe/ids.json
+
+Prints two markdown tables: the encoder on the text `medium`, the decoder on --frames frames. One thread, default session
+options but for the profiler, which itself costs something for each node. A cell is the sum over nodes of the median
+time that each took over the runs, and in brackets how many nodes ran: fewer than the file has, because ONNX Runtime has
+folded and fused some, or more, because it has added changes of layout.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import onnxruntime as ort
+from bench_graphs import decoder_feed, encoder_feed
+
+# Kinds that do the same work before and after ONNX Runtime's fusions, or in one pair and in the other.
+GROUPS = (
+    ("Conv", "FusedConv", "ConvTranspose"),
+    ("MatMul", "FusedMatMul"),
+    ("ReorderInput", "ReorderOutput"),
+)
+
+
+def profile(path, feed_of, runs):
+    """Milliseconds and number of nodes by op kind, of `runs` runs after one that warms up."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.enable_profiling = True
+        options.profile_file_prefix = f"{folder}/profile"
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        feed = feed_of(session)
+        for _ in range(1 + runs):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    times = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            times[event["args"]["op_name"], event["args"]["node_index"]].append(event["dur"])
+    kinds = defaultdict(lambda: (0.0, 0))
+    for (kind, _), durations in times.items():
+        ms, nodes = kinds[kind]
+        kinds[kind] = (ms + statistics.median(durations[-runs:]) / 1e3, nodes + 1)
+    return kinds
+
+
+def total(kinds, names):
+    parts = [kinds[name] for name in names if name in kinds]
+    return sum(ms for ms, _ in parts), sum(nodes for _, nodes in parts)
+
+
+def table(title, ours, theirs, rows):
+    names = ours.keys() | theirs.keys()
+    groups = [tuple(name for name in group if name in names) for group in GROUPS]
+    groups += [(name,) for name in names.difference(*groups)]
+    largest = sorted(groups, key=lambda group: max(total(theirs, group), total(ours, group)), reverse=True)[:rows]
+    listed = [(", ".join(group), group) for group in largest]
+    listed += [("others", names.difference(*largest)), ("all", names)]
+    print(f"| {title} | traced, ms (nodes run) | ours, ms (nodes run) |\n|---|---|---|")
+    for label, group in listed:
+        cells = (f"{ms:.1f} ({nodes:,})" for ms, nodes in (total(theirs, group), total(ours, group)))
+        print(f"| {label} | {' | '.join(cells)} |")
+    print(flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ours", type=Path)
+    parser.add_argument("theirs", type=Path)
+    parser.add_argument("--ids", type=Path, required=True, help="JSON: medium -> phoneme ids")
+    parser.add_argument("--frames", type=int, default=628, help="of the decoder's input")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--rows", type=int, default=8, help="kinds that are told apart")
+    args = parser.parse_args()
+    ids = json.loads(args.ids.read_text())["medium"]
+    for title, file, feed_of in (
+        (f"encoder, {len(ids)} ids", "encoder.onnx", lambda session: encoder_feed(session, ids)),
+        (f"decoder, {args.frames} frames", "decoder.onnx", lambda session: decoder_feed(session, args.frames)),
+    ):
+        ours, theirs = (profile(folder / file, feed_of, args.runs) for folder in (args.ours, args.theirs))
+        table(title, ours, theirs, args.rows)
+
+
+if __name__ == "__main__":
+    main()
