@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Reference, difference, same_bits, shared, tiny, voice};
+use common::voice::{self, Voice};
+use common::{Reference, difference, same_bits, shared, tiny};
 use vitstream_engine::{Decoder, Encoder, Error, Isa, Mode, Noise, Options, Scales};
-use vitstream_vits::SynthesizerTrn;
 
 const NETWORKS: [&str; 9] = [
     "single",
@@ -19,9 +19,9 @@ const NETWORKS: [&str; 9] = [
 ];
 
 /// Each network with each of its single-item cases.
-fn each_case(mut check: impl FnMut(&str, &SynthesizerTrn, &Reference)) {
+fn each_case(mut check: impl FnMut(&str, &Voice, &Reference)) {
     let mut checked = 0;
-    let mut all = |name: &str, model: &SynthesizerTrn, reference: Option<std::path::PathBuf>, case: &str| {
+    let mut all = |name: &str, model: &Voice, reference: Option<std::path::PathBuf>, case: &str| {
         if let Some(path) = reference {
             check(&format!("{name}.{case}"), model, &Reference::read(&path));
             checked += 1;
