@@ -25,6 +25,7 @@ mod shapes;
 mod spline;
 mod split;
 mod stateful;
+mod strided;
 pub mod text_encoder;
 mod timeline;
 pub mod upsample;

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, HashMap};
 use vitstream_onnx::{ConvAxis, DType, Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
+use crate::strided::Strided;
 use crate::timeline::{Signal, Timeline, add, pointwise};
 use crate::upsample::ConvTranspose1d;
-use crate::whole::strided;
 
 /// Larger than any length: as the end of a slice it means all.
 const ALL: i64 = 1 << 40;
@@ -334,14 +334,14 @@ impl Timeline for Stateful {
         self.part(g, sum, channels)
     }
 
-    /// As on whole utterances, several samples at once; a few more steps wait until they fill a block.
+    /// A few more steps wait until they fill a block.
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
-        let block = strided(g, x.rate, conv);
-        let pad = conv.padding();
-        let wait = (block.samples - (x.lag + pad) % block.samples) % block.samples;
+        let conv = Strided::new(g, x.rate, conv);
+        let pad = conv.padding;
+        let wait = (conv.samples - (x.lag + pad) % conv.samples) % conv.samples;
+        let lag = x.lag + pad + wait;
         let (extended, _) = self.extend(g, x.value, Window { left: pad, lag: pad }, wait);
-        let axis = ConvAxis { stride: block.samples, ..ConvAxis::default() };
-        let y = block.emit(g, extended, axis, &Self::steps(x.rate, x.lag + pad + wait));
-        Signal { value: y, lag: x.lag + pad + wait, rate: x.rate }
+        let value = conv.emit(g, extended, 0, &Self::steps(x.rate, lag));
+        Signal { value, lag, rate: x.rate }
     }
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
+use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
 
-use crate::modules::{Conv1d, dim};
+use crate::modules::Conv1d;
 use crate::rows::Rows;
+use crate::strided::Strided;
 use crate::timeline::{Signal, Timeline, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
-use crate::weights::Param;
-
-/// Most samples that the last convolution computes at once: ONNX Runtime's block of channels.
-const BLOCK: usize = 16;
 
 /// Realises the decoder on whole utterances.
 pub(crate) struct Whole {
@@ -111,53 +108,8 @@ impl Timeline for Whole {
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
         // The length of a row is known to be a multiple of no more.
         let multiple = self.rows.as_ref().map_or(x.rate, |rows| x.rate / rows.rate);
-        let block = strided(g, multiple, conv);
-        let pad = conv.padding();
-        let axis = ConvAxis { stride: block.samples, dilation: 1, pad_begin: pad, pad_end: pad };
+        let conv = Strided::new(g, multiple, conv);
         let length = g.dim(x.value, 3);
-        x.with(block.emit(g, x.value, axis, &length))
+        x.with(conv.emit(g, x.value, conv.padding, &length))
     }
-}
-
-/// A convolution to one channel that gives several neighbouring samples at once.
-pub(crate) struct Strided {
-    weight: ValueId,
-    /// Samples of one step.
-    pub(crate) samples: usize,
-}
-
-/// A convolution to one channel leaves most of a vector register idle. So `n` neighbouring samples become `n` channels
-/// of a convolution with stride `n` (channel r is the kernel moved by r), laid in a row afterwards. `n` divides `multiple`,
-/// as the length does.
-pub(crate) fn strided(g: &mut GraphBuilder, multiple: usize, conv: &Conv1d) -> Strided {
-    let n = (1..=BLOCK).rev().find(|n| multiple.is_multiple_of(*n)).unwrap_or(1);
-    let (c_in, kernel) = (conv.c_in(), conv.kernel());
-    let width = kernel + n - 1;
-    let mut weight = vec![0.0; n * c_in * width];
-    for r in 0..n {
-        for i in 0..c_in {
-            let row = (r * c_in + i) * width + r;
-            weight[row..row + kernel].copy_from_slice(&conv.weight.data[i * kernel..][..kernel]);
-        }
-    }
-    let weight = g.initializer("weight", Param::new(&[n, c_in, 1, width], weight).tensor());
-    Strided { weight, samples: n }
-}
-
-impl Strided {
-    /// `x: f32[b, c_in, rows, t']`, `axis` with stride `samples` → the Tanh of the result, `f32[b, 1, rows, length]`.
-    pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, axis: ConvAxis, length: &Dim) -> ValueId {
-        let n = self.samples;
-        let y = g.conv_strided(x, self.weight, &[ConvAxis::default(), axis], &blocks(length, n));
-        let y = g.tanh(y);
-        let y = g.transpose(y, &[0, 2, 3, 1]);
-        let (b, rows) = (g.dim(y, 0), g.dim(y, 1));
-        let y = g.reshape(y, &[b.clone(), dim(1), rows.clone(), &blocks(length, n) * &dim(n)]);
-        g.assume_shape(y, vec![b, dim(1), rows, length.clone()])
-    }
-}
-
-/// How many blocks of `n` steps a length that is a multiple of n has.
-fn blocks(length: &Dim, n: usize) -> Dim {
-    length.exact_div(n as i64).unwrap_or_else(|| Dim::symbol(format!("blocks.{n}.of.{length}")))
 }
