@@ -251,20 +251,35 @@ fn the_stage_tells_which_half_is_damaged() {
         let mut compared = report.checks.iter().filter(|check| check.part != Part::Speaking);
         compared.find(|check| check.name == name).unwrap_or_else(|| panic!("{name}")).verdict
     };
-    let pair = exported("multi");
-    damage(pair.path(), "encoder.onnx", "enc_p.encoder.attn_layers.0.conv_qkv.weight", 5, |w| w + 50.0);
-    let report = against(pair.path(), &source);
-    assert_eq!(verdict(&report, "latent z_p"), Verdict::Failed);
-    assert_eq!(verdict(&report, "audio, decoder alone"), Verdict::Ok);
-    assert_eq!(verdict(&report, "audio, both"), Verdict::Failed);
-
-    let pair = exported("multi");
-    damage(pair.path(), "decoder.onnx", "dec.conv_pre.weight", 5, |w| w + 0.5);
-    let report = against(pair.path(), &source);
-    assert_eq!(verdict(&report, "latent z_p"), Verdict::Ok);
-    assert_eq!(verdict(&report, "latent z, decoder alone"), Verdict::Ok);
-    assert_eq!(verdict(&report, "audio, decoder alone"), Verdict::Failed);
-    assert!(verdict(&report, "stateful, chunks of 16 frames") == Verdict::Failed);
+    let encoder = ("encoder.onnx", "enc_p.encoder.attn_layers.0.conv_qkv.weight", 50.0);
+    let decoder = ("decoder.onnx", "dec.conv_pre.weight", 0.5);
+    let cases: [(_, &[(&str, Verdict)]); 2] = [
+        (
+            encoder,
+            &[
+                ("latent z_p", Verdict::Failed),
+                ("audio, decoder alone", Verdict::Ok),
+                ("audio, both", Verdict::Failed),
+            ],
+        ),
+        (
+            decoder,
+            &[
+                ("latent z_p", Verdict::Ok),
+                ("latent z, decoder alone", Verdict::Ok),
+                ("audio, decoder alone", Verdict::Failed),
+                ("stateful, chunks of 16 frames", Verdict::Failed),
+            ],
+        ),
+    ];
+    for ((file, weight, by), verdicts) in cases {
+        let pair = exported("multi");
+        damage(pair.path(), file, weight, 5, |w| w + by);
+        let report = against(pair.path(), &source);
+        for &(name, expected) in verdicts {
+            assert_eq!(verdict(&report, name), expected, "{file}: {name}");
+        }
+    }
 }
 
 /// Without a source, two decoders that are not the same give each other away.

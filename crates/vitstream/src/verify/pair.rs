@@ -8,7 +8,7 @@ use super::compare::{Difference, peak};
 use super::cut::OnnxFile;
 use super::report::{Check, Part, Sound, Tally, Verdict, not_checked};
 use super::session::{Array, Engine};
-use super::streaming::{self, Stateful, Windowed};
+use super::streaming::{self, Chunked, Stateful, Windowed};
 use super::utterance::Utterance;
 use super::voice::{Decoder, Encoder, Request, Stages};
 use super::{limits, stages, weights};
@@ -253,41 +253,20 @@ impl Pair {
                 });
             }
         };
-        match &stateful {
-            Err(why) => checks.push(not_checked(Part::Streaming, "stateful", *why)),
-            Ok(stateful) => {
-                for schedule in streaming::STATEFUL {
-                    let name = format!("stateful, {}", streaming::describe(schedule));
-                    checks.push(compare_streamed(
-                        name.clone(),
-                        spoken,
-                        decoder,
-                        |z, g| stateful.stream(z, g, schedule),
-                        |one, streamed| {
-                            show(one, streamed, name.clone());
-                        },
-                    ));
-                }
-                checks.extend(decoder.map(|decoder| one_frame(spoken, stateful, decoder)));
-            }
+        let mut run = |kind: &str, way: Result<&dyn Chunked, &str>, checks: &mut Vec<Check>| match way {
+            Err(why) => checks.push(not_checked(Part::Streaming, kind, why)),
+            Ok(way) => checks.extend(way.schedules().iter().map(|&schedule| {
+                let name = format!("{kind}, {}", streaming::describe(schedule));
+                let stream = |z: &_, g: Option<&_>| way.stream(z, g, schedule);
+                let show = |one: &_, streamed: &[f32]| show(one, streamed, name.clone());
+                compare_streamed(name.clone(), spoken, decoder, stream, show)
+            })),
+        };
+        run("stateful", stateful.map(|stateful| stateful as _), checks);
+        if let (Ok(stateful), Some(decoder)) = (stateful, decoder) {
+            checks.push(one_frame(spoken, stateful, decoder));
         }
-        match &windowed {
-            Err(why) => checks.push(not_checked(Part::Streaming, "windowed", *why)),
-            Ok(windowed) => {
-                for schedule in streaming::WINDOWED {
-                    let name = format!("windowed, {}", streaming::describe(schedule));
-                    checks.push(compare_streamed(
-                        name.clone(),
-                        spoken,
-                        decoder,
-                        |z, g| windowed.stream(z, g, schedule),
-                        |one, streamed| {
-                            show(one, streamed, name.clone());
-                        },
-                    ));
-                }
-            }
-        }
+        run("windowed", windowed.as_ref().map(|windowed| windowed as _).map_err(|why| *why), checks);
         sounds
     }
 }

@@ -18,10 +18,19 @@ const MOST_LOOK_AHEAD: usize = 1000;
 /// Frames of each chunk, one after the other and then again from the first.
 pub(super) type Schedule = &'static [usize];
 
-/// What is tried with carried state: single frames, the usual size, sizes that vary, and long chunks.
-pub(super) const STATEFUL: [Schedule; 4] = [&[1], &[16], &[3, 50, 1, 28], &[100]];
-/// And with windows, where single frames would take a hundred times as long as the whole.
-pub(super) const WINDOWED: [Schedule; 3] = [&[16], &[3, 50, 1, 28], &[100]];
+/// A decoder that is fed chunk by chunk.
+pub(super) trait Chunked {
+    /// What is tried with it.
+    fn schedules(&self) -> &'static [Schedule];
+
+    /// All samples of `z: f32[1, inter, time]` and the speaker's `g`; `None` when the schedule would take too long.
+    fn stream(
+        &self,
+        z: &Array<f32>,
+        g: Option<&Array<f32>>,
+        schedule: Schedule,
+    ) -> Result<Option<Vec<f32>>, Error>;
+}
 
 /// How long a schedule may take: the most frames that are computed for one utterance.
 const MOST_FRAMES: usize = 2500;
@@ -64,9 +73,13 @@ pub(super) struct Windowed<'a> {
     pub(super) hop: usize,
 }
 
-impl Windowed<'_> {
-    /// All samples; `None` when the schedule would take too long.
-    pub(super) fn stream(
+impl Chunked for Windowed<'_> {
+    /// Single frames would take a hundred times as long as the whole.
+    fn schedules(&self) -> &'static [Schedule] {
+        &[&[16], &[3, 50, 1, 28], &[100]]
+    }
+
+    fn stream(
         &self,
         z: &Array<f32>,
         g: Option<&Array<f32>>,
@@ -149,9 +162,15 @@ impl Stateful {
         }
         Ok(Self { session: engine.load(file)?, states, look_ahead })
     }
+}
 
-    /// All samples; `None` when the schedule would take too long.
-    pub(super) fn stream(
+impl Chunked for Stateful {
+    /// Single frames, the usual size, sizes that vary, and long chunks.
+    fn schedules(&self) -> &'static [Schedule] {
+        &[&[1], &[16], &[3, 50, 1, 28], &[100]]
+    }
+
+    fn stream(
         &self,
         z: &Array<f32>,
         g: Option<&Array<f32>>,
