@@ -85,30 +85,33 @@ const fn need(field: &'static str, kind: Kind) -> Need {
     Need { field, kind }
 }
 
+const SAMPLE_RATE: Need = need("audio.sample_rate", Kind::Whole);
+const NUM_SPEAKERS: Need = need("num_speakers", Kind::Whole);
+const SPEAKER_IDS: Need = need("speaker_id_map", Kind::Speakers);
+const ESPEAK_VOICE: Need = need("espeak.voice", Kind::Text);
+const LANGUAGE: Need = need("language.code", Kind::Text);
+const PHONEME_IDS: Need = need("phoneme_id_map", Kind::Symbols);
+
 const SONATA: [Need; 9] = [
-    need("audio.sample_rate", Kind::Whole),
+    SAMPLE_RATE,
     need("num_symbols", Kind::Whole),
-    need("num_speakers", Kind::Whole),
-    need("speaker_id_map", Kind::Speakers),
-    need("espeak.voice", Kind::Text),
+    NUM_SPEAKERS,
+    SPEAKER_IDS,
+    ESPEAK_VOICE,
     need("inference.noise_scale", Kind::Number),
     need("inference.length_scale", Kind::Number),
     need("inference.noise_w", Kind::Number),
     need("phoneme_id_map", Kind::MarkedSymbols),
 ];
 
-const PHOONNX: [Need; 3] = [
-    need("audio.sample_rate", Kind::Whole),
-    need("phoneme_type", Kind::Text),
-    need("phoneme_id_map", Kind::Symbols),
-];
+const PHOONNX: [Need; 3] = [SAMPLE_RATE, need("phoneme_type", Kind::Text), PHONEME_IDS];
 
 const PAROLI: [Need; 6] = [
-    need("audio.sample_rate", Kind::Whole),
-    need("num_speakers", Kind::Whole),
-    need("speaker_id_map", Kind::Speakers),
-    need("espeak.voice", Kind::Text),
-    need("phoneme_id_map", Kind::Symbols),
+    SAMPLE_RATE,
+    NUM_SPEAKERS,
+    SPEAKER_IDS,
+    ESPEAK_VOICE,
+    PHONEME_IDS,
     need("phoneme_map", Kind::Replacements),
 ];
 
@@ -206,7 +209,7 @@ impl PackageOptions {
                 voice.check(&SONATA)?;
                 voice.expect_espeak()?;
                 if voice.get("language").is_some() {
-                    voice.check(&[need("language.code", Kind::Text)])?;
+                    voice.check(&[LANGUAGE])?;
                 }
                 if self.client == Package::Nvda {
                     archive = Some(voice.nvda_name()? + ".tar.gz");
@@ -223,7 +226,7 @@ impl PackageOptions {
                 if voice.get("espeak.voice").is_some() {
                     voice.default("phoneme_type", json!("espeak"));
                 } else {
-                    voice.check(&[need("language.code", Kind::Text)])?;
+                    voice.check(&[LANGUAGE])?;
                 }
                 voice.check(&PHOONNX)?;
                 // Names of other adapters would win over what `streaming` says.
