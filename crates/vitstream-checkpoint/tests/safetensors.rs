@@ -83,6 +83,8 @@ fn damage_is_named() {
     ] {
         assert!(with(header).contains("damaged safetensors file"), "{header}");
     }
+    // One byte is no header, so this is no safetensors file to begin with.
+    assert!(with("{").contains("of an unknown format"), "{}", with("{"));
     let nested = format!("{{\"w\":{}", "[".repeat(100_000));
     assert!(with(&nested).len() < 600, "the message is short");
     let unknown = with(r#"{"w":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#);
