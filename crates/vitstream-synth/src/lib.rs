@@ -22,6 +22,10 @@ mod graph_file;
 mod noise;
 mod pair;
 mod receptive;
+#[cfg_attr(
+    not(any(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, unused_variables, reason = "without a runtime nobody reads what one would be given")
+)]
 mod runtime;
 pub mod schedule;
 mod stream;
