@@ -299,7 +299,11 @@ impl HParams {
                 n_flows, kernel_size, dds_layers, num_bins, tail_bound, ..
             } => {
                 within("duration.n_flows", n_flows, MAX_LAYERS)?;
-                within("duration.num_bins", num_bins, MAX_BINS)?;
+                // A single bin has no inner knot: nothing is trained, and the spline is the identity.
+                if !(2..=MAX_BINS).contains(&num_bins) {
+                    let message = format!("expected 2 to {MAX_BINS}, found {num_bins}");
+                    return Err(error("duration.num_bins", message));
+                }
                 odd("duration.kernel_size", kernel_size)?;
                 within("duration.dds_layers", dds_layers, MAX_LAYERS)?;
                 power("duration.kernel_size", kernel_size, dds_layers)?;

@@ -348,6 +348,27 @@ fn settings_that_contradict_the_weights_or_make_another_network_are_named() {
 }
 
 #[test]
+fn a_spline_of_a_single_bin_is_named() {
+    let folder = copy("hf");
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(|(name, view)| {
+        let mut shape = view.shape().to_vec();
+        let mut data = view.data();
+        // A width and a height, and no derivative.
+        if name.starts_with("duration_predictor.flows.") && name.contains(".conv_proj.") {
+            data = &data[..data.len() / shape[0] * 2];
+            shape[0] = 2;
+        }
+        (name, safetensors::tensor::TensorView::new(view.dtype(), shape, data).unwrap())
+    });
+    fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    edit(&folder.path().join("config.json"), |json| json["duration_predictor_flow_bins"] = json!(1));
+    let error = refused(&path, ReadOptions::default());
+    assert!(error.contains("`duration.num_bins`: expected 2 to 1000, found 1"), "{error}");
+}
+
+#[test]
 fn a_duration_predictor_that_is_not_told_the_speaker_gives_all_speakers_the_same_durations() {
     let folder = copy("coqui-multi");
     edit(&folder.path().join("config.json"), |json| {
