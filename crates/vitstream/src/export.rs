@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use vitstream_onnx::passes::HalfPrecisionWeights;
-use vitstream_onnx::{Graph, Validated, encode, passes, validate};
+use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
 
 use crate::Error;
@@ -310,19 +310,36 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// `metadata_props` of all files of a pair.
 fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128) -> BTreeMap<String, String> {
-    let hp = &model.hparams;
     let mut entries = vec![
-        ("n_speakers", hp.num_speakers.to_string()),
-        ("hop_length", hp.hop_length().to_string()),
-        ("receptive_field", model.receptive_field().to_string()),
-        ("inter_channels", hp.inter_channels.to_string()),
-        ("gin_channels", hp.gin_channels.to_string()),
-        ("num_symbols", hp.num_symbols.to_string()),
-        ("vitstream_version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("pair_id", format!("{fingerprint:032x}")),
+        ("vitstream_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("pair_id".to_owned(), format!("{fingerprint:032x}")),
     ];
-    entries.extend(sample_rate.map(|rate| ("sample_rate", rate.to_string())));
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries.extend(sample_rate.map(|rate| ("sample_rate".to_owned(), rate.to_string())));
+    network_metadata(model).into_iter().chain(entries).collect()
+}
+
+/// The entries that the network alone determines.
+pub(crate) fn network_metadata(model: &SynthesizerTrn) -> [(String, String); 6] {
+    let hp = &model.hparams;
+    [
+        ("n_speakers", hp.num_speakers),
+        ("hop_length", hp.hop_length()),
+        ("receptive_field", model.receptive_field()),
+        ("inter_channels", hp.inter_channels),
+        ("gin_channels", hp.gin_channels),
+        ("num_symbols", hp.num_symbols),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_string()))
+}
+
+/// [`files::STREAM_DECODER`], which says itself how to drive it.
+pub(crate) fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph, BuildError> {
+    let stream = model.emit_stream_decoder(opset)?;
+    let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
+    let mut graph = stream.graph;
+    graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
+    graph.metadata.insert("states".to_owned(), states);
+    Ok(graph)
 }
 
 /// An export under way.
@@ -344,12 +361,7 @@ impl Export {
         self.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.encoder_form()))?;
         self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
         if options.stream_decoder {
-            let stream = model.emit_stream_decoder(options.opset).map_err(Error::build("stream_decoder"))?;
-            let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
-            let mut graph = stream.graph;
-            graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
-            graph.metadata.insert("states".to_owned(), states);
-            self.graph(files::STREAM_DECODER, "stream_decoder", Ok(graph))?;
+            self.graph(files::STREAM_DECODER, "stream_decoder", stream_decoder(model, options.opset))?;
         } else {
             self.commit.remove(files::STREAM_DECODER);
         }
@@ -425,7 +437,7 @@ impl Export {
         &mut self,
         file: &str,
         name: &'static str,
-        graph: Result<Graph, vitstream_onnx::BuildError>,
+        graph: Result<Graph, BuildError>,
     ) -> Result<(), Error> {
         let (graph, mut summary) = self.finish_graph(file, name, graph)?;
         let cancel = self.cancel.clone();
@@ -441,7 +453,7 @@ impl Export {
         &self,
         file: &str,
         name: &'static str,
-        graph: Result<Graph, vitstream_onnx::BuildError>,
+        graph: Result<Graph, BuildError>,
     ) -> Result<(Validated, FileSummary), Error> {
         self.check_cancelled()?;
         let mut graph = graph.map_err(Error::build(name))?;

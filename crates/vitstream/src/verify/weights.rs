@@ -10,7 +10,7 @@ use super::cut::{OnnxFile, Ways};
 use super::limits;
 use super::report::{Check, Part, Verdict, WeightDifference};
 use crate::Error;
-use crate::export::files;
+use crate::export::{self, ExportOptions, files, network_metadata};
 
 /// Names that are told of many.
 const MOST_NODES: usize = 4;
@@ -30,12 +30,8 @@ pub(super) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            opset: 15,
-            noise: NoiseSource::Internal { seed: None },
-            durations: false,
-            stream_decoder: true,
-        }
+        let ExportOptions { opset, noise, durations, stream_decoder, .. } = ExportOptions::default();
+        Self { opset, noise, durations, stream_decoder }
     }
 }
 
@@ -69,8 +65,9 @@ impl Settings {
 /// The graphs that an export of `model` would write.
 pub(super) fn emit(model: &SynthesizerTrn, settings: Settings) -> Result<Graphs, Error> {
     let finish = |file: &'static str, name: &'static str, graph: Result<Graph, BuildError>| {
-        let graph = passes::run_default(graph.map_err(Error::build(name))?);
-        Ok::<_, Error>((file, validate(graph).map_err(Error::validate(name))?))
+        let mut graph = graph.map_err(Error::build(name))?;
+        graph.metadata.extend(network_metadata(model));
+        Ok::<_, Error>((file, validate(passes::run_default(graph)).map_err(Error::validate(name))?))
     };
     let Settings { opset, noise, durations, stream_decoder } = settings;
     let form = EncoderForm { noise, durations };
@@ -79,26 +76,8 @@ pub(super) fn emit(model: &SynthesizerTrn, settings: Settings) -> Result<Graphs,
         finish(files::DECODER, "decoder", model.emit_decoder(opset))?,
     ];
     if stream_decoder {
-        let stream = model.emit_stream_decoder(opset).map_err(Error::build("stream_decoder"))?;
-        let states = serde_json::to_string(&stream.states).unwrap_or_default();
-        let mut graph = stream.graph;
-        graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
-        graph.metadata.insert("states".to_owned(), states);
-        graphs.push(finish(files::STREAM_DECODER, "stream_decoder", Ok(graph))?);
-    }
-    for (_, graph) in &mut graphs {
-        let mut changed = graph.clone().into_inner();
-        let hp = &model.hparams;
-        let facts = [
-            ("n_speakers", hp.num_speakers),
-            ("hop_length", hp.hop_length()),
-            ("receptive_field", model.receptive_field()),
-            ("inter_channels", hp.inter_channels),
-            ("gin_channels", hp.gin_channels),
-            ("num_symbols", hp.num_symbols),
-        ];
-        changed.metadata.extend(facts.map(|(key, value)| (key.to_owned(), value.to_string())));
-        *graph = validate(changed).map_err(Error::validate("pair"))?;
+        let graph = export::stream_decoder(model, opset);
+        graphs.push(finish(files::STREAM_DECODER, "stream_decoder", graph)?);
     }
     Ok(graphs)
 }
