@@ -88,6 +88,7 @@ fn text_is_for_people() {
         "multi.ckpt: Piper checkpoint",
         "num_speakers",
         "256 samples",
+        "layer_norm_eps             0.00001\n",
         "43 frames to each side",
         "enc_p",
         "discriminator (training only)",

@@ -54,7 +54,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) -> io::Result<()> {
     writeln!(out, "{}: {}", checkpoint.path.display(), checkpoint.format)?;
-    if let Ok(serde_json::Value::Object(hparams)) = serde_json::to_value(&checkpoint.hparams) {
+    // By way of a text: as a number of twice the size, 1e-5 would be 9.99...e-6.
+    let hparams = serde_json::to_string(&checkpoint.hparams).and_then(|text| serde_json::from_str(&text));
+    if let Ok(serde_json::Value::Object(hparams)) = hparams {
         for (name, value) in hparams {
             writeln!(out, "  {name:<26} {value}")?;
         }
