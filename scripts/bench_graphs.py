@@ -22,7 +22,15 @@ import onnxruntime as ort
 
 LENGTHS = {"short": 69, "medium": 309, "long": 1383, "para": 3079}
 FRAMES = (628, 32, 16)
-SCALES = np.array([0.667, 1.0, 0.8], np.float32)
+
+
+def arguments(description, texts):
+    """A parser of what every comparison of two pairs is given; `texts` are those that it takes of --ids."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ours", type=Path)
+    parser.add_argument("theirs", type=Path)
+    parser.add_argument("--ids", type=Path, required=True, help=f"JSON: {texts} -> phoneme ids")
+    return parser
 
 
 def session(path, threads):
@@ -58,12 +66,12 @@ def compare(ours, theirs, threads, runs):
 def noise(session, feed):
     """Draws for the inputs that an encoder exported with `--noise input` has beside the contract's."""
     names = [port.name for port in session.get_inputs()]
-    draw = np.random.default_rng(0).standard_normal
+    draw = lambda shape: np.random.default_rng(0).standard_normal(shape, np.float32)
     if "noise_dp" in names:
-        feed["noise_dp"] = draw((1, 2, feed["input"].shape[1]), np.float32)
+        feed["noise_dp"] = draw((1, 2, feed["input"].shape[1]))
     if "noise_p" in names:
         channels = next(port.shape[1] for port in session.get_inputs() if port.name == "noise_p")
-        feed["noise_p"] = draw((1, channels, 12 * feed["input"].shape[1]), np.float32)
+        feed["noise_p"] = draw((1, channels, 12 * feed["input"].shape[1]))
     return feed
 
 
@@ -160,10 +168,7 @@ def load(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ours", type=Path)
-    parser.add_argument("theirs", type=Path)
-    parser.add_argument("--ids", type=Path, required=True, help="JSON: short, medium, long, para -> phoneme ids")
+    parser = arguments(__doc__, ", ".join(LENGTHS))
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--json", action="store_true")

@@ -13,8 +13,9 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from bench_graphs import arguments, encoder_feed, session, timed
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3079, 5000)
 
@@ -26,23 +27,10 @@ def peak_kib():
 
 
 def measure(model, ids, runs):
-    import numpy as np
-    import onnxruntime as ort
-
     before = peak_kib()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {
-        "input": np.array([ids], np.int64),
-        "input_lengths": np.array([len(ids)], np.int64),
-        "scales": np.array([0, 1, 0], np.float32),
-    }
-    times = []
-    for _ in range(runs):
-        start = time.thread_time()
-        session.run(None, feed)
-        times.append(time.thread_time() - start)
+    encoder = session(model, 1)
+    feed = encoder_feed(encoder, ids)
+    times = [timed(lambda: encoder.run(None, feed), 1) for _ in range(runs)]
     return {"ids": len(ids), "ms": 1e3 * statistics.median(times), "mb": (peak_kib() - before) * 1024 / 1e6}
 
 
@@ -69,10 +57,7 @@ def plot(series, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ours", type=Path)
-    parser.add_argument("theirs", type=Path)
-    parser.add_argument("--ids", type=Path, required=True, help="JSON: para -> phoneme ids, repeated as needed")
+    parser = arguments(__doc__, "para, repeated as needed,")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, help="the plot, as SVG")
     parser.add_argument("--point", nargs=2, help=argparse.SUPPRESS)

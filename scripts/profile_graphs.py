@@ -10,7 +10,6 @@ time that each took over the runs, and in brackets how many nodes ran: fewer tha
 folded and fused some, or more, because it has added changes of layout.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -18,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import onnxruntime as ort
-from bench_graphs import decoder_feed, encoder_feed
+from bench_graphs import arguments, decoder_feed, encoder_feed
 
 # Kinds that do the same work before and after ONNX Runtime's fusions, or in one pair and in the other.
 GROUPS = (
@@ -71,10 +70,7 @@ def table(title, ours, theirs, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ours", type=Path)
-    parser.add_argument("theirs", type=Path)
-    parser.add_argument("--ids", type=Path, required=True, help="JSON: medium -> phoneme ids")
+    parser = arguments(__doc__, "medium")
     parser.add_argument("--frames", type=int, default=628, help="of the decoder's input")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--rows", type=int, default=8, help="kinds that are told apart")
