@@ -7,12 +7,14 @@
 Prints two markdown tables: the encoder on the text `medium`, the decoder on --frames frames. One thread, default session
 options but for the profiler, which itself costs something for each node. A cell is the sum over nodes of the median
 time that each took over the runs, and in brackets how many nodes ran: fewer than the file has, because ONNX Runtime has
-folded and fused some, or more, because it has added changes of layout.
+folded and fused some, or more, because it has added changes of layout. A loop's time is without its body's nodes, which
+count themselves.
 """
 
 import json
 import statistics
 import tempfile
+from bisect import bisect
 from collections import defaultdict
 from pathlib import Path
 
@@ -39,14 +41,21 @@ def profile(path, feed_of, runs):
         for _ in range(1 + runs):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
-    times = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            times[event["args"]["op_name"], event["args"]["node_index"]].append(event["dur"])
+    starts = [event["ts"] for event in events if event["name"] == "model_run"]
+    nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+    loops = [event for event in nodes if event["args"]["op_name"] == "Loop"]
+    times = defaultdict(lambda: [0.0] * len(starts))
+    for event in nodes:
+        run = bisect(starts, event["ts"]) - 1
+        times[event["args"]["op_name"], event["name"], event["args"]["node_index"]][run] += event["dur"]
+        # The nodes in a loop's body count themselves.
+        for loop in loops:
+            if event is not loop and loop["ts"] <= event["ts"] < loop["ts"] + loop["dur"]:
+                times["Loop", loop["name"], loop["args"]["node_index"]][run] -= event["dur"]
     kinds = defaultdict(lambda: (0.0, 0))
-    for (kind, _), durations in times.items():
-        ms, nodes = kinds[kind]
-        kinds[kind] = (ms + statistics.median(durations[-runs:]) / 1e3, nodes + 1)
+    for (kind, _, _), durations in times.items():
+        ms, count = kinds[kind]
+        kinds[kind] = (ms + statistics.median(durations[1:]) / 1e3, count + 1)
     return kinds
 
 
