@@ -140,15 +140,9 @@ fn graph_tail(graph: &Graph) -> proto::Graph {
     }
 }
 
-/// The body of `node` as ONNX has it: what it reads of `graph` goes by the names there.
-fn body_proto(graph: &Graph, node: &Node, body: &Graph) -> proto::Graph {
-    let mut body = body.clone();
-    let captured = body.inputs.split_off(LOOP_INPUTS.min(body.inputs.len()));
-    for (inner, outer) in captured.into_iter().zip(node.inputs.iter().skip(LOOP_INPUTS)) {
-        if let Some(outer) = outer {
-            body.values[inner.index()].name.clone_from(&graph.value(*outer).name);
-        }
-    }
+/// The body of a loop as ONNX has it: without the inputs that it finds by their names around it.
+fn body_proto(mut body: Graph) -> proto::Graph {
+    body.inputs.truncate(LOOP_INPUTS);
     let initializer = |(&id, tensor): (&ValueId, &Tensor)| proto::Tensor {
         name: Some(body.value(id).name.clone()),
         ..tensor_proto(tensor)
@@ -231,19 +225,26 @@ fn node_proto(graph: &Graph, node: &Node) -> proto::Node {
     let names = |ids: &[Option<ValueId>]| {
         ids.iter().map(|id| id.map_or_else(String::new, |id| graph.value(id).name.clone())).collect()
     };
-    let has_body = node.attrs.values().any(|attr| matches!(attr, Attr::Graph(_)));
-    let inputs = if has_body { &node.inputs[..LOOP_INPUTS.min(node.inputs.len())] } else { &node.inputs };
+    let body = node.body(|id| graph.value(id).name.clone());
+    let own_inputs = if body.is_some() { LOOP_INPUTS } else { node.inputs.len() };
+    let mut attributes: Vec<proto::Attribute> =
+        node.attrs.iter().map(|(name, attr)| attribute(name, attr)).collect();
+    if let (Some(body), Some(attribute)) =
+        (body, attributes.iter_mut().find(|attribute| attribute.r#type == Some(attribute_type::GRAPH)))
+    {
+        attribute.g = Some(body_proto(body).encode_to_vec().into());
+    }
     proto::Node {
-        input: names(inputs),
+        input: names(&node.inputs[..own_inputs.min(node.inputs.len())]),
         output: names(&node.outputs),
         name: Some(node.name.clone()),
         op_type: Some(node.op.clone()),
-        attribute: node.attrs.iter().map(|(name, attr)| attribute(graph, node, name, attr)).collect(),
+        attribute: attributes,
         ..Default::default()
     }
 }
 
-fn attribute(graph: &Graph, node: &Node, name: &str, attr: &Attr) -> proto::Attribute {
+fn attribute(name: &str, attr: &Attr) -> proto::Attribute {
     let mut attribute = proto::Attribute { name: Some(name.to_owned()), ..Default::default() };
     attribute.r#type = Some(match attr {
         Attr::Int(value) => {
@@ -270,10 +271,8 @@ fn attribute(graph: &Graph, node: &Node, name: &str, attr: &Attr) -> proto::Attr
             attribute.t = Some(Box::new(tensor_proto(tensor)));
             attribute_type::TENSOR
         }
-        Attr::Graph(body) => {
-            attribute.g = Some(body_proto(graph, node, body).encode_to_vec().into());
-            attribute_type::GRAPH
-        }
+        // The graph itself needs the node's names.
+        Attr::Graph(_) => attribute_type::GRAPH,
     });
     attribute
 }

@@ -168,6 +168,23 @@ pub struct Node {
     pub attrs: BTreeMap<String, Attr>,
 }
 
+impl Node {
+    /// What a `Loop` repeats, with the values that it reads from around under the names that `name` gives them there.
+    pub fn body(&self, name: impl Fn(ValueId) -> String) -> Option<Graph> {
+        let mut body = self.attrs.values().find_map(|attr| match attr {
+            Attr::Graph(body) => Some(Graph::clone(body)),
+            _ => None,
+        })?;
+        let captured = body.inputs.iter().zip(&self.inputs).skip(LOOP_INPUTS);
+        for (inner, outer) in captured {
+            if let Some(outer) = outer {
+                body.values[inner.index()].name = name(*outer);
+            }
+        }
+        Some(body)
+    }
+}
+
 /// A `Loop`'s own inputs, number of rounds and condition; of its body's, number of the round and condition.
 pub const LOOP_INPUTS: usize = 2;
 

@@ -35,7 +35,7 @@ fn the_body_is_done_once_a_round() {
     let graph = rows();
     let expected: Vec<f32> =
         (0..6).map(|i| (i as f32 * 0.7).sin() * [2.0, -3.0][i % 2] + (i / 2) as f32).collect();
-    assert_eq!(outputs(&graph), [expected.clone()]);
+    assert_eq!(outputs(&graph), std::slice::from_ref(&expected));
     assert_eq!(outputs(&run_default(graph)), [expected]);
 }
 

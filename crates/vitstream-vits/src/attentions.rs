@@ -183,7 +183,7 @@ impl Blocks {
         attention: &MultiHeadAttention,
     ) -> Self {
         let (b, t, heads, w) = (g.dim(x_mask, 0), g.dim(x_mask, 2), attention.n_heads, attention.window());
-        let row = g.reshape(x_mask, &[b.clone(), dim(1), dim(1), t.clone()]);
+        let row = g.reshape(x_mask, &[b.clone(), dim(1), dim(1), t]);
         let one = g.scalar(1.0);
         let masked = g.sub(row, one);
         let bias = g.mul_scalar(masked, -MASKED);

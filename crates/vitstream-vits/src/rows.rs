@@ -62,7 +62,7 @@ impl Rows {
         let column = g.reshape(first, &[count.clone(), dim(1)]);
         let taken = g.add(column, place);
         let line = g.transpose(x.value, &[0, 2, 3, 1]);
-        let line = g.reshape(line, &[b.clone(), steps.clone(), c.clone()]);
+        let line = g.reshape(line, &[b, steps.clone(), c]);
         let line = g.gather(line, taken, 1);
         let value = g.transpose(line, &[0, 3, 1, 2]);
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use half::f16;
-use vitstream_onnx::{Attr, BuildError, DType, Graph, Node, Tensor, Validated, ValueId, passes, validate};
+use vitstream_onnx::{
+    Attr, BuildError, DType, Dump, Graph, Node, Tensor, Validated, ValueId, passes, validate,
+};
 use vitstream_vits::{EncoderForm, NoiseSource, SynthesizerTrn};
 
 use super::cut::{OnnxFile, Ways};
@@ -341,14 +343,11 @@ impl<'a> Named<'a> {
         let names = |ids: &[Option<ValueId>]| -> Vec<&str> {
             ids.iter().map(|id| id.map_or("", |id| self.name(id))).collect()
         };
-        format!(
-            "{} {} {:?} {:?} {:?}",
-            node.name,
-            node.op,
-            names(&node.inputs),
-            names(&node.outputs),
-            node.attrs
-        )
+        let (inputs, outputs) = (names(&node.inputs), names(&node.outputs));
+        match node.body(|id| self.name(id).to_owned()) {
+            Some(body) => format!("{} {} {inputs:?} {outputs:?} {}", node.name, node.op, Dump(&body)),
+            None => format!("{} {} {inputs:?} {outputs:?} {:?}", node.name, node.op, node.attrs),
+        }
     }
 }
 
