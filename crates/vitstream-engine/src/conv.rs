@@ -1,6 +1,6 @@
 //! Convolutions packed for the kernels.
 
-use crate::kernels::{ConvTask, Epilogue, Kernels, WinogradTask};
+use crate::kernels::{ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
 use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
@@ -23,13 +23,16 @@ pub(crate) struct Target {
     pub(crate) mode: Mode,
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
+    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and pays where few
+    /// rows share them; otherwise they are transformed whenever enough rows are computed.
+    pub(crate) transformed: bool,
 }
 
 /// Input channels below which the transforms cost more than they save.
 const MIN_CHANNELS: usize = 32;
 
-/// Tiles below which the larger weights cost more than they save.
-const MIN_TILES: usize = 4;
+/// Tiles below which it costs more to transform the weights than is saved.
+const MIN_TILES: usize = 8;
 
 /// Weights in the order in which the kernels read them: panels of two registers of output channels (a last one of a
 /// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
@@ -114,6 +117,21 @@ impl Panels {
         });
     }
 
+    /// The same for Winograd's method: `[products][groups][c_in][channels of the panel]`.
+    fn transformed(self, kernels: Kernels, plan: Plan, channels: usize) -> Self {
+        let taps = plan.products() * plan.groups;
+        let mut weights = zeros(channels * self.c_in * taps);
+        kernels.transform_weights(&mut TransformTask {
+            plan,
+            kernel: self.taps,
+            c_in: self.c_in,
+            channels,
+            weights: floats(&self.weights),
+            out: floats_mut(&mut weights),
+        });
+        Self { weights, taps, ..self }
+    }
+
     /// The bias in panel order, to be replaced for a speaker.
     pub(crate) fn bias(&self) -> &[Line] {
         &self.bias
@@ -152,17 +170,17 @@ pub(crate) struct Conv {
     reach: usize,
     /// Output channel of each channel of the panels; `None` pads.
     order: Vec<Option<usize>>,
+    /// Taps of the convolution.
+    kernel: usize,
     winograd: Option<Winograd>,
 }
 
-/// The same weights, transformed.
+/// How Winograd's method computes a convolution.
 #[derive(Debug)]
 struct Winograd {
     plan: Plan,
-    kernel: usize,
-    panels: Panels,
-    /// Rows from which it is the faster way.
-    min_rows: usize,
+    /// Whether the panels are transformed; then there is no direct way.
+    transformed: bool,
 }
 
 impl Conv {
@@ -221,21 +239,15 @@ impl Conv {
             _ => 0.0,
         };
         let lanes = target.kernels.lanes();
-        let panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
+        let mut panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
         let plan = Plan::new(spec.kernel, target.accurate)
             .filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
-        let winograd = plan.map(|plan| {
-            let transform = plan.weight_transform();
-            let transformed = |i: usize, c: usize, row: usize| {
-                let (product, group) = (row / plan.groups, row % plan.groups);
-                let taps = transform[product].iter().enumerate();
-                taps.map(|(k, g)| g * f64::from(weight(i, c, group * plan.taps + k))).sum::<f64>() as f32
-            };
-            let rows = plan.products() * plan.groups;
-            let panels = Panels::pack(lanes, order.len(), inputs.len(), rows, transformed, bias);
-            Winograd { plan, kernel: spec.kernel, panels, min_rows: MIN_TILES * plan.outputs() }
-        });
-        Self { panels, dilation: spec.dilation, reach: spec.reach(), winograd, order }
+        let winograd = plan.map(|plan| Winograd { plan, transformed: target.transformed });
+        if let Some(Winograd { plan, transformed: true }) = winograd {
+            panels = panels.transformed(target.kernels, plan, order.len());
+        }
+        let (dilation, reach, kernel) = (spec.dilation, spec.reach(), spec.kernel);
+        Self { panels, dilation, reach, order, kernel, winograd }
     }
 
     pub(crate) fn reach(&self) -> usize {
@@ -243,7 +255,7 @@ impl Conv {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.panels.bytes() + self.winograd.as_ref().map_or(0, |w| w.panels.bytes())
+        self.panels.bytes()
     }
 
     /// The bias plus `extra[channel]`, packed: what a speaker makes of it.
@@ -268,17 +280,20 @@ impl Conv {
         epilogue: Epilogue<'_>,
     ) {
         let bias = floats(bias.unwrap_or(&self.panels.bias));
-        if let Some(winograd) = self.winograd.as_ref().filter(|w| (to - from) as usize >= w.min_rows) {
+        let rows = (to - from) as usize;
+        let enough = |w: &&Winograd| w.transformed || rows >= MIN_TILES * w.plan.outputs();
+        if let Some(&Winograd { plan, transformed }) = self.winograd.as_ref().filter(enough) {
             kernels.winograd(WinogradTask {
                 x: input.since(from - self.reach as i64),
                 x_stride: input.stride(),
                 dilation: self.dilation,
-                kernel: winograd.kernel,
+                kernel: self.kernel,
                 c_in: self.panels.c_in,
-                plan: winograd.plan,
-                weights: floats(&winograd.panels.weights),
+                plan,
+                weights: floats(&self.panels.weights),
+                transformed,
                 bias: &bias[..self.order.len()],
-                rows: (to - from) as usize,
+                rows,
                 step,
                 epilogue,
             });
@@ -292,7 +307,7 @@ impl Conv {
             c_in: self.panels.c_in,
             weights: floats(&self.panels.weights),
             bias: &bias[..self.order.len()],
-            rows: (to - from) as usize,
+            rows,
             step,
             epilogue,
         });

@@ -53,7 +53,8 @@ impl Decoder {
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
-        let mut network = Network::new(Target { kernels, mode: options.mode, accurate: false });
+        let mut network =
+            Network::new(Target { kernels, mode: options.mode, accurate: false, transformed: true });
         let ports = build_flow(&mut network, &spec.flow);
         let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
         let (reach, look_ahead) = reach(spec);
@@ -383,7 +384,7 @@ struct Half {
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
 /// into the channel order of the next weights.
 fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
-    let target = Target { accurate: true, ..network.target };
+    let target = Target { accurate: true, transformed: false, ..network.target };
     let half = flow.channels / 2;
     network.segment(BLOCK);
     let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });

@@ -4,7 +4,7 @@
 
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
-pub(super) use super::winograd::winograd_rows;
+pub(super) use super::winograd::{transform_weights, winograd_rows};
 
 /// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
 /// streams as many weights as a high one.

@@ -20,7 +20,9 @@ mod task;
 mod tile;
 mod winograd;
 
-pub(crate) use task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, WinogradTask};
+pub(crate) use task::{
+    ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
+};
 
 use crate::error::Error;
 use task::Split;
@@ -229,6 +231,8 @@ instantiate! {
         fn conv_rows(task: &mut ConvTask<'_>);
         /// Computes the rows of a convolution by Winograd's method on this thread.
         fn winograd_rows(task: &mut WinogradTask<'_>);
+        /// Transforms the weights of a convolution for Winograd's method.
+        fn transform_weights(task: &mut TransformTask<'_>);
         /// Computes samples: a convolution to one channel, then tanh.
         fn dot_tanh(task: &mut DotTask<'_>);
         /// Layer norm, perhaps GELU.

@@ -120,12 +120,26 @@ pub(crate) struct WinogradTask<'a> {
     pub(crate) kernel: usize,
     pub(crate) c_in: usize,
     pub(crate) plan: Plan,
-    /// Panels, each `[products][groups][c_in][panel]`.
+    /// Panels, each `[products][groups][c_in][panel]` where they are transformed, else as a [`ConvTask`] has them.
     pub(crate) weights: &'a [f32],
+    pub(crate) transformed: bool,
     pub(crate) bias: &'a [f32],
     pub(crate) rows: usize,
     pub(crate) step: usize,
     pub(crate) epilogue: Epilogue<'a>,
+}
+
+/// Panels of a convolution, to be transformed for Winograd's method.
+pub(crate) struct TransformTask<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) kernel: usize,
+    pub(crate) c_in: usize,
+    /// Channels of the panels.
+    pub(crate) channels: usize,
+    /// Panels, each `[kernel][c_in][panel]`.
+    pub(crate) weights: &'a [f32],
+    /// Panels, each `[products][groups][c_in][panel]`.
+    pub(crate) out: &'a mut [f32],
 }
 
 /// A task that two threads can share by its output rows.
