@@ -1,6 +1,6 @@
 //! Convolutions packed for the kernels.
 
-use crate::kernels::{ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
+use crate::kernels::{Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
 use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
@@ -18,8 +18,10 @@ pub enum Mode {
 
 /// What packing depends on besides the weights.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Target {
+pub(crate) struct Target<'a> {
     pub(crate) kernels: Kernels,
+    /// Where the weights go.
+    pub(crate) arena: &'a Arena,
     pub(crate) mode: Mode,
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
@@ -38,7 +40,7 @@ const MIN_TILES: usize = 8;
 /// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
 #[derive(Debug)]
 pub(crate) struct Panels {
-    weights: Vec<Line>,
+    weights: Block,
     /// In panel order.
     bias: Vec<Line>,
     taps: usize,
@@ -48,6 +50,7 @@ pub(crate) struct Panels {
 impl Panels {
     /// Packs `weight(panel channel, c_in, tap)`, 0 for a channel that only pads; `channels` counts them all.
     fn pack(
+        arena: Option<&Arena>,
         lanes: usize,
         channels: usize,
         c_in: usize,
@@ -55,7 +58,7 @@ impl Panels {
         weight: impl Fn(usize, usize, usize) -> f32,
         bias: impl Fn(usize) -> f32,
     ) -> Self {
-        let mut weights = zeros(channels * c_in * taps);
+        let mut weights = block(arena, channels * c_in * taps);
         let mut bias_lines = zeros(channels);
         for (c, b) in floats_mut(&mut bias_lines)[..channels].iter_mut().enumerate() {
             *b = bias(c);
@@ -84,7 +87,7 @@ impl Panels {
     ) -> Self {
         let padded = padded(channels);
         let value = |o: usize, c: usize, _| if o < channels { value(o, c) } else { 0.0 };
-        Self::pack(kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
+        Self::pack(None, kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
     }
 
     /// `out[r, o] (+)= sum over c of x[r, c] * value(o, c)` for whole rows.
@@ -118,10 +121,10 @@ impl Panels {
     }
 
     /// The same for Winograd's method: `[products][groups][c_in][channels of the panel]`.
-    fn transformed(self, kernels: Kernels, plan: Plan, channels: usize) -> Self {
+    fn transformed(self, target: Target<'_>, plan: Plan, channels: usize) -> Self {
         let taps = plan.products() * plan.groups;
-        let mut weights = zeros(channels * self.c_in * taps);
-        kernels.transform_weights(&mut TransformTask {
+        let mut weights = block(Some(target.arena), channels * self.c_in * taps);
+        target.kernels.transform_weights(&mut TransformTask {
             plan,
             kernel: self.taps,
             c_in: self.c_in,
@@ -138,7 +141,15 @@ impl Panels {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.weights.as_slice()) + size_of_val(self.bias.as_slice())
+        size_of_val(&*self.weights) + size_of_val(self.bias.as_slice())
+    }
+}
+
+/// Room for packed weights.
+fn block(arena: Option<&Arena>, floats: usize) -> Block {
+    match arena {
+        Some(arena) => arena.zeros(floats.div_ceil(LINE)),
+        None => zeros(floats).into(),
     }
 }
 
@@ -186,7 +197,7 @@ struct Winograd {
 impl Conv {
     /// Packs `outputs` (a range of output channels) and `inputs` of a checked, ungrouped convolution.
     pub(crate) fn part(
-        target: Target,
+        target: Target<'_>,
         spec: &ConvSpec<'_>,
         inputs: std::ops::Range<usize>,
         outputs: std::ops::Range<usize>,
@@ -202,12 +213,12 @@ impl Conv {
     }
 
     /// Packs all of a checked, ungrouped convolution.
-    pub(crate) fn new(target: Target, spec: &ConvSpec<'_>, fold: Fold) -> Self {
+    pub(crate) fn new(target: Target<'_>, spec: &ConvSpec<'_>, fold: Fold) -> Self {
         Self::part(target, spec, 0..spec.c_in, 0..spec.c_out, fold)
     }
 
     /// Packs a gate: the channels of tanh and of sigmoid side by side, a register of each in a panel.
-    pub(crate) fn gate(target: Target, spec: &ConvSpec<'_>) -> Self {
+    pub(crate) fn gate(target: Target<'_>, spec: &ConvSpec<'_>) -> Self {
         let lanes = target.kernels.lanes();
         let hidden = spec.c_out / 2;
         let order = (0..2 * padded(hidden))
@@ -221,7 +232,7 @@ impl Conv {
     }
 
     fn ordered(
-        target: Target,
+        target: Target<'_>,
         spec: &ConvSpec<'_>,
         inputs: std::ops::Range<usize>,
         order: Vec<Option<usize>>,
@@ -239,13 +250,14 @@ impl Conv {
             _ => 0.0,
         };
         let lanes = target.kernels.lanes();
-        let mut panels = Panels::pack(lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
         let plan = Plan::new(spec.kernel, target.accurate)
             .filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
         let winograd = plan.map(|plan| Winograd { plan, transformed: target.transformed });
-        if let Some(Winograd { plan, transformed: true }) = winograd {
-            panels = panels.transformed(target.kernels, plan, order.len());
-        }
+        let pack = |arena| Panels::pack(arena, lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
+        let panels = match winograd {
+            Some(Winograd { plan, transformed: true }) => pack(None).transformed(target, plan, order.len()),
+            _ => pack(Some(target.arena)),
+        };
         let (dilation, reach, kernel) = (spec.dilation, spec.reach(), spec.kernel);
         Self { panels, dilation, reach, order, kernel, winograd }
     }
@@ -330,14 +342,15 @@ struct Phase {
 }
 
 impl Up {
-    pub(crate) fn new(kernels: Kernels, spec: &UpSpec<'_>, factor: f32) -> Self {
+    pub(crate) fn new(target: Target<'_>, spec: &UpSpec<'_>, factor: f32) -> Self {
         let channels = padded(spec.c_out);
         let phases = (0..spec.stride)
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
                 let taps = (spec.kernel - first).div_ceil(spec.stride);
                 let panels = Panels::pack(
-                    kernels.lanes(),
+                    Some(target.arena),
+                    target.kernels.lanes(),
                     channels,
                     spec.c_in,
                     taps,

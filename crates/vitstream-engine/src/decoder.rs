@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use crate::conv::{Conv, ConvPost, Fold, Target, Up};
 use crate::error::{Error, input, shape};
-use crate::kernels::{Isa, Kernels};
+use crate::kernels::{Arena, Isa, Kernels};
 use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
 use crate::options::{Options, Workers};
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 
 /// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
 const BLOCK: usize = 56;
+
+/// Rows that a stage of the generator makes at once.
+const STAGE_BLOCK: usize = 448;
 
 /// Slope of every LeakyReLU of the generator but the last (`modules.LRELU_SLOPE`).
 const SLOPE: f32 = 0.1;
@@ -53,10 +56,11 @@ impl Decoder {
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
-        let mut network =
-            Network::new(Target { kernels, mode: options.mode, accurate: false, transformed: true });
-        let ports = build_flow(&mut network, &spec.flow);
-        let ports = build_generator(&mut network, &spec.generator, ports, spec.flow.layers.len());
+        let mut network = Network::new(kernels);
+        let arena = &Arena::default();
+        let target = Target { kernels, arena, mode: options.mode, accurate: false, transformed: true };
+        let ports = build_flow(&mut network, target, &spec.flow);
+        let ports = build_generator(&mut network, target, &spec.generator, ports, spec.flow.layers.len());
         let (reach, look_ahead) = reach(spec);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
         Ok(Self { network: Arc::new(network), workers, ports, shape })
@@ -112,7 +116,7 @@ impl Decoder {
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.network.target.kernels.isa()
+        self.network.kernels.isa()
     }
 
     /// Bytes of packed weights.
@@ -383,10 +387,10 @@ struct Half {
 
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
 /// into the channel order of the next weights.
-fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
-    let target = Target { accurate: true, transformed: false, ..network.target };
+fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) -> [Half; 2] {
+    let target = Target { accurate: true, transformed: false, ..target };
     let half = flow.channels / 2;
-    network.segment(BLOCK);
+    network.segment(BLOCK, 1);
     let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
     for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
         let flipped = step % 2 == 0;
@@ -435,11 +439,11 @@ fn build_flow(network: &mut Network, flow: &FlowSpec<'_>) -> [Half; 2] {
 
 fn build_generator(
     network: &mut Network,
+    target: Target<'_>,
     spec: &GeneratorSpec<'_>,
     halves: [Half; 2],
     flips: usize,
 ) -> Ports {
-    let target = network.target;
     let pre = &spec.conv_pre;
     let half = pre.c_in / 2;
     let flipped = flips % 2 == 1;
@@ -476,13 +480,11 @@ fn build_generator(
     let mut factor = 1.0;
     let mut rate = 1;
     for (i, (up, blocks)) in spec.ups.iter().zip(spec.resblocks.chunks(num_kernels)).enumerate() {
-        network.segment(block_rows(rate, up.stride));
+        network.segment((STAGE_BLOCK / up.stride).max(1), up.stride);
         rate *= up.stride;
         let channels = up.c_out;
         let x = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
-        network.push(
-            Op::new(Kind::Up(Up::new(target.kernels, up, factor)), act).store(x.raw).activate(x.act, SLOPE),
-        );
+        network.push(Op::new(Kind::Up(Up::new(target, up, factor)), act).store(x.raw).activate(x.act, SLOPE));
         act = network.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
         let sum = network.buffer(channels, rate);
@@ -490,11 +492,13 @@ fn build_generator(
         let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
         branches.sort_by_key(|b| branch_reach(b));
         for (j, block) in branches.into_iter().enumerate() {
-            build_resblock(network, block, x, (channels, rate), |op| match (j == 0, j + 1 == num_kernels) {
-                (true, true) => op.activate(act, slope),
-                (true, false) => op.store(sum),
-                (false, false) => op.accumulate(sum),
-                (false, true) => op.addend(sum).activate(act, slope),
+            build_resblock(network, target, block, x, (channels, rate), |op| {
+                match (j == 0, j + 1 == num_kernels) {
+                    (true, true) => op.activate(act, slope),
+                    (true, false) => op.store(sum),
+                    (false, false) => op.accumulate(sum),
+                    (false, true) => op.addend(sum).activate(act, slope),
+                }
             });
         }
         factor = 1.0 / num_kernels as f32;
@@ -512,12 +516,12 @@ struct Stage {
 
 fn build_resblock(
     network: &mut Network,
+    target: Target<'_>,
     spec: &ResBlockSpec<'_>,
     mut x: Stage,
     (channels, rate): (usize, usize),
     last: impl Fn(Op) -> Op,
 ) {
-    let target = network.target;
     let conv = |spec| Kind::Conv(Conv::new(target, spec, Fold::default()));
     let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
         ResBlockSpec::One { convs1, convs2 } => convs1.iter().map(Some).zip(convs2).collect(),
@@ -540,9 +544,4 @@ fn build_resblock(
             x = next;
         }
     }
-}
-
-/// Input rows that a stage takes at once.
-fn block_rows(_rate: usize, stride: usize) -> usize {
-    (448 / stride).max(1)
 }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Target, Up};
-use crate::kernels::{DotTask, Epilogue};
+use crate::conv::{Conv, ConvPost, Up};
+use crate::kernels::{Arena, DotTask, Epilogue, Kernels};
 use crate::rows::{Line, Rows, floats};
 
 /// Index of a buffer.
@@ -26,6 +26,8 @@ struct BufSpec {
     /// Zero rows of padding in front and at the end: the largest that a reader needs.
     before: usize,
     after: usize,
+    /// Rows that a block of its segment has.
+    block: usize,
     /// Who reads it, and how many rows back.
     readers: Vec<(OpId, usize)>,
 }
@@ -124,26 +126,36 @@ struct Segment {
 /// The list of operations, shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Network {
-    pub(crate) target: Target,
+    pub(crate) kernels: Kernels,
     bufs: Vec<BufSpec>,
     ops: Vec<Op>,
     segments: Vec<Segment>,
     pub(crate) conds: Vec<Cond>,
+    /// Rows of the last segment's block.
+    block: usize,
 }
 
 impl Network {
-    pub(crate) fn new(target: Target) -> Self {
-        Self { target, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new() }
+    pub(crate) fn new(kernels: Kernels) -> Self {
+        Self { kernels, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new(), block: 0 }
     }
 
     pub(crate) fn buffer(&mut self, channels: usize, rate: usize) -> Buf {
-        self.bufs.push(BufSpec { channels, rate, before: 0, after: 0, readers: Vec::new() });
+        self.bufs.push(BufSpec {
+            channels,
+            rate,
+            before: 0,
+            after: 0,
+            block: self.block,
+            readers: Vec::new(),
+        });
         Buf(self.bufs.len() - 1)
     }
 
-    /// Begins a segment with the next operation.
-    pub(crate) fn segment(&mut self, block: usize) {
+    /// Begins a segment with the next operation, which makes `stride` rows of each of `block`.
+    pub(crate) fn segment(&mut self, block: usize, stride: usize) {
         let at = self.ops.len();
+        self.block = block * stride;
         self.segments.push(Segment { ops: at..at, block: block as i64 });
     }
 
@@ -204,13 +216,11 @@ impl State {
                 biases[cond.op.0] = Some(conv.bias_with(&extra));
             }
         }
-        Self {
-            bufs: network.bufs.iter().map(|b| Rows::new(b.channels, b.before)).collect(),
-            done: vec![0; network.ops.len()],
-            biases,
-            total: None,
-            network,
-        }
+        // A push never has more rows than a block; what lags keeps some more.
+        let arena = Arena::default();
+        let rows = |b: &BufSpec| b.block + b.block / 4 + b.before + b.after;
+        let bufs = network.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, rows(b)));
+        Self { bufs: bufs.collect(), done: vec![0; network.ops.len()], biases, total: None, network }
     }
 
     /// The rows of an input stream.
@@ -274,7 +284,7 @@ impl State {
             return;
         }
         self.done[op] = to;
-        let kernels = network.target.kernels;
+        let kernels = network.kernels;
         let Op { kind, input, residual, addend, raw, act, .. } = &network.ops[op];
         let stride = if let Kind::Up(up) = kind { up.stride() as i64 } else { 1 };
         let (first, end) = (from * stride, to * stride);

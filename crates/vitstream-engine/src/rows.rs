@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::kernels::{Arena, Block};
+
 /// Floats in a [`Line`]: what every row is padded to.
 pub(crate) const LINE: usize = 16;
 
@@ -42,7 +44,7 @@ pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
 /// length of the stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
-    data: Vec<Line>,
+    data: Block,
     /// Lines a row.
     lines: usize,
     /// Time of the first stored row.
@@ -59,12 +61,18 @@ impl Rows {
         let lines = channels.div_ceil(LINE);
         let before = before as i64;
         Self {
-            data: zeros(lines * LINE * before as usize),
+            data: zeros(lines * LINE * before as usize).into(),
             lines,
             base: -before,
             len: before as usize,
             keep: -before,
         }
+    }
+
+    /// The same with room for `rows` rows.
+    pub(crate) fn within(arena: &Arena, channels: usize, before: usize, rows: usize) -> Self {
+        let lines = channels.div_ceil(LINE);
+        Self { data: arena.zeros(lines * rows.max(before)), ..Self::new(channels, before) }
     }
 
     /// Floats from a row to the next.
@@ -107,7 +115,9 @@ impl Rows {
             self.base = self.keep;
             let needed = (self.len + more) * self.lines;
             if needed > self.data.len() {
-                self.data.resize(needed, Line::zeroed());
+                let mut wider = zeros(needed * LINE);
+                wider[..self.len * self.lines].copy_from_slice(&self.data[..self.len * self.lines]);
+                self.data = wider.into();
             }
         }
         self.len += more;
@@ -122,7 +132,7 @@ impl Rows {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        size_of_val(&*self.data)
     }
 }
 

@@ -159,7 +159,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::conv::{Conv, Fold, Mode, Target};
-    use crate::kernels::{Epilogue, Isa, Kernels};
+    use crate::kernels::{Arena, Epilogue, Isa, Kernels};
     use crate::rows::Rows;
     use crate::spec::ConvSpec;
 
@@ -173,7 +173,8 @@ mod tests {
         };
         let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| next()).collect();
         let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_dilation(dilation);
-        let target = Target { kernels, mode: Mode::Fast, accurate, transformed: seed % 2 == 0 };
+        let arena = &Arena::default();
+        let target = Target { kernels, arena, mode: Mode::Fast, accurate, transformed: seed % 2 == 0 };
         let conv = Conv::new(target, &spec, Fold::default());
         let reach = spec.reach();
         let mut x = Rows::new(c_in, reach);

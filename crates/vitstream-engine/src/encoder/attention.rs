@@ -36,7 +36,7 @@ pub(super) struct EncoderLayer {
 
 impl EncoderLayer {
     pub(super) fn new(
-        target: Target,
+        target: Target<'_>,
         spec: &EncoderLayerSpec<'_>,
         index: usize,
         hidden: usize,

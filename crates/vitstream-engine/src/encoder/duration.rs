@@ -51,7 +51,7 @@ struct DdsConv {
 }
 
 impl DdsConv {
-    fn new(target: Target, layer: &str, spec: &DdsConvSpec<'_>, channels: usize) -> Result<Self, Error> {
+    fn new(target: Target<'_>, layer: &str, spec: &DdsConvSpec<'_>, channels: usize) -> Result<Self, Error> {
         let n = spec.convs_sep.len();
         let lengths = [spec.convs_1x1.len(), spec.norms_1.len(), spec.norms_2.len()];
         if n == 0 || lengths != [n; 3] {
@@ -107,7 +107,7 @@ struct ConvFlow {
 
 impl ConvFlow {
     fn new(
-        target: Target,
+        target: Target<'_>,
         layer: &str,
         spec: &ConvFlowSpec<'_>,
         filter: usize,
@@ -164,7 +164,7 @@ pub(super) struct StochasticDurationPredictor {
 
 impl StochasticDurationPredictor {
     pub(super) fn new(
-        target: Target,
+        target: Target<'_>,
         spec: &StochasticDurationPredictorSpec<'_>,
         hidden: usize,
         gin: usize,
@@ -230,7 +230,7 @@ pub(super) struct DurationPredictor {
 
 impl DurationPredictor {
     pub(super) fn new(
-        target: Target,
+        target: Target<'_>,
         spec: &DurationPredictorSpec<'_>,
         hidden: usize,
         gin: usize,

@@ -77,12 +77,12 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    pub(super) fn new(target: Target, spec: &ConvSpec<'_>) -> Self {
+    pub(super) fn new(target: Target<'_>, spec: &ConvSpec<'_>) -> Self {
         Self::part(target, spec, 0..spec.c_in, 0..spec.c_out, Fold::default())
     }
 
     pub(super) fn part(
-        target: Target,
+        target: Target<'_>,
         spec: &ConvSpec<'_>,
         inputs: Range<usize>,
         outputs: Range<usize>,

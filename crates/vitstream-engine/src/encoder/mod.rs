@@ -12,7 +12,7 @@ pub use noise::{Draws, Noise};
 
 use crate::conv::{Fold, Target};
 use crate::error::{Error, input, shape};
-use crate::kernels::{Isa, Kernels};
+use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
 use crate::spec::{DurationSpec, EncoderSpec, limit, tensor};
 use attention::{EncoderLayer, check_pointwise};
@@ -86,7 +86,8 @@ impl Encoder {
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
-        let target = Target { kernels, mode: options.mode, accurate: true, transformed: true };
+        let arena = &Arena::default();
+        let target = Target { kernels, arena, mode: options.mode, accurate: true, transformed: true };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {

@@ -7,6 +7,7 @@
 //! # Contracts
 //! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is what makes the
 //!   calls of `#[target_feature]` functions sound.
+//! - A block of [`memory`] is a range of a mapping that nothing else refers to.
 //! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the first read
 //!   and panics otherwise. Everything else in here indexes slices.
 //!
@@ -16,10 +17,12 @@
 #![allow(unsafe_code)]
 
 mod generic;
+mod memory;
 mod task;
 mod tile;
 mod winograd;
 
+pub(crate) use memory::{Arena, Block};
 pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
 };
