@@ -262,6 +262,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                         taps: groups,
                         tap_step: batch * width,
                         c_in: task.c_in,
+                        ahead: 0,
                         weights: panel_weights[p * size..][..size].as_ptr(),
                     };
                     // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows of `width`
