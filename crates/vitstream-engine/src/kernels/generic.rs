@@ -110,20 +110,28 @@ pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut DotTask<'_>,
     _run: Run<L>,
 ) {
+    let last = task.out.len() - 1;
     for (block, out) in task.out.chunks_mut(L).enumerate() {
         let mut samples = [0f32; L];
-        for (i, sample) in samples.iter_mut().enumerate().take(out.len()) {
-            let x = &task.x[(block * L + i) * task.x_stride..];
-            let mut sum = [0f32; L];
+        // Four chains at a time, so that none waits for itself.
+        for (i, samples) in samples.chunks_exact_mut(4).enumerate() {
+            let rows: [&[f32]; 4] =
+                std::array::from_fn(|r| &task.x[(block * L + i * 4 + r).min(last) * task.x_stride..]);
+            let mut sums = [[0f32; L]; 4];
             for (tap, w) in task.weights.chunks_exact(task.x_stride).enumerate() {
-                let x = &x[tap * task.tap_step..][..task.x_stride];
-                for (x, w) in x.chunks_exact(L).zip(w.chunks_exact(L)) {
-                    for l in 0..L {
-                        sum[l] = if FMA { x[l].mul_add(w[l], sum[l]) } else { x[l] * w[l] + sum[l] };
+                for (c, w) in w.chunks_exact(L).enumerate() {
+                    let at = tap * task.tap_step + c * L;
+                    for r in 0..4 {
+                        let x = read::<L>(rows[r], at);
+                        for l in 0..L {
+                            sums[r][l] = fma::<FMA>(x[l], w[l], sums[r][l]);
+                        }
                     }
                 }
             }
-            *sample = total(sum) + task.bias;
+            for (sample, sum) in samples.iter_mut().zip(sums) {
+                *sample = total(sum) + task.bias;
+            }
         }
         let samples = tanh::<L, FMA>(&samples);
         out.copy_from_slice(&samples[..out.len()]);
