@@ -33,7 +33,7 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 tap_step: task.tap_step,
                 c_in: task.c_in,
                 // The next panel, of this layer or the next, lies behind this one.
-                ahead: if row + rows == task.rows { task.taps * task.c_in * 2 * L } else { 0 },
+                ahead: if row + rows == task.rows { (task.taps * task.c_in * 2 * L) as isize } else { 0 },
                 weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
             };
             // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this

@@ -46,7 +46,7 @@ pub(super) struct Source {
     /// The panel, `[taps][c_in][registers * L]`.
     pub(super) weights: *const f32,
     /// Floats from a weight to what is fetched into the cache meanwhile; 0 for nothing.
-    pub(super) ahead: usize,
+    pub(super) ahead: isize,
 }
 
 /// The sums of a tile: for each row two registers, of which the second is unspecified in a narrow panel.
@@ -127,8 +127,8 @@ macro_rules! tiles {
                     let x = s.x.add(tap * s.tap_step);
                     for c in 0..s.c_in {
                         let (w0, w1) = (tile::load::<$lanes>(w), tile::load::<$lanes>(w.add($lanes)));
-                        tile::prefetch(w.wrapping_add(s.ahead));
-                        tile::prefetch(w.wrapping_add(s.ahead + $lanes));
+                        tile::prefetch(w.wrapping_offset(s.ahead));
+                        tile::prefetch(w.wrapping_offset(s.ahead).wrapping_add($lanes));
                         w = w.add(2 * $lanes);
                         $(
                             let v = *x.add($r * s.x_stride + c);

@@ -97,11 +97,11 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     let groups = kernel.div_ceil(taps);
     let g = &Coefficients::<PAIRS>::G;
     for group in 0..groups {
-        let known = taps.min(kernel - group * taps);
+        let whole = (group + 1) * taps <= kernel;
         for at in (0..c_in * width).step_by(L) {
             let mut w = [[0f32; L]; MAX_TAPS];
             for (k, w) in w.iter_mut().enumerate().take(taps) {
-                if k < known {
+                if whole || group * taps + k < kernel {
                     *w = read(from, (group * taps + k) * c_in * width + at);
                 }
             }
@@ -245,11 +245,15 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
         for panel in 0..channels.div_ceil(2 * L) {
             let (at, panel_width) = panel_at(L, channels, depth, panel);
             let mut panel_weights = &task.weights[at..][..depth * panel_width];
+            let behind = panel_weights.as_ptr_range().end;
             if !task.transformed {
                 weights::<L, FMA, PAIRS, M>(task.kernel, task.c_in, panel_width, panel_weights, w);
                 panel_weights = w;
             }
             let wide = panel_width > L;
+            // The next panel, of this layer or the next, lies behind this one.
+            let distance = behind.addr().wrapping_sub(panel_weights.as_ptr().addr()) as isize;
+            let mut ahead = distance / size_of::<f32>() as isize;
             for ((v, first_rows), &n) in v.chunks_exact(v_len).zip(&first_rows).zip(&heights) {
                 if n == 0 {
                     break;
@@ -262,7 +266,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                         taps: groups,
                         tap_step: batch * width,
                         c_in: task.c_in,
-                        ahead: 0,
+                        ahead: if p * groups < task.kernel || task.transformed { ahead } else { 0 },
                         weights: panel_weights[p * size..][..size].as_ptr(),
                     };
                     // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows of `width`
