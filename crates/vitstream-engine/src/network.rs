@@ -4,7 +4,7 @@
 //! its input now determines, from where it stopped. Operations that look ahead lag behind their input by themselves; sums
 //! of streams with different lag wait for the slower one, without a copy that delays the faster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::conv::{Conv, ConvPost, Up};
 use crate::kernels::{Arena, DotTask, Epilogue, Kernels};
@@ -133,11 +133,21 @@ pub(crate) struct Network {
     pub(crate) conds: Vec<Cond>,
     /// Rows of the last segment's block.
     block: usize,
+    /// The buffers of a stream that is no more: to be given memory costs a short utterance a tenth of its time.
+    spare: Mutex<Option<Vec<Rows>>>,
 }
 
 impl Network {
     pub(crate) fn new(kernels: Kernels) -> Self {
-        Self { kernels, bufs: Vec::new(), ops: Vec::new(), segments: Vec::new(), conds: Vec::new(), block: 0 }
+        Self {
+            kernels,
+            bufs: Vec::new(),
+            ops: Vec::new(),
+            segments: Vec::new(),
+            conds: Vec::new(),
+            block: 0,
+            spare: Mutex::new(None),
+        }
     }
 
     pub(crate) fn buffer(&mut self, channels: usize, rate: usize) -> Buf {
@@ -175,6 +185,13 @@ impl Network {
             segment.ops.end = self.ops.len();
         }
         id
+    }
+
+    /// Buffers for a stream. A push never has more rows than a block; what lags keeps some more.
+    fn buffers(&self) -> Vec<Rows> {
+        let arena = Arena::default();
+        let rows = |b: &BufSpec| b.block + b.block / 4 + b.before + b.after;
+        self.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, rows(b))).collect()
     }
 
     /// Bytes of packed weights.
@@ -216,11 +233,9 @@ impl State {
                 biases[cond.op.0] = Some(conv.bias_with(&extra));
             }
         }
-        // A push never has more rows than a block; what lags keeps some more.
-        let arena = Arena::default();
-        let rows = |b: &BufSpec| b.block + b.block / 4 + b.before + b.after;
-        let bufs = network.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, rows(b)));
-        Self { bufs: bufs.collect(), done: vec![0; network.ops.len()], biases, total: None, network }
+        let spare = network.spare.lock().ok().and_then(|mut spare| spare.take());
+        let bufs = spare.unwrap_or_else(|| network.buffers());
+        Self { bufs, done: vec![0; network.ops.len()], biases, total: None, network }
     }
 
     /// The rows of an input stream.
@@ -354,6 +369,18 @@ impl State {
                     self.bufs[buf].keep_from(keep);
                 }
             }
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let mut bufs = std::mem::take(&mut self.bufs);
+        for (rows, spec) in bufs.iter_mut().zip(&self.network.bufs) {
+            rows.restart(spec.before);
+        }
+        if let Ok(mut spare) = self.network.spare.lock() {
+            *spare = Some(bufs);
         }
     }
 }

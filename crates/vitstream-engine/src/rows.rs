@@ -75,6 +75,12 @@ impl Rows {
         Self { data: arena.zeros(lines * rows.max(before)), ..Self::new(channels, before) }
     }
 
+    /// Makes it empty again, behind `before` rows of zeros as it began.
+    pub(crate) fn restart(&mut self, before: usize) {
+        (self.base, self.len, self.keep) = (-(before as i64), before, -(before as i64));
+        self.data[..before * self.lines].fill(Line::zeroed());
+    }
+
     /// Floats from a row to the next.
     pub(crate) fn stride(&self) -> usize {
         self.lines * LINE
