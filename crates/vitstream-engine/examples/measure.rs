@@ -1,7 +1,7 @@
 //! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt [ISA]]`.
 //!
-//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same run, then the
-//! decoder, streaming in several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
+//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same run, then of a
+//! decoder of each quality with random weights, and of the voice the decoder, streaming in several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
 //! disturbs them less than it does the clock.
 
 #[path = "../tests/common/mod.rs"]
@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use common::naive::Random;
 use common::{shared, voice};
 use cpu_time::ThreadTime;
-use vitstream_engine::spec::{ConvSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec};
+use vitstream_engine::spec::{
+    ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec, WnSpec,
+};
 use vitstream_engine::{Decoder, Encoder, Isa, Mode, Noise, Options, Scales};
 
 /// Median and minimum milliseconds.
@@ -131,6 +133,122 @@ fn kernels(options: Options) {
     }
 }
 
+/// What sets a quality's decoder apart.
+struct Quality {
+    name: &'static str,
+    inter_channels: usize,
+    initial_channels: usize,
+    /// Rates and kernels of the up-sampling.
+    ups: &'static [(usize, usize)],
+    /// Kernels and dilations of the residual blocks.
+    resblocks: [(usize, &'static [usize]); 3],
+    /// `ResBlock1`.
+    pairs: bool,
+}
+
+/// Upstream's `--quality` settings.
+const QUALITIES: [Quality; 3] = [
+    Quality {
+        name: "x-low",
+        inter_channels: 96,
+        initial_channels: 256,
+        ups: &[(8, 16), (8, 16), (4, 8)],
+        resblocks: [(3, &[1, 2]), (5, &[2, 6]), (7, &[3, 12])],
+        pairs: false,
+    },
+    Quality {
+        name: "medium",
+        inter_channels: 192,
+        initial_channels: 256,
+        ups: &[(8, 16), (8, 16), (4, 8)],
+        resblocks: [(3, &[1, 2]), (5, &[2, 6]), (7, &[3, 12])],
+        pairs: false,
+    },
+    Quality {
+        name: "high",
+        inter_channels: 192,
+        initial_channels: 512,
+        ups: &[(8, 16), (8, 16), (2, 4), (2, 4)],
+        resblocks: [(3, &[1, 3, 5]), (7, &[1, 3, 5]), (11, &[1, 3, 5])],
+        pairs: true,
+    },
+];
+
+/// A decoder of random weights, and the multiply-adds of a frame.
+fn random(quality: &Quality) -> (DecoderSpec<'static>, usize) {
+    let r = &mut Random(1);
+    let mut work = 0;
+    let mut conv = |rate: usize, c_in: usize, c_out: usize, kernel: usize, dilation: usize| {
+        work += rate * c_in * c_out * kernel;
+        let weight = r.vec(c_out * c_in * kernel, 1.0 / ((c_in * kernel) as f32).sqrt());
+        ConvSpec::new(weight, c_out, c_in, kernel).with_dilation(dilation)
+    };
+    let hidden = quality.inter_channels;
+    let layers = (0..4).map(|_| CouplingSpec {
+        pre: conv(1, hidden / 2, hidden, 1, 1),
+        wn: WnSpec {
+            in_layers: (0..4).map(|_| conv(1, hidden, 2 * hidden, 5, 1)).collect(),
+            res_skip_layers: (0..4)
+                .map(|l| conv(1, hidden, hidden * if l < 3 { 2 } else { 1 }, 1, 1))
+                .collect(),
+            cond_layer: None,
+        },
+        post: conv(1, hidden, hidden / 2, 1, 1),
+    });
+    let flow = FlowSpec { channels: hidden, layers: layers.collect() };
+    let conv_pre = conv(1, hidden, quality.initial_channels, 7, 1);
+    let (mut rate, mut channels) = (1, quality.initial_channels);
+    let (mut ups, mut resblocks) = (Vec::new(), Vec::new());
+    for &(stride, kernel) in quality.ups {
+        let weight = conv(rate, channels, channels / 2, kernel, 1).weight;
+        let padding = (kernel - stride) / 2;
+        ups.push(UpSpec { weight, bias: None, c_in: channels, c_out: channels / 2, kernel, stride, padding });
+        rate *= stride;
+        channels /= 2;
+        for (kernel, dilations) in quality.resblocks {
+            let mut convs = |dilation: Option<usize>| {
+                dilations
+                    .iter()
+                    .map(|&d| conv(rate, channels, channels, kernel, dilation.unwrap_or(d)))
+                    .collect()
+            };
+            resblocks.push(if quality.pairs {
+                ResBlockSpec::One { convs1: convs(None), convs2: convs(Some(1)) }
+            } else {
+                ResBlockSpec::Two { convs: convs(None) }
+            });
+        }
+    }
+    let conv_post = conv(rate, channels, 1, 7, 1);
+    let generator = GeneratorSpec { conv_pre, cond: None, ups, resblocks, conv_post };
+    (DecoderSpec { flow, generator }, work)
+}
+
+fn qualities(options: Options) {
+    let total = 310;
+    for quality in &QUALITIES {
+        let (spec, work) = random(quality);
+        for mode in [Mode::Direct, Mode::Fast] {
+            let decoder = Decoder::new(&spec, Options { mode, ..options }).expect("a valid network");
+            let z = Random(2).vec(total * decoder.channels(), 1.0);
+            let rate = |chunk: usize| {
+                let (_, best) = time(5, || {
+                    let mut out = Vec::new();
+                    let mut stream = decoder.stream(None).expect("no speakers");
+                    for at in (0..total).step_by(chunk) {
+                        let n = chunk.min(total - at);
+                        stream.push_strided(&z[at..], total, n, &mut out).expect("fits");
+                    }
+                    stream.finish(&mut out).expect("once");
+                });
+                2.0 * (work * total) as f64 / best / 1e6
+            };
+            let (whole, chunks) = (rate(total), rate(16));
+            println!("{} {mode:?}: {whole:.1} GFLOP/s, by 16 frames {chunks:.1}", quality.name);
+        }
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let path = args.next().map(PathBuf::from).or_else(|| shared("joe/joe.ckpt"));
@@ -142,6 +260,7 @@ fn main() {
     let isa = single(16, 3, 1, Options { isa, ..Options::default() }).isa();
     println!("instruction set: {}", isa.name());
     kernels(Options { isa, ..Options::default() });
+    qualities(Options { isa, ..Options::default() });
 
     let Some(path) = path else { return };
     let model = voice::load(&path);

@@ -89,7 +89,7 @@ mod mapped {
     use std::ptr::NonNull;
     use std::sync::Arc;
 
-    use memmap2::{Advice, MmapMut, MmapRaw};
+    use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 
     use crate::rows::Line;
 
@@ -119,6 +119,17 @@ mod mapped {
             let start = NonNull::new(unsafe { rest.map.as_mut_ptr().add(rest.used) })?.cast();
             rest.used += bytes;
             Some(Part { start, lines, _map: Arc::clone(&rest.map) })
+        }
+    }
+
+    impl Drop for Rest {
+        /// Gives back what was never given away of the last huge page.
+        fn drop(&mut self) {
+            let from = self.used.next_multiple_of(4096).min(self.map.len());
+            // SAFETY: no part has these bytes, and none will.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, self.map.len() - from)
+            };
         }
     }
 

@@ -273,6 +273,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                     // floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and the panel.
                     unsafe { run(n, wide, source, sums) };
                 }
+                ahead = 0;
                 let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, wide);
                 for (t, &first) in first_rows[..n].iter().enumerate() {
                     let mut halves = [[[0f32; L]; M]; 2];
