@@ -57,7 +57,7 @@ impl Decoder {
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
         let mut network = Network::new(kernels);
-        let arena = &Arena::default();
+        let arena = &Arena::huge();
         let target = Target { kernels, arena, mode: options.mode, accurate: false, transformed: true };
         let ports = build_flow(&mut network, target, &spec.flow);
         let ports = build_generator(&mut network, target, &spec.generator, ports, spec.flow.layers.len());

@@ -189,7 +189,7 @@ impl Network {
 
     /// Buffers for a stream. A push never has more rows than a block; what lags keeps some more.
     fn buffers(&self) -> Vec<Rows> {
-        let arena = Arena::default();
+        let arena = Arena::huge();
         let rows = |b: &BufSpec| b.block + b.block / 4 + b.before + b.after;
         self.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, rows(b))).collect()
     }

@@ -174,7 +174,8 @@ mod tests {
         let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| next()).collect();
         let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_dilation(dilation);
         let arena = &Arena::default();
-        let target = Target { kernels, arena, mode: Mode::Fast, accurate, transformed: seed % 2 == 0 };
+        let target =
+            Target { kernels, arena, mode: Mode::Fast, accurate, transformed: seed.is_multiple_of(2) };
         let conv = Conv::new(target, &spec, Fold::default());
         let reach = spec.reach();
         let mut x = Rows::new(c_in, reach);

@@ -13,6 +13,8 @@ use mapped::{Part, Rest};
 /// Hands out blocks that lie behind each other in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
+    #[cfg_attr(not(all(target_os = "linux", not(miri))), expect(dead_code))]
+    huge: bool,
     #[cfg(all(target_os = "linux", not(miri)))]
     rest: std::cell::RefCell<Option<Rest>>,
 }
@@ -29,10 +31,15 @@ enum Memory {
 }
 
 impl Arena {
+    /// An arena that asks for huge pages, of which the last is not full: worth it for what every push reads.
+    pub(crate) fn huge() -> Self {
+        Self { huge: true, ..Self::default() }
+    }
+
     /// `lines` lines of zeros.
     pub(crate) fn zeros(&self, lines: usize) -> Block {
         #[cfg(all(target_os = "linux", not(miri)))]
-        if let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines) {
+        if let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines, self.huge) {
             return Block(Memory::Part(part));
         }
         Block::from(vec![bytemuck::Zeroable::zeroed(); lines])
@@ -106,12 +113,14 @@ mod mapped {
 
     impl Rest {
         /// The next `lines` lines, of a new mapping where this one has too few; `None` where there is no mapping.
-        pub(super) fn take(rest: &mut Option<Self>, lines: usize) -> Option<Part> {
+        pub(super) fn take(rest: &mut Option<Self>, lines: usize, huge: bool) -> Option<Part> {
             let bytes = lines.checked_mul(size_of::<Line>())?;
             if rest.as_ref().is_none_or(|rest| rest.map.len() - rest.used < bytes) {
                 let map = MmapRaw::from(MmapMut::map_anon(bytes.max(MAPPING)).ok()?);
-                // Without huge pages it works as well.
-                let _ = map.advise(Advice::HugePage);
+                if huge {
+                    // Without huge pages it works as well.
+                    let _ = map.advise(Advice::HugePage);
+                }
                 *rest = Some(Self { map: Arc::new(map), used: 0 });
             }
             let rest = rest.as_mut()?;
