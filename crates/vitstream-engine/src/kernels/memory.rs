@@ -31,7 +31,7 @@ enum Memory {
 }
 
 impl Arena {
-    /// An arena that asks for huge pages, of which the last is not full: worth it for what every push reads.
+    /// An arena of huge pages: worth their rounding for what every push reads. The default one only allocates.
     pub(crate) fn huge() -> Self {
         Self { huge: true, ..Self::default() }
     }
@@ -39,7 +39,9 @@ impl Arena {
     /// `lines` lines of zeros.
     pub(crate) fn zeros(&self, lines: usize) -> Block {
         #[cfg(all(target_os = "linux", not(miri)))]
-        if let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines, self.huge) {
+        if self.huge
+            && let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines)
+        {
             return Block(Memory::Part(part));
         }
         Block::from(vec![bytemuck::Zeroable::zeroed(); lines])
@@ -113,14 +115,12 @@ mod mapped {
 
     impl Rest {
         /// The next `lines` lines, of a new mapping where this one has too few; `None` where there is no mapping.
-        pub(super) fn take(rest: &mut Option<Self>, lines: usize, huge: bool) -> Option<Part> {
+        pub(super) fn take(rest: &mut Option<Self>, lines: usize) -> Option<Part> {
             let bytes = lines.checked_mul(size_of::<Line>())?;
             if rest.as_ref().is_none_or(|rest| rest.map.len() - rest.used < bytes) {
                 let map = MmapRaw::from(MmapMut::map_anon(bytes.max(MAPPING)).ok()?);
-                if huge {
-                    // Without huge pages it works as well.
-                    let _ = map.advise(Advice::HugePage);
-                }
+                // Without huge pages it works as well.
+                let _ = map.advise(Advice::HugePage);
                 *rest = Some(Self { map: Arc::new(map), used: 0 });
             }
             let rest = rest.as_mut()?;
