@@ -16,12 +16,11 @@ use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
 
-/// What the four products multiply with, from the three taps.
+/// What the four products multiply with, by columns, from the three taps.
 const OF_TAPS: [f32; 12] = [
-    1.0, 0.0, 0.0, //
-    0.5, 0.5, 0.5, //
-    0.5, -0.5, 0.5, //
-    0.0, 0.0, 1.0,
+    1.0, 0.5, 0.5, 0.0, //
+    0.0, 0.5, -0.5, 0.0, //
+    0.0, 0.5, 0.5, 1.0,
 ];
 
 /// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
@@ -103,16 +102,13 @@ impl Conv1d {
         Pairs { even: g.add(even, m_0), odd: g.add(odd, m_3) }
     }
 
-    /// The four matrices `f32[c_in, c_out]`, from the taps as they are stored: `f32[3, c_in * c_out]`.
+    /// The four matrices `f32[c_in, c_out]`, from the taps as they are stored, which is as they were trained.
     fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
         let (c_in, c_out) = (self.c_in(), self.c_out());
-        let taps: Vec<f32> = (0..3 * c_in * c_out)
-            .map(|at| (at / (c_in * c_out), at / c_out % c_in, at % c_out))
-            .map(|(tap, i, o)| self.weight.data[(o * c_in + i) * 3 + tap])
-            .collect();
-        let taps = g.initializer("weight", Tensor::f32(&[3, c_in * c_out], &taps));
-        let of_taps = g.constant(Tensor::f32(&[4, 3], &OF_TAPS));
-        let products = g.matmul(of_taps, taps);
+        let taps = g.initializer("weight", self.weight.tensor());
+        let of_taps = g.constant(Tensor::f32(&[3, 4], &OF_TAPS));
+        let products = g.matmul(taps, of_taps);
+        let products = g.transpose(products, &[2, 1, 0]);
         let products = g.reshape(products, &[dim(4 * c_in), dim(c_out)]);
         g.split(products, 0, &[c_in; 4]).try_into().expect("as many parts as lengths")
     }

@@ -253,20 +253,13 @@ impl<'a> Reading<'a> {
     /// The convolution of three taps that the module at `path` computes by pairs of rows.
     fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
         let place = format!("{}.weight", path.replace('/', "."));
+        let weight = self.operand(side, self.node(side, &format!("/{path}/MatMul"))?, 0)?;
+        let [c_out, ..] = self.expect::<3>(&place, &weight)?;
         let bias = self.operand(side, self.node(side, &format!("/{path}/Add_1"))?, 1)?;
-        let [c_out] = self.expect(&place.replace(".weight", ".bias"), &bias)?;
-        let taps = self.operand(side, self.node(side, &format!("/{path}/MatMul"))?, 1)?;
-        let [kernel, matrix] = self.expect(&place, &taps)?;
-        let Some(c_in) =
-            matrix.checked_div(c_out).filter(|c_in| c_in * c_out == matrix && kernel * matrix > 0)
-        else {
-            let problem = format!("expected [3, in * {c_out}], found {:?}", taps.dims);
-            return Err(self.error(place, problem));
-        };
-        let by_output = transposed(&taps.data, kernel * c_in, c_out);
-        let filters = by_output.chunks_exact(size_of::<f32>() * kernel * c_in);
-        let filters: Vec<Bytes> = filters.map(|filter| transposed(filter, kernel, c_in)).collect();
-        let weight = Array { dims: vec![c_out, c_in, kernel], data: filters.concat().into() };
+        if bias.dims != [c_out] || weight.dims.contains(&0) {
+            let place = place.replace(".weight", ".bias");
+            return Err(self.error(place, format!("expected {:?}, found {:?}", [c_out], bias.dims)));
+        }
         Ok(Conv { weight, bias: Some(bias), dilation: 1 })
     }
 
