@@ -180,16 +180,17 @@ mod tests {
 
     #[test]
     fn blocks_are_zeros_and_their_owners_alone() {
-        let arena = Arena::default();
-        let mut blocks: Vec<Block> = [1, 3, 0, 1 << 20, 2].map(|lines| arena.zeros(lines)).into();
-        drop(arena);
-        for (i, block) in blocks.iter_mut().enumerate() {
-            assert!(floats(block).iter().all(|&v| v == 0.0));
-            floats_mut(block).fill(i as f32);
-        }
-        for (i, block) in blocks.iter().enumerate() {
-            assert_eq!(floats(&block.clone()), floats(block));
-            assert!(floats(block).iter().all(|&v| v == i as f32));
+        for arena in [Arena::default(), Arena::huge()] {
+            let mut blocks: Vec<Block> = [1, 3, 0, 1 << 20, 2].map(|lines| arena.zeros(lines)).into();
+            drop(arena);
+            for (i, block) in blocks.iter_mut().enumerate() {
+                assert!(floats(block).iter().all(|&v| v == 0.0));
+                floats_mut(block).fill(i as f32);
+            }
+            for (i, block) in blocks.iter().enumerate() {
+                assert_eq!(floats(&block.clone()), floats(block));
+                assert!(floats(block).iter().all(|&v| v == i as f32));
+            }
         }
     }
 }
