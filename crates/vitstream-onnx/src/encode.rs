@@ -18,6 +18,9 @@ use crate::validate::Validated;
 /// What stands in `producer_name`.
 const PRODUCER: &str = "vitstream";
 
+/// Where a tensor's elements begin in the file: at multiples of this, so that readers can use them where they lie.
+const ALIGNMENT: usize = size_of::<f32>();
+
 /// Writes `graph` as an ONNX file. The same graph gives the same bytes.
 ///
 /// The IR version is the lowest that the graph's opset requires. Every value that a node produces is declared with its
@@ -46,10 +49,11 @@ fn write_graph(graph: &Graph, out: &mut impl Write) -> io::Result<()> {
     out.write_all(&layout.before)?;
     out.write_all(&delimiter(proto::GRAPH_TAG, layout.graph_len()))?;
     out.write_all(&layout.head)?;
-    for (head, data) in &layout.initializers {
-        out.write_all(&delimiter(proto::INITIALIZER_TAG, head.len() + data.len()))?;
-        out.write_all(head)?;
-        out.write_all(data)?;
+    for initializer in &layout.initializers {
+        out.write_all(&initializer.delimiter())?;
+        out.write_all(&initializer.head)?;
+        out.write_all(initializer.data)?;
+        out.write_all(&initializer.padding)?;
     }
     out.write_all(&layout.tail)?;
     out.write_all(&layout.after)
@@ -68,12 +72,61 @@ struct Layout<'a> {
     before: Vec<u8>,
     /// What precedes the initializers in the graph.
     head: Vec<u8>,
-    /// The initializers: what precedes the elements, and the elements.
-    initializers: Vec<(Vec<u8>, &'a [u8])>,
+    initializers: Vec<Initializer<'a>>,
     /// What follows the initializers in the graph.
     tail: Vec<u8>,
     /// What follows the graph.
     after: Vec<u8>,
+}
+
+/// A `TensorProto` in pieces.
+struct Initializer<'a> {
+    /// What precedes the elements.
+    head: Vec<u8>,
+    data: &'a [u8],
+    /// What follows them, so that the next one's elements are aligned.
+    padding: Vec<u8>,
+}
+
+impl Initializer<'_> {
+    fn delimiter(&self) -> Vec<u8> {
+        delimiter(proto::INITIALIZER_TAG, self.head.len() + self.data.len() + self.padding.len())
+    }
+
+    /// Bytes before the elements.
+    fn lead(&self) -> usize {
+        self.delimiter().len() + self.head.len()
+    }
+
+    fn len(&self) -> usize {
+        self.lead() + self.data.len() + self.padding.len()
+    }
+}
+
+/// Pads all but the last so that the elements after it lie at multiples of [`ALIGNMENT`], `start` being where the first
+/// one begins in the file.
+fn align(initializers: &mut [Initializer<'_>], start: usize) {
+    let mut at = start;
+    for i in 1..initializers.len() {
+        let next = initializers[i].lead();
+        let this = &mut initializers[i - 1];
+        for padding in paddings() {
+            this.padding = padding;
+            if (at + this.len() + next).is_multiple_of(ALIGNMENT) {
+                break;
+            }
+        }
+        at += this.len();
+    }
+}
+
+/// Nothing, and comments of a tensor, one for each remainder: a reader skips them.
+fn paddings() -> impl Iterator<Item = Vec<u8>> {
+    let comment = |len| {
+        let comment = proto::Tensor { doc_string: Some(" ".repeat(len)), ..Default::default() };
+        comment.encode_to_vec()
+    };
+    std::iter::once(Vec::new()).chain((0..ALIGNMENT).map(comment))
 }
 
 impl<'a> Layout<'a> {
@@ -88,7 +141,11 @@ impl<'a> Layout<'a> {
         let initializers = graph
             .initializers
             .iter()
-            .map(|(&id, tensor)| (initializer_head(&graph.value(id).name, tensor), &tensor.data[..]))
+            .map(|(&id, tensor)| Initializer {
+                head: initializer_head(&graph.value(id).name, tensor),
+                data: &tensor.data,
+                padding: Vec::new(),
+            })
             .collect();
         let tail = graph_tail(graph);
         let entry = |(key, value): (&String, &String)| proto::StringStringEntry {
@@ -103,21 +160,21 @@ impl<'a> Layout<'a> {
             metadata_props: graph.metadata.iter().map(entry).collect(),
             ..Default::default()
         };
-        Self {
+        let mut layout = Self {
             before: before.encode_to_vec(),
             head: head.encode_to_vec(),
             initializers,
             tail: tail.encode_to_vec(),
             after: after.encode_to_vec(),
-        }
+        };
+        let graph = delimiter(proto::GRAPH_TAG, layout.graph_len()).len();
+        let start = layout.before.len() + graph + layout.head.len();
+        align(&mut layout.initializers, start);
+        layout
     }
 
     fn graph_len(&self) -> usize {
-        let initializer = |(head, data): &(Vec<u8>, &[u8])| {
-            let len = head.len() + data.len();
-            delimiter(proto::INITIALIZER_TAG, len).len() + len
-        };
-        self.head.len() + self.initializers.iter().map(initializer).sum::<usize>() + self.tail.len()
+        self.head.len() + self.initializers.iter().map(Initializer::len).sum::<usize>() + self.tail.len()
     }
 }
 
@@ -173,7 +230,7 @@ fn delimiter(tag: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A `TensorProto` up to and including the length of `raw_data`, its last field.
+/// A `TensorProto` up to and including the length of `raw_data`.
 fn initializer_head(name: &str, tensor: &Tensor) -> Vec<u8> {
     let mut head =
         proto::Tensor { name: Some(name.to_owned()), raw_data: None, ..tensor_proto(tensor) }.encode_to_vec();
@@ -280,6 +337,7 @@ fn attribute(name: &str, attr: &Attr) -> proto::Attribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::DType;
     use crate::test_graphs;
     use crate::validate::validate;
 
@@ -292,6 +350,26 @@ mod tests {
         assert_eq!(model.ir_version, Some(8));
         // What a plain protobuf library would have written.
         assert_eq!(model.encode_to_vec(), bytes);
+    }
+
+    /// All but the first can be used where they lie, whatever the names before them.
+    #[test]
+    fn elements_are_aligned() {
+        let mut graph = test_graphs::small();
+        for (i, name) in ["a", "bb", "ccc", "dddd", "e", "ff"].into_iter().enumerate() {
+            let tensor = match i {
+                3 => Tensor { dtype: DType::Bool, dims: vec![3], data: vec![1; 3].into() },
+                _ => Tensor::f32(&[i, 7], &vec![0.5; 7 * i]),
+            };
+            test_graphs::constant(&mut graph, name, tensor);
+        }
+        let bytes = bytes::Bytes::from(to_bytes(&validate(graph).unwrap()));
+        let decoded = crate::decode::decode(bytes.clone()).unwrap();
+        let places = decoded.initializers.values().filter(|tensor| !tensor.data.is_empty());
+        let places: Vec<usize> =
+            places.map(|tensor| tensor.data.as_ptr().addr() - bytes.as_ptr().addr()).collect();
+        assert_eq!(places.len(), 7);
+        assert!(places[1..].iter().all(|place| place % ALIGNMENT == 0), "{places:?}");
     }
 
     #[test]

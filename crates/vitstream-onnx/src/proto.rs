@@ -186,6 +186,8 @@ pub(crate) struct Tensor {
     pub(crate) raw_data: Option<Bytes>,
     #[prost(double, repeated, tag = "10")]
     pub(crate) double_data: Vec<f64>,
+    #[prost(string, optional, tag = "12")]
+    pub(crate) doc_string: Option<String>,
     #[prost(message, repeated, tag = "13")]
     pub(crate) external_data: Vec<StringStringEntry>,
     #[prost(int32, optional, tag = "14")]

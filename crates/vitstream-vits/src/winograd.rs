@@ -16,11 +16,12 @@ use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
 
-/// What the four products multiply with, by columns, from the three taps.
+/// What the four products multiply with, from the three taps.
 const OF_TAPS: [f32; 12] = [
-    1.0, 0.5, 0.5, 0.0, //
-    0.0, 0.5, -0.5, 0.0, //
-    0.0, 0.5, 0.5, 1.0,
+    1.0, 0.0, 0.0, //
+    0.5, 0.5, 0.5, //
+    0.5, -0.5, 0.5, //
+    0.0, 0.0, 1.0,
 ];
 
 /// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
@@ -106,9 +107,10 @@ impl Conv1d {
     fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         let taps = g.initializer("weight", self.weight.tensor());
-        let of_taps = g.constant(Tensor::f32(&[3, 4], &OF_TAPS));
-        let products = g.matmul(taps, of_taps);
-        let products = g.transpose(products, &[2, 1, 0]);
+        let taps = g.transpose(taps, &[2, 1, 0]);
+        let taps = g.reshape(taps, &[dim(3), dim(c_in * c_out)]);
+        let of_taps = g.constant(Tensor::f32(&[4, 3], &OF_TAPS));
+        let products = g.matmul(of_taps, taps);
         let products = g.reshape(products, &[dim(4 * c_in), dim(c_out)]);
         g.split(products, 0, &[c_in; 4]).try_into().expect("as many parts as lengths")
     }

@@ -253,7 +253,7 @@ impl<'a> Reading<'a> {
     /// The convolution of three taps that the module at `path` computes by pairs of rows.
     fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
         let place = format!("{}.weight", path.replace('/', "."));
-        let weight = self.operand(side, self.node(side, &format!("/{path}/MatMul"))?, 0)?;
+        let weight = self.operand(side, self.node(side, &format!("/{path}/Transpose"))?, 0)?;
         let [c_out, ..] = self.expect::<3>(&place, &weight)?;
         let bias = self.operand(side, self.node(side, &format!("/{path}/Add_1"))?, 1)?;
         if bias.dims != [c_out] || weight.dims.contains(&0) {
