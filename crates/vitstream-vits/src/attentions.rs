@@ -101,42 +101,55 @@ impl MultiHeadAttention {
         let (height, width) = (g.dim_value(&blocks.height), g.dim_value(&columns));
         let captured = [rel_v, query, key, value, relative, blocks.band, height, width];
         let output = g.repeat(&blocks.count, &captured, |g, round, captured| {
-            let &[rel_v, query, key, value, relative, band, height, width] = captured else {
-                unreachable!("as many")
-            };
-            g.define_dim(&blocks.height, height);
-            g.define_dim(&columns, width);
-            let round = g.unsqueeze(round, &[0]);
-            let first = g.mul(round, height);
-            let end = g.add(first, height);
-            let query = g.slice_at(query, 2, first, end, &blocks.height);
-            let relative = g.slice_at(relative, 2, first, end, &blocks.height);
-            let scores = g.matmul(query, key);
-
-            let straight = [b.clone(), dim(heads), blocks.height.clone(), columns.clone()];
-            let flat = [b.clone(), dim(heads), &blocks.height * &columns];
-            let band = g.add(band, first);
-            let scores = g.reshape(scores, &flat);
-            let near = g.gather_elements(scores, band, 2);
-            let in_band = g.shape(band).to_vec();
-            let relative = g.reshape(relative, &in_band);
-            let near = g.add(near, relative);
-            let scores = g.scatter_elements(scores, band, near, 2);
-            let scores = g.reshape(scores, &straight);
-            let p = g.softmax(scores, 3);
-
-            let output = g.matmul(p, value);
-            let p = g.reshape(p, &flat);
-            let near = g.gather_elements(p, band, 2);
-            let near = g.reshape(near, &[b.clone(), dim(heads), blocks.height.clone(), dim(2 * w + 1)]);
-            let relative = g.matmul(near, rel_v);
-            let output = g.add(output, relative);
-            let output = g.transpose(output, &[0, 2, 1, 3]);
-            g.reshape(output, &[b.clone(), blocks.height.clone(), dim(heads * d_k)])
+            self.emit_block(g, blocks, &columns, round, captured)
         });
         let output = g.transpose(output, &[1, 0, 2, 3]);
         let output = g.reshape(output, &[b, dim(1), t, dim(heads * d_k)]);
         g.scope("conv_o", |g| self.conv_o.emit_linear(g, output))
+    }
+
+    /// One round of the loop: a block of queries against all keys. `captured` is what [`emit`](Self::emit) says.
+    fn emit_block(
+        &self,
+        g: &mut GraphBuilder,
+        blocks: &Blocks,
+        columns: &Dim,
+        round: ValueId,
+        captured: &[ValueId],
+    ) -> ValueId {
+        let &[rel_v, query, key, value, relative, band, height, width] = captured else {
+            unreachable!("as many")
+        };
+        g.define_dim(&blocks.height, height);
+        g.define_dim(columns, width);
+        let (b, heads, n) = (g.dim(query, 0), self.n_heads, 2 * self.window() + 1);
+        let round = g.unsqueeze(round, &[0]);
+        let first = g.mul(round, height);
+        let end = g.add(first, height);
+        let query = g.slice_at(query, 2, first, end, &blocks.height);
+        let relative = g.slice_at(relative, 2, first, end, &blocks.height);
+        let scores = g.matmul(query, key);
+
+        let straight = [b.clone(), dim(heads), blocks.height.clone(), columns.clone()];
+        let flat = [b.clone(), dim(heads), &blocks.height * columns];
+        let band = g.add(band, first);
+        let scores = g.reshape(scores, &flat);
+        let near = g.gather_elements(scores, band, 2);
+        let in_band = g.shape(band).to_vec();
+        let relative = g.reshape(relative, &in_band);
+        let near = g.add(near, relative);
+        let scores = g.scatter_elements(scores, band, near, 2);
+        let scores = g.reshape(scores, &straight);
+        let p = g.softmax(scores, 3);
+
+        let output = g.matmul(p, value);
+        let p = g.reshape(p, &flat);
+        let near = g.gather_elements(p, band, 2);
+        let near = g.reshape(near, &[b.clone(), dim(heads), blocks.height.clone(), dim(n)]);
+        let relative = g.matmul(near, rel_v);
+        let output = g.add(output, relative);
+        let output = g.transpose(output, &[0, 2, 1, 3]);
+        g.reshape(output, &[b, blocks.height.clone(), dim(heads * self.d_k())])
     }
 }
 
