@@ -10,19 +10,11 @@
 //! ```
 //!
 //! With rows of channels for inputs and matrices for taps, each `m` is one matrix product over all pairs. What is done to
-//! the taps is in the graph and not in the file: they stay as trained, and a runtime works them out when it loads them.
+//! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads them.
 
 use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
-
-/// What the four products multiply with, from the three taps.
-const OF_TAPS: [f32; 12] = [
-    1.0, 0.0, 0.0, //
-    0.5, 0.5, 0.5, //
-    0.5, -0.5, 0.5, //
-    0.0, 0.0, 1.0,
-];
 
 /// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
 #[derive(Clone, Copy)]
@@ -103,15 +95,17 @@ impl Conv1d {
         Pairs { even: g.add(even, m_0), odd: g.add(odd, m_3) }
     }
 
-    /// The four matrices `f32[c_in, c_out]`, from the taps as they are stored, which is as they were trained.
+    /// The four matrices `f32[c_in, c_out]`, from the taps' own.
     fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
         let (c_in, c_out) = (self.c_in(), self.c_out());
-        let taps = g.initializer("weight", self.weight.tensor());
-        let taps = g.transpose(taps, &[2, 1, 0]);
-        let taps = g.reshape(taps, &[dim(3), dim(c_in * c_out)]);
-        let of_taps = g.constant(Tensor::f32(&[4, 3], &OF_TAPS));
-        let products = g.matmul(of_taps, taps);
-        let products = g.reshape(products, &[dim(4 * c_in), dim(c_out)]);
-        g.split(products, 0, &[c_in; 4]).try_into().expect("as many parts as lengths")
+        let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
+            let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
+            let matrix: Vec<f32> = at.map(|at| self.weight.data[at]).collect();
+            g.initializer(&format!("weight.{tap}"), Tensor::f32(&[c_in, c_out], &matrix))
+        });
+        let outer = g.add(w_0, w_2);
+        let outer = g.mul_scalar(outer, 0.5);
+        let inner = g.mul_scalar(w_1, 0.5);
+        [w_0, g.add(outer, inner), g.sub(outer, inner), w_2]
     }
 }

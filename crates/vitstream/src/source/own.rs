@@ -22,7 +22,9 @@ use vitstream_onnx::{Attr, DType, Graph, Node, ValueId};
 use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
 
-use self::elements::{bytes, negative_logarithm, quotient, reversed_chunks, transposed, unscaled};
+use self::elements::{
+    bytes, interleaved, negative_logarithm, quotient, reversed_chunks, transposed, unscaled,
+};
 use self::product::Product;
 use super::recover::Norm;
 use super::traced::Traced;
@@ -253,13 +255,17 @@ impl<'a> Reading<'a> {
     /// The convolution of three taps that the module at `path` computes by pairs of rows.
     fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
         let place = format!("{}.weight", path.replace('/', "."));
-        let weight = self.operand(side, self.node(side, &format!("/{path}/Transpose"))?, 0)?;
-        let [c_out, ..] = self.expect::<3>(&place, &weight)?;
-        let bias = self.operand(side, self.node(side, &format!("/{path}/Add_1"))?, 1)?;
-        if bias.dims != [c_out] || weight.dims.contains(&0) {
-            let place = place.replace(".weight", ".bias");
-            return Err(self.error(place, format!("expected {:?}, found {:?}", [c_out], bias.dims)));
+        let operand = |name: &str, at| self.operand(side, self.node(side, &format!("/{path}/{name}"))?, at);
+        let taps = [operand("Add", 0)?, operand("Mul_1", 0)?, operand("Add", 1)?];
+        let [c_in, c_out] = self.expect(&place, &taps[0])?;
+        let bias = operand("Add_3", 1)?;
+        if bias.dims != [c_out] || taps.iter().any(|tap| tap.dims != [c_in, c_out] || tap.data.is_empty()) {
+            let found: Vec<_> = taps.iter().chain([&bias]).map(|array| &array.dims).collect();
+            let problem = format!("expected three times [in, out] and [out], found {found:?}");
+            return Err(self.error(place, problem));
         }
+        let taps = taps.map(|tap| transposed(&tap.data, c_in, c_out));
+        let weight = Array { dims: vec![c_out, c_in, 3], data: interleaved(&taps) };
         Ok(Conv { weight, bias: Some(bias), dilation: 1 })
     }
 

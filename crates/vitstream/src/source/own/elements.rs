@@ -25,6 +25,14 @@ pub(super) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
     out.into_flattened().into()
 }
 
+/// The first elements of all, then the second ones, and so on.
+pub(super) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
+    let parts = parts.each_ref().map(|part| part.as_chunks::<4>().0);
+    let count = parts.iter().map(|part| part.len()).min().unwrap_or(0);
+    let elements: Vec<[u8; 4]> = (0..count).flat_map(|at| parts.map(|part| part[at])).collect();
+    elements.into_flattened().into()
+}
+
 /// Every run of `count` chunks of `width` elements with the chunks in reverse order.
 pub(super) fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes {
     let mut reversed = Vec::with_capacity(data.len());
