@@ -29,7 +29,8 @@ pub(super) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
 pub(super) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
     let parts = parts.each_ref().map(|part| part.as_chunks::<4>().0);
     let count = parts.iter().map(|part| part.len()).min().unwrap_or(0);
-    let elements: Vec<[u8; 4]> = (0..count).flat_map(|at| parts.map(|part| part[at])).collect();
+    let mut elements: Vec<[u8; 4]> = Vec::with_capacity(N * count);
+    (0..count).for_each(|at| elements.extend(parts.map(|part| part[at])));
     elements.into_flattened().into()
 }
 
