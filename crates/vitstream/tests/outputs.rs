@@ -147,8 +147,7 @@ fn half_precision_rounds_the_weights() {
         assert_eq!(summary.warnings, plain.warnings);
         for (file, usual) in summary.files.iter().zip(&plain.files).filter(|(file, _)| file.nodes.is_some()) {
             let report = file.half_precision.as_ref().unwrap();
-            assert!(report.tensors > 0 && report.kept.is_empty(), "{}: {report:?}", file.name);
-            assert!((1e-6..5e-4).contains(&report.largest_relative_error), "{}: {report:?}", file.name);
+            assert!(report.kept.is_empty(), "{}: {report:?}", file.name);
             assert_eq!(usual.half_precision, None);
 
             let [before, mut after] = [&exact, &rounded].map(|dir| graph(&dir.join(&file.name)));
@@ -157,6 +156,11 @@ fn half_precision_rounds_the_weights() {
             assert_eq!(WidenedWeights.run(&mut after), report.tensors);
             let (before, after) = (initializers(&before), initializers(&after));
             assert!(before.keys().eq(after.keys()));
+            let large = |(dtype, values): &&(DType, Vec<f32>)| *dtype == DType::F32 && values.len() >= 1024;
+            assert_eq!(report.tensors, before.values().filter(large).count(), "{}", file.name);
+            // The encoder of so small a pair has none.
+            let rounding = if report.tensors == 0 { 0.0..=0.0 } else { 1e-6..=5e-4 };
+            assert!(rounding.contains(&report.largest_relative_error), "{}: {report:?}", file.name);
             for (name, (dtype, values)) in &before {
                 let (found, rounded) = &after[name];
                 assert_eq!(found, dtype, "{name}");
