@@ -593,7 +593,8 @@ def check_extras(tally, row, binary, pair, source, values, directory):
     for name, model in extras.models.items():
         half = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT16]
         large = [i for i in model.graph.initializer if i.data_type == F32 and np.prod(i.dims) >= 1024]
-        assert half and not large, f"{name} has {len(half)} float16 weights and {len(large)} large float32 ones"
+        # The encoders of the smallest voices have no large weight.
+        assert (half or name == "encoder") and not large, f"{name} has {len(half)} float16 weights and {len(large)} large float32 ones"
         assert metadata(model)["precision"] == "f16-weights", f"{name} does not say its precision"
         sizes = [p.paths[name].stat().st_size for p in (extras, pair)]
         halves = sum(2 * int(np.prod(i.dims)) for i in half)
