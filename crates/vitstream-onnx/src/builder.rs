@@ -125,7 +125,9 @@ impl GraphBuilder {
         if let Some(&id) = self.constants.get(&key) {
             return id;
         }
-        let id = self.add_initializer(format!("{}const.{}", self.prefix, self.constants.len()), tensor);
+        let name = format!("const.{}", self.constants.len());
+        let name = if self.prefix.is_empty() { name } else { format!("{}/{name}", self.prefix) };
+        let id = self.add_initializer(name, tensor);
         self.constants.insert(key, id);
         id
     }
@@ -234,9 +236,9 @@ impl GraphBuilder {
         captured: &[ValueId],
         body: impl FnOnce(&mut Self, ValueId, &[ValueId]) -> ValueId,
     ) -> ValueId {
-        let name = self.node_name("Loop");
+        let name = self.next_name("Loop");
         let mut inner = Self::new(&name, self.graph.opset);
-        inner.prefix = format!("{name}/");
+        inner.prefix.clone_from(&name);
         let round = inner.input(&format!("{name}/round"), DType::I64, Shape::new());
         let condition = inner.input(&format!("{name}/condition"), DType::Bool, Shape::new());
         let outside: Vec<ValueId> = captured
@@ -275,7 +277,7 @@ impl GraphBuilder {
             Some(captured[at])
         });
         let inputs: Vec<Option<ValueId>> = [rounds, always].into_iter().chain(read).map(Some).collect();
-        self.named_nodes(name, "Loop", &inputs, &[("body", Attr::Graph(Box::new(body)))], 1, inferred)[0]
+        self.nodes("Loop", &inputs, &[("body", Attr::Graph(Box::new(body)))], 1, inferred)[0]
     }
 
     /// Ends the construction.
@@ -293,7 +295,7 @@ impl GraphBuilder {
     pub(crate) fn fail(&mut self, message: impl Into<String>) {
         if self.error.is_none() {
             self.error = Some(BuildError {
-                node: format!("{}/{}", self.prefix.trim_end_matches('/'), self.scope.join("/")),
+                node: format!("{}/{}", self.prefix, self.scope.join("/")),
                 message: message.into(),
             });
         }
@@ -319,19 +321,8 @@ impl GraphBuilder {
         count: usize,
         inferred: Result<Vec<(DType, Shape)>, String>,
     ) -> Vec<ValueId> {
-        let name = self.node_name(op);
-        self.named_nodes(name, op, inputs, attrs, count, inferred)
-    }
-
-    fn named_nodes(
-        &mut self,
-        name: String,
-        op: &str,
-        inputs: &[Option<ValueId>],
-        attrs: &[(&str, Attr)],
-        count: usize,
-        inferred: Result<Vec<(DType, Shape)>, String>,
-    ) -> Vec<ValueId> {
+        let name = self.next_name(op);
+        *self.names.entry(self.path_to(op)).or_default() += 1;
         if self.error.is_none()
             && let Err(message) = &inferred
         {
@@ -367,13 +358,18 @@ impl GraphBuilder {
         ValueId(0)
     }
 
-    fn node_name(&mut self, op: &str) -> String {
-        let path = self.scope.join("/");
-        let prefix = self.prefix.trim_end_matches('/');
-        let base = if path.is_empty() { format!("{prefix}/{op}") } else { format!("{prefix}/{path}/{op}") };
-        let count = self.names.entry(base.clone()).or_insert(0);
-        *count += 1;
-        if *count == 1 { base } else { format!("{base}_{}", *count - 1) }
+    /// What the next node of this kind is called here.
+    fn next_name(&self, op: &str) -> String {
+        let path = self.path_to(op);
+        match self.names.get(&path) {
+            None => path,
+            Some(earlier) => format!("{path}_{earlier}"),
+        }
+    }
+
+    fn path_to(&self, op: &str) -> String {
+        let path = [std::slice::from_ref(&self.prefix), &self.scope[..], &[op.to_owned()]].concat();
+        path.join("/")
     }
 
     fn add_value(&mut self, name: String, dtype: DType, shape: Shape) -> ValueId {
