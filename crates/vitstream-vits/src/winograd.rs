@@ -1,6 +1,7 @@
 //! Convolutions of three taps with two thirds of the multiplications: Winograd's F(2, 3) (Lavin and Gray 2016).
 //!
-//! Two neighbouring outputs of taps `w` need the inputs `d_0` to `d_3`. Computed directly that takes six products; here four:
+//! Two neighbouring outputs of taps `w` need the inputs `d_0` to `d_3`. Computed directly that takes six products; here
+//! four:
 //!
 //! ```text
 //! m_0 = (d_0 - d_2) w_0                     y_0 = m_0 + m_1 + m_2
@@ -10,7 +11,8 @@
 //! ```
 //!
 //! With rows of channels for inputs and matrices for taps, each `m` is one matrix product over all pairs. What is done to
-//! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads them.
+//! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads
+//! them. F(4, 3) would take a quarter less of products again, for twice to four times the rounding error.
 
 use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
@@ -34,10 +36,9 @@ impl Pairs {
 
     /// `f32[b, 1, 2 * pairs, c]`: the way back.
     pub(crate) fn joined(self, g: &mut GraphBuilder) -> ValueId {
+        let [b, pairs, c] = [0, 2, 3].map(|axis| g.dim(self.even, axis));
         let x = g.concat(&[self.even, self.odd], 3);
-        let [b, one, pairs, c] = g.shape(x) else { return x };
-        let rows = [b.clone(), one.clone(), pairs * &dim(2), c.exact_div(2).unwrap_or_else(|| c.clone())];
-        g.reshape(x, &rows)
+        g.reshape(x, &[b, dim(1), &pairs * &dim(2), c])
     }
 
     /// ReLU, then zeros where `mask: f32[b, 1, pairs, 1]` each is.
@@ -75,7 +76,7 @@ impl Conv1d {
 
     /// Rows of `c_in` channels to rows of `c_out`, zeros beyond the ends.
     pub(crate) fn emit_pairs(&self, g: &mut GraphBuilder, x: Pairs) -> Pairs {
-        let [w_0, w_1, w_2, w_3] = self.emit_products(g);
+        let [w_0, w_1, w_2, w_3] = g.scope("weight", |g| self.emit_products(g));
         let (d_0, d_1, d_2, d_3) = (x.before(g), x.even, x.odd, x.after(g));
 
         let sum = g.add(d_1, d_2);
@@ -101,7 +102,7 @@ impl Conv1d {
         let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
             let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
             let matrix: Vec<f32> = at.map(|at| self.weight.data[at]).collect();
-            g.initializer(&format!("weight.{tap}"), Tensor::f32(&[c_in, c_out], &matrix))
+            g.initializer(&tap.to_string(), Tensor::f32(&[c_in, c_out], &matrix))
         });
         let outer = g.add(w_0, w_2);
         let outer = g.mul_scalar(outer, 0.5);

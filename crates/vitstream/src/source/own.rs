@@ -256,9 +256,9 @@ impl<'a> Reading<'a> {
     fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
         let place = format!("{}.weight", path.replace('/', "."));
         let operand = |name: &str, at| self.operand(side, self.node(side, &format!("/{path}/{name}"))?, at);
-        let taps = [operand("Add", 0)?, operand("Mul_1", 0)?, operand("Add", 1)?];
+        let taps = [operand("weight/Add", 0)?, operand("weight/Mul_1", 0)?, operand("weight/Add", 1)?];
         let [c_in, c_out] = self.expect(&place, &taps[0])?;
-        let bias = operand("Add_3", 1)?;
+        let bias = operand("Add_1", 1)?;
         if bias.dims != [c_out] || taps.iter().any(|tap| tap.dims != [c_in, c_out] || tap.data.is_empty()) {
             let found: Vec<_> = taps.iter().chain([&bias]).map(|array| &array.dims).collect();
             let problem = format!("expected three times [in, out] and [out], found {found:?}");
