@@ -1,8 +1,8 @@
 //! What a file may ask for. Each limit is many times what the checkpoints at hand need, and small enough
 //! that a file made to exhaust memory or time is refused first.
 
-/// Entries in the zip's directory, or tensors in a safetensors file. One per storage: the checkpoints measured (of the tests, and of a medium voice
-/// without its optimizer) have 365 to 1,652.
+/// Entries in the zip's directory, or tensors in a safetensors file. One per storage: the checkpoints measured (of
+/// the tests, and of a medium voice without its optimizer) have 365 to 1,652.
 pub const MAX_ENTRIES: u64 = 1 << 18;
 
 /// Bytes of the header of a safetensors file. Measured: 63 kB for a tiny voice, about as much for a large one.

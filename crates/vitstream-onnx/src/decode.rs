@@ -1,8 +1,9 @@
 //! Reads ONNX files, whoever wrote them.
 //!
 //! The file is not trusted. Before anything is parsed, its messages are counted along the schema and bounded, so that
-//! a small file cannot ask for much memory; the schema as declared here has no recursion, and loops no loops within; what a [`Graph`] cannot
-//! hold is refused by name instead of being left out. Weights stay where they are: tensors are slices of the input.
+//! a small file cannot ask for much memory; the schema as declared here has no recursion, and loops no loops within;
+//! what a [`Graph`] cannot hold is refused by name instead of being left out. Weights stay where they are: tensors
+//! are slices of the input.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -75,8 +76,9 @@ fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
 /// Documentation strings, training information and metadata of nodes are left out.
 ///
 /// # Errors
-/// [`DecodeError::Unsupported`] for subgraphs other than the body of a `Loop` that carries nothing, functions, sparse and external tensors, other domains than the default
-/// one, and element types other than [`DType`]'s; the other variants for files that are broken.
+/// [`DecodeError::Unsupported`] for subgraphs other than the body of a `Loop` that carries nothing, functions, sparse
+/// and external tensors, other domains than the default one, and element types other than [`DType`]'s; the other
+/// variants for files that are broken.
 pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
     count_records(&bytes)?;
     let model = proto::Model::decode(bytes)?;

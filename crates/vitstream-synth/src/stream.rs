@@ -82,8 +82,8 @@ impl SpeechStream {
         self.total
     }
 
-    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is done, and
-    /// only of voices that [tell them](crate::Voice::gives_durations). They add up to
+    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is
+    /// done, and only of voices that [tell them](crate::Voice::gives_durations). They add up to
     /// [`total_samples`](Self::total_samples), unless all are 0: then there is one frame that belongs to no id.
     pub fn durations(&self) -> Option<&[usize]> {
         self.durations.as_deref()

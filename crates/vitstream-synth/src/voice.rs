@@ -254,8 +254,8 @@ impl Voice {
         self.inner.decoder.clone()
     }
 
-    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a pair when
-    /// it was exported with `--durations`.
+    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a
+    /// pair when it was exported with `--durations`.
     pub fn gives_durations(&self) -> bool {
         self.inner.encoder.gives_durations()
     }

@@ -76,9 +76,9 @@ impl MultiHeadAttention {
     /// `x: f32[b, 1, t, h]` → `f32[b, 1, t, h]`, a [`Blocks`] of rows at a time.
     ///
     /// The relative terms live on a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by w on
-    /// both sides, query i meets its band in columns i..i + n of its scores. Those few are taken out, added to and put
-    /// back; the probabilities there are taken out once more for the values' relative term. What keeps a column out of the
-    /// softmax is added by the product with the keys: there it is one row more, and queries end in a one.
+    /// both sides, query i meets its band in columns i..i + n of its scores. Those few are taken out, added to and
+    /// put back; the probabilities there are taken out once more for the values' relative term. What keeps a column
+    /// out of the softmax is added by the product with the keys: there it is one row more, and queries end in a one.
     fn emit(&self, g: &mut GraphBuilder, x: ValueId, blocks: &Blocks) -> ValueId {
         let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         let (heads, d_k, w) = (self.n_heads, self.d_k(), self.window());

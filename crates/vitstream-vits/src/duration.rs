@@ -217,7 +217,8 @@ impl DurationPredictor {
         })
     }
 
-    /// `x: f32[b, 1, t, hidden]`, `x_mask: f32[b, 1, t, 1]`, `speaker: f32[b, 1, 1, gin]` → `logw: f32[b, t]`, not masked.
+    /// `x: f32[b, 1, t, hidden]`, `x_mask: f32[b, 1, t, 1]`, `speaker: f32[b, 1, 1, gin]` → `logw: f32[b, t]`, not
+    /// masked.
     pub(crate) fn emit(
         &self,
         g: &mut GraphBuilder,

@@ -185,8 +185,8 @@ impl Conv1d {
     }
 }
 
-/// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it turns
-/// a transposition in this form into the way it enters their layout.
+/// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it
+/// turns a transposition in this form into the way it enters their layout.
 pub(crate) fn channels_first(g: &mut GraphBuilder, x: ValueId) -> ValueId {
     g.transpose(x, &[0, 3, 1, 2])
 }
@@ -259,8 +259,8 @@ impl DDSConv {
         Ok(block)
     }
 
-    /// `x: f32[b, 1, t, channels]`, `x_mask: f32[b, 1, t, 1]` → f32[b, 1, t, channels], not masked. Upstream's `g` is added to
-    /// x by the caller.
+    /// `x: f32[b, 1, t, channels]`, `x_mask: f32[b, 1, t, 1]` → f32[b, 1, t, channels], not masked. Upstream's `g` is
+    /// added to x by the caller.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
         for i in 0..self.convs_sep.len() {
             let y = g.mul(x, x_mask);

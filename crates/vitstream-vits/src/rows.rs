@@ -29,8 +29,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// `x: f32[b, c, 1, steps]` → `f32[b, c, rows, length]`. What is done to them must not reach further than `reach` steps
-    /// to each side.
+    /// `x: f32[b, c, 1, steps]` → `f32[b, c, rows, length]`. What is done to them must not reach further than `reach`
+    /// steps to each side.
     pub(crate) fn fold(g: &mut GraphBuilder, x: Signal, reach: usize) -> (Self, Signal) {
         let [b, c, steps] = [0, 1, 3].map(|axis| g.dim(x.value, axis));
         let total = g.dim_value(&steps);

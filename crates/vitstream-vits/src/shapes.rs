@@ -20,8 +20,8 @@ pub struct Untold {
 
 impl HParams {
     /// Counts and measures the tensors; `shape` gives the shape of one under its upstream key. What upstream fixes in
-    /// `SynthesizerTrn.__init__` and no shape shows (epsilons, the spline's bounds, no dilation in the flow) is taken from
-    /// there.
+    /// `SynthesizerTrn.__init__` and no shape shows (epsilons, the spline's bounds, no dilation in the flow) is taken
+    /// from there.
     ///
     /// # Errors
     /// A tensor that is absent or has another number of axes, and what [`check`](Self::check) refuses.

@@ -2,9 +2,9 @@
 //! [`Signal`]s; a [`Timeline`] realises it on whole utterances ([`crate::whole`]) or chunk by chunk with carried
 //! state ([`crate::stateful`]).
 //!
-//! Values are `f32[b, c, 1, t]`, or several rows that overlap: the height axis lets ONNX Runtime keep its blocked convolution layout, in which
-//! only convolutions, additions, products of equal shapes, Tanh, Sigmoid and concatenations of channels stay. The forms
-//! chosen here and in the blocks keep to those.
+//! Values are `f32[b, c, 1, t]`, or several rows that overlap: the height axis lets ONNX Runtime keep its blocked
+//! convolution layout, in which only convolutions, additions, products of equal shapes, Tanh, Sigmoid and
+//! concatenations of channels stay. The forms chosen here and in the blocks keep to those.
 
 use vitstream_onnx::{ConvAxis, GraphBuilder, Tensor, ValueId};
 

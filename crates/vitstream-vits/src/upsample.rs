@@ -129,8 +129,8 @@ impl ConvTranspose1d {
         }
     }
 
-    /// Interleaves the phases: `f32[b, stride * c, rows, t]`, phase-major → `f32[b, c, rows, t * stride]`. ONNX Runtime turns
-    /// the two transpositions into the way it leaves and enters its blocked layout.
+    /// Interleaves the phases: `f32[b, stride * c, rows, t]`, phase-major → `f32[b, c, rows, t * stride]`. ONNX
+    /// Runtime turns the two transpositions into the way it leaves and enters its blocked layout.
     pub(crate) fn interleave(&self, g: &mut GraphBuilder, phases: ValueId) -> ValueId {
         let (b, rows, t) = (g.dim(phases, 0), g.dim(phases, 2), g.dim(phases, 3));
         let steps = g.transpose(phases, &[0, 2, 3, 1]);

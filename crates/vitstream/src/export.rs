@@ -64,8 +64,8 @@ pub enum Precision {
     /// As float32.
     #[default]
     F32,
-    /// Large ones as float16, which the graph casts back: about half the size. The files say `precision` = `f16-weights` in
-    /// their metadata, and the summary what it costs.
+    /// Large ones as float16, which the graph casts back: about half the size. The files say `precision` =
+    /// `f16-weights` in their metadata, and the summary what it costs.
     F16Weights,
 }
 
@@ -131,7 +131,8 @@ pub struct ExportSummary {
     pub pair_id: String,
     /// The files, in the order in which they were written.
     pub files: Vec<FileSummary>,
-    /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the warnings say why.
+    /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the
+    /// warnings say why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_error: Option<AudioError>,
     /// How the client opens it, with [`ExportOptions::package`].

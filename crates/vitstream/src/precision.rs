@@ -21,8 +21,8 @@ const MAX_FRAMES: f32 = 512.0;
 pub struct AudioError {
     /// Its length in frames with weights in single precision.
     pub frames: usize,
-    /// Its length in frames with rounded weights. When it is another, the sounds are compared at the first's durations: only
-    /// flow and generator have rounded weights then.
+    /// Its length in frames with rounded weights. When it is another, the sounds are compared at the first's
+    /// durations: only flow and generator have rounded weights then.
     pub half_precision_frames: usize,
     /// Root mean square of the difference, as a share of the audio's.
     pub relative: f64,

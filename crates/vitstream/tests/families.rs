@@ -1,5 +1,5 @@
-//! Models of the other VITS families, exported and run in rten on the draws of each family's own implementation: its values
-//! have to come out.
+//! Models of the other VITS families, exported and run in rten on the draws of each family's own implementation: its
+//! values have to come out.
 #![allow(missing_docs, reason = "a test")]
 
 use std::collections::BTreeMap;

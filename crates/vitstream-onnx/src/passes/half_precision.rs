@@ -13,8 +13,8 @@ use crate::proto::data_type;
 /// Stores large float32 initializers as float16 and casts them back, so that everything is still computed in float32.
 ///
 /// `w` becomes `Cast(h, to = float32)` with `h = round(w)` to the nearest float16, ties to even. Every float16 is a
-/// float32, so the Cast is exact and the only error is the rounding: for a weight of float16's normal range,
-/// `|w - h| <= 2^-11 |w|`; below it (`|w| < 2^-14`), `|w - h| <= 2^-25`. Runtimes that fold constants compute the Casts once,
+/// float32, so the Cast is exact and the only error is the rounding: for a weight of float16's normal range, `|w - h|
+/// <= 2^-11 |w|`; below it (`|w| < 2^-14`), `|w - h| <= 2^-25`. Runtimes that fold constants compute the Casts once,
 /// when the graph is loaded; the others at every run.
 ///
 /// A tensor stays float32
@@ -24,7 +24,8 @@ use crate::proto::data_type;
 ///   [`MAX_RELATIVE_ERROR`](Self::MAX_RELATIVE_ERROR): most of it lies below float16's normal range,
 /// - when it is a graph output.
 ///
-/// The initializer keeps its name. Unlike the [other passes](super) this one is not exact, and therefore none of the default.
+/// The initializer keeps its name. Unlike the [other passes](super) this one is not exact, and therefore none of the
+/// default.
 #[derive(Clone, Copy, Debug)]
 pub struct HalfPrecisionWeights;
 
@@ -61,8 +62,8 @@ impl HalfPrecisionWeights {
     /// The smallest tensor that is converted.
     pub const MIN_ELEMENTS: usize = 1024;
 
-    /// How far rounding may take a tensor from what it was, as a share of its Euclidean norm. Rounding in the normal range
-    /// stays below half of this.
+    /// How far rounding may take a tensor from what it was, as a share of its Euclidean norm. Rounding in the normal
+    /// range stays below half of this.
     pub const MAX_RELATIVE_ERROR: f64 = 1.0 / 1024.0;
 
     /// Rewrites `graph`.

@@ -1,7 +1,8 @@
-//! Voices that vitstream exported itself, with some bytes changed. Each is refused, or is a network of which every graph can
-//! be written.
+//! Voices that vitstream exported itself, with some bytes changed. Each is refused, or is a network of which every
+//! graph can be written.
 //!
-//! The input is the changes: four bytes each, of which three are a place in the exported file and one is what to put there.
+//! The input is the changes: four bytes each, of which three are a place in the exported file and one is what to put
+//! there.
 #![no_main]
 
 use std::fs;

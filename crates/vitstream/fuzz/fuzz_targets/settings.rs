@@ -1,5 +1,5 @@
-//! The JSON beside the weights of each family that has one: the first byte chooses the family, the rest is the text. Each is
-//! refused, or belongs to a network of which every graph can be written.
+//! The JSON beside the weights of each family that has one: the first byte chooses the family, the rest is the text.
+//! Each is refused, or belongs to a network of which every graph can be written.
 #![no_main]
 
 use std::fs;

@@ -21,9 +21,9 @@ use super::ReadArgs;
 /// chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with carried state,
 /// so that no frame is computed twice. A voice JSON beside the input is passed on as `config.json`.
 ///
-/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face VitsModel (its
-/// weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice (`voice.onnx`), or a directory with a
-/// pair that PyTorch traced; which, is told by its content.
+/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face VitsModel
+/// (its weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice (`voice.onnx`), or a directory
+/// with a pair that PyTorch traced; which, is told by its content.
 ///
 /// Nothing in the input is executed. Either all files are written or none.
 #[derive(clap::Args)]

@@ -67,8 +67,8 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
 
-    /// Write when each phoneme is spoken: a line of JSON for each utterance, with seconds from the first sample; for voices
-    /// exported with `--durations`, and those spoken by the native runtime
+    /// Write when each phoneme is spoken: a line of JSON for each utterance, with seconds from the first sample; for
+    /// voices exported with `--durations`, and those spoken by the native runtime
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
 
@@ -198,7 +198,8 @@ impl Log {
     }
 }
 
-/// Speaks one utterance. The outer error is the sink's or the log's and ends everything, the inner one is this utterance's.
+/// Speaks one utterance. The outer error is the sink's or the log's and ends everything, the inner one is this
+/// utterance's.
 fn speak(
     voice: &Voice,
     ids: &[i64],

@@ -16,14 +16,15 @@ use super::ReadArgs;
 /// Every graph of DIR is loaded and run on made-up utterances of several lengths, without noise: outputs must be finite,
 /// audio within full scale and not silent, and chunks of it, by windows and by carried state, must be the whole.
 ///
-/// With --against, the pair is also held against what it was made of, or should be equal to: anything that `export` reads,
-/// or a safetensors file of reference values (input, scales, z_p, audio, ... as in the project's golden files). The source
-/// is exported anew in memory and compared weight by weight, which tells which one is damaged; and every stage is compared
-/// in value: durations, latent before and after the flow, audio. A finished voice (`voice.onnx`) and another pair are run
-/// for that in the same runtime; a checkpoint's own values are those of its new export.
+/// With --against, the pair is also held against what it was made of, or should be equal to: anything that `export`
+/// reads, or a safetensors file of reference values (input, scales, z_p, audio, ... as in the project's golden
+/// files). The source is exported anew in memory and compared weight by weight, which tells which one is damaged; and
+/// every stage is compared in value: durations, latent before and after the flow, audio. A finished voice
+/// (`voice.onnx`) and another pair are run for that in the same runtime; a checkpoint's own values are those of its
+/// new export.
 ///
-/// The exit status is 0 when nothing failed and 1 otherwise. What could not be looked at is listed as not checked, with the
-/// reason, and does not fail.
+/// The exit status is 0 when nothing failed and 1 otherwise. What could not be looked at is listed as not checked,
+/// with the reason, and does not fail.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream verify my-voice\n  \
                         vitstream verify my-voice --against my-voice.ckpt --report report.html\n  \

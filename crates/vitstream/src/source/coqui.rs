@@ -1,5 +1,5 @@
-//! `TTS.tts.models.vits.Vits` of Coqui's TTS: a `.pth` of `{config, model, ...}`, usually with the same `config.json` beside
-//! it. Upstream is coqui-tts, `TTS/tts/models/vits.py` and `TTS/tts/layers/vits/`.
+//! `TTS.tts.models.vits.Vits` of Coqui's TTS: a `.pth` of `{config, model, ...}`, usually with the same `config.json`
+//! beside it. Upstream is coqui-tts, `TTS/tts/models/vits.py` and `TTS/tts/layers/vits/`.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! `transformers.VitsModel`: `model.safetensors` or `pytorch_model.bin` with `config.json`, `vocab.json` and
-//! `tokenizer_config.json` beside it. Upstream is transformers' `modeling_vits.py`, whose `convert_original_checkpoint.py`
-//! this undoes.
+//! `tokenizer_config.json` beside it. Upstream is transformers' `modeling_vits.py`, whose
+//! `convert_original_checkpoint.py` this undoes.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! Weights under upstream's keys with no hyper-parameters in the file: the original VITS's `G_*.pth`, whose settings stand
-//! in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes cannot tell
-//! is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
+//! Weights under upstream's keys with no hyper-parameters in the file: the original VITS's `G_*.pth`, whose settings
+//! stand in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes
+//! cannot tell is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
 
 use std::path::Path;
 

@@ -8,8 +8,8 @@ pub(super) struct Stages {
     pub(super) durations: f64,
     /// Rounded up, in frames.
     pub(super) frames: f64,
-    /// The prior's sample and the latent after the flow, relative to the largest value of the utterance, if that is larger
-    /// than 1.
+    /// The prior's sample and the latent after the flow, relative to the largest value of the utterance, if that is
+    /// larger than 1.
     pub(super) latent: f64,
     /// Audio of the same latent, whose full scale is 1.
     pub(super) decoder: f64,

@@ -1,9 +1,9 @@
 //! Proof that an exported pair is right: that it runs, that chunks of it are the whole, and that it is the voice that it
 //! was made of.
 //!
-//! What is verified are the files, as any client finds them: graphs are run directly in a runtime, decoders are streamed
-//! as docs/streaming.md says, and stages inside a graph are reached by taking out the part of the file that computes them.
-//! Everything is spoken without noise, so that there is one right result.
+//! What is verified are the files, as any client finds them: graphs are run directly in a runtime, decoders are
+//! streamed as docs/streaming.md says, and stages inside a graph are reached by taking out the part of the file that
+//! computes them. Everything is spoken without noise, so that there is one right result.
 //!
 //! ```
 //! # let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");

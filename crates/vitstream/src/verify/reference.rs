@@ -1,8 +1,8 @@
 //! Reference values: what another implementation computed, in a safetensors file.
 //!
-//! Names and shapes are those of `crates/vitstream-vits/tests/golden/README.md`: `input`, `input_lengths`, `scales`, `sid`;
-//! the draws `noise.dp`, `noise.p`; and of the results `logw` and `x_mask`, `w_ceil`, `z_p`, `y_mask`, `g`, `z`, `audio` as far as they are
-//! there.
+//! Names and shapes are those of `crates/vitstream-vits/tests/golden/README.md`: `input`, `input_lengths`, `scales`,
+//! `sid`; the draws `noise.dp`, `noise.p`; and of the results `logw` and `x_mask`, `w_ceil`, `z_p`, `y_mask`, `g`,
+//! `z`, `audio` as far as they are there.
 
 use std::path::Path;
 
