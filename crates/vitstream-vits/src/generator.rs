@@ -81,20 +81,22 @@ impl ResBlock {
         self.layers().iter().flatten().map(|(_, conv)| conv.padding()).sum()
     }
 
-    /// `x` plus the block's layers, plus `total`, which is what the blocks before have given. `lags` has, for each
-    /// convolution of a layer, the steps that the widest of the stage's blocks reaches: all blocks of a stage take
-    /// them, so that their results meet without further delay.
+    /// The two signals whose sum the block is: what its last convolution gives, and the residual around that. `lags` has,
+    /// for each convolution of a layer, the steps that the widest of the stage's blocks reaches: all blocks of a stage
+    /// take them, so that their results meet without further delay.
     fn emit(
         &self,
         g: &mut GraphBuilder,
         time: &mut dyn Timeline,
         mut x: Signal,
         lags: &[Vec<usize>],
-        total: Option<Signal>,
-    ) -> Signal {
-        let layers = self.layers();
-        for (i, layer) in layers.iter().enumerate() {
-            let mut y = x;
+    ) -> (Signal, Signal) {
+        let (mut y, mut residual) = (x, None);
+        for (i, layer) in self.layers().iter().enumerate() {
+            if let Some(residual) = residual {
+                x = add(g, time, y, residual);
+            }
+            y = x;
             for (j, (name, conv)) in layer.iter().enumerate() {
                 y = g.scope(&format!("{name}.{i}"), |g| match j {
                     0 => {
@@ -108,17 +110,11 @@ impl ResBlock {
                     }
                 });
             }
-            // The running sum rides on the last residual: a convolution fuses one addition, not two.
-            let residual = match total {
-                Some(total) if i + 1 == layers.len() => {
-                    let aligned = time.align(g, &[y, x, total]);
-                    aligned[1].with(g.add(aligned[2].value, aligned[1].value))
-                }
-                _ => x,
-            };
-            x = add(g, time, y, residual);
+            let delayed = time.align(g, &[y, x])[1];
+            // All of a stage's blocks have the first one.
+            residual = Some(if i == 0 { time.addend(g, delayed) } else { delayed });
         }
-        x
+        (y, residual.unwrap_or(x))
     }
 }
 
@@ -220,12 +216,19 @@ impl Generator {
             let lags = stage_lags(blocks);
             let widest = lags[0][0];
             time.window(x0, widest, widest);
-            let mut total = None;
-            for (j, block) in blocks.iter().enumerate() {
-                let name = format!("resblocks.{}", i * blocks.len() + j);
-                total = Some(g.scope(&name, |g| block.emit(g, time, x0, &lags, total)));
-            }
-            x = total.unwrap_or(x0);
+            let sums: Vec<(Signal, Signal)> = blocks
+                .iter()
+                .enumerate()
+                .map(|(j, block)| {
+                    let name = format!("resblocks.{}", i * blocks.len() + j);
+                    g.scope(&name, |g| block.emit(g, time, x0, &lags))
+                })
+                .collect();
+            // The residuals first: a convolution fuses one addition, not two.
+            let residuals = sums.iter().map(|&(_, residual)| residual);
+            let residuals = residuals.reduce(|a, b| add(g, time, a, b)).unwrap_or(x0);
+            let residuals = time.addend(g, residuals);
+            x = sums.iter().fold(residuals, |total, &(y, _)| add(g, time, y, total));
             share = 1.0 / blocks.len().max(1) as f32;
         }
         let x = x.with(g.leaky_relu(x.value, LAST_LRELU_SLOPE));

@@ -14,7 +14,7 @@ use vitstream_onnx::{ConvAxis, DType, Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::{Conv1d, dim};
 use crate::strided::Strided;
-use crate::timeline::{Signal, Timeline, add, pointwise};
+use crate::timeline::{Signal, Timeline, add, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
 
 /// Larger than any length: as the end of a slice it means all.
@@ -62,6 +62,8 @@ pub(crate) struct Stateful {
     joint: HashMap<ValueId, Joint>,
     /// Delayed signals, by value and delay.
     delayed: HashMap<(ValueId, usize), ValueId>,
+    /// Signals in the blocked layout, by value.
+    addends: HashMap<ValueId, ValueId>,
     /// Where a delayed signal is cut, by delay.
     cuts: BTreeMap<usize, ValueId>,
     /// Zeros that follow the last chunk, by channels and length.
@@ -79,6 +81,7 @@ impl Stateful {
             active: HashMap::new(),
             joint: HashMap::new(),
             delayed: HashMap::new(),
+            addends: HashMap::new(),
             cuts: BTreeMap::new(),
             tails: BTreeMap::new(),
             names: HashMap::new(),
@@ -305,6 +308,12 @@ impl Timeline for Stateful {
     fn align(&mut self, g: &mut GraphBuilder, signals: &[Signal]) -> Vec<Signal> {
         let latest = signals.iter().map(|signal| signal.lag).max().unwrap_or(0);
         signals.iter().map(|&signal| self.delay(g, signal, latest - signal.lag)).collect()
+    }
+
+    /// What was kept of a signal has left the blocked layout, and additions to it would not be fused.
+    fn addend(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal {
+        let value = *self.addends.entry(x.value).or_insert_with(|| copy(g, x).value);
+        x.with(value)
     }
 
     fn mask(&mut self, _: &mut GraphBuilder, x: Signal) -> Signal {

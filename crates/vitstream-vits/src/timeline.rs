@@ -47,6 +47,11 @@ pub(crate) trait Timeline {
     /// Brings signals of one rate to the same lag.
     fn align(&mut self, g: &mut GraphBuilder, signals: &[Signal]) -> Vec<Signal>;
 
+    /// Announces that what convolutions give will be added to `x`.
+    fn addend(&mut self, _: &mut GraphBuilder, x: Signal) -> Signal {
+        x
+    }
+
     /// Zeros beyond each item's last frame. Needed before every convolution that mixes frames.
     fn mask(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal;
 
