@@ -2,6 +2,9 @@
 //!
 //! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
 
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::{transform_weights, winograd_rows};
@@ -39,70 +42,151 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
             // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
             // is one, lie inside `weights`.
             unsafe { run(rows, is_wide, source, &mut sums) };
-            let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide);
-            for (r, sums) in sums[..rows].iter().enumerate() {
-                finish.row(row + r, sums);
+            let sums = &sums[..rows];
+            // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
+            unsafe {
+                match Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide) {
+                    Finish::Linear(linear) => {
+                        for (r, sums) in sums.iter().enumerate() {
+                            for (half, sum) in sums.iter().enumerate().take(linear.halves) {
+                                linear.finish(row + r, half, sum);
+                            }
+                        }
+                    }
+                    Finish::Gate(gate) => {
+                        for (r, [a, b]) in sums.iter().enumerate() {
+                            gate.finish::<FMA>(row + r, a, b);
+                        }
+                    }
+                }
             }
             row += rows;
         }
     }
 }
 
-/// The epilogue of an output row's registers.
-pub(super) struct Finish<'t, 'a, const L: usize, const FMA: bool> {
-    pub(super) epilogue: &'t mut Epilogue<'a>,
-    pub(super) bias: [[f32; L]; 2],
-    /// Floats from an output row to the next.
-    pub(super) step: usize,
-    pub(super) panel: usize,
-    pub(super) wide: bool,
+/// The epilogue of a panel's registers, its slices as pointers: what a register takes is a few instructions, of which
+/// finding a slice and checking its length would be most.
+pub(super) enum Finish<'t, const L: usize> {
+    Linear(Linear<'t, L>),
+    Gate(Gate<'t, L>),
 }
 
-impl<'t, 'a, const L: usize, const FMA: bool> Finish<'t, 'a, L, FMA> {
+/// [`Epilogue::Linear`]. What is not there to be added is a register of zeros, so that no branch stands between the sums and
+/// their result: where branches meet, the compiler no longer sees a register.
+pub(super) struct Linear<'t, const L: usize> {
+    /// Residual, addend and what `raw` held, each with the mask of its offsets.
+    added: [(*const f32, usize); 3],
+    raw: Option<NonNull<f32>>,
+    act: Option<NonNull<f32>>,
+    slope: f32,
+    bias: [[f32; L]; 2],
+    step: usize,
+    /// First channel of the panel.
+    first: usize,
+    /// Registers of the panel.
+    pub(super) halves: usize,
+    epilogue: PhantomData<&'t mut [f32]>,
+}
+
+/// [`Epilogue::Gate`].
+pub(super) struct Gate<'t, const L: usize> {
+    out: NonNull<f32>,
+    bias: [[f32; L]; 2],
+    step: usize,
+    epilogue: PhantomData<&'t mut [f32]>,
+}
+
+impl<'t, const L: usize> Finish<'t, L> {
+    /// The epilogue of panel `panel`, whose rows are `step` floats apart.
     #[inline(always)]
     pub(super) fn new(
-        epilogue: &'t mut Epilogue<'a>,
+        epilogue: &'t mut Epilogue<'_>,
         bias: &[f32],
         step: usize,
         panel: usize,
         wide: bool,
     ) -> Self {
+        const NOTHING: (*const f32, usize) = (ZEROS.as_ptr(), 0);
         let first = panel * 2 * L;
         let bias = [read::<L>(bias, first), if wide { read::<L>(bias, first + L) } else { [0.0; L] }];
-        Self { epilogue, bias, step, panel, wide }
-    }
-
-    #[inline(always)]
-    pub(super) fn row(&mut self, row: usize, sums: &[[f32; L]; 2]) {
-        let at = row * self.step;
-        match &mut self.epilogue {
+        match epilogue {
             Epilogue::Linear { residual, addend, accumulate, raw, act } => {
-                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(self.wide)) {
-                    let at = at + (2 * self.panel + half) * L;
-                    let mut v = add(sum, &self.bias[half]);
-                    if let Some(residual) = residual {
-                        v = add(&v, &read(residual, at));
-                    }
-                    if let Some(addend) = addend {
-                        v = add(&v, &read(addend, at));
-                    }
-                    if let Some(raw) = raw {
-                        if *accumulate {
-                            v = add(&v, &read(raw, at));
-                        }
-                        write(raw, at, &v);
-                    }
-                    if let Some((act, slope)) = act {
-                        write(act, at, &leaky(&v, *slope));
-                    }
-                }
+                let raw = raw.as_mut().map(|s| NonNull::from(&mut **s).cast::<f32>());
+                let old =
+                    raw.filter(|_| *accumulate).map_or(NOTHING, |p| (p.as_ptr().cast_const(), usize::MAX));
+                let [residual, addend] =
+                    [residual, addend].map(|s| s.map_or(NOTHING, |s| (s.as_ptr(), usize::MAX)));
+                Finish::Linear(Linear {
+                    added: [residual, addend, old],
+                    raw,
+                    slope: act.as_ref().map_or(0.0, |(_, slope)| *slope),
+                    act: act.as_mut().map(|(s, _)| NonNull::from(&mut **s).cast()),
+                    bias,
+                    step,
+                    first,
+                    halves: 1 + usize::from(wide),
+                    epilogue: PhantomData,
+                })
             }
-            Epilogue::Gate { out } => {
-                let v = gate::<L, FMA>(&add(&sums[0], &self.bias[0]), &add(&sums[1], &self.bias[1]));
-                write(out, at + self.panel * L, &v);
+            Epilogue::Gate { out } => Finish::Gate(Gate {
+                out: NonNull::from(&mut out[first / 2..]).cast(),
+                bias,
+                step,
+                epilogue: PhantomData,
+            }),
+        }
+    }
+}
+
+/// What is added where there is nothing to add.
+static ZEROS: [f32; 16] = [0.0; 16];
+
+impl<const L: usize> Linear<'_, L> {
+    /// Finishes a register of a row.
+    ///
+    /// # Safety
+    /// Row `row` must lie inside the epilogue's slices (see [`Epilogue::check`]), and `half` be less than `halves`.
+    #[inline(always)]
+    pub(super) unsafe fn finish(&self, row: usize, half: usize, sum: &[f32; L]) {
+        let at = row * self.step + self.first + half * L;
+        let mut v = add(sum, &self.bias[half]);
+        // SAFETY: the caller's; `ZEROS` has as many floats as the largest register.
+        unsafe {
+            for (more, mask) in self.added {
+                v = add(&v, &tile::load(more.add(at & mask)));
+            }
+            if let Some(raw) = self.raw {
+                store(raw.as_ptr().add(at), &v);
+            }
+            if let Some(act) = self.act {
+                store(act.as_ptr().add(at), &leaky(&v, self.slope));
             }
         }
     }
+}
+
+impl<const L: usize> Gate<'_, L> {
+    /// Finishes both registers of a row.
+    ///
+    /// # Safety
+    /// Row `row` must lie inside the epilogue's slice.
+    #[inline(always)]
+    pub(super) unsafe fn finish<const FMA: bool>(&self, row: usize, a: &[f32; L], b: &[f32; L]) {
+        let v = gate::<L, FMA>(&add(a, &self.bias[0]), &add(b, &self.bias[1]));
+        // SAFETY: the caller's.
+        unsafe { store(self.out.as_ptr().add(row * self.step), &v) };
+    }
+}
+
+/// Writes a register.
+///
+/// # Safety
+/// `p` must be valid for writing `L` floats.
+#[inline(always)]
+pub(super) unsafe fn store<const L: usize>(p: *mut f32, v: &[f32; L]) {
+    // SAFETY: the caller's.
+    unsafe { p.cast::<[f32; L]>().write_unaligned(*v) }
 }
 
 #[inline(always)]
