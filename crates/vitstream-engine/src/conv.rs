@@ -5,7 +5,8 @@ use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
-/// Which convolution.
+/// Which convolution a [`Decoder`](crate::Decoder) uses. An [`Encoder`](crate::Encoder) has its whole input at once and
+/// uses Winograd's method in both modes; its result depends on neither mode nor threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// Direct sums: the same bits for every way of cutting an utterance into pushes.

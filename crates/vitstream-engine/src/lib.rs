@@ -12,7 +12,7 @@
 //!   It is written once over arrays of floats and compiled for each instruction set; `kernels` holds all `unsafe` code.
 //! - An output value is one chain of multiply-adds in a fixed order, whatever the tile, the push or the thread: so
 //!   [`Mode::Direct`] gives the same bits for every way of cutting an utterance, on a given instruction set.
-//! - [`Mode::Fast`] uses Winograd's method where a kernel has 3 to 14 taps, at least 32 input channels, and rows for four
+//! - [`Mode::Fast`], and the encoder in both modes, use Winograd's method where a kernel has 3 to 14 taps, at least 32 input channels, and rows for four
 //!   tiles: below that the transforms and the larger weights cost more than the multiplications they save (measured with
 //!   the example `measure`).
 #![deny(unsafe_code)]

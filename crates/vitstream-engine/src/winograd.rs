@@ -136,8 +136,7 @@ impl Plan {
         let groups = kernel.div_ceil(MAX_TAPS);
         let taps = kernel.div_ceil(groups);
         let pairs = match (taps, accurate) {
-            (3, true) => 2,
-            (3, false) | (4 | 5, true) => 3,
+            (3, _) | (4 | 5, true) => 3,
             (_, false) => 4,
             (_, true) => return None,
         };

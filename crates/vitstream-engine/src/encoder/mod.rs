@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use noise::{Draws, Noise};
 
-use crate::conv::{Fold, Target};
+use crate::conv::{Fold, Mode, Target};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
@@ -87,7 +87,8 @@ impl Encoder {
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
-        let target = Target { kernels, arena, mode: options.mode, accurate: true, transformed: true };
+        // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
+        let target = Target { kernels, arena, mode: Mode::Fast, accurate: true, transformed: false };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
