@@ -69,6 +69,11 @@ impl Rows {
         }
     }
 
+    /// A stream of `rows` rows of zeros from time 0 on, behind `before` of them.
+    pub(crate) fn zeros(channels: usize, before: usize, rows: usize) -> Self {
+        Self { base: -(before as i64), keep: -(before as i64), ..Self::new(channels, before + rows) }
+    }
+
     /// The same with room for `rows` rows.
     pub(crate) fn within(arena: &Arena, channels: usize, before: usize, rows: usize) -> Self {
         let lines = channels.div_ceil(LINE);

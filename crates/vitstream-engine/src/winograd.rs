@@ -130,12 +130,13 @@ impl Plan {
     ///
     /// Before the generator, which amplifies errors, fewer pairs are `accurate` enough.
     pub(crate) fn new(kernel: usize, accurate: bool) -> Option<Self> {
-        if !(3..=2 * MAX_TAPS).contains(&kernel) {
+        if !(2..=2 * MAX_TAPS).contains(&kernel) {
             return None;
         }
         let groups = kernel.div_ceil(MAX_TAPS);
         let taps = kernel.div_ceil(groups);
         let pairs = match (taps, accurate) {
+            (2, _) => 2,
             (3, _) | (4 | 5, true) => 3,
             (_, false) => 4,
             (_, true) => return None,

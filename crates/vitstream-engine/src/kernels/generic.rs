@@ -46,13 +46,8 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
             // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
             unsafe {
                 match Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide) {
-                    Finish::Linear(linear) => {
-                        for (r, sums) in sums.iter().enumerate() {
-                            for (half, sum) in sums.iter().enumerate().take(linear.halves) {
-                                linear.finish(row + r, half, sum);
-                            }
-                        }
-                    }
+                    Finish::Linear(linear) if linear.adds => linear.tile::<true>(row, sums),
+                    Finish::Linear(linear) => linear.tile::<false>(row, sums),
                     Finish::Gate(gate) => {
                         for (r, [a, b]) in sums.iter().enumerate() {
                             gate.finish::<FMA>(row + r, a, b);
@@ -77,6 +72,8 @@ pub(super) enum Finish<'t, const L: usize> {
 pub(super) struct Linear<'t, const L: usize> {
     /// Residual, addend and what `raw` held, each with the mask of its offsets.
     added: [(*const f32, usize); 3],
+    /// Whether there is anything to be added.
+    pub(super) adds: bool,
     raw: Option<NonNull<f32>>,
     act: Option<NonNull<f32>>,
     slope: f32,
@@ -119,6 +116,7 @@ impl<'t, const L: usize> Finish<'t, L> {
                     [residual, addend].map(|s| s.map_or(NOTHING, |s| (s.as_ptr(), usize::MAX)));
                 Finish::Linear(Linear {
                     added: [residual, addend, old],
+                    adds: [residual, addend, old] != [NOTHING; 3],
                     raw,
                     slope: act.as_ref().map_or(0.0, |(_, slope)| *slope),
                     act: act.as_mut().map(|(s, _)| NonNull::from(&mut **s).cast()),
@@ -143,18 +141,34 @@ impl<'t, const L: usize> Finish<'t, L> {
 static ZEROS: [f32; 16] = [0.0; 16];
 
 impl<const L: usize> Linear<'_, L> {
-    /// Finishes a register of a row.
+    /// Finishes a tile of rows from row `first` on.
+    ///
+    /// # Safety
+    /// As for [`Linear::finish`], for all these rows.
+    #[inline(always)]
+    unsafe fn tile<const ADDS: bool>(&self, first: usize, sums: &[[[f32; L]; 2]]) {
+        for (r, sums) in sums.iter().enumerate() {
+            for (half, sum) in sums.iter().enumerate().take(self.halves) {
+                // SAFETY: the caller's.
+                unsafe { self.finish::<ADDS>(first + r, half, sum) };
+            }
+        }
+    }
+
+    /// Finishes a register of a row; `ADDS` is `adds`.
     ///
     /// # Safety
     /// Row `row` must lie inside the epilogue's slices (see [`Epilogue::check`]), and `half` be less than `halves`.
     #[inline(always)]
-    pub(super) unsafe fn finish(&self, row: usize, half: usize, sum: &[f32; L]) {
+    pub(super) unsafe fn finish<const ADDS: bool>(&self, row: usize, half: usize, sum: &[f32; L]) {
         let at = row * self.step + self.first + half * L;
         let mut v = add(sum, &self.bias[half]);
         // SAFETY: the caller's; `ZEROS` has as many floats as the largest register.
         unsafe {
-            for (more, mask) in self.added {
-                v = add(&v, &tile::load(more.add(at & mask)));
+            if ADDS {
+                for (more, mask) in self.added {
+                    v = add(&v, &tile::load(more.add(at & mask)));
+                }
             }
             if let Some(raw) = self.raw {
                 store(raw.as_ptr().add(at), &v);
@@ -259,7 +273,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut SoftmaxTask<'_>,
     _run: Run<L>,
 ) {
-    for row in task.rows.chunks_exact_mut(task.stride) {
+    for (row, scale) in task.rows.chunks_exact_mut(task.stride).zip(&mut *task.scales) {
         row[task.len..].fill(f32::NEG_INFINITY);
         let mut most = [f32::NEG_INFINITY; L];
         for x in row.chunks_exact(L) {
@@ -277,10 +291,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
             x.copy_from_slice(&v);
         }
         // exp(-87), what clamping makes of the padding, vanishes in a sum of at least 1.
-        let scale = 1.0 / total(sum);
-        for x in row.iter_mut() {
-            *x *= scale;
-        }
+        *scale = 1.0 / total(sum);
         row[task.len..].fill(0.0);
     }
 }

@@ -221,12 +221,14 @@ pub(crate) struct NormTask<'a> {
     pub(crate) gelu: bool,
 }
 
-/// Softmax of rows in place.
+/// Softmax of rows in place, but for a factor of each row.
 pub(crate) struct SoftmaxTask<'a> {
     /// Whole rows of `stride` floats; those past `len` become 0.
     pub(crate) rows: &'a mut [f32],
     pub(crate) stride: usize,
     pub(crate) len: usize,
+    /// What each row is still to be multiplied by: less work where what becomes of a row is shorter than the row.
+    pub(crate) scales: &'a mut [f32],
 }
 
 /// A depth-wise convolution.

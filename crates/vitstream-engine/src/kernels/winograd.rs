@@ -1,6 +1,6 @@
 //! Winograd's method over batches of tiles: transform the input, multiply, transform back.
 
-use super::generic::{Finish, fma, next_rows, read, store};
+use super::generic::{Finish, Gate, Linear, fma, next_rows, read, store};
 use super::task::{TransformTask, WinogradTask};
 use super::tile::{self, Run, Source};
 use crate::rows::{LINE, Line, floats_mut};
@@ -57,6 +57,7 @@ fn forward<const L: usize, const FMA: bool, const PAIRS: usize>(
 
 /// `A^T` of the products of one register of channels.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "the products of a lane are no slice")]
 fn backward<'p, const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     product: impl Fn(usize) -> &'p [f32; L],
     out: &mut [[f32; L]; M],
@@ -144,7 +145,7 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
 macro_rules! planned {
     ($plan:expr, $name:ident::<$($generic:ident),+>$args:tt) => {
         match ($plan.pairs, $plan.taps) {
-            (2, 3) => $name::<$($generic),+, 2, 4>$args,
+            (2, 2) => $name::<$($generic),+, 2, 5>$args,
             (3, 3) => $name::<$($generic),+, 3, 6>$args,
             (3, 4) => $name::<$($generic),+, 3, 5>$args,
             (3, 5) => $name::<$($generic),+, 3, 4>$args,
@@ -217,7 +218,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     let count: usize = (0..phases).map(tiles_of).sum();
     let (mut phase, mut index) = (0, 0);
     let mut done = 0;
-    let mut sums = [[[[0f32; L]; 2]; tile::ROWS]; PRODUCTS];
+    let mut sums: Sums<L> = [[[[0.0; L]; 2]; tile::ROWS]; PRODUCTS];
     while done < count {
         let (v, w) = floats_mut(&mut scratch).split_at_mut(batches * v_len);
         let mut first_rows = [[0usize; tile::ROWS]; BATCHES];
@@ -275,42 +276,81 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                     unsafe { run(n, wide, source, sums) };
                 }
                 ahead = 0;
-                let mut tile = [[0f32; L]; M];
+                let rows = &first_rows[..n];
                 // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
                 unsafe {
-                    match Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, wide) {
+                    let finish = Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, wide);
+                    let limits = (task.rows, task.dilation);
+                    match finish {
+                        Finish::Linear(linear) if linear.adds => {
+                            output::<L, FMA, PAIRS, M, true>(&linear, &sums, rows, limits);
+                        }
                         Finish::Linear(linear) => {
-                            for half in 0..linear.halves {
-                                for (t, &first) in first_rows[..n].iter().enumerate() {
-                                    backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][half], &mut tile);
-                                    for (j, v) in tile.iter().enumerate() {
-                                        let row = first + j * task.dilation;
-                                        if row < task.rows {
-                                            linear.finish(row, half, v);
-                                        }
-                                    }
-                                }
-                            }
+                            output::<L, FMA, PAIRS, M, false>(&linear, &sums, rows, limits);
                         }
-                        Finish::Gate(gate) => {
-                            let mut other = [[0f32; L]; M];
-                            for (t, &first) in first_rows[..n].iter().enumerate() {
-                                backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][0], &mut tile);
-                                backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][1], &mut other);
-                                for (j, (a, b)) in tile.iter().zip(&other).enumerate() {
-                                    let row = first + j * task.dilation;
-                                    if row < task.rows {
-                                        gate.finish::<FMA>(row, a, b);
-                                    }
-                                }
-                            }
-                        }
+                        Finish::Gate(gate) => output_gate::<L, FMA, PAIRS, M>(&gate, &sums, rows, limits),
                     }
                 }
             }
         }
     }
     SCRATCH.set(scratch);
+}
+
+/// The sums of each product of a batch.
+type Sums<const L: usize> = [tile::Sums<L>; PRODUCTS];
+
+/// Transforms a batch back and finishes it: the tiles whose first outputs are `rows`.
+///
+/// # Safety
+/// Those of the tiles' rows that are less than `end` must lie inside the epilogue's slices.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "a half is an index in each of the sums")]
+unsafe fn output<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize, const ADDS: bool>(
+    linear: &Linear<'_, L>,
+    sums: &Sums<L>,
+    rows: &[usize],
+    (end, dilation): (usize, usize),
+) {
+    let mut tile = [[0f32; L]; M];
+    for half in 0..linear.halves {
+        for (t, &first) in rows.iter().enumerate() {
+            backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][half], &mut tile);
+            for (j, v) in tile.iter().enumerate() {
+                let row = first + j * dilation;
+                if row < end {
+                    // SAFETY: the caller's.
+                    unsafe { linear.finish::<ADDS>(row, half, v) };
+                }
+            }
+        }
+    }
+}
+
+/// The same for a gate.
+///
+/// # Safety
+/// As for [`output`].
+#[inline(always)]
+unsafe fn output_gate<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
+    gate: &Gate<'_, L>,
+    sums: &Sums<L>,
+    rows: &[usize],
+    (end, dilation): (usize, usize),
+) {
+    let mut a = [[0f32; L]; M];
+    let mut b = [[0f32; L]; M];
+    for (t, &first) in rows.iter().enumerate() {
+        backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][0], &mut a);
+        backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][1], &mut b);
+        for (j, (a, b)) in a.iter().zip(&b).enumerate() {
+            let row = first + j * dilation;
+            if row < end {
+                // SAFETY: the caller's.
+                unsafe { gate.finish::<FMA>(row, a, b) };
+            }
+        }
+    }
 }
 
 /// Transforms the input of the tile whose first output is row `first`, to `[products][groups][batch][width]` in `v`.
