@@ -5,15 +5,15 @@ use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
-/// Which convolution a [`Decoder`](crate::Decoder) uses. An [`Encoder`](crate::Encoder) has its whole input at once and
-/// uses Winograd's method in both modes; its result depends on neither mode nor threads.
+/// Which convolution a [`Decoder`](crate::Decoder) uses. An [`Encoder`](crate::Encoder) has its whole input
+/// at once and uses Winograd's method in both modes; its result depends on neither mode nor threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// Direct sums: the same bits for every way of cutting an utterance into pushes.
     #[default]
     Direct,
-    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by rounding:
-    /// less than 2e-5.
+    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by
+    /// rounding: less than 2e-5.
     Fast,
 }
 
@@ -26,8 +26,8 @@ pub(crate) struct Target<'a> {
     pub(crate) mode: Mode,
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and pays where few
-    /// rows share them; otherwise they are transformed whenever enough rows are computed.
+    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and
+    /// pays where few rows share them; otherwise they are transformed whenever enough rows are computed.
     pub(crate) transformed: bool,
 }
 
@@ -37,8 +37,8 @@ const MIN_CHANNELS: usize = 32;
 /// Tiles below which it costs more to transform the weights than is saved.
 const MIN_TILES: usize = 8;
 
-/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last one of a
-/// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
+/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last
+/// one of a single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
@@ -115,7 +115,8 @@ impl Panels {
         }
     }
 
-    /// `value(o, c) = rows[c * stride + o]`, for [`Panels::multiply`]; the rows are zeros past their channels.
+    /// `value(o, c) = rows[c * stride + o]`, for [`Panels::multiply`]; the rows are zeros past their
+    /// channels.
     pub(crate) fn set_columns(
         &mut self,
         kernels: Kernels,
@@ -420,8 +421,8 @@ impl Packed {
     }
 }
 
-/// `ConvTranspose1d` as a convolution for each of its phases: sample `q * stride + r` of the output is a sum over the
-/// input rows `q + ahead - taps < t <= q + ahead` with every `stride`-th tap of the kernel.
+/// `ConvTranspose1d` as a convolution for each of its phases: sample `q * stride + r` of the output is a sum
+/// over the input rows `q + ahead - taps < t <= q + ahead` with every `stride`-th tap of the kernel.
 #[derive(Debug)]
 pub(crate) struct Up {
     phases: Vec<Phase>,

@@ -9,8 +9,8 @@ use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
 use crate::options::{Options, Workers};
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 
-/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them. The flow transforms its weights
-/// for each block in [`Mode::Fast`].
+/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them. The flow
+/// transforms its weights for each block in [`Mode::Fast`].
 fn block(mode: Mode) -> usize {
     match mode {
         Mode::Direct => 56,
@@ -57,7 +57,8 @@ impl Decoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
+    /// lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let workers = Workers::new(options.threads)?;
@@ -75,8 +76,8 @@ impl Decoder {
         Ok(Self { network: Arc::new(network), workers, ports, shape })
     }
 
-    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the network has
-    /// speakers.
+    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the
+    /// network has speakers.
     ///
     /// # Errors
     /// When `g` is missing, unexpected, of another length or not finite.
@@ -117,8 +118,8 @@ impl Decoder {
         self.shape.reach
     }
 
-    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up to a row at
-    /// each rate, since all phases of an input row are computed at once.
+    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up
+    /// to a row at each rate, since all phases of an input row are computed at once.
     pub fn look_ahead(&self) -> usize {
         self.shape.look_ahead
     }
@@ -151,8 +152,8 @@ impl Stream {
     /// `z`: `[inter_channels, frames]`, row-major, as upstream's `z_p`.
     ///
     /// # Errors
-    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite; nothing is
-    /// consumed then.
+    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite;
+    /// nothing is consumed then.
     pub fn push(&mut self, z: &[f32], frames: usize, out: &mut Vec<f32>) -> Result<(), Error> {
         self.push_strided(z, frames, frames, out)
     }
@@ -394,8 +395,8 @@ struct Half {
     written: Option<OpId>,
 }
 
-/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
-/// into the channel order of the next weights.
+/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal
+/// within each goes into the channel order of the next weights.
 fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) -> [Half; 2] {
     let target = Target { accurate: true, transformed: false, ..target };
     let half = flow.channels / 2;

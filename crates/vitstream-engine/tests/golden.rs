@@ -1,4 +1,5 @@
-//! The engine against PyTorch: small networks of every kind, and a real voice where the shared fixtures are there.
+//! The engine against PyTorch: small networks of every kind, and a real voice where the shared fixtures are
+//! there.
 
 mod common;
 

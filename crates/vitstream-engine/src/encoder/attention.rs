@@ -25,8 +25,8 @@ struct Head {
     rel_v: Panels,
 }
 
-/// What the layers compute in, each after the other: to be given fresh memory every time costs a long utterance a twentieth of
-/// its time.
+/// What the layers compute in, each after the other: to be given fresh memory every time costs a long
+/// utterance a twentieth of its time.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     q: Sequence,

@@ -25,7 +25,8 @@ impl Sequence {
         Self { rows: Rows::zeros(channels, reach, len + reach), channels, len }
     }
 
-    /// Becomes `len` rows of zeros with a margin of `reach` rows, unless it has this shape; then its rows are unspecified.
+    /// Becomes `len` rows of zeros with a margin of `reach` rows, unless it has this shape; then its rows are
+    /// unspecified.
     pub(super) fn fit(&mut self, channels: usize, len: usize, reach: usize) {
         if (self.channels, self.len, self.margin()) != (channels, len, reach) {
             *self = Self::new(channels, len, reach);

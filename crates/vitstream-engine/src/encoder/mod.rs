@@ -51,7 +51,8 @@ pub struct Latent {
     pub g: Option<Vec<f32>>,
 }
 
-/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights are shared.
+/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights
+/// are shared.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     network: Arc<Network>,
@@ -84,7 +85,8 @@ impl Encoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
+    /// lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
@@ -166,8 +168,8 @@ impl Encoder {
     /// Speaks `ids` as `speaker`, which is given exactly when the network has speakers.
     ///
     /// # Errors
-    /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is not finite,
-    /// given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
+    /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is
+    /// not finite, given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
     pub fn encode(
         &self,
         ids: &[i64],

@@ -6,11 +6,12 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 /// Where the encoder's two draws come from.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
-    /// ChaCha8 with the seed's little-endian bytes as the first eight of its key, the others zero. Stream 0 gives the
-    /// durations' noise `[2, ids]` in row-major order, stream 1 the latent's frame by frame, `inter_channels` values each, so
-    /// that a longer utterance begins with the draws of a shorter. Each pair of words `a, b` makes two draws by Box and Muller:
-    /// `sqrt(-2 ln u) cos v`, then the same with `sin`, `u = (a + 1) / 2^32`, `v = 2 pi b / 2^32`, in double precision with
-    /// `libm`'s functions, rounded to single.
+    /// ChaCha8 with the seed's little-endian bytes as the first eight of its key, the others zero. Stream 0
+    /// gives the durations' noise `[2, ids]` in row-major order, stream 1 the latent's frame by frame,
+    /// `inter_channels` values each, so that a longer utterance begins with the draws of a shorter. Each pair
+    /// of words `a, b` makes two draws by Box and Muller: `sqrt(-2 ln u) cos v`, then the same with `sin`, `u
+    /// = (a + 1) / 2^32`, `v = 2 pi b / 2^32`, in double precision with `libm`'s functions, rounded to
+    /// single.
     Seed(u64),
     /// The draws themselves, as a test or a reference gives them.
     Given {

@@ -1,6 +1,7 @@
 //! The kernels' loops over rows and panels, generic in the register.
 //!
-//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
+//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in
+//! registers.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -9,8 +10,8 @@ use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxT
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::{transform_weights, winograd_rows};
 
-/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
-/// streams as many weights as a high one.
+/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since
+/// a low tile streams as many weights as a high one.
 #[inline(always)]
 pub(super) fn next_rows(left: usize, max: usize) -> usize {
     left.div_ceil(left.div_ceil(max))
@@ -39,8 +40,8 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 ahead: if row + rows == task.rows { (task.taps * task.c_in * 2 * L) as isize } else { 0 },
                 weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
             };
-            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
-            // is one, lie inside `weights`.
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of
+            // which this is one, lie inside `weights`.
             unsafe { run(rows, is_wide, source, &mut sums) };
             let sums = &sums[..rows];
             // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
@@ -60,15 +61,15 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     }
 }
 
-/// The epilogue of a panel's registers, its slices as pointers: what a register takes is a few instructions, of which
-/// finding a slice and checking its length would be most.
+/// The epilogue of a panel's registers, its slices as pointers: what a register takes is a few instructions,
+/// of which finding a slice and checking its length would be most.
 pub(super) enum Finish<'t, const L: usize> {
     Linear(Linear<'t, L>),
     Gate(Gate<'t, L>),
 }
 
-/// [`Epilogue::Linear`]. What is not there to be added is a register of zeros, so that no branch stands between the sums and
-/// their result: where branches meet, the compiler no longer sees a register.
+/// [`Epilogue::Linear`]. What is not there to be added is a register of zeros, so that no branch stands
+/// between the sums and their result: where branches meet, the compiler no longer sees a register.
 pub(super) struct Linear<'t, const L: usize> {
     /// Residual, addend and what `raw` held, each with the mask of its offsets.
     added: [(*const f32, usize); 3],
@@ -158,7 +159,8 @@ impl<const L: usize> Linear<'_, L> {
     /// Finishes a register of a row; `ADDS` is `adds`.
     ///
     /// # Safety
-    /// Row `row` must lie inside the epilogue's slices (see [`Epilogue::check`]), and `half` be less than `halves`.
+    /// Row `row` must lie inside the epilogue's slices (see [`Epilogue::check`]), and `half` be less than
+    /// `halves`.
     #[inline(always)]
     pub(super) unsafe fn finish<const ADDS: bool>(&self, row: usize, half: usize, sum: &[f32; L]) {
         let at = row * self.step + self.first + half * L;
@@ -368,8 +370,9 @@ fn total<const L: usize>(mut v: [f32; L]) -> f32 {
     v[0]
 }
 
-/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where `exp(r)` is its
-/// Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split in two as Cody and Waite do.
+/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where
+/// `exp(r)` is its Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split
+/// in two as Cody and Waite do.
 #[inline(always)]
 fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
     /// Adding it to a small number leaves the number rounded in the low bits of the sum.
@@ -397,8 +400,8 @@ pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// `tanh(a) * sigmoid(b)` with one division: `(1 - u) / ((1 + u) * (1 + v))`, `u = exp(-2a)`, `v = exp(-b)`.
 ///
-/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of the product
-/// gives 0, the right limit.
+/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of
+/// the product gives 0, the right limit.
 #[inline(always)]
 fn gate<const L: usize, const FMA: bool>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
     let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));

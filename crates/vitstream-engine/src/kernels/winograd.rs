@@ -16,8 +16,8 @@ thread_local! {
 /// Batches of tiles that share a panel which has to be transformed first.
 const BATCHES: usize = 8;
 
-/// Floats between the parts of transformed weights in the scratch: parts of a multiple of 4 KiB would all be written to the
-/// same few lines of the cache.
+/// Floats between the parts of transformed weights in the scratch: parts of a multiple of 4 KiB would all be
+/// written to the same few lines of the cache.
 const GAP: usize = 8 * LINE;
 
 /// Most products of a tile.
@@ -25,7 +25,8 @@ const PRODUCTS: usize = 10;
 
 /// `B^T x` of one register of channels.
 ///
-/// A loop over lanes with a long scalar body: the shape that the compiler turns into one pass of whole registers.
+/// A loop over lanes with a long scalar body: the shape that the compiler turns into one pass of whole
+/// registers.
 #[inline(always)]
 fn forward<const L: usize, const FMA: bool, const PAIRS: usize>(
     x: &[[f32; L]; PRODUCTS],
@@ -186,7 +187,8 @@ pub(super) fn winograd_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     planned!(task.plan, tiles::<L, FMA, ROWS>(task, run));
 }
 
-/// Tiles of `M` outputs; those of a dilated convolution are `dilation` rows apart, and so are a tile's inputs.
+/// Tiles of `M` outputs; those of a dilated convolution are `dilation` rows apart, and so are a tile's
+/// inputs.
 #[inline(always)]
 fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize, const M: usize>(
     task: &mut WinogradTask<'_>,
@@ -271,8 +273,9 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                         ahead: if p * groups < task.kernel || task.transformed { ahead } else { 0 },
                         weights: panel_weights[p * apart..][..size].as_ptr(),
                     };
-                    // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows of `width`
-                    // floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and the panel.
+                    // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows
+                    // of `width` floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and
+                    // the panel.
                     unsafe { run(n, wide, source, sums) };
                 }
                 ahead = 0;
@@ -353,7 +356,8 @@ unsafe fn output_gate<const L: usize, const FMA: bool, const PAIRS: usize, const
     }
 }
 
-/// Transforms the input of the tile whose first output is row `first`, to `[products][groups][batch][width]` in `v`.
+/// Transforms the input of the tile whose first output is row `first`, to `[products][groups][batch][width]`
+/// in `v`.
 #[inline(always)]
 fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
     task: &WinogradTask<'_>,
@@ -391,7 +395,8 @@ fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
             let mut transformed = [[0f32; L]; PRODUCTS];
             forward::<L, FMA, PAIRS>(&tile, &mut transformed);
             for (p, value) in transformed.iter().enumerate().take(products) {
-                // SAFETY: `v` has `products * groups` blocks of `batch` rows, if not all rows of the last one.
+                // SAFETY: `v` has `products * groups` blocks of `batch` rows, if not all rows of the last
+                // one.
                 unsafe { store(v.as_mut_ptr().add((p * groups + group) * batch * width + c), value) };
             }
         }
