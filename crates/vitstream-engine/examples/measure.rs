@@ -1,7 +1,9 @@
-//! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt [ISA]]`.
+//! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt
+//! [ISA]]`.
 //!
-//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same run, then of a
-//! decoder of each quality with random weights, and of the voice the decoder, streaming in several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
+//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same
+//! run, then of a decoder of each quality with random weights, and of the voice the decoder, streaming in
+//! several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
 //! disturbs them less than it does the clock.
 
 #[path = "../tests/common/mod.rs"]

@@ -5,14 +5,15 @@ use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
-/// Which convolution.
+/// Which convolution a [`Decoder`](crate::Decoder) uses. An [`Encoder`](crate::Encoder) has its whole input
+/// at once and uses Winograd's method in both modes; its result depends on neither mode nor threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// Direct sums: the same bits for every way of cutting an utterance into pushes.
     #[default]
     Direct,
-    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by rounding:
-    /// less than 2e-5.
+    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by
+    /// rounding: less than 2e-5.
     Fast,
 }
 
@@ -25,8 +26,8 @@ pub(crate) struct Target<'a> {
     pub(crate) mode: Mode,
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and pays where few
-    /// rows share them; otherwise they are transformed whenever enough rows are computed.
+    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and
+    /// pays where few rows share them; otherwise they are transformed whenever enough rows are computed.
     pub(crate) transformed: bool,
 }
 
@@ -36,15 +37,17 @@ const MIN_CHANNELS: usize = 32;
 /// Tiles below which it costs more to transform the weights than is saved.
 const MIN_TILES: usize = 8;
 
-/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last one of a
-/// single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
-#[derive(Debug)]
+/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last
+/// one of a single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
+#[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
     /// In panel order.
     bias: Vec<Line>,
     taps: usize,
     c_in: usize,
+    /// Of the panels.
+    channels: usize,
 }
 
 impl Panels {
@@ -75,7 +78,7 @@ impl Panels {
                 }
             }
         }
-        Self { weights, bias: bias_lines, taps, c_in }
+        Self { weights, bias: bias_lines, taps, c_in, channels }
     }
 
     /// Panels of values computed on the way: `value(output channel, c)`, one tap, no bias.
@@ -88,6 +91,63 @@ impl Panels {
         let padded = padded(channels);
         let value = |o: usize, c: usize, _| if o < channels { value(o, c) } else { 0.0 };
         Self::pack(None, kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
+    }
+
+    /// `value(o, c) = rows[o * stride + c]`, for [`Panels::multiply`].
+    pub(crate) fn set_rows(
+        &mut self,
+        kernels: Kernels,
+        channels: usize,
+        c_in: usize,
+        rows: &[f32],
+        stride: usize,
+    ) {
+        self.fit(channels, c_in);
+        let width = 2 * kernels.lanes();
+        let panels = floats_mut(&mut self.weights).chunks_mut(width * c_in);
+        for (panel, rows) in panels.zip(rows.chunks(width * stride)) {
+            let width = panel.len() / c_in;
+            for (o, row) in rows.chunks_exact(stride).enumerate() {
+                for (out, v) in panel[o..].iter_mut().step_by(width).zip(&row[..c_in]) {
+                    *out = *v;
+                }
+            }
+        }
+    }
+
+    /// `value(o, c) = rows[c * stride + o]`, for [`Panels::multiply`]; the rows are zeros past their
+    /// channels.
+    pub(crate) fn set_columns(
+        &mut self,
+        kernels: Kernels,
+        channels: usize,
+        c_in: usize,
+        rows: &[f32],
+        stride: usize,
+    ) {
+        self.fit(channels, c_in);
+        let width = 2 * kernels.lanes();
+        let panels = floats_mut(&mut self.weights).chunks_mut(width * c_in);
+        for (i, panel) in panels.enumerate() {
+            let (first, width) = (i * width, panel.len() / c_in);
+            for (out, row) in panel.chunks_exact_mut(width).zip(rows.chunks_exact(stride)) {
+                out.copy_from_slice(&row[first..][..width]);
+            }
+        }
+    }
+
+    /// Becomes panels of zeros with one tap and no bias, unless they have this shape.
+    fn fit(&mut self, channels: usize, c_in: usize) {
+        let lines = padded(channels) / LINE;
+        if (self.bias.len(), self.c_in, self.taps) != (lines, c_in, 1) {
+            *self = Self {
+                weights: zeros(lines * LINE * c_in).into(),
+                bias: zeros(lines * LINE),
+                taps: 1,
+                c_in,
+                channels: lines * LINE,
+            };
+        }
     }
 
     /// `out[r, o] (+)= sum over c of x[r, c] * value(o, c)` for whole rows.
@@ -175,14 +235,20 @@ impl Default for Fold {
 /// A convolution with one output row per input row.
 #[derive(Debug)]
 pub(crate) struct Conv {
-    panels: Panels,
-    dilation: usize,
+    packed: Packed,
     /// Context rows on each side.
     reach: usize,
     /// Output channel of each channel of the panels; `None` pads.
     order: Vec<Option<usize>>,
+}
+
+/// Panels and how they are computed with.
+#[derive(Debug)]
+struct Packed {
+    panels: Panels,
     /// Taps of the convolution.
     kernel: usize,
+    dilation: usize,
     winograd: Option<Winograd>,
 }
 
@@ -249,17 +315,9 @@ impl Conv {
             (Some(o), Some(bias)) => bias[o] * fold.bias,
             _ => 0.0,
         };
-        let lanes = target.kernels.lanes();
-        let plan = Plan::new(spec.kernel, target.accurate)
-            .filter(|_| target.mode == Mode::Fast && inputs.len() >= MIN_CHANNELS);
-        let winograd = plan.map(|plan| Winograd { plan, transformed: target.transformed });
-        let pack = |arena| Panels::pack(arena, lanes, order.len(), inputs.len(), spec.kernel, weight, bias);
-        let panels = match winograd {
-            Some(Winograd { plan, transformed: true }) => pack(None).transformed(target, plan, order.len()),
-            _ => pack(Some(target.arena)),
-        };
-        let (dilation, reach, kernel) = (spec.dilation, spec.reach(), spec.kernel);
-        Self { panels, dilation, reach, order, kernel, winograd }
+        let shape = (order.len(), inputs.len(), spec.kernel);
+        let packed = Packed::new(target, shape, spec.dilation, weight, bias);
+        Self { packed, reach: spec.reach(), order }
     }
 
     pub(crate) fn reach(&self) -> usize {
@@ -267,12 +325,12 @@ impl Conv {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.panels.bytes()
+        self.packed.panels.bytes()
     }
 
     /// The bias plus `extra[channel]`, packed: what a speaker makes of it.
     pub(crate) fn bias_with(&self, extra: &[f32]) -> Vec<Line> {
-        let mut bias = self.panels.bias().to_vec();
+        let mut bias = self.packed.panels.bias().to_vec();
         for (b, o) in floats_mut(&mut bias).iter_mut().zip(&self.order) {
             if let Some(o) = o {
                 *b += extra[*o];
@@ -291,43 +349,80 @@ impl Conv {
         step: usize,
         epilogue: Epilogue<'_>,
     ) {
-        let bias = floats(bias.unwrap_or(&self.panels.bias));
-        let rows = (to - from) as usize;
-        let enough = |w: &&Winograd| w.transformed || rows >= MIN_TILES * w.plan.outputs();
-        if let Some(&Winograd { plan, transformed }) = self.winograd.as_ref().filter(enough) {
-            kernels.winograd(WinogradTask {
-                x: input.since(from - self.reach as i64),
-                x_stride: input.stride(),
-                dilation: self.dilation,
-                kernel: self.kernel,
-                c_in: self.panels.c_in,
-                plan,
-                weights: floats(&self.panels.weights),
-                transformed,
-                bias: &bias[..self.order.len()],
-                rows,
-                step,
-                epilogue,
-            });
-            return;
-        }
-        kernels.conv(ConvTask {
-            x: input.since(from - self.reach as i64),
-            x_stride: input.stride(),
-            tap_step: self.dilation * input.stride(),
-            taps: self.panels.taps,
-            c_in: self.panels.c_in,
-            weights: floats(&self.panels.weights),
-            bias: &bias[..self.order.len()],
-            rows,
-            step,
-            epilogue,
-        });
+        let x = (input.since(from - self.reach as i64), input.stride());
+        self.packed.run(kernels, x, (to - from) as usize, bias, step, epilogue);
     }
 }
 
-/// `ConvTranspose1d` as a convolution for each of its phases: sample `q * stride + r` of the output is a sum over the
-/// input rows `q + ahead - taps < t <= q + ahead` with every `stride`-th tap of the kernel.
+impl Packed {
+    /// Packs `weight(panel channel, c_in, tap)` for `(panel channels, c_in, taps)`.
+    fn new(
+        target: Target<'_>,
+        (channels, c_in, kernel): (usize, usize, usize),
+        dilation: usize,
+        weight: impl Fn(usize, usize, usize) -> f32,
+        bias: impl Fn(usize) -> f32,
+    ) -> Self {
+        let plan =
+            Plan::new(kernel, target.accurate).filter(|_| target.mode == Mode::Fast && c_in >= MIN_CHANNELS);
+        let winograd = plan.map(|plan| Winograd { plan, transformed: target.transformed });
+        let lanes = target.kernels.lanes();
+        let pack = |arena| Panels::pack(arena, lanes, channels, c_in, kernel, weight, bias);
+        let panels = match winograd {
+            Some(Winograd { plan, transformed: true }) => pack(None).transformed(target, plan, channels),
+            _ => pack(Some(target.arena)),
+        };
+        Self { panels, kernel, dilation, winograd }
+    }
+
+    /// Computes `rows` rows; `x` begins with what tap 0 of the first reads.
+    fn run(
+        &self,
+        kernels: Kernels,
+        (x, x_stride): (&[f32], usize),
+        rows: usize,
+        bias: Option<&[Line]>,
+        step: usize,
+        epilogue: Epilogue<'_>,
+    ) {
+        let Self { panels, kernel, dilation, .. } = self;
+        let (c_in, weights) = (panels.c_in, floats(&panels.weights));
+        let bias = floats(bias.unwrap_or(&panels.bias));
+        let bias = &bias[..panels.channels];
+        let enough = |w: &&Winograd| w.transformed || rows >= MIN_TILES * w.plan.outputs();
+        match self.winograd.as_ref().filter(enough) {
+            Some(&Winograd { plan, transformed }) => kernels.winograd(WinogradTask {
+                x,
+                x_stride,
+                dilation: *dilation,
+                kernel: *kernel,
+                c_in,
+                plan,
+                weights,
+                transformed,
+                bias,
+                rows,
+                step,
+                epilogue,
+            }),
+            None => kernels.conv(ConvTask {
+                x,
+                x_stride,
+                tap_step: dilation * x_stride,
+                taps: *kernel,
+                c_in,
+                weights,
+                bias,
+                rows,
+                step,
+                epilogue,
+            }),
+        }
+    }
+}
+
+/// `ConvTranspose1d` as a convolution for each of its phases: sample `q * stride + r` of the output is a sum
+/// over the input rows `q + ahead - taps < t <= q + ahead` with every `stride`-th tap of the kernel.
 #[derive(Debug)]
 pub(crate) struct Up {
     phases: Vec<Phase>,
@@ -336,7 +431,7 @@ pub(crate) struct Up {
 
 #[derive(Debug)]
 struct Phase {
-    panels: Panels,
+    packed: Packed,
     /// The last input row used, counted from the output's own.
     ahead: usize,
 }
@@ -348,12 +443,10 @@ impl Up {
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
                 let taps = (spec.kernel - first).div_ceil(spec.stride);
-                let panels = Panels::pack(
-                    Some(target.arena),
-                    target.kernels.lanes(),
-                    channels,
-                    spec.c_in,
-                    taps,
+                let packed = Packed::new(
+                    target,
+                    (channels, spec.c_in, taps),
+                    1,
                     |o, c, tap| {
                         // Tap 0 reads the earliest row, which the kernel's last tap of this phase multiplies.
                         let k = first + (taps - 1 - tap) * spec.stride;
@@ -368,7 +461,7 @@ impl Up {
                         _ => 0.0,
                     },
                 );
-                Phase { panels, ahead }
+                Phase { packed, ahead }
             })
             .collect();
         Self { phases, channels }
@@ -380,13 +473,13 @@ impl Up {
 
     /// Context rows before and after.
     pub(crate) fn reach(&self) -> (usize, usize) {
-        let before = self.phases.iter().map(|p| (p.panels.taps - 1).saturating_sub(p.ahead)).max();
+        let before = self.phases.iter().map(|p| (p.packed.kernel - 1).saturating_sub(p.ahead)).max();
         let after = self.phases.iter().map(|p| p.ahead).max();
         (before.unwrap_or(0), after.unwrap_or(0))
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.phases.iter().map(|p| p.panels.bytes()).sum()
+        self.phases.iter().map(|p| p.packed.panels.bytes()).sum()
     }
 
     /// Computes the output rows of the input rows `from..to`; the slices begin at the first of them.
@@ -400,24 +493,16 @@ impl Up {
     ) {
         for (r, phase) in self.phases.iter().enumerate() {
             let first = r * self.channels;
-            kernels.conv(ConvTask {
-                x: input.since(from + phase.ahead as i64 - (phase.panels.taps - 1) as i64),
-                x_stride: input.stride(),
-                tap_step: input.stride(),
-                taps: phase.panels.taps,
-                c_in: phase.panels.c_in,
-                weights: floats(&phase.panels.weights),
-                bias: &floats(&phase.panels.bias)[..self.channels],
-                rows: (to - from) as usize,
-                step: self.stride() * self.channels,
-                epilogue: Epilogue::Linear {
-                    residual: None,
-                    addend: None,
-                    accumulate: false,
-                    raw: raw.as_deref_mut().map(|s| &mut s[first..]),
-                    act: act.as_mut().map(|(s, slope)| (&mut s[first..], *slope)),
-                },
-            });
+            let x = input.since(from + phase.ahead as i64 - (phase.packed.kernel - 1) as i64);
+            let epilogue = Epilogue::Linear {
+                residual: None,
+                addend: None,
+                accumulate: false,
+                raw: raw.as_deref_mut().map(|s| &mut s[first..]),
+                act: act.as_mut().map(|(s, slope)| (&mut s[first..], *slope)),
+            };
+            let (rows, step) = ((to - from) as usize, self.stride() * self.channels);
+            phase.packed.run(kernels, (x, input.stride()), rows, None, step, epilogue);
         }
     }
 }

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Target, Up};
+use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
 use crate::options::{Options, Workers};
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 
-/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
-const BLOCK: usize = 56;
+/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them. The flow
+/// transforms its weights for each block in [`Mode::Fast`].
+fn block(mode: Mode) -> usize {
+    match mode {
+        Mode::Direct => 56,
+        Mode::Fast => 224,
+    }
+}
 
 /// Rows that a stage of the generator makes at once.
 const STAGE_BLOCK: usize = 448;
@@ -39,6 +45,8 @@ struct Ports {
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     channels: usize,
+    /// Frames that are fed at once.
+    block: usize,
     gin: usize,
     hop: usize,
     reach: usize,
@@ -49,7 +57,8 @@ impl Decoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
+    /// lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let workers = Workers::new(options.threads)?;
@@ -62,12 +71,13 @@ impl Decoder {
         let ports = build_flow(&mut network, target, &spec.flow);
         let ports = build_generator(&mut network, target, &spec.generator, ports, spec.flow.layers.len());
         let (reach, look_ahead) = reach(spec);
-        let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
+        let block = block(options.mode);
+        let shape = Shape { channels: spec.flow.channels, block, gin, hop, reach, look_ahead };
         Ok(Self { network: Arc::new(network), workers, ports, shape })
     }
 
-    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the network has
-    /// speakers.
+    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the
+    /// network has speakers.
     ///
     /// # Errors
     /// When `g` is missing, unexpected, of another length or not finite.
@@ -108,8 +118,8 @@ impl Decoder {
         self.shape.reach
     }
 
-    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up to a row at
-    /// each rate, since all phases of an input row are computed at once.
+    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up
+    /// to a row at each rate, since all phases of an input row are computed at once.
     pub fn look_ahead(&self) -> usize {
         self.shape.look_ahead
     }
@@ -142,8 +152,8 @@ impl Stream {
     /// `z`: `[inter_channels, frames]`, row-major, as upstream's `z_p`.
     ///
     /// # Errors
-    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite; nothing is
-    /// consumed then.
+    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite;
+    /// nothing is consumed then.
     pub fn push(&mut self, z: &[f32], frames: usize, out: &mut Vec<f32>) -> Result<(), Error> {
         self.push_strided(z, frames, frames, out)
     }
@@ -177,8 +187,8 @@ impl Stream {
             finite("latent z", &row[..frames])?;
         }
         let half = self.shape.channels / 2;
-        for first in (0..frames).step_by(BLOCK) {
-            let n = BLOCK.min(frames - first);
+        for first in (0..frames).step_by(self.shape.block) {
+            let n = self.shape.block.min(frames - first);
             for (buf, channels) in [(self.ports.a, 0..half), (self.ports.b, half..self.shape.channels)] {
                 let rows = self.state.input(buf);
                 let from = rows.end();
@@ -385,12 +395,12 @@ struct Half {
     written: Option<OpId>,
 }
 
-/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal within each goes
-/// into the channel order of the next weights.
+/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal
+/// within each goes into the channel order of the next weights.
 fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) -> [Half; 2] {
     let target = Target { accurate: true, transformed: false, ..target };
     let half = flow.channels / 2;
-    network.segment(BLOCK, 1);
+    network.segment(block(target.mode), 1);
     let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
     for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
         let flipped = step % 2 == 0;

@@ -1,7 +1,7 @@
 //! What can go wrong at load or at call.
 
-/// Errors of the engine. Everything a network can get wrong is found by the constructors; calls fail only on what is
-/// handed to them.
+/// Errors of the engine. Everything a network can get wrong is found by the constructors; calls fail only on
+/// what is handed to them.
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {

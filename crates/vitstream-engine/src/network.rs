@@ -1,8 +1,9 @@
 //! A network as a list of operations over streams of rows, and its execution as far as the input allows.
 //!
-//! Every stream is addressed by absolute time, so that an operation needs no notion of chunks: it computes the rows that
-//! its input now determines, from where it stopped. Operations that look ahead lag behind their input by themselves; sums
-//! of streams with different lag wait for the slower one, without a copy that delays the faster.
+//! Every stream is addressed by absolute time, so that an operation needs no notion of chunks: it computes
+//! the rows that its input now determines, from where it stopped. Operations that look ahead lag behind their
+//! input by themselves; sums of streams with different lag wait for the slower one, without a copy that
+//! delays the faster.
 
 use std::sync::{Arc, Mutex};
 
@@ -119,7 +120,8 @@ pub(crate) struct Cond {
 #[derive(Debug)]
 struct Segment {
     ops: std::ops::Range<usize>,
-    /// Rows that the first operation consumes before the following segments run: what keeps the rows between in cache.
+    /// Rows that the first operation consumes before the following segments run: what keeps the rows between
+    /// in cache.
     block: i64,
 }
 
@@ -133,7 +135,8 @@ pub(crate) struct Network {
     pub(crate) conds: Vec<Cond>,
     /// Rows of the last segment's block.
     block: usize,
-    /// The buffers of a stream that is no more: to be given memory costs a short utterance a tenth of its time.
+    /// The buffers of a stream that is no more: to be given memory costs a short utterance a tenth of its
+    /// time.
     spare: Mutex<Option<Vec<Rows>>>,
 }
 

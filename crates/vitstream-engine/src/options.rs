@@ -7,7 +7,7 @@ use crate::kernels::Isa;
 /// How a [`Decoder`](crate::Decoder) or an [`Encoder`](crate::Encoder) computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Which convolution.
+    /// Which convolution, in a decoder.
     pub mode: Mode,
     /// Which instruction set.
     pub isa: Isa,

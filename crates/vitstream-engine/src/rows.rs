@@ -37,11 +37,12 @@ pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 
-/// A stream of rows, each a vector of channels padded with zeros to whole lines, addressed by its absolute time.
+/// A stream of rows, each a vector of channels padded with zeros to whole lines, addressed by its absolute
+/// time.
 ///
-/// Time 0 is the stream's first row; the rows before it are the zeros of the left padding. Old rows are dropped when
-/// room is needed, as far as [`Rows::keep_from`] allows: so the buffer's size depends on the longest push, never on the
-/// length of the stream.
+/// Time 0 is the stream's first row; the rows before it are the zeros of the left padding. Old rows are
+/// dropped when room is needed, as far as [`Rows::keep_from`] allows: so the buffer's size depends on the
+/// longest push, never on the length of the stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
     data: Block,
@@ -67,6 +68,11 @@ impl Rows {
             len: before as usize,
             keep: -before,
         }
+    }
+
+    /// A stream of `rows` rows of zeros from time 0 on, behind `before` of them.
+    pub(crate) fn zeros(channels: usize, before: usize, rows: usize) -> Self {
+        Self { base: -(before as i64), keep: -(before as i64), ..Self::new(channels, before + rows) }
     }
 
     /// The same with room for `rows` rows.

@@ -1,7 +1,8 @@
-//! Plain descriptions of a network: weights in PyTorch layout, weight norm already folded, nothing else folded.
+//! Plain descriptions of a network: weights in PyTorch layout, weight norm already folded, nothing else
+//! folded.
 //!
-//! Fields carry upstream's attribute names (`models.py`, `modules.py`, `attentions.py` of VITS). Slices may borrow from a
-//! mapped file; the engine packs what it needs and keeps no reference.
+//! Fields carry upstream's attribute names (`models.py`, `modules.py`, `attentions.py` of VITS). Slices may
+//! borrow from a mapped file; the engine packs what it needs and keeps no reference.
 
 use std::borrow::Cow;
 
@@ -58,7 +59,8 @@ impl<'a> ConvSpec<'a> {
         (self.kernel - 1) * self.dilation / 2
     }
 
-    /// Checks sizes, symmetry of the padding and finiteness, and that the channels are those the neighbours have.
+    /// Checks sizes, symmetry of the padding and finiteness, and that the channels are those the neighbours
+    /// have.
     pub(crate) fn check(&self, layer: &str, c_in: usize, c_out: usize) -> Result<(), Error> {
         limit(layer, "kernel", self.kernel, 1..=1024, "1 to 1024")?;
         limit(layer, "dilation", self.dilation, 1..=65_536, "1 to 65536")?;
@@ -294,7 +296,8 @@ pub struct StochasticDurationPredictorSpec<'a> {
     pub logs: Cow<'a, [f32]>,
     /// The splines act on `-tail_bound..=tail_bound`: 5 upstream.
     pub tail_bound: f32,
-    /// The `ConvFlow`s that inference keeps, in upstream's forward order: `flows.3, .5, .7`, without the "useless" `.1`.
+    /// The `ConvFlow`s that inference keeps, in upstream's forward order: `flows.3, .5, .7`, without the
+    /// "useless" `.1`.
     pub flows: Vec<ConvFlowSpec<'a>>,
 }
 

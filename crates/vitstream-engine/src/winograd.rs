@@ -1,15 +1,18 @@
 //! One-dimensional Winograd (Toom-Cook) convolution: the algebra.
 //!
-//! A tile of `m` outputs of an `r`-tap convolution is a product of two polynomials in disguise. Evaluated at `n = m + r - 1`
-//! points (the last is infinity) it takes `n` multiplications instead of `m * r`:
-//! `y = A^T [(G w) * (B^T x)]`, as in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
+//! A tile of `m` outputs of an `r`-tap convolution is a product of two polynomials in disguise. Evaluated at
+//! `n = m + r - 1` points (the last is infinity) it takes `n` multiplications instead of `m * r`: `y = A^T
+//! [(G w) * (B^T x)]`, as in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 //!
-//! The points come in pairs of opposite sign: `0, +-1, +-2`, then `+-1/2`, then `+-3/4`, so that `n` is 6, 8 or 10. Then the row of `B^T` of a point `p` is `(x^2 + p x) Q_p(x^2)`, with `Q_p` the product of `x^2 - q^2` over the *other* pairs:
-//! an even and an odd half that `p` and `-p` share. `A^T` shares sums and differences of a pair in the same way.
-//! `G`, with the Lagrange denominators in it, shares even and odd powers in the same way.
+//! The points come in pairs of opposite sign: `0, +-1, +-2`, then `+-1/2`, then `+-3/4`, so that `n` is 6, 8
+//! or 10. Then the row of `B^T` of a point `p` is `(x^2 + p x) Q_p(x^2)`, with `Q_p` the product of `x^2 -
+//! q^2` over the *other* pairs: an even and an odd half that `p` and `-p` share. `A^T` shares sums and
+//! differences of a pair in the same way. `G`, with the Lagrange denominators in it, shares even and odd
+//! powers in the same way.
 //!
-//! Error: against a direct convolution in double precision, relative to the largest output, at most 2e-6 with two or three pairs and
-//! 1e-5 with four, over random inputs (tested); `+-4` as a fourth pair would be four to five times worse.
+//! Error: against a direct convolution in double precision, relative to the largest output, at most 2e-6 with
+//! two or three pairs and 1e-5 with four, over random inputs (tested); `+-4` as a fourth pair would be four
+//! to five times worse.
 
 /// The positive points, in the order of their use.
 pub(crate) const POINTS: [f64; 4] = [1.0, 2.0, 0.5, 0.75];
@@ -52,7 +55,8 @@ impl<const PAIRS: usize> Coefficients<PAIRS> {
     /// `1 / d` of the point 0, with `d` the product of its differences from the other points.
     pub(crate) const ZERO: f32 = (1.0 / product_without(PAIRS, PAIRS)[0]) as f32;
 
-    /// `p^k / d` for each pair: the sign of `p` does not change `d`, a product of an even number of differences.
+    /// `p^k / d` for each pair: the sign of `p` does not change `d`, a product of an even number of
+    /// differences.
     pub(crate) const G: [[f32; MAX_TAPS]; PAIRS] = {
         let mut g = [[0.0; MAX_TAPS]; PAIRS];
         let mut i = 0;
@@ -130,14 +134,14 @@ impl Plan {
     ///
     /// Before the generator, which amplifies errors, fewer pairs are `accurate` enough.
     pub(crate) fn new(kernel: usize, accurate: bool) -> Option<Self> {
-        if !(3..=2 * MAX_TAPS).contains(&kernel) {
+        if !(2..=2 * MAX_TAPS).contains(&kernel) {
             return None;
         }
         let groups = kernel.div_ceil(MAX_TAPS);
         let taps = kernel.div_ceil(groups);
         let pairs = match (taps, accurate) {
-            (3, true) => 2,
-            (3, false) | (4 | 5, true) => 3,
+            (2, _) => 2,
+            (3, _) | (4 | 5, true) => 3,
             (_, false) => 4,
             (_, true) => return None,
         };

@@ -1,5 +1,5 @@
-//! Random small networks, some of them damaged, and random pushes: nothing panics or reads out of bounds, and what comes out
-//! is what naive loops give.
+//! Random small networks, some of them damaged, and random pushes: nothing panics or reads out of bounds, and
+//! what comes out is what naive loops give.
 #![no_main]
 
 use arbitrary::Arbitrary;

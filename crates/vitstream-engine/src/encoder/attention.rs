@@ -1,10 +1,12 @@
 //! `attentions.Encoder`: relative attention and feed-forward layers, channels-last, one item, no masks.
 
+use bytemuck::Zeroable;
+
 use super::layers::{Linear, Norm, Sequence};
 use crate::conv::{Fold, Panels, Target};
 use crate::error::{Error, shape};
 use crate::kernels::{Kernels, SoftmaxTask};
-use crate::rows::{floats_mut, padded, zeros};
+use crate::rows::{LINE, Line, floats_mut, padded};
 use crate::spec::{ConvSpec, EncoderLayerSpec, tensor};
 
 /// Rows of the score matrix that exist at a time: memory stays linear in the number of ids.
@@ -21,6 +23,24 @@ struct Head {
     o: Linear,
     rel_k: Panels,
     rel_v: Panels,
+}
+
+/// What the layers compute in, each after the other: to be given fresh memory every time costs a long
+/// utterance a twentieth of its time.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    q: Sequence,
+    k: Sequence,
+    v: Sequence,
+    keys: Panels,
+    values: Panels,
+    /// `[queries][ids]`.
+    scores: Vec<Line>,
+    /// `[queries][distances]`.
+    band: Vec<Line>,
+    attended: Sequence,
+    y: Sequence,
+    hidden: Sequence,
 }
 
 #[derive(Debug)]
@@ -102,38 +122,41 @@ impl EncoderLayer {
         heads.chain([&self.conv_1, &self.conv_2]).map(Linear::bytes).sum()
     }
 
-    pub(super) fn run(&self, kernels: Kernels, x: Sequence) -> Sequence {
-        let mut y = self.heads[0].o.room(&x);
+    pub(super) fn run(&self, kernels: Kernels, x: &mut Sequence, room: &mut Room) {
+        let mut y = std::mem::take(&mut room.y);
         for (h, head) in self.heads.iter().enumerate() {
-            let attended = self.attend(kernels, head, &x);
-            let residual = (h == 0).then_some(&x);
-            head.o.run_into(kernels, &attended, residual, h > 0, &mut y);
+            self.attend(kernels, head, x, room);
+            let residual = (h == 0).then_some(&*x);
+            head.o.add_into(kernels, &room.attended, residual, h > 0, &mut y);
         }
         self.norm_1.run(kernels, &mut y, false);
-        let hidden = self.conv_1.run(kernels, &y, true);
-        let mut z = self.conv_2.room(&hidden);
-        self.conv_2.run_into(kernels, &hidden, Some(&y), false, &mut z);
-        self.norm_2.run(kernels, &mut z, false);
-        z
+        self.conv_1.run_into(kernels, &y, true, None, &mut room.hidden);
+        self.conv_2.add_into(kernels, &room.hidden, Some(&y), false, x);
+        self.norm_2.run(kernels, x, false);
+        room.y = y;
     }
 
-    fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence) -> Sequence {
-        let t = x.len();
-        let [q, k, v] = [&head.q, &head.k, &head.v].map(|linear| linear.run(kernels, x, false));
-        let (stride, width) = (q.stride(), padded(t));
-        let (keys, values) = (k.rows(), v.rows());
-        let keys = Panels::of_values(kernels, t, self.head_channels, |j, c| keys[j * stride + c]);
-        let values = Panels::of_values(kernels, self.head_channels, t, |c, j| values[j * stride + c]);
+    /// One head's share of `x`, to `attended`.
+    fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence, room: &mut Room) {
+        let Room { q, k, v, keys, values, scores, band, attended, .. } = room;
+        for (linear, out) in [(&head.q, &mut *q), (&head.k, k), (&head.v, v)] {
+            linear.run_into(kernels, x, false, None, out);
+        }
+        let (t, stride) = (x.len(), q.stride());
+        keys.set_rows(kernels, t, self.head_channels, k.rows(), stride);
+        values.set_columns(kernels, self.head_channels, t, v.rows(), stride);
         let distances = 2 * self.window + 1;
-        let near = padded(distances);
-        let block = QUERIES.min(t);
-        let (mut scores, mut band) = (zeros(block * width), zeros(block * near));
-        let mut out = Sequence::new(self.head_channels, t, 0);
+        let (width, near) = (padded(t), padded(distances));
+        scores.resize(QUERIES.min(t) * width / LINE, Line::zeroed());
+        band.resize(QUERIES.min(t) * near / LINE, Line::zeroed());
+        attended.fit(self.head_channels, t, 0);
+        let mut scales = [0.0; QUERIES];
         for first in (0..t).step_by(QUERIES) {
             let n = QUERIES.min(t - first);
             let queries = (&q.rows()[first * stride..], stride);
-            let scores = &mut floats_mut(&mut scores)[..n * width];
-            let band = &mut floats_mut(&mut band)[..n * near];
+            let scores = &mut floats_mut(scores)[..n * width];
+            let band = &mut floats_mut(band)[..n * near];
+            let scales = &mut scales[..n];
             keys.multiply(kernels, queries, n, scores, false);
             head.rel_k.multiply(kernels, queries, n, band, false);
             for (i, (row, band)) in scores.chunks_exact_mut(width).zip(band.chunks_exact(near)).enumerate() {
@@ -142,7 +165,7 @@ impl EncoderLayer {
                     row[i + d - self.window] += band[d];
                 }
             }
-            kernels.softmax(&mut SoftmaxTask { rows: scores, stride: width, len: t });
+            kernels.softmax(&mut SoftmaxTask { rows: scores, stride: width, len: t, scales });
             for (i, (row, band)) in scores.chunks_exact(width).zip(band.chunks_exact_mut(near)).enumerate() {
                 let i = first + i;
                 band.fill(0.0);
@@ -150,11 +173,13 @@ impl EncoderLayer {
                     band[d] = row[i + d - self.window];
                 }
             }
-            let out = &mut out.rows_mut()[first * stride..][..n * stride];
+            let out = &mut attended.rows_mut()[first * stride..][..n * stride];
             values.multiply(kernels, (scores, width), n, out, false);
             head.rel_v.multiply(kernels, (band, near), n, out, true);
+            for (row, scale) in out.chunks_exact_mut(stride).zip(scales) {
+                row.iter_mut().for_each(|v| *v *= *scale);
+            }
         }
-        out
     }
 }
 

@@ -80,12 +80,13 @@ impl DdsConv {
     }
 
     fn run(&self, kernels: Kernels, mut x: Sequence) -> Sequence {
+        let mut z = Sequence::default();
         for (sep, norm_1, conv, norm_2) in &self.layers {
             let mut y = sep.run(kernels, &x);
             norm_1.run(kernels, &mut y, true);
-            let mut y = conv.run(kernels, &y, false);
-            norm_2.run(kernels, &mut y, true);
-            x.add(&y);
+            conv.run_into(kernels, &y, false, None, &mut z);
+            norm_2.run(kernels, &mut z, true);
+            x.add(&z);
         }
         x
     }
@@ -202,8 +203,9 @@ impl StochasticDurationPredictor {
         g: Option<&[f32]>,
     ) -> Vec<f32> {
         let extra = self.cond.as_ref().zip(g).map(|(cond, g)| cond.of(g));
-        let x = self.pre.run_biased(kernels, x, false, extra.as_deref());
-        let x = self.proj.run(kernels, &self.convs.run(kernels, x), false);
+        let mut h = Sequence::default();
+        self.pre.run_into(kernels, x, false, extra.as_deref(), &mut h);
+        let x = self.proj.run(kernels, &self.convs.run(kernels, h), false);
         for flow in self.flows.iter().rev() {
             // The Flip before each ConvFlow.
             z.swap(0, 1);

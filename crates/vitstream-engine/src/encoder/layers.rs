@@ -9,7 +9,7 @@ use crate::rows::{Line, Rows, aligned, floats, padded, zeros};
 use crate::spec::{ConvSpec, NormSpec};
 
 /// All rows of an item, with rows of zeros on both sides where a convolution will look there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sequence {
     rows: Rows,
     channels: usize,
@@ -22,9 +22,20 @@ const MARGIN: usize = 2;
 impl Sequence {
     /// `len` rows of zeros, with a margin of `reach` rows.
     pub(super) fn new(channels: usize, len: usize, reach: usize) -> Self {
-        let mut rows = Rows::new(channels, reach);
-        rows.pad(len + reach);
-        Self { rows, channels, len }
+        Self { rows: Rows::zeros(channels, reach, len + reach), channels, len }
+    }
+
+    /// Becomes `len` rows of zeros with a margin of `reach` rows, unless it has this shape; then its rows are
+    /// unspecified.
+    pub(super) fn fit(&mut self, channels: usize, len: usize, reach: usize) {
+        if (self.channels, self.len, self.margin()) != (channels, len, reach) {
+            *self = Self::new(channels, len, reach);
+        }
+    }
+
+    /// Rows of zeros on each side.
+    fn margin(&self) -> usize {
+        (self.rows.end() - self.len as i64) as usize
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,35 +103,32 @@ impl Linear {
         Self { conv: Conv::part(target, spec, inputs, outputs, fold), c_out }
     }
 
-    /// Rows for the result.
-    pub(super) fn room(&self, x: &Sequence) -> Sequence {
-        Sequence::new(self.c_out, x.len, MARGIN)
-    }
-
     /// The convolution, and ReLU after it where asked for.
     pub(super) fn run(&self, kernels: Kernels, x: &Sequence, relu: bool) -> Sequence {
-        self.run_biased(kernels, x, relu, None)
+        let mut out = Sequence::default();
+        self.run_into(kernels, x, relu, None, &mut out);
+        out
     }
 
-    /// [`Linear::run`] with `extra[channel]` added to the bias.
-    pub(super) fn run_biased(
+    /// [`Linear::run`] to `out`, with `extra[channel]` added to the bias.
+    pub(super) fn run_into(
         &self,
         kernels: Kernels,
         x: &Sequence,
         relu: bool,
         extra: Option<&[f32]>,
-    ) -> Sequence {
-        let mut out = self.room(x);
+        out: &mut Sequence,
+    ) {
+        out.fit(self.c_out, x.len, MARGIN);
         let bias = extra.map(|extra| self.conv.bias_with(extra));
         let rows = out.rows_mut();
         let (raw, act) = if relu { (None, Some((rows, 0.0))) } else { (Some(rows), None) };
         let epilogue = Epilogue::Linear { residual: None, addend: None, accumulate: false, raw, act };
         self.convolve(kernels, x, bias.as_deref(), epilogue);
-        out
     }
 
     /// `out = conv(x) (+ residual)`, or `out += ...`.
-    pub(super) fn run_into(
+    pub(super) fn add_into(
         &self,
         kernels: Kernels,
         x: &Sequence,
@@ -128,6 +136,7 @@ impl Linear {
         accumulate: bool,
         out: &mut Sequence,
     ) {
+        out.fit(self.c_out, x.len, MARGIN);
         let residual = residual.map(Sequence::rows);
         let raw = Some(out.rows_mut());
         let epilogue = Epilogue::Linear { residual, addend: None, accumulate, raw, act: None };
@@ -136,8 +145,7 @@ impl Linear {
 
     fn convolve(&self, kernels: Kernels, x: &Sequence, bias: Option<&[Line]>, epilogue: Epilogue<'_>) {
         let reach = self.conv.reach();
-        let margin = (x.rows.end() - x.len as i64) as usize;
-        let wider = (margin < reach).then(|| x.with_margin(reach));
+        let wider = (x.margin() < reach).then(|| x.with_margin(reach));
         let x = wider.as_ref().unwrap_or(x);
         let step = padded(self.c_out);
         self.conv.run(kernels, &x.rows, (0, x.len as i64), bias, step, epilogue);

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 pub use noise::{Draws, Noise};
 
-use crate::conv::{Fold, Target};
+use crate::conv::{Fold, Mode, Target};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
+use crate::rows::LINE;
 use crate::spec::{DurationSpec, EncoderSpec, limit, tensor};
-use attention::{EncoderLayer, check_pointwise};
+use attention::{EncoderLayer, Room, check_pointwise};
 use duration::{DurationPredictor, StochasticDurationPredictor};
 use layers::{Linear, Sequence};
 use noise::Normal;
@@ -50,7 +51,8 @@ pub struct Latent {
     pub g: Option<Vec<f32>>,
 }
 
-/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights are shared.
+/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights
+/// are shared.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     network: Arc<Network>,
@@ -83,11 +85,13 @@ impl Encoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine lacks.
+    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
+    /// lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
-        let target = Target { kernels, arena, mode: options.mode, accurate: true, transformed: true };
+        // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
+        let target = Target { kernels, arena, mode: Mode::Fast, accurate: true, transformed: false };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -164,8 +168,8 @@ impl Encoder {
     /// Speaks `ids` as `speaker`, which is given exactly when the network has speakers.
     ///
     /// # Errors
-    /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is not finite,
-    /// given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
+    /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is
+    /// not finite, given noise has the wrong size, or the utterance would be longer than [`MAX_FRAMES`].
     pub fn encode(
         &self,
         ids: &[i64],
@@ -186,12 +190,16 @@ impl Encoder {
         let network = &*self.network;
         let kernels = network.kernels;
         let g = self.speaker(speaker)?;
-        let x = self.embed(ids)?;
+        let mut x = self.embed(ids)?;
         if ![scales.noise, scales.length, scales.noise_w].iter().all(|s| s.is_finite()) || scales.length < 0.0
         {
             return Err(input("scales", "finite values, a length of at least 0", format!("{scales:?}")));
         }
-        let x = network.layers.iter().fold(x, |x, layer| layer.run(kernels, x));
+        let mut room = Room::default();
+        for layer in &network.layers {
+            layer.run(kernels, &mut x, &mut room);
+        }
+        drop(room);
         let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
 
         let logw = match &network.duration {
@@ -245,6 +253,9 @@ impl Encoder {
     }
 }
 
+/// Frames of which noise is laid out at a time: the latent's rows are far apart.
+const FRAMES: usize = 64;
+
 impl Network {
     /// `m_p + noise * exp(logs_p) * noise_scale`, each id's statistics repeated for its frames.
     fn align(
@@ -261,28 +272,40 @@ impl Network {
         match noise {
             _ if scale == 0.0 => {}
             Noise::Seed(seed) => {
-                for (i, draw) in Normal::new(seed, 1).take(inter * frames).enumerate() {
-                    z_p[i % inter * frames + i / inter] = draw;
+                let mut normal = Normal::new(seed, 1);
+                let mut draws = vec![0.0; inter * FRAMES];
+                for first in (0..frames).step_by(FRAMES) {
+                    let n = FRAMES.min(frames - first);
+                    draws[..inter * n].fill_with(|| normal.draw());
+                    for (c, row) in z_p.chunks_exact_mut(frames).enumerate() {
+                        for (v, frame) in row[first..][..n].iter_mut().zip(draws.chunks_exact(inter)) {
+                            *v = frame[c];
+                        }
+                    }
                 }
             }
             Noise::Given { p, .. } => copy_noise(p, &mut z_p, inter, frames)?,
             Noise::Drawn(draws) => copy_noise(&draws.prior(inter, frames), &mut z_p, inter, frames)?,
         }
         let stride = m.stride();
-        let mut first = 0;
-        for (i, &n) in durations.iter().enumerate() {
-            let (m, logs) = (&m.rows()[i * stride..], &logs.rows()[i * stride..]);
-            for c in 0..inter {
-                let (mean, deviation) = (m[c], libm::expf(logs[c]));
-                for v in &mut z_p[c * frames + first..][..n] {
-                    *v = mean + *v * deviation * scale;
+        let spoken = durations.iter().sum();
+        // A few channels at a time: their rows are far apart.
+        for channels in (0..inter).step_by(LINE).map(|c| c..inter.min(c + LINE)) {
+            let mut first = 0;
+            for (i, &n) in durations.iter().enumerate() {
+                let (m, logs) = (&m.rows()[i * stride..], &logs.rows()[i * stride..]);
+                for c in channels.clone() {
+                    let (mean, deviation) = (m[c], libm::expf(logs[c]));
+                    for v in &mut z_p[c * frames + first..][..n] {
+                        *v = mean + *v * deviation * scale;
+                    }
                 }
+                first += n;
             }
-            first += n;
         }
         // A frame beyond all durations, when they sum to 0: statistics 0, so the noise itself.
         for row in z_p.chunks_exact_mut(frames) {
-            for v in &mut row[first..] {
+            for v in &mut row[spoken..] {
                 *v *= scale;
             }
         }
@@ -313,7 +336,10 @@ fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2
         return Ok([vec![0.0; t], vec![0.0; t]]);
     }
     let draws: Vec<f32> = match noise {
-        Noise::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
+        Noise::Seed(seed) => {
+            let mut normal = Normal::new(seed, 0);
+            (0..2 * t).map(|_| normal.draw()).collect()
+        }
         Noise::Given { dp, .. } => dp.to_vec(),
         Noise::Drawn(draws) => draws.durations(t),
     };

@@ -8,8 +8,8 @@ const MIN_DERIVATIVE: f32 = 1e-3;
 /// Most bins that [`inverse`] takes; upstream has 10.
 pub(super) const MAX_BINS: usize = 32;
 
-/// Inverts the spline at `y`. `h`: `bins` widths, `bins` heights (both already divided by `sqrt(filter_channels)`) and
-/// `bins - 1` derivatives, before softmax and softplus.
+/// Inverts the spline at `y`. `h`: `bins` widths, `bins` heights (both already divided by
+/// `sqrt(filter_channels)`) and `bins - 1` derivatives, before softmax and softplus.
 pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
     // Written so that a value that is not a number passes through as itself.
     if !(-tail_bound..=tail_bound).contains(&y) {
@@ -17,7 +17,8 @@ pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
     }
     let widths = knots(&h[..bins], tail_bound);
     let heights = knots(&h[bins..2 * bins], tail_bound);
-    // The bin is the last whose lower knot is not above y; upstream nudges the last knot so that y = bound has a bin.
+    // The bin is the last whose lower knot is not above y; upstream nudges the last knot so that y = bound
+    // has a bin.
     let bin = heights[1..bins].iter().filter(|&&knot| y >= knot).count();
     // At both ends the spline continues the tails, whose slope is 1.
     let derivative = |i: usize| {
@@ -37,7 +38,8 @@ pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
     root * width + widths[bin]
 }
 
-/// Softmax, a least share for each bin, and the running sum over `-tail_bound..=tail_bound`: `bins + 1` knots.
+/// Softmax, a least share for each bin, and the running sum over `-tail_bound..=tail_bound`: `bins + 1`
+/// knots.
 fn knots(logits: &[f32], tail_bound: f32) -> [f32; MAX_BINS + 1] {
     let bins = logits.len();
     let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));

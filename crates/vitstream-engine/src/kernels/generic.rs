@@ -1,13 +1,17 @@
 //! The kernels' loops over rows and panels, generic in the register.
 //!
-//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in registers.
+//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in
+//! registers.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::{transform_weights, winograd_rows};
 
-/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since a low tile
-/// streams as many weights as a high one.
+/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since
+/// a low tile streams as many weights as a high one.
 #[inline(always)]
 pub(super) fn next_rows(left: usize, max: usize) -> usize {
     left.div_ceil(left.div_ceil(max))
@@ -36,73 +40,169 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 ahead: if row + rows == task.rows { (task.taps * task.c_in * 2 * L) as isize } else { 0 },
                 weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
             };
-            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of which this
-            // is one, lie inside `weights`.
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of
+            // which this is one, lie inside `weights`.
             unsafe { run(rows, is_wide, source, &mut sums) };
-            let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide);
-            for (r, sums) in sums[..rows].iter().enumerate() {
-                finish.row(row + r, sums);
+            let sums = &sums[..rows];
+            // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
+            unsafe {
+                match Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, is_wide) {
+                    Finish::Linear(linear) if linear.adds => linear.tile::<true>(row, sums),
+                    Finish::Linear(linear) => linear.tile::<false>(row, sums),
+                    Finish::Gate(gate) => {
+                        for (r, [a, b]) in sums.iter().enumerate() {
+                            gate.finish::<FMA>(row + r, a, b);
+                        }
+                    }
+                }
             }
             row += rows;
         }
     }
 }
 
-/// The epilogue of an output row's registers.
-pub(super) struct Finish<'t, 'a, const L: usize, const FMA: bool> {
-    pub(super) epilogue: &'t mut Epilogue<'a>,
-    pub(super) bias: [[f32; L]; 2],
-    /// Floats from an output row to the next.
-    pub(super) step: usize,
-    pub(super) panel: usize,
-    pub(super) wide: bool,
+/// The epilogue of a panel's registers, its slices as pointers: what a register takes is a few instructions,
+/// of which finding a slice and checking its length would be most.
+pub(super) enum Finish<'t, const L: usize> {
+    Linear(Linear<'t, L>),
+    Gate(Gate<'t, L>),
 }
 
-impl<'t, 'a, const L: usize, const FMA: bool> Finish<'t, 'a, L, FMA> {
+/// [`Epilogue::Linear`]. What is not there to be added is a register of zeros, so that no branch stands
+/// between the sums and their result: where branches meet, the compiler no longer sees a register.
+pub(super) struct Linear<'t, const L: usize> {
+    /// Residual, addend and what `raw` held, each with the mask of its offsets.
+    added: [(*const f32, usize); 3],
+    /// Whether there is anything to be added.
+    pub(super) adds: bool,
+    raw: Option<NonNull<f32>>,
+    act: Option<NonNull<f32>>,
+    slope: f32,
+    bias: [[f32; L]; 2],
+    step: usize,
+    /// First channel of the panel.
+    first: usize,
+    /// Registers of the panel.
+    pub(super) halves: usize,
+    epilogue: PhantomData<&'t mut [f32]>,
+}
+
+/// [`Epilogue::Gate`].
+pub(super) struct Gate<'t, const L: usize> {
+    out: NonNull<f32>,
+    bias: [[f32; L]; 2],
+    step: usize,
+    epilogue: PhantomData<&'t mut [f32]>,
+}
+
+impl<'t, const L: usize> Finish<'t, L> {
+    /// The epilogue of panel `panel`, whose rows are `step` floats apart.
     #[inline(always)]
     pub(super) fn new(
-        epilogue: &'t mut Epilogue<'a>,
+        epilogue: &'t mut Epilogue<'_>,
         bias: &[f32],
         step: usize,
         panel: usize,
         wide: bool,
     ) -> Self {
+        const NOTHING: (*const f32, usize) = (ZEROS.as_ptr(), 0);
         let first = panel * 2 * L;
         let bias = [read::<L>(bias, first), if wide { read::<L>(bias, first + L) } else { [0.0; L] }];
-        Self { epilogue, bias, step, panel, wide }
-    }
-
-    #[inline(always)]
-    pub(super) fn row(&mut self, row: usize, sums: &[[f32; L]; 2]) {
-        let at = row * self.step;
-        match &mut self.epilogue {
+        match epilogue {
             Epilogue::Linear { residual, addend, accumulate, raw, act } => {
-                for (half, sum) in sums.iter().enumerate().take(1 + usize::from(self.wide)) {
-                    let at = at + (2 * self.panel + half) * L;
-                    let mut v = add(sum, &self.bias[half]);
-                    if let Some(residual) = residual {
-                        v = add(&v, &read(residual, at));
-                    }
-                    if let Some(addend) = addend {
-                        v = add(&v, &read(addend, at));
-                    }
-                    if let Some(raw) = raw {
-                        if *accumulate {
-                            v = add(&v, &read(raw, at));
-                        }
-                        write(raw, at, &v);
-                    }
-                    if let Some((act, slope)) = act {
-                        write(act, at, &leaky(&v, *slope));
-                    }
-                }
+                let raw = raw.as_mut().map(|s| NonNull::from(&mut **s).cast::<f32>());
+                let old =
+                    raw.filter(|_| *accumulate).map_or(NOTHING, |p| (p.as_ptr().cast_const(), usize::MAX));
+                let [residual, addend] =
+                    [residual, addend].map(|s| s.map_or(NOTHING, |s| (s.as_ptr(), usize::MAX)));
+                Finish::Linear(Linear {
+                    added: [residual, addend, old],
+                    adds: [residual, addend, old] != [NOTHING; 3],
+                    raw,
+                    slope: act.as_ref().map_or(0.0, |(_, slope)| *slope),
+                    act: act.as_mut().map(|(s, _)| NonNull::from(&mut **s).cast()),
+                    bias,
+                    step,
+                    first,
+                    halves: 1 + usize::from(wide),
+                    epilogue: PhantomData,
+                })
             }
-            Epilogue::Gate { out } => {
-                let v = gate::<L, FMA>(&add(&sums[0], &self.bias[0]), &add(&sums[1], &self.bias[1]));
-                write(out, at + self.panel * L, &v);
+            Epilogue::Gate { out } => Finish::Gate(Gate {
+                out: NonNull::from(&mut out[first / 2..]).cast(),
+                bias,
+                step,
+                epilogue: PhantomData,
+            }),
+        }
+    }
+}
+
+/// What is added where there is nothing to add.
+static ZEROS: [f32; 16] = [0.0; 16];
+
+impl<const L: usize> Linear<'_, L> {
+    /// Finishes a tile of rows from row `first` on.
+    ///
+    /// # Safety
+    /// As for [`Linear::finish`], for all these rows.
+    #[inline(always)]
+    unsafe fn tile<const ADDS: bool>(&self, first: usize, sums: &[[[f32; L]; 2]]) {
+        for (r, sums) in sums.iter().enumerate() {
+            for (half, sum) in sums.iter().enumerate().take(self.halves) {
+                // SAFETY: the caller's.
+                unsafe { self.finish::<ADDS>(first + r, half, sum) };
             }
         }
     }
+
+    /// Finishes a register of a row; `ADDS` is `adds`.
+    ///
+    /// # Safety
+    /// Row `row` must lie inside the epilogue's slices (see [`Epilogue::check`]), and `half` be less than
+    /// `halves`.
+    #[inline(always)]
+    pub(super) unsafe fn finish<const ADDS: bool>(&self, row: usize, half: usize, sum: &[f32; L]) {
+        let at = row * self.step + self.first + half * L;
+        let mut v = add(sum, &self.bias[half]);
+        // SAFETY: the caller's; `ZEROS` has as many floats as the largest register.
+        unsafe {
+            if ADDS {
+                for (more, mask) in self.added {
+                    v = add(&v, &tile::load(more.add(at & mask)));
+                }
+            }
+            if let Some(raw) = self.raw {
+                store(raw.as_ptr().add(at), &v);
+            }
+            if let Some(act) = self.act {
+                store(act.as_ptr().add(at), &leaky(&v, self.slope));
+            }
+        }
+    }
+}
+
+impl<const L: usize> Gate<'_, L> {
+    /// Finishes both registers of a row.
+    ///
+    /// # Safety
+    /// Row `row` must lie inside the epilogue's slice.
+    #[inline(always)]
+    pub(super) unsafe fn finish<const FMA: bool>(&self, row: usize, a: &[f32; L], b: &[f32; L]) {
+        let v = gate::<L, FMA>(&add(a, &self.bias[0]), &add(b, &self.bias[1]));
+        // SAFETY: the caller's.
+        unsafe { store(self.out.as_ptr().add(row * self.step), &v) };
+    }
+}
+
+/// Writes a register.
+///
+/// # Safety
+/// `p` must be valid for writing `L` floats.
+#[inline(always)]
+pub(super) unsafe fn store<const L: usize>(p: *mut f32, v: &[f32; L]) {
+    // SAFETY: the caller's.
+    unsafe { p.cast::<[f32; L]>().write_unaligned(*v) }
 }
 
 #[inline(always)]
@@ -175,7 +275,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
     task: &mut SoftmaxTask<'_>,
     _run: Run<L>,
 ) {
-    for row in task.rows.chunks_exact_mut(task.stride) {
+    for (row, scale) in task.rows.chunks_exact_mut(task.stride).zip(&mut *task.scales) {
         row[task.len..].fill(f32::NEG_INFINITY);
         let mut most = [f32::NEG_INFINITY; L];
         for x in row.chunks_exact(L) {
@@ -193,10 +293,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
             x.copy_from_slice(&v);
         }
         // exp(-87), what clamping makes of the padding, vanishes in a sum of at least 1.
-        let scale = 1.0 / total(sum);
-        for x in row.iter_mut() {
-            *x *= scale;
-        }
+        *scale = 1.0 / total(sum);
         row[task.len..].fill(0.0);
     }
 }
@@ -273,8 +370,9 @@ fn total<const L: usize>(mut v: [f32; L]) -> f32 {
     v[0]
 }
 
-/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where `exp(r)` is its
-/// Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split in two as Cody and Waite do.
+/// `exp(x)` for `|x| <= 87`, relative error below 2e-7: `2^n * exp(r)` with `|r| <= ln(2) / 2`, where
+/// `exp(r)` is its Taylor polynomial of degree 6 (remainder below 1.2e-7 * 2^-2 of the result), `ln(2)` split
+/// in two as Cody and Waite do.
 #[inline(always)]
 fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
     /// Adding it to a small number leaves the number rounded in the low bits of the sum.
@@ -302,8 +400,8 @@ pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// `tanh(a) * sigmoid(b)` with one division: `(1 - u) / ((1 + u) * (1 + v))`, `u = exp(-2a)`, `v = exp(-b)`.
 ///
-/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of the product
-/// gives 0, the right limit.
+/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of
+/// the product gives 0, the right limit.
 #[inline(always)]
 fn gate<const L: usize, const FMA: bool>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
     let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));

@@ -1,7 +1,7 @@
 //! Zeroed memory out of large mappings, which the system backs with huge pages where it is asked to.
 //!
-//! A push reads all weights once: with pages of 4 KiB much of that time goes into finding them, and most of the time of
-//! loading into having them given. Elsewhere than on Linux a block is a plain allocation.
+//! A push reads all weights once: with pages of 4 KiB much of that time goes into finding them, and most of
+//! the time of loading into having them given. Elsewhere than on Linux a block is a plain allocation.
 
 use std::ops::{Deref, DerefMut};
 
@@ -31,7 +31,8 @@ enum Memory {
 }
 
 impl Arena {
-    /// An arena of huge pages: worth their rounding for what every push reads. The default one only allocates.
+    /// An arena of huge pages: worth their rounding for what every push reads. The default one only
+    /// allocates.
     pub(crate) fn huge() -> Self {
         Self { huge: true, ..Self::default() }
     }
@@ -114,7 +115,8 @@ mod mapped {
     }
 
     impl Rest {
-        /// The next `lines` lines, of a new mapping where this one has too few; `None` where there is no mapping.
+        /// The next `lines` lines, of a new mapping where this one has too few; `None` where there is no
+        /// mapping.
         pub(super) fn take(rest: &mut Option<Self>, lines: usize) -> Option<Part> {
             let bytes = lines.checked_mul(size_of::<Line>())?;
             if rest.as_ref().is_none_or(|rest| rest.map.len() - rest.used < bytes) {
@@ -142,8 +144,9 @@ mod mapped {
         }
     }
 
-    /// A range of a mapping that no other part has: `Rest::take` only moves forward, in whole lines from the mapping's start,
-    /// which is aligned to a page. The mapping is private, anonymous memory and so zeros, and lives as long as a part of it.
+    /// A range of a mapping that no other part has: `Rest::take` only moves forward, in whole lines from the
+    /// mapping's start, which is aligned to a page. The mapping is private, anonymous memory and so zeros,
+    /// and lives as long as a part of it.
     #[derive(Debug)]
     pub(super) struct Part {
         start: NonNull<Line>,
@@ -160,7 +163,8 @@ mod mapped {
         type Target = [Line];
 
         fn deref(&self) -> &[Line] {
-            // SAFETY: `start` is aligned and `lines` lines from there are this part's own; any bits are a `Line`.
+            // SAFETY: `start` is aligned and `lines` lines from there are this part's own; any bits are a
+            // `Line`.
             unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.lines) }
         }
     }

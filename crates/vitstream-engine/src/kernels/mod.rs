@@ -1,19 +1,22 @@
 //! The inner loops, and the only `unsafe` of the crate.
 //!
 //! Everything numerical is written once, in [`generic`] and [`tile`], over `[f32; L]` arrays. The macro below
-//! instantiates it for each instruction set inside functions that carry `#[target_feature]`, so that the compiler turns
-//! an array into a register; [`Kernels`] chooses among them at run time.
+//! instantiates it for each instruction set inside functions that carry `#[target_feature]`, so that the
+//! compiler turns an array into a register; [`Kernels`] chooses among them at run time.
 //!
 //! # Contracts
-//! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is what makes the
-//!   calls of `#[target_feature]` functions sound.
+//! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is
+//!   what makes the calls of `#[target_feature]` functions sound.
 //! - A block of [`memory`] is a range of a mapping that nothing else refers to.
-//! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the first read
-//!   and panics otherwise. Everything else in here indexes slices.
+//! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the
+//!   first read and panics otherwise. [`Epilogue::check`] does so for what the epilogues in [`generic`] read
+//!   and write. Winograd's transforms cut the slices that they go through by pointer to the length they need.
+//!   Everything else indexes slices.
 //!
 //! # Same sum, same order
-//! An output value is one chain of fused multiply-adds: taps in order of time, input channels in order. Which tile a row
-//! falls into changes neither the operations nor their order, so any partition of rows gives the same bits.
+//! An output value is one chain of fused multiply-adds: taps in order of time, input channels in order. Which
+//! tile a row falls into changes neither the operations nor their order, so any partition of rows gives the
+//! same bits.
 #![allow(unsafe_code)]
 
 mod generic;
@@ -208,7 +211,8 @@ macro_rules! instantiate {
             match self.isa {
                 $(
                     $(#[$attr])*
-                    // SAFETY: a `Kernels` with this instruction set exists, so the machine has it (see the contracts).
+                    // SAFETY: a `Kernels` with this instruction set exists, so the machine has it (see the
+                    // contracts).
                     Isa::$isa => unsafe { $module::$name(task) },
                 )+
                 _ => unreachable!("a Kernels is made for an available instruction set"),

@@ -4,8 +4,8 @@ use crate::winograd::Plan;
 
 /// Rows of a convolution, channels-last.
 ///
-/// Output row `r` is `sum over tap, c of x[r * x_stride + tap * tap_step + c] * weights[..]`, in this order, then the
-/// epilogue. Offsets and strides count floats.
+/// Output row `r` is `sum over tap, c of x[r * x_stride + tap * tap_step + c] * weights[..]`, in this order,
+/// then the epilogue. Offsets and strides count floats.
 pub(crate) struct ConvTask<'a> {
     /// Input, beginning with what tap 0 of output row 0 reads.
     pub(crate) x: &'a [f32],
@@ -45,8 +45,8 @@ impl<'a> ConvTask<'a> {
         (self.bias.len() / (2 * lanes), !self.bias.len().is_multiple_of(2 * lanes))
     }
 
-    /// Panics unless every access of [`tile`](super::tile) lies inside `x` and `weights`, and every output row inside
-    /// its slice.
+    /// Panics unless every access of [`tile`](super::tile) lies inside `x` and `weights`, and every output
+    /// row inside its slice.
     pub(super) fn check(&self, lanes: usize) {
         assert!(self.rows > 0 && self.taps > 0 && self.c_in > 0, "empty convolution");
         assert!(self.bias.len().is_multiple_of(lanes), "bias is not a whole number of registers");
@@ -120,7 +120,8 @@ pub(crate) struct WinogradTask<'a> {
     pub(crate) kernel: usize,
     pub(crate) c_in: usize,
     pub(crate) plan: Plan,
-    /// Panels, each `[products][groups][c_in][panel]` where they are transformed, else as a [`ConvTask`] has them.
+    /// Panels, each `[products][groups][c_in][panel]` where they are transformed, else as a [`ConvTask`] has
+    /// them.
     pub(crate) weights: &'a [f32],
     pub(crate) transformed: bool,
     pub(crate) bias: &'a [f32],
@@ -221,12 +222,15 @@ pub(crate) struct NormTask<'a> {
     pub(crate) gelu: bool,
 }
 
-/// Softmax of rows in place.
+/// Softmax of rows in place, but for a factor of each row.
 pub(crate) struct SoftmaxTask<'a> {
     /// Whole rows of `stride` floats; those past `len` become 0.
     pub(crate) rows: &'a mut [f32],
     pub(crate) stride: usize,
     pub(crate) len: usize,
+    /// What each row is still to be multiplied by: less work where what becomes of a row is shorter than the
+    /// row.
+    pub(crate) scales: &'a mut [f32],
 }
 
 /// A depth-wise convolution.

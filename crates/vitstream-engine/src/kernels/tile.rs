@@ -1,7 +1,7 @@
 //! The micro-kernel: a tile of rows times a panel of one or two registers of output channels.
 //!
-//! Straight-line code, a variable per accumulator: with a loop over an array of accumulators the compiler keeps them in
-//! memory and a third of the speed is left. A benchmark watches this (`cargo bench`).
+//! Straight-line code, a variable per accumulator: with a loop over an array of accumulators the compiler
+//! keeps them in memory and a third of the speed is left. A benchmark watches this (`cargo bench`).
 
 /// Reads a register.
 ///
@@ -60,8 +60,8 @@ pub(super) const ROWS: usize = 14;
 
 /// Defines the tiles of an instruction set, and `run`, which chooses among them.
 ///
-/// Each is a function of its own: inlined into one, their accumulators meet where the branches join, and the compiler then
-/// no longer sees registers in them.
+/// Each is a function of its own: inlined into one, their accumulators meet where the branches join, and the
+/// compiler then no longer sees registers in them.
 macro_rules! tiles {
     ($feature:tt $lanes:literal $fma:literal $max:literal) => {
         tile::tiles!(@each $feature $lanes $fma $max []
@@ -81,11 +81,12 @@ macro_rules! tiles {
             (two14 one14 14 13 a13 b13)
         );
 
-        /// Computes the first `rows` rows of a tile into `out`; `rows` is 1 to the most that this instruction set has.
+        /// Computes the first `rows` rows of a tile into `out`; `rows` is 1 to the most that this instruction
+        /// set has.
         ///
         /// # Safety
-        /// For each row `r` of the tile, each `tap` and `c` of `s`, `x + r * x_stride + tap * tap_step + c` must be
-        /// readable, and `taps * c_in` times one or, for a wide panel, two registers at `weights`.
+        /// For each row `r` of the tile, each `tap` and `c` of `s`, `x + r * x_stride + tap * tap_step + c`
+        /// must be readable, and `taps * c_in` times one or, for a wide panel, two registers at `weights`.
         unsafe fn run(rows: usize, wide: bool, s: tile::Source, out: &mut tile::Sums<$lanes>) {
             tile::tiles!(@dispatch $max rows wide s out
                 1 two1 one1, 2 two2 one2, 3 two3 one3, 4 two4 one4, 5 two5 one5, 6 two6 one6, 7 two7 one7,
@@ -96,7 +97,8 @@ macro_rules! tiles {
     (@dispatch $max:literal $rows:ident $wide:ident $s:ident $out:ident $($n:literal $two:ident $one:ident),+) => {
         match ($rows, $wide) {
             $(
-                // SAFETY: the caller's; this module's functions are only reached where its instruction set is.
+                // SAFETY: the caller's; this module's functions are only reached where its instruction set
+                // is.
                 ($n, true) if $n <= $max => unsafe { $two($s, $out) },
                 // SAFETY: as above.
                 ($n, false) if $n <= $max => unsafe { $one($s, $out) },

@@ -1,6 +1,6 @@
 //! Winograd's method over batches of tiles: transform the input, multiply, transform back.
 
-use super::generic::{Finish, fma, next_rows, read, write};
+use super::generic::{Finish, Gate, Linear, fma, next_rows, read, store};
 use super::task::{TransformTask, WinogradTask};
 use super::tile::{self, Run, Source};
 use crate::rows::{LINE, Line, floats_mut};
@@ -14,14 +14,19 @@ thread_local! {
 }
 
 /// Batches of tiles that share a panel which has to be transformed first.
-const BATCHES: usize = 4;
+const BATCHES: usize = 8;
+
+/// Floats between the parts of transformed weights in the scratch: parts of a multiple of 4 KiB would all be
+/// written to the same few lines of the cache.
+const GAP: usize = 8 * LINE;
 
 /// Most products of a tile.
 const PRODUCTS: usize = 10;
 
 /// `B^T x` of one register of channels.
 ///
-/// A loop over lanes with a long scalar body: the shape that the compiler turns into one pass of whole registers.
+/// A loop over lanes with a long scalar body: the shape that the compiler turns into one pass of whole
+/// registers.
 #[inline(always)]
 fn forward<const L: usize, const FMA: bool, const PAIRS: usize>(
     x: &[[f32; L]; PRODUCTS],
@@ -53,8 +58,9 @@ fn forward<const L: usize, const FMA: bool, const PAIRS: usize>(
 
 /// `A^T` of the products of one register of channels.
 #[inline(always)]
-fn backward<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
-    products: &[[f32; L]; PRODUCTS],
+#[expect(clippy::needless_range_loop, reason = "the products of a lane are no slice")]
+fn backward<'p, const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
+    product: impl Fn(usize) -> &'p [f32; L],
     out: &mut [[f32; L]; M],
 ) {
     let powers = &Coefficients::<PAIRS>::POWERS;
@@ -62,7 +68,7 @@ fn backward<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>
         let mut sums = [0.0; PAIRS];
         let mut differences = [0.0; PAIRS];
         for i in 0..PAIRS {
-            let (plus, minus) = (products[2 * i + 1][l], products[2 * i + 2][l]);
+            let (plus, minus) = (product(2 * i + 1)[l], product(2 * i + 2)[l]);
             sums[i] = plus + minus;
             differences[i] = plus - minus;
         }
@@ -71,10 +77,10 @@ fn backward<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>
             // The first point is 1, whose powers are 1.
             let mut v = terms[0];
             if j == 0 {
-                v += products[0][l];
+                v += product(0)[l];
             }
             if j + 1 == M {
-                v += products[2 * PAIRS + 1][l];
+                v += product(2 * PAIRS + 1)[l];
             }
             for i in 1..PAIRS {
                 v = fma::<FMA>(terms[i], powers[i][j], v);
@@ -91,24 +97,33 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     c_in: usize,
     width: usize,
     from: &[f32],
-    to: &mut [f32],
+    (to, apart): (&mut [f32], usize),
 ) {
-    let taps = 2 * PAIRS + 3 - M;
+    let (products, taps) = (2 * PAIRS + 2, 2 * PAIRS + 3 - M);
     let groups = kernel.div_ceil(taps);
+    // Of a tap, and of a group of a product.
+    let size = c_in * width;
+    assert!(
+        from.len() >= kernel * size
+            && to.len() >= (products - 1) * apart + groups * size
+            && width.is_multiple_of(L)
+    );
     let g = &Coefficients::<PAIRS>::G;
     for group in 0..groups {
-        let whole = (group + 1) * taps <= kernel;
-        for at in (0..c_in * width).step_by(L) {
+        // The last group may lack taps, which are zeros.
+        let present = taps.min(kernel - group * taps);
+        for at in (0..size).step_by(L) {
             let mut w = [[0f32; L]; MAX_TAPS];
             for (k, w) in w.iter_mut().enumerate().take(taps) {
-                if whole || group * taps + k < kernel {
-                    *w = read(from, (group * taps + k) * c_in * width + at);
+                if k < present {
+                    // SAFETY: tap `group * taps + k < kernel` lies in `from`, and `at + L <= size`.
+                    *w = unsafe { tile::load(from.as_ptr().add((group * taps + k) * size + at)) };
                 }
             }
             let mut out = [[0f32; L]; PRODUCTS];
             for l in 0..L {
                 out[0][l] = w[0][l] * Coefficients::<PAIRS>::ZERO;
-                out[2 * PAIRS + 1][l] = w[taps - 1][l];
+                out[products - 1][l] = w[taps - 1][l];
                 for i in 0..PAIRS {
                     let (mut even, mut odd) = (w[0][l] * g[i][0], w[1][l] * g[i][1]);
                     for k in 2..taps {
@@ -119,8 +134,9 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
                     out[2 * i + 2][l] = even - odd;
                 }
             }
-            for (p, value) in out.iter().enumerate().take(2 * PAIRS + 2) {
-                write(to, (p * groups + group) * c_in * width + at, value);
+            for (p, value) in out.iter().enumerate().take(products) {
+                // SAFETY: `to` has `products` parts, `apart` from each other, of `groups * size` floats.
+                unsafe { store(to.as_mut_ptr().add(p * apart + group * size + at), value) };
             }
         }
     }
@@ -130,7 +146,7 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
 macro_rules! planned {
     ($plan:expr, $name:ident::<$($generic:ident),+>$args:tt) => {
         match ($plan.pairs, $plan.taps) {
-            (2, 3) => $name::<$($generic),+, 2, 4>$args,
+            (2, 2) => $name::<$($generic),+, 2, 5>$args,
             (3, 3) => $name::<$($generic),+, 3, 6>$args,
             (3, 4) => $name::<$($generic),+, 3, 5>$args,
             (3, 5) => $name::<$($generic),+, 3, 4>$args,
@@ -158,7 +174,8 @@ pub(super) fn transform_weights<const L: usize, const FMA: bool, const ROWS: usi
         let (from, width) = panel_at(L, task.channels, task.kernel * task.c_in, panel);
         let (to, _) = panel_at(L, task.channels, task.plan.products() * groups * task.c_in, panel);
         let (from, to) = (&task.weights[from..], &mut task.out[to..]);
-        planned!(task.plan, weights::<L, FMA>(task.kernel, task.c_in, width, from, to));
+        let apart = groups * task.c_in * width;
+        planned!(task.plan, weights::<L, FMA>(task.kernel, task.c_in, width, from, (to, apart)));
     }
 }
 
@@ -170,7 +187,8 @@ pub(super) fn winograd_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     planned!(task.plan, tiles::<L, FMA, ROWS>(task, run));
 }
 
-/// Tiles of `M` outputs; those of a dilated convolution are `dilation` rows apart, and so are a tile's inputs.
+/// Tiles of `M` outputs; those of a dilated convolution are `dilation` rows apart, and so are a tile's
+/// inputs.
 #[inline(always)]
 fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize, const M: usize>(
     task: &mut WinogradTask<'_>,
@@ -190,13 +208,11 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     let batches = if task.transformed { 1 } else { BATCHES };
     // Of a batch's transformed input, and of a panel's transformed weights.
     let v_len = products * groups * batch * width;
-    let w_len = if task.transformed { 0 } else { products * groups * task.c_in * 2 * L };
+    let w_len = if task.transformed { 0 } else { products * (groups * task.c_in * 2 * L + GAP) };
     let mut scratch = SCRATCH.take();
     if scratch.len() * LINE < batches * v_len + w_len {
         scratch.resize((batches * v_len + w_len).div_ceil(LINE), Line::zeroed());
     }
-    // Rows that exist: the last that the last output needs.
-    let known = task.rows + (task.kernel - 1) * task.dilation;
 
     // A phase is the outputs with the same remainder of row / dilation, cut into tiles.
     let phases = task.dilation.min(task.rows);
@@ -204,7 +220,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     let count: usize = (0..phases).map(tiles_of).sum();
     let (mut phase, mut index) = (0, 0);
     let mut done = 0;
-    let mut products_of = [[[[0f32; L]; 2]; tile::ROWS]; PRODUCTS];
+    let mut sums: Sums<L> = [[[[0.0; L]; 2]; tile::ROWS]; PRODUCTS];
     while done < count {
         let (v, w) = floats_mut(&mut scratch).split_at_mut(batches * v_len);
         let mut first_rows = [[0usize; tile::ROWS]; BATCHES];
@@ -223,22 +239,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                 if index == tiles_of(phase) {
                     (phase, index) = (phase + 1, 0);
                 }
-                for group in 0..groups {
-                    for c in (0..width).step_by(L) {
-                        let mut x = [[0f32; L]; PRODUCTS];
-                        for (u, x) in x.iter_mut().enumerate().take(products) {
-                            let row = *first + (group * task.plan.taps + u) * task.dilation;
-                            if row < known {
-                                *x = read(task.x, row * task.x_stride + c);
-                            }
-                        }
-                        let mut transformed = [[0f32; L]; PRODUCTS];
-                        forward::<L, FMA, PAIRS>(&x, &mut transformed);
-                        for (p, value) in transformed.iter().enumerate().take(products) {
-                            write(v, ((p * groups + group) * batch + t) * width + c, value);
-                        }
-                    }
-                }
+                input::<L, FMA, PAIRS>(task, *first, batch, &mut v[t * width..]);
             }
         }
 
@@ -246,8 +247,12 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
             let (at, panel_width) = panel_at(L, channels, depth, panel);
             let mut panel_weights = &task.weights[at..][..depth * panel_width];
             let behind = panel_weights.as_ptr_range().end;
+            let size = groups * task.c_in * panel_width;
+            let mut apart = size;
             if !task.transformed {
-                weights::<L, FMA, PAIRS, M>(task.kernel, task.c_in, panel_width, panel_weights, w);
+                apart += GAP;
+                let to = (&mut *w, apart);
+                weights::<L, FMA, PAIRS, M>(task.kernel, task.c_in, panel_width, panel_weights, to);
                 panel_weights = w;
             }
             let wide = panel_width > L;
@@ -258,8 +263,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                 if n == 0 {
                     break;
                 }
-                for (p, sums) in products_of.iter_mut().enumerate().take(products) {
-                    let size = groups * task.c_in * panel_width;
+                for (p, sums) in sums.iter_mut().enumerate().take(products) {
                     let source = Source {
                         x: v[p * groups * batch * width..][..groups * batch * width].as_ptr(),
                         x_stride: width,
@@ -267,29 +271,134 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                         tap_step: batch * width,
                         c_in: task.c_in,
                         ahead: if p * groups < task.kernel || task.transformed { ahead } else { 0 },
-                        weights: panel_weights[p * size..][..size].as_ptr(),
+                        weights: panel_weights[p * apart..][..size].as_ptr(),
                     };
-                    // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows of `width`
-                    // floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and the panel.
+                    // SAFETY: both slices are cut to what a tile of at most `batch` rows reads: `n - 1` rows
+                    // of `width` floats plus `c_in <= width` in each of `groups` blocks of `batch` rows, and
+                    // the panel.
                     unsafe { run(n, wide, source, sums) };
                 }
                 ahead = 0;
-                let mut finish = Finish::<L, FMA>::new(&mut task.epilogue, task.bias, task.step, panel, wide);
-                for (t, &first) in first_rows[..n].iter().enumerate() {
-                    let mut halves = [[[0f32; L]; M]; 2];
-                    for (half, out) in halves.iter_mut().enumerate().take(panel_width / L) {
-                        let products = std::array::from_fn(|p| products_of[p][t][half]);
-                        backward::<L, FMA, PAIRS, M>(&products, out);
-                    }
-                    for (j, (&a, &b)) in halves[0].iter().zip(&halves[1]).enumerate() {
-                        let row = first + j * task.dilation;
-                        if row < task.rows {
-                            finish.row(row, &[a, b]);
+                let rows = &first_rows[..n];
+                // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.
+                unsafe {
+                    let finish = Finish::<L>::new(&mut task.epilogue, task.bias, task.step, panel, wide);
+                    let limits = (task.rows, task.dilation);
+                    match finish {
+                        Finish::Linear(linear) if linear.adds => {
+                            output::<L, FMA, PAIRS, M, true>(&linear, &sums, rows, limits);
                         }
+                        Finish::Linear(linear) => {
+                            output::<L, FMA, PAIRS, M, false>(&linear, &sums, rows, limits);
+                        }
+                        Finish::Gate(gate) => output_gate::<L, FMA, PAIRS, M>(&gate, &sums, rows, limits),
                     }
                 }
             }
         }
     }
     SCRATCH.set(scratch);
+}
+
+/// The sums of each product of a batch.
+type Sums<const L: usize> = [tile::Sums<L>; PRODUCTS];
+
+/// Transforms a batch back and finishes it: the tiles whose first outputs are `rows`.
+///
+/// # Safety
+/// Those of the tiles' rows that are less than `end` must lie inside the epilogue's slices.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "a half is an index in each of the sums")]
+unsafe fn output<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize, const ADDS: bool>(
+    linear: &Linear<'_, L>,
+    sums: &Sums<L>,
+    rows: &[usize],
+    (end, dilation): (usize, usize),
+) {
+    let mut tile = [[0f32; L]; M];
+    for half in 0..linear.halves {
+        for (t, &first) in rows.iter().enumerate() {
+            backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][half], &mut tile);
+            for (j, v) in tile.iter().enumerate() {
+                let row = first + j * dilation;
+                if row < end {
+                    // SAFETY: the caller's.
+                    unsafe { linear.finish::<ADDS>(row, half, v) };
+                }
+            }
+        }
+    }
+}
+
+/// The same for a gate.
+///
+/// # Safety
+/// As for [`output`].
+#[inline(always)]
+unsafe fn output_gate<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
+    gate: &Gate<'_, L>,
+    sums: &Sums<L>,
+    rows: &[usize],
+    (end, dilation): (usize, usize),
+) {
+    let mut a = [[0f32; L]; M];
+    let mut b = [[0f32; L]; M];
+    for (t, &first) in rows.iter().enumerate() {
+        backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][0], &mut a);
+        backward::<L, FMA, PAIRS, M>(|p| &sums[p][t][1], &mut b);
+        for (j, (a, b)) in a.iter().zip(&b).enumerate() {
+            let row = first + j * dilation;
+            if row < end {
+                // SAFETY: the caller's.
+                unsafe { gate.finish::<FMA>(row, a, b) };
+            }
+        }
+    }
+}
+
+/// Transforms the input of the tile whose first output is row `first`, to `[products][groups][batch][width]`
+/// in `v`.
+#[inline(always)]
+fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
+    task: &WinogradTask<'_>,
+    first: usize,
+    batch: usize,
+    v: &mut [f32],
+) {
+    let products = 2 * PAIRS + 2;
+    let Plan { groups, taps, .. } = task.plan;
+    let width = task.c_in.next_multiple_of(L);
+    let apart = task.dilation * task.x_stride;
+    // Rows that exist: the last that the last output needs.
+    let known = task.rows + (task.kernel - 1) * task.dilation;
+    assert!(v.len() >= ((products * groups - 1) * batch + 1) * width, "no room for the transformed input");
+    for group in 0..groups {
+        let row = first + group * taps * task.dilation;
+        let present = known.saturating_sub(row).div_ceil(task.dilation).min(products);
+        let x = if present == 0 {
+            &[][..]
+        } else {
+            &task.x[row * task.x_stride..][..(present - 1) * apart + width]
+        };
+        for c in (0..width).step_by(L) {
+            let mut tile = [[0f32; L]; PRODUCTS];
+            if present == products {
+                for (u, tile) in tile.iter_mut().enumerate().take(products) {
+                    // SAFETY: `x` is cut to `products` rows of `width` floats, `apart` from each other.
+                    *tile = unsafe { tile::load(x.as_ptr().add(u * apart + c)) };
+                }
+            } else {
+                for (u, tile) in tile.iter_mut().enumerate().take(present) {
+                    *tile = read(x, u * apart + c);
+                }
+            }
+            let mut transformed = [[0f32; L]; PRODUCTS];
+            forward::<L, FMA, PAIRS>(&tile, &mut transformed);
+            for (p, value) in transformed.iter().enumerate().take(products) {
+                // SAFETY: `v` has `products * groups` blocks of `batch` rows, if not all rows of the last
+                // one.
+                unsafe { store(v.as_mut_ptr().add((p * groups + group) * batch * width + c), value) };
+            }
+        }
+    }
 }

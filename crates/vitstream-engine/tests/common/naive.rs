@@ -1,4 +1,5 @@
-//! Random small networks, and what they give by naive loops in double precision. The fuzz target takes it too.
+//! Random small networks, and what they give by naive loops in double precision. The fuzz target takes it
+//! too.
 
 use vitstream_engine::spec::{
     ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec, WnSpec,
