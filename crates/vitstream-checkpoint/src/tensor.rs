@@ -91,6 +91,24 @@ pub(crate) enum Storage {
     Entry { key: String, claimed: u64 },
     /// In the pickle itself, or found by a reader.
     Inline(Bytes),
+    /// Nowhere: so many bytes, made when they are asked for.
+    Computed { nbytes: usize, make: Computation },
+}
+
+/// What makes a tensor's elements.
+#[derive(Clone)]
+pub(crate) struct Computation(Arc<dyn Fn() -> Bytes + Send + Sync>);
+
+impl PartialEq for Computation {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Computation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Computation")
+    }
 }
 
 impl TensorRef {
@@ -154,7 +172,7 @@ impl TensorRef {
     pub fn storage_key(&self) -> Option<&str> {
         match &self.0.storage {
             Storage::Entry { key, .. } => Some(key),
-            Storage::Inline(_) => None,
+            Storage::Inline(_) | Storage::Computed { .. } => None,
         }
     }
 
@@ -219,17 +237,46 @@ impl Tensor {
         shape: Vec<usize>,
         data: Bytes,
     ) -> Result<Self, Error> {
-        let label = || format!("tensor {name}");
+        let found = data.len();
+        Self::without_gaps(path, name, dtype, shape, Storage::Inline(data), found)
+    }
+
+    /// As [`Tensor::from_bytes`], but computed whenever they are asked for: memory is taken only as long as they are
+    /// used. `make` gives `nbytes` bytes.
+    ///
+    /// # Errors
+    /// When `nbytes` is not what `dtype` and `shape` say.
+    pub fn computed(
+        path: &Arc<Path>,
+        name: &str,
+        dtype: DType,
+        shape: Vec<usize>,
+        nbytes: usize,
+        make: impl Fn() -> Bytes + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let storage = Storage::Computed { nbytes, make: Computation(Arc::new(make)) };
+        Self::without_gaps(path, name, dtype, shape, storage, nbytes)
+    }
+
+    fn without_gaps(
+        path: &Arc<Path>,
+        name: &str,
+        dtype: DType,
+        shape: Vec<usize>,
+        storage: Storage,
+        nbytes: usize,
+    ) -> Result<Self, Error> {
+        let error = || Error::new(ErrorKind::Length).in_file(path).of(format!("tensor {name}"));
         let mut stride = vec![1usize; shape.len()];
         for axis in (1..shape.len()).rev() {
             stride[axis - 1] = stride[axis].saturating_mul(shape[axis]);
         }
-        let found = data.len();
-        let layout = TensorRef::new(dtype, shape, stride, 0, Storage::Inline(data))
-            .map_err(|problem| Error::new(ErrorKind::Length).in_file(path).of(label()).found(problem))?;
-        if layout.nbytes() != found {
-            let error = Error::new(ErrorKind::Length).in_file(path).of(label());
-            return Err(error.expected(format!("{} bytes", layout.nbytes())).found(format!("{found} bytes")));
+        let layout =
+            TensorRef::new(dtype, shape, stride, 0, storage).map_err(|problem| error().found(problem))?;
+        if layout.nbytes() != nbytes {
+            return Err(error()
+                .expected(format!("{} bytes", layout.nbytes()))
+                .found(format!("{nbytes} bytes")));
         }
         Ok(Self { name: name.into(), layout, origin: Origin::File(path.clone()) })
     }
@@ -358,12 +405,14 @@ impl Tensor {
                 self.origin.storage(key).map_err(|e| e.in_file(self.origin.path()).of(self.label()))?
             }
             Storage::Inline(bytes) => bytes.clone(),
+            Storage::Computed { make, .. } => make.0(),
         };
         // Does not overflow: checked when the layout was made.
         let needed = (layout.reach * layout.dtype.size()) as u64;
         let (key, claimed) = match &layout.storage {
             Storage::Entry { key, claimed } => (key.as_str(), *claimed),
             Storage::Inline(bytes) => ("of its own", bytes.len() as u64),
+            Storage::Computed { nbytes, .. } => ("of its own", *nbytes as u64),
         };
         let too_short = |expected: String| {
             self.error(ErrorKind::StorageTooShort(key.to_string()))

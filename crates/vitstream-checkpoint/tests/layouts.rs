@@ -329,3 +329,23 @@ fn tensors_of_other_readers_need_the_right_length() {
     assert!(make(&[usize::MAX, 2], &[]).is_err());
     assert_eq!(make(&[0, 7], &[]).unwrap().to_f32().unwrap().len(), 0);
 }
+
+#[test]
+fn computed_tensors_are_made_when_they_are_asked_for() {
+    let path: std::sync::Arc<std::path::Path> = std::path::Path::new("voice.onnx").into();
+    let made = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let make = |shape: &[usize], nbytes: usize, data: &'static [u8]| {
+        let made = made.clone();
+        Tensor::computed(&path, "w", DType::F32, shape.to_vec(), nbytes, move || {
+            made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            bytes::Bytes::from_static(data)
+        })
+    };
+    let tensor = make(&[2], 8, &[0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]).unwrap();
+    assert_eq!(made.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(tensor.to_f32().unwrap()[..], [1.0, -2.0]);
+    assert_eq!(made.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(make(&[3], 8, &[]).unwrap_err().to_string().contains("expected 12 bytes, found 8 bytes"));
+    let error = make(&[2], 8, &[0; 4]).unwrap().to_f32().unwrap_err().to_string();
+    assert!(error.starts_with("voice.onnx: tensor w: ") && error.contains("found 4 bytes"), "{error}");
+}

@@ -252,21 +252,27 @@ impl<'a> Reading<'a> {
         self.operand(side, node, place)
     }
 
-    /// The convolution of three taps that the module at `path` computes by pairs of rows.
-    fn pairs(&self, side: Side, path: &str) -> Result<Conv, Error> {
-        let place = format!("{}.weight", path.replace('/', "."));
+    /// The convolution of three taps that the module at `path` computes by pairs of rows. Its taps, the most of an
+    /// encoder, lie in three matrices, and are put side by side only when they are asked for.
+    fn take_pairs(&mut self, side: Side, path: &str) -> Result<(), Error> {
+        let key = path.replace('/', ".");
         let operand = |name: &str, at| self.operand(side, self.node(side, &format!("/{path}/{name}"))?, at);
         let taps = [operand("weight/Add", 0)?, operand("weight/Mul_1", 0)?, operand("weight/Add", 1)?];
-        let [c_in, c_out] = self.expect(&place, &taps[0])?;
+        let [c_in, c_out] = self.expect(&format!("{key}.weight"), &taps[0])?;
         let bias = operand("Add_1", 1)?;
         if bias.dims != [c_out] || taps.iter().any(|tap| tap.dims != [c_in, c_out] || tap.data.is_empty()) {
             let found: Vec<_> = taps.iter().chain([&bias]).map(|array| &array.dims).collect();
             let problem = format!("expected three times [in, out] and [out], found {found:?}");
-            return Err(self.error(place, problem));
+            return Err(self.error(format!("{key}.weight"), problem));
         }
-        let taps = taps.map(|tap| transposed(&tap.data, c_in, c_out));
-        let weight = Array { dims: vec![c_out, c_in, 3], data: interleaved(&taps) };
-        Ok(Conv { weight, bias: Some(bias), dilation: 1 })
+        self.put(format!("{key}.bias"), &bias.dims, bias.data)?;
+        let key = format!("{key}.weight");
+        let taps = taps.map(|tap| tap.data);
+        let nbytes = taps.iter().map(Bytes::len).sum();
+        let make = move || interleaved(&taps.each_ref().map(|tap| transposed(tap, c_in, c_out)));
+        let weight = Weight::computed(&self.path, &key, WeightType::F32, vec![c_out, c_in, 3], nbytes, make)?;
+        self.tensors.insert(key, weight);
+        Ok(())
     }
 
     fn put(&mut self, key: impl Into<String>, dims: &[usize], data: Bytes) -> Result<(), Error> {
@@ -344,8 +350,7 @@ impl<'a> Reading<'a> {
                 if self.encoder.has(&format!("/{path}/Conv")) {
                     self.take_conv(side, &path)?;
                 } else {
-                    let conv = self.pairs(side, &path)?;
-                    self.put_conv(&path.replace('/', "."), conv)?;
+                    self.take_pairs(side, &path)?;
                 }
             }
             self.take_norm("enc_p", &format!("{scope}/norm_layers_1.{layer}"))?;
