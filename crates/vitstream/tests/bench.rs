@@ -54,6 +54,15 @@ fn both_decoders_and_another_voice_are_measured_side_by_side() {
     assert!(svg.starts_with("<svg") && svg.contains("windowed"), "{}", &svg[..200]);
 }
 
+#[test]
+fn what_cannot_be_opened_is_told_before_anything_is_measured() {
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-synth/tests/data/tiny-multi");
+    let output =
+        bench().args(["--lengths", "1", "--runtime", "rten", "--against"]).arg(other).assert().failure();
+    let said = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("tiny-multi: the sample rate is in no") && !said.contains("round 1"), "{said}");
+}
+
 /// One table for all runtimes, of a voice that each can open; a file is for the native one alone.
 #[test]
 fn the_native_runtime_stands_beside_the_others() {

@@ -255,6 +255,10 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
         .map(|(decoder, _)| configuration(Some(decoder), false))
         .collect();
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
+    // What can't be opened is better known now than after minutes of measuring the others.
+    for decoder in &decoders {
+        decoder.open(&args.options)?;
+    }
     Ok(decoders)
 }
 
