@@ -93,18 +93,10 @@ impl Panels {
         Self::pack(None, kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
     }
 
-    /// `value(o, c) = rows[o * stride + c]`, for [`Panels::multiply`].
-    pub(crate) fn set_rows(
-        &mut self,
-        kernels: Kernels,
-        channels: usize,
-        c_in: usize,
-        rows: &[f32],
-        stride: usize,
-    ) {
-        self.fit(channels, c_in);
-        let width = 2 * kernels.lanes();
-        let panels = floats_mut(&mut self.weights).chunks_mut(width * c_in);
+    /// `value(o, c) = rows[o * stride + c]` for a `shape` of output channels and `c_in`, for [`Panels::multiply`].
+    pub(crate) fn set_rows(&mut self, kernels: Kernels, shape: (usize, usize), rows: &[f32], stride: usize) {
+        let (width, c_in) = (2 * kernels.lanes(), shape.1);
+        let panels = self.fit(shape).chunks_mut(width * c_in);
         for (panel, rows) in panels.zip(rows.chunks(width * stride)) {
             let width = panel.len() / c_in;
             for (o, row) in rows.chunks_exact(stride).enumerate() {
@@ -115,19 +107,16 @@ impl Panels {
         }
     }
 
-    /// `value(o, c) = rows[c * stride + o]`, for [`Panels::multiply`]; the rows are zeros past their
-    /// channels.
+    /// The same for `value(o, c) = rows[c * stride + o]`; the rows are zeros past their channels.
     pub(crate) fn set_columns(
         &mut self,
         kernels: Kernels,
-        channels: usize,
-        c_in: usize,
+        shape: (usize, usize),
         rows: &[f32],
         stride: usize,
     ) {
-        self.fit(channels, c_in);
-        let width = 2 * kernels.lanes();
-        let panels = floats_mut(&mut self.weights).chunks_mut(width * c_in);
+        let (width, c_in) = (2 * kernels.lanes(), shape.1);
+        let panels = self.fit(shape).chunks_mut(width * c_in);
         for (i, panel) in panels.enumerate() {
             let (first, width) = (i * width, panel.len() / c_in);
             for (out, row) in panel.chunks_exact_mut(width).zip(rows.chunks_exact(stride)) {
@@ -136,8 +125,8 @@ impl Panels {
         }
     }
 
-    /// Becomes panels of zeros with one tap and no bias, unless they have this shape.
-    fn fit(&mut self, channels: usize, c_in: usize) {
+    /// Becomes panels of zeros with one tap and no bias, unless they have this shape. Returns their values.
+    fn fit(&mut self, (channels, c_in): (usize, usize)) -> &mut [f32] {
         let lines = padded(channels) / LINE;
         if (self.bias.len(), self.c_in, self.taps) != (lines, c_in, 1) {
             *self = Self {
@@ -148,6 +137,7 @@ impl Panels {
                 channels: lines * LINE,
             };
         }
+        floats_mut(&mut self.weights)
     }
 
     /// `out[r, o] (+)= sum over c of x[r, c] * value(o, c)` for whole rows.

@@ -143,8 +143,8 @@ impl EncoderLayer {
             linear.run_into(kernels, x, false, None, out);
         }
         let (t, stride) = (x.len(), q.stride());
-        keys.set_rows(kernels, t, self.head_channels, k.rows(), stride);
-        values.set_columns(kernels, self.head_channels, t, v.rows(), stride);
+        keys.set_rows(kernels, (t, self.head_channels), k.rows(), stride);
+        values.set_columns(kernels, (self.head_channels, t), v.rows(), stride);
         let distances = 2 * self.window + 1;
         let (width, near) = (padded(t), padded(distances));
         scores.resize(QUERIES.min(t) * width / LINE, Line::zeroed());
