@@ -127,15 +127,10 @@ impl Panels {
 
     /// Becomes panels of zeros with one tap and no bias, unless they have this shape. Returns their values.
     fn fit(&mut self, (channels, c_in): (usize, usize)) -> &mut [f32] {
-        let lines = padded(channels) / LINE;
-        if (self.bias.len(), self.c_in, self.taps) != (lines, c_in, 1) {
-            *self = Self {
-                weights: zeros(lines * LINE * c_in).into(),
-                bias: zeros(lines * LINE),
-                taps: 1,
-                c_in,
-                channels: lines * LINE,
-            };
+        let channels = padded(channels);
+        if (self.channels, self.c_in, self.taps) != (channels, c_in, 1) {
+            let (weights, bias) = (zeros(channels * c_in).into(), zeros(channels));
+            *self = Self { weights, bias, taps: 1, c_in, channels };
         }
         floats_mut(&mut self.weights)
     }

@@ -91,12 +91,12 @@ impl ResBlock {
         mut x: Signal,
         lags: &[Vec<usize>],
     ) -> (Signal, Signal) {
-        let (mut y, mut residual) = (x, None);
+        let (mut y, mut residual) = (x, x);
         for (i, layer) in self.layers().iter().enumerate() {
-            if let Some(residual) = residual {
+            if i > 0 {
                 x = add(g, time, y, residual);
+                y = x;
             }
-            y = x;
             for (j, (name, conv)) in layer.iter().enumerate() {
                 y = g.scope(&format!("{name}.{i}"), |g| match j {
                     0 => {
@@ -110,11 +110,13 @@ impl ResBlock {
                     }
                 });
             }
-            let delayed = time.align(g, &[y, x])[1];
-            // All of a stage's blocks have the first one.
-            residual = Some(if i == 0 { time.addend(g, delayed) } else { delayed });
+            residual = time.align(g, &[y, x])[1];
+            if i == 0 {
+                // All of the stage's blocks have this one.
+                residual = time.addend(g, residual);
+            }
         }
-        (y, residual.unwrap_or(x))
+        (y, residual)
     }
 }
 

@@ -276,7 +276,7 @@ impl Network {
                 let mut draws = vec![0.0; inter * FRAMES];
                 for first in (0..frames).step_by(FRAMES) {
                     let n = FRAMES.min(frames - first);
-                    draws[..inter * n].fill_with(|| normal.draw());
+                    draws[..inter * n].iter_mut().zip(&mut normal).for_each(|(v, draw)| *v = draw);
                     for (c, row) in z_p.chunks_exact_mut(frames).enumerate() {
                         for (v, frame) in row[first..][..n].iter_mut().zip(draws.chunks_exact(inter)) {
                             *v = frame[c];
@@ -336,10 +336,7 @@ fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2
         return Ok([vec![0.0; t], vec![0.0; t]]);
     }
     let draws: Vec<f32> = match noise {
-        Noise::Seed(seed) => {
-            let mut normal = Normal::new(seed, 0);
-            (0..2 * t).map(|_| normal.draw()).collect()
-        }
+        Noise::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
         Noise::Given { dp, .. } => dp.to_vec(),
         Noise::Drawn(draws) => draws.durations(t),
     };
