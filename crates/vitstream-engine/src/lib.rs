@@ -23,6 +23,8 @@ mod conv;
 mod decoder;
 mod encoder;
 mod error;
+#[cfg(feature = "from_vits")]
+pub mod from_vits;
 mod kernels;
 mod network;
 mod options;

@@ -1,133 +1,19 @@
-use std::path::{Path, PathBuf};
+//! Why something failed.
 
-use vitstream_onnx::{BuildError, DecodeError, ValidateError};
-use vitstream_vits::{HParamsError, WeightsError};
+use std::path::PathBuf;
 
-/// Why a voice could not be exported or inspected. Every message names the file it is about.
+/// Why something failed. Every message names the file it is about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The checkpoint cannot be read, or holds what it should not.
+    /// A voice cannot be read.
     #[error(transparent)]
-    Checkpoint(#[from] vitstream_checkpoint::Error),
-    /// The checkpoint belongs to another network.
-    #[error("{}: this is {found}; expected a VITS network with its generator", path.display())]
-    OtherNetwork {
-        /// The input.
-        path: PathBuf,
-        /// What it looks like.
-        found: &'static str,
-    },
-    /// There are weights but no hyper-parameters.
-    #[error("{}: expected `hyper_parameters` (a dict, as PyTorch Lightning saves it), found {found}", path.display())]
-    NoHyperParameters {
-        /// The input.
-        path: PathBuf,
-        /// What stands there.
-        found: String,
-    },
-    /// There are weights but no hyper-parameters, and their shapes do not tell everything.
-    #[error("{}: {}", path.display(), describe_missing(missing))]
-    MissingHParams {
-        /// The input.
-        path: PathBuf,
-        /// Each name, with a value that a voice could have.
-        missing: Vec<(&'static str, &'static str)>,
-    },
-    /// There is no configuration beside the weights.
-    #[error("{}: there is no {expected} beside it; name it with --config", path.display())]
-    NoConfig {
-        /// The input.
-        path: PathBuf,
-        /// What was looked for.
-        expected: &'static str,
-    },
-    /// The network is a VITS with something that cannot be exported.
-    #[error("{}: {feature} is not supported", path.display())]
-    Unsupported {
-        /// The input.
-        path: PathBuf,
-        /// What it has.
-        feature: &'static str,
-    },
-    /// A hyper-parameter makes no sense.
-    #[error("{}: {source}", path.display())]
-    HParams {
-        /// The input.
-        path: PathBuf,
-        /// Which, and why.
-        source: HParamsError,
-    },
-    /// A graph holds something else than the network that was expected, or holds it in a form that is not understood.
-    #[error("{}: {place}: {problem}", path.display())]
-    Unrecoverable {
-        /// The input.
-        path: PathBuf,
-        /// The node, module or tensor.
-        place: String,
-        /// What was expected, what was found, and what to do.
-        problem: String,
-    },
-    /// Weights and hyper-parameters do not fit each other.
-    #[error("{}: {source}", path.display())]
-    Weights {
-        /// The input.
-        path: PathBuf,
-        /// Which tensors, and why.
-        source: WeightsError,
-    },
-    /// The voice's JSON cannot be read.
-    #[error("{}: {problem}", path.display())]
-    Config {
-        /// The JSON.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Source(#[from] vitstream_source::Error),
     /// An option has a value that nothing can be made of.
     #[error("{0}")]
     Option(String),
-    /// The output directory cannot be what it was given as.
-    #[error("{}: {problem}", path.display())]
-    Output {
-        /// The directory or file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Reading or writing failed.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
-    /// An ONNX file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Onnx {
-        /// The file.
-        path: PathBuf,
-        /// Where, and why.
-        source: DecodeError,
-    },
-    /// A graph cannot be run, or gives what it should not.
-    #[error("{}: {problem}", path.display())]
-    Run {
-        /// The graph's file.
-        path: PathBuf,
-        /// What was expected, what was found, what to do.
-        problem: String,
-    },
-    /// A graph came out wrong: a defect of vitstream.
-    #[error("internal error in graph `{graph}`, please report it: {problem}")]
-    Graph {
-        /// Which graph.
-        graph: &'static str,
-        /// What broke.
-        problem: String,
-    },
     /// The engine refuses the network, or the options.
+    #[cfg(feature = "native")]
     #[error("{}: {source}", path.display())]
     Engine {
         /// The voice.
@@ -135,48 +21,17 @@ pub enum Error {
         /// Its reason.
         source: vitstream_engine::Error,
     },
-    /// The caller asked to stop. Nothing was changed.
-    #[error("interrupted; nothing was changed")]
-    Interrupted,
-}
-
-fn describe_missing(missing: &[(&str, &str)]) -> String {
-    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-    let flags: Vec<String> =
-        missing.iter().map(|(name, example)| format!("--hparam \"{name}={example}\"")).collect();
-    format!(
-        "weights without hyper-parameters, and their shapes do not tell {}; name the config.json of the training or the \
-         voice's JSON with --config, or give each with the voice's own values, such as {}",
-        names.join(", "),
-        flags.join(" ")
-    )
 }
 
 impl Error {
     /// Whether the voice was read and is not what this version understands, as opposed to files that cannot be read and
     /// options that make no sense.
     pub fn is_about_content(&self) -> bool {
-        matches!(
-            self,
-            Self::OtherNetwork { .. }
-                | Self::Unsupported { .. }
-                | Self::HParams { .. }
-                | Self::Unrecoverable { .. }
-                | Self::Weights { .. }
-                | Self::Onnx { .. }
-                | Self::Engine { .. }
-        )
-    }
-
-    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), source }
-    }
-
-    pub(crate) fn build(graph: &'static str) -> impl FnOnce(BuildError) -> Self {
-        move |error| Self::Graph { graph, problem: error.to_string() }
-    }
-
-    pub(crate) fn validate(graph: &'static str) -> impl FnOnce(ValidateError) -> Self {
-        move |error| Self::Graph { graph, problem: error.to_string() }
+        match self {
+            Self::Source(error) => error.is_about_content(),
+            Self::Option(_) => false,
+            #[cfg(feature = "native")]
+            Self::Engine { .. } => true,
+        }
     }
 }

@@ -1,30 +1,19 @@
-//! Turns a trained VITS / Piper voice into a streaming voice.
-//!
-//! [`export`](export::export) does the main job, [`inspect`](inspect::inspect) says what a file holds,
-//! [`verify`](verify::verify) proves that an export is right:
-//!
-//! ```
-//! # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
-//! # let directory = tempfile::tempdir()?;
-//! # let directory = directory.path().join("voice");
-//! use vitstream::export::{ExportOptions, export};
-//!
-//! let summary = export(voice.as_ref(), &directory, &ExportOptions::default())?;
-//! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
-//! assert!(directory.join("encoder.onnx").is_file() && directory.join("decoder.onnx").is_file());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Turns a trained VITS / Piper voice into a streaming voice, and speaks with it.
 #![forbid(unsafe_code)]
 
-mod commit;
-pub mod config;
 mod error;
-pub mod export;
-pub mod inspect;
+#[cfg(feature = "native")]
 pub mod native;
-pub mod package;
-mod precision;
-pub mod source;
-pub mod verify;
 
 pub use error::Error;
+#[cfg(feature = "export")]
+pub use vitstream_export::{export, package};
+pub use vitstream_source as source;
+pub use vitstream_source::{config, inspect};
+pub use vitstream_synth::{
+    Chunk, Chunking, Cost, DecoderChoice, Profile, Runtime, Scales, SpeakOptions, Speaker, SpeechStream,
+    Voice, VoiceInfo, VoiceOptions, wav,
+};
+#[cfg(feature = "verify")]
+pub use vitstream_verify as verify;
+pub use vitstream_vits::NoiseSource;

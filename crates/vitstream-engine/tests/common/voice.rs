@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use vitstream_checkpoint::Checkpoint;
+use vitstream_engine::from_vits;
 use vitstream_engine::spec::{DecoderSpec, EncoderSpec};
 use vitstream_vits::{DecoderHalf, EncoderHalf, HParams, Weights};
-
-// By its path: the crate that owns it depends on this one.
-#[path = "../../../vitstream/src/native/spec.rs"]
-mod spec;
 
 pub struct Voice {
     hparams: HParams,
@@ -29,9 +26,9 @@ pub fn load(path: &Path) -> Voice {
 }
 
 pub fn decoder(voice: &Voice) -> DecoderSpec<'_> {
-    spec::decoder(&voice.decoder, &voice.hparams)
+    from_vits::decoder(&voice.decoder, &voice.hparams)
 }
 
 pub fn encoder(voice: &Voice) -> EncoderSpec<'_> {
-    spec::encoder(&voice.encoder, &voice.hparams)
+    from_vits::encoder(&voice.encoder, &voice.hparams)
 }

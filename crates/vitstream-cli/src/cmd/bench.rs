@@ -1,0 +1,419 @@
+//! `vitstream bench`: what a user would feel, measured.
+//!
+//! Every configuration (voice, decoder, runtime) is measured in a process of its own, so that its peak memory is its own
+//! and no other session's threads or caches are about. The processes take turns, round after round, so that a clock that
+//! drifts or a neighbour that comes and goes touches all configurations alike; medians over the rounds are reported.
+
+mod plot;
+mod worker;
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use vitstream::{Cost, Profile, Runtime, Voice};
+
+use super::{DecoderArg, RuntimeArg, VoiceArgs};
+use worker::{Measured, Spoken};
+
+/// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
+///
+/// Every runtime that is there is measured, the native one with both of its convolutions, the others with both of the
+/// folder's decoders; each in a process of its own, one at a time and in turns.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The voice's folder, or for the native runtime any file that `export` reads
+    voice: PathBuf,
+
+    /// Another voice to measure side by side
+    #[arg(long, value_name = "VOICE")]
+    against: Option<PathBuf>,
+
+    /// Write what chunks cost on this device to the profile that `speak` reads, and measure nothing else
+    #[arg(long, conflicts_with_all = ["against", "plot", "json"])]
+    calibrate: bool,
+
+    /// How often each configuration is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+
+    /// Only these runtimes [default: every one that is there]
+    #[arg(long, value_enum, value_name = "NAME")]
+    runtime: Vec<RuntimeArg>,
+
+    /// Only this decoder of the folder's, and no native runtime [default: both]
+    #[arg(long, value_enum)]
+    decoder: Option<DecoderArg>,
+
+    /// Write the results as JSON to standard output
+    #[arg(long)]
+    json: bool,
+
+    /// Draw when audio was ready against when it plays, for the longest utterance, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    #[command(flatten)]
+    workload: Workload,
+
+    #[command(flatten)]
+    options: VoiceArgs,
+}
+
+/// What is spoken, and in which pieces.
+#[derive(clap::Args, Clone, Serialize, Deserialize)]
+pub(crate) struct Workload {
+    /// Lengths of the utterances in phoneme ids, made up of letters and pauses
+    #[arg(long, value_delimiter = ',', default_value = "69,309,1383", value_name = "N,N,...")]
+    lengths: Vec<usize>,
+
+    /// Utterances to measure instead: JSON, {"name": [id, id, ...], ...}
+    #[arg(long, value_name = "FILE", conflicts_with = "lengths")]
+    ids_file: Option<PathBuf>,
+
+    /// Frames of each chunk [default: small first, then growing]
+    #[arg(long, value_name = "FRAMES")]
+    chunk: Option<usize>,
+
+    /// Frames of the first chunk, when --chunk says the others'
+    #[arg(long, value_name = "FRAMES", requires = "chunk")]
+    first_chunk: Option<usize>,
+}
+
+/// What a process of its own is told on its standard input.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    configuration: Configuration,
+    workload: Workload,
+    voice: VoiceArgs,
+}
+
+/// One thing to measure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Configuration {
+    voice: PathBuf,
+    runtime: RuntimeArg,
+    /// Which of the folder's decoders; the native runtime has its own.
+    decoder: Option<DecoderArg>,
+    /// The native runtime's faster convolutions.
+    fast: bool,
+}
+
+impl Configuration {
+    fn open(&self, args: &VoiceArgs) -> Result<Voice> {
+        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast)
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decoder = match self.decoder {
+            None => "",
+            Some(DecoderArg::Auto) => "either decoder, ",
+            Some(DecoderArg::Stateful) => "stateful, ",
+            Some(DecoderArg::Windowed) => "windowed, ",
+        };
+        let fast = if self.fast { " --fast" } else { "" };
+        write!(f, "{}, {decoder}{}{fast}", self.voice.display(), self.runtime)
+    }
+}
+
+/// Median and range over the rounds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = match values.as_slice() {
+            [] => f64::NAN,
+            sorted if sorted.len().is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
+            sorted => sorted[middle],
+        };
+        Self {
+            median,
+            min: values.first().copied().unwrap_or(f64::NAN),
+            max: values.last().copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// What came out for one configuration. Times in seconds.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    configuration: Configuration,
+    load: Spread,
+    /// Most memory that the process ever held, bytes; absent where the system does not tell.
+    peak_memory: Option<Spread>,
+    /// What a push costs, from every chunk of every round.
+    chunk_cost: Option<Cost>,
+    utterances: Vec<UtteranceReport>,
+}
+
+#[derive(Serialize)]
+struct UtteranceReport {
+    name: String,
+    ids: usize,
+    frames: usize,
+    audio: f64,
+    encoder: Spread,
+    first_audio: Spread,
+    total: Spread,
+    real_time_factor: Spread,
+    /// Chunks that were ready only after they should have been playing, in the worst round.
+    starving_chunks: usize,
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    let configurations = configurations(&args)?;
+    if args.calibrate {
+        return calibrate(&args, &configurations);
+    }
+
+    let mut rounds: Vec<Vec<Measured>> = configurations.iter().map(|_| Vec::new()).collect();
+    for round in 1..=args.rounds {
+        for (configuration, measured) in configurations.iter().zip(&mut rounds) {
+            eprintln!("round {round}/{}: {configuration}", args.rounds);
+            let (workload, voice) = (args.workload.clone(), args.options.clone());
+            measured.push(in_own_process(&Job { configuration: configuration.clone(), workload, voice })?);
+        }
+    }
+    let reports: Vec<Report> = configurations
+        .iter()
+        .zip(&rounds)
+        .map(|(configuration, measured)| report(configuration, measured))
+        .collect();
+    if let Some(path) = &args.plot {
+        let lines: Vec<(String, &Spoken)> = configurations
+            .iter()
+            .zip(&rounds)
+            .filter_map(|(configuration, measured)| Some((configuration.to_string(), typical(measured)?)))
+            .collect();
+        plot::draw(path, &lines)?;
+    }
+    if args.json {
+        let mut out = std::io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &reports)?;
+        writeln!(out)?;
+    } else {
+        print(&reports)?;
+    }
+    Ok(())
+}
+
+/// Everything that can be measured of the voices named.
+fn configurations(args: &Args) -> Result<Vec<Configuration>> {
+    let mut configurations = Vec::new();
+    for voice in [Some(&args.voice), args.against.as_ref()].into_iter().flatten() {
+        let before = configurations.len();
+        for &runtime in RuntimeArg::value_variants() {
+            if !args.runtime.is_empty() && !args.runtime.contains(&runtime) {
+                continue;
+            }
+            match variants(args, voice, runtime) {
+                Ok(variants) => configurations.extend(variants),
+                Err(error) if args.runtime.is_empty() => eprintln!("without {runtime}: {error:#}"),
+                Err(error) => return Err(error),
+            }
+        }
+        ensure!(configurations.len() > before, "{}: nothing to measure", voice.display());
+    }
+    Ok(configurations)
+}
+
+/// What can be measured of `voice` with `runtime`.
+fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Configuration>> {
+    let configuration = |decoder, fast| Configuration { voice: voice.to_owned(), runtime, decoder, fast };
+    let one_decoder = args.decoder.filter(|&decoder| decoder != DecoderArg::Auto);
+    let graphs = match runtime {
+        RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
+        RuntimeArg::Native => {
+            let direct = configuration(None, false);
+            direct.open(&args.options)?;
+            return Ok(vec![direct, configuration(None, true)]);
+        }
+        RuntimeArg::Rten => Runtime::Rten,
+        RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
+    };
+    graphs.available(args.options.onnxruntime_library.as_deref())?;
+    let decoders = [(DecoderArg::Stateful, "decoder.stream.onnx"), (DecoderArg::Windowed, "decoder.onnx")];
+    let decoders: Vec<Configuration> = decoders
+        .into_iter()
+        .filter(|&(decoder, file)| one_decoder.is_none_or(|one| one == decoder) && voice.join(file).exists())
+        .map(|(decoder, _)| configuration(Some(decoder), false))
+        .collect();
+    ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
+    // What can't be opened is better known now than after minutes of measuring the others.
+    for decoder in &decoders {
+        decoder.open(&args.options)?;
+    }
+    Ok(decoders)
+}
+
+/// Runs this program again, to do `job` only.
+fn in_own_process(job: &Job) -> Result<Measured> {
+    let program = std::env::current_exe().context("this program's own file")?;
+    let mut process = Command::new(program)
+        .arg("bench-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting a process to measure in")?;
+    // Closed when written, so that the process sees its end.
+    if let Some(stdin) = process.stdin.take() {
+        serde_json::to_writer(stdin, job).context("telling a process what to measure")?;
+    }
+    let output = process.wait_with_output().context("waiting for a process that measures")?;
+    if !output.status.success() {
+        bail!("measuring {} failed", job.configuration);
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("what measuring {} gave", job.configuration))
+}
+
+/// What the other end of [`in_own_process`] does.
+pub(crate) fn run_worker() -> Result<()> {
+    let job = serde_json::from_reader(std::io::stdin())
+        .context("standard input: expected a job of `vitstream bench`")?;
+    serde_json::to_writer(std::io::stdout(), &worker::measure(&job)?)?;
+    Ok(())
+}
+
+fn report(configuration: &Configuration, rounds: &[Measured]) -> Report {
+    let mut costs = Vec::new();
+    let utterances = rounds.first().map_or(&[][..], |measured| &measured.utterances);
+    let utterances = utterances.iter().enumerate().map(|(i, one)| {
+        let each = || rounds.iter().filter_map(move |measured| measured.utterances.get(i));
+        costs.extend(each().flat_map(Spoken::steady_pushes));
+        UtteranceReport {
+            name: one.name.clone(),
+            ids: one.ids,
+            frames: one.chunks.iter().map(|chunk| chunk.frames).sum(),
+            audio: one.audio(),
+            encoder: Spread::of(each().map(|spoken| spoken.encoder)),
+            first_audio: Spread::of(each().map(Spoken::first_audio)),
+            total: Spread::of(each().map(Spoken::total)),
+            real_time_factor: Spread::of(each().map(|spoken| spoken.total() / spoken.audio())),
+            starving_chunks: each().map(Spoken::starving).max().unwrap_or(0),
+        }
+    });
+    let utterances = utterances.collect();
+    let peaks: Option<Vec<f64>> =
+        rounds.iter().map(|measured| measured.peak_memory.map(|bytes| bytes as f64)).collect();
+    Report {
+        configuration: configuration.clone(),
+        load: Spread::of(rounds.iter().map(|measured| measured.load)),
+        peak_memory: peaks.map(Spread::of),
+        chunk_cost: Cost::fit(&costs),
+        utterances,
+    }
+}
+
+/// The longest utterance of the round whose total is the median.
+fn typical(rounds: &[Measured]) -> Option<&Spoken> {
+    let mut spoken: Vec<&Spoken> = rounds
+        .iter()
+        .filter_map(|measured| measured.utterances.iter().max_by(|a, b| a.audio().total_cmp(&b.audio())))
+        .collect();
+    spoken.sort_by(|a, b| a.total().total_cmp(&b.total()));
+    spoken.get(spoken.len().saturating_sub(1) / 2).copied()
+}
+
+fn print(reports: &[Report]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let ms = |spread: Spread| {
+        format!("{:.1} ({:.1}-{:.1})", spread.median * 1e3, spread.min * 1e3, spread.max * 1e3)
+    };
+    for report in reports {
+        writeln!(out, "{}", report.configuration)?;
+        write!(out, "  loaded in {} ms", ms(report.load))?;
+        if let Some(peak) = report.peak_memory {
+            write!(out, ", peak memory {:.0} MiB", peak.median / f64::from(1 << 20))?;
+        }
+        if let Some(cost) = report.chunk_cost {
+            write!(
+                out,
+                ", a chunk takes {:.2} ms and {:.3} ms a frame",
+                cost.overhead * 1e3,
+                cost.per_frame * 1e3
+            )?;
+        }
+        writeln!(out)?;
+        for utterance in &report.utterances {
+            writeln!(
+                out,
+                "  {} ({} ids, {:.2} s): first audio {} ms, encoder {} ms, total {} ms, real-time factor {:.3}{}",
+                utterance.name,
+                utterance.ids,
+                utterance.audio,
+                ms(utterance.first_audio),
+                ms(utterance.encoder),
+                ms(utterance.total),
+                utterance.real_time_factor.median,
+                match utterance.starving_chunks {
+                    0 => String::new(),
+                    n => format!(", {n} chunks came too late"),
+                }
+            )?;
+        }
+    }
+    // Side by side: everything as a multiple of the first.
+    if let [first, others @ ..] = reports
+        && !others.is_empty()
+    {
+        writeln!(out, "\n{}: first audio / total, as multiples of", first.configuration)?;
+        for other in others {
+            let ratios: Vec<String> = first
+                .utterances
+                .iter()
+                .zip(&other.utterances)
+                .map(|(a, b)| {
+                    let ratio = |f: fn(&UtteranceReport) -> Spread| f(a).median / f(b).median;
+                    format!("{} {:.2} / {:.2}", a.name, ratio(|u| u.first_audio), ratio(|u| u.total))
+                })
+                .collect();
+            writeln!(out, "  {}: {}", other.configuration, ratios.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+/// Fits the costs of every configuration and adds them to the profile.
+fn calibrate(args: &Args, configurations: &[Configuration]) -> Result<()> {
+    let path = args.options.profile_path()?;
+    let mut profile: Profile = args.options.read_profile()?;
+    for configuration in configurations {
+        let voice = configuration.open(&args.options)?;
+        let cost = worker::cost(&voice)?;
+        println!(
+            "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame",
+            cost.overhead * 1e3,
+            cost.per_frame * 1e3
+        );
+        profile.costs.insert(voice.profile_key().to_owned(), cost);
+    }
+    write_beside(&path, &serde_json::to_vec_pretty(&profile)?).with_context(|| path.display().to_string())?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! `vitstream export`
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use vitstream::NoiseSource;
+use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precision, export};
+use vitstream::package::{Package, PackageOptions};
+
+use super::ReadArgs;
+
+/// Turn a trained voice into a streaming pair
+///
+/// Reads a trained voice and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`, which runs on
+/// chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with carried state,
+/// so that no frame is computed twice. A voice JSON beside the input is passed on as `config.json`.
+///
+/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face VitsModel
+/// (its weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice (`voice.onnx`), or a directory
+/// with a pair that PyTorch traced; which, is told by its content.
+///
+/// Nothing in the input is executed. Either all files are written or none.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  vitstream export voice.ckpt voice-streaming\n  \
+                        vitstream export voice.ckpt out --config en_US-joe-medium.onnx.json --json\n  \
+                        vitstream export mms-tts-eng/model.safetensors out\n  \
+                        vitstream export voice.ckpt out --durations --precision f16-weights\n  \
+                        vitstream export voice.onnx out --package nvda --language en_US --name joe --quality medium\n  \
+                        vitstream export generator.pt out --hparam upsample_rates=8,8,4 --hparam sample_rate=22050 \
+                        --hparam \"resblock_dilation_sizes=(1,2),(2,6),(3,12)\"")]
+pub(crate) struct Args {
+    /// The trained voice
+    input: PathBuf,
+    /// Directory to write to; made if it is not there
+    output_dir: PathBuf,
+    /// Which files to write
+    #[arg(long, value_enum, default_value_t = LayoutArg::Pair)]
+    layout: LayoutArg,
+    /// Version of ONNX's operator set, 15 to 21
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(15..=21))]
+    opset: i64,
+    /// Seed the encoder's noise, so that a session's first run always gives the same speech
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_SEED)), conflicts_with = "noise")]
+    seed: Option<u32>,
+    /// Where the encoder's noise comes from
+    #[arg(long, value_enum, default_value_t = Noise::Internal)]
+    noise: Noise,
+    /// Give one more output, `durations`: the frames of each phoneme, for lip-sync and word timing
+    ///
+    /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's metadata.
+    #[arg(long)]
+    durations: bool,
+    /// How weights are stored; everything is computed in float32
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
+    /// Write the files that a client wants, and its fields of the voice's JSON
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    package: Option<PackageArg>,
+    /// The voice's language, such as en_US, if its JSON does not say it (`language.code`)
+    #[arg(long, requires = "package", value_name = "CODE")]
+    language: Option<String>,
+    /// The voice's name, such as joe, if its JSON does not say it (`dataset`)
+    #[arg(long, requires = "package")]
+    name: Option<String>,
+    /// The voice's quality, such as medium, if its JSON does not say it (`audio.quality`)
+    #[arg(long, requires = "package")]
+    quality: Option<String>,
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Do not write decoder.stream.onnx
+    #[arg(long)]
+    no_stream_decoder: bool,
+    /// Print a summary as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Noise {
+    /// Drawn by the graph itself, as the original does
+    Internal,
+    /// Further inputs `noise_dp` and `noise_p`: reproducible, and no random node is left
+    Input,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LayoutArg {
+    /// encoder.onnx and decoder.onnx, for clients that stream
+    Pair,
+    /// voice.onnx alone, with the inputs and the output of Piper's own exporter, and tokens.txt for sherpa-onnx
+    Single,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArg {
+    /// As float32
+    F32,
+    /// As float16 where that saves something: half the size, for an error that the summary tells
+    F16Weights,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PackageArg {
+    /// encoder.onnx, decoder.onnx and config.json
+    Sonata,
+    /// LANGUAGE-NAME+RT-QUALITY.tar.gz, to be installed in NVDA's Sonata voice manager
+    Nvda,
+    /// encoder.onnx, decoder.onnx and encoder.onnx.json; voices of one speaker
+    Phoonnx,
+    /// encoder.onnx, decoder.onnx and config.json; 256 samples a frame
+    Paroli,
+}
+
+impl Args {
+    fn package(&self) -> Option<PackageOptions> {
+        let client = match self.package? {
+            PackageArg::Sonata => Package::Sonata,
+            PackageArg::Nvda => Package::Nvda,
+            PackageArg::Phoonnx => Package::Phoonnx,
+            PackageArg::Paroli => Package::Paroli,
+        };
+        let (language, name, quality) = (self.language.clone(), self.name.clone(), self.quality.clone());
+        Some(PackageOptions { client, language, name, quality })
+    }
+}
+
+pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let handler = cancel.clone();
+    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    let options = ExportOptions {
+        layout: match args.layout {
+            LayoutArg::Pair => Layout::Pair,
+            LayoutArg::Single => Layout::Single,
+        },
+        opset: args.opset,
+        noise: match args.noise {
+            Noise::Internal => NoiseSource::Internal { seed: args.seed },
+            Noise::Input => NoiseSource::Input,
+        },
+        durations: args.durations,
+        precision: match args.precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16Weights => Precision::F16Weights,
+        },
+        package: args.package(),
+        read: args.read.options(),
+        stream_decoder: !args.no_stream_decoder,
+        cancel,
+    };
+    // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
+    let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.set_message(format!("exporting {}", args.input.display()));
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let summary = export(&args.input, &args.output_dir, &options);
+    spinner.finish_and_clear();
+    let summary = summary?;
+    for warning in &summary.warnings {
+        tracing::warn!("{warning}");
+    }
+    let text = match (args.json, quiet) {
+        (true, _) => serde_json::to_string_pretty(&summary)? + "\n",
+        (false, true) => String::new(),
+        (false, false) => describe(&summary),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn describe(summary: &ExportSummary) -> String {
+    let hp = &summary.hparams;
+    let rate = summary.sample_rate.map_or("unknown".to_owned(), |rate| format!("{rate} Hz"));
+    let mut text = format!(
+        "{} -> {}\n  read as          {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
+         sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames to each side\n",
+        summary.input.display(),
+        summary.output.display(),
+        summary.format,
+        hp.resblock,
+        hp.inter_channels,
+        hp.hidden_channels,
+        hp.filter_channels,
+        hp.num_symbols,
+        if hp.use_sdp() { "stochastic" } else { "plain" },
+        summary.speakers,
+        summary.hop_length,
+        summary.receptive_field,
+    );
+    for file in &summary.files {
+        let nodes = file.nodes.map_or(String::new(), |nodes| format!("{nodes:>6} nodes"));
+        text += &format!("  {:<20} {:>10}{nodes}\n", file.name, megabytes(file.bytes));
+        if let Some(half) = &file.half_precision {
+            let percent = 100.0 * half.largest_relative_error;
+            text +=
+                &format!("  {:<20} {} tensors as float16, off by at most {percent:.3} %\n", "", half.tensors);
+            for (name, why) in &half.kept {
+                text += &format!("  {:<20} {name} stays float32: it {why}\n", "");
+            }
+        }
+    }
+    if let Some(error) = &summary.audio_error {
+        let decibels = 20.0 * error.relative.log10();
+        text += &format!(
+            "  a test utterance     off by {:.2} % ({decibels:.0} dB), at most {:.4} of full scale",
+            100.0 * error.relative,
+            error.largest
+        );
+        if error.frames != error.half_precision_frames {
+            text += &format!(
+                " at equal durations; {} frames instead of {}",
+                error.half_precision_frames, error.frames
+            );
+        }
+        text.push('\n');
+    }
+    if let Some(usage) = &summary.usage {
+        text += &format!("  to use it            {usage}\n");
+    }
+    text + &format!("done in {:.2} s\n", summary.seconds)
+}
+
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}

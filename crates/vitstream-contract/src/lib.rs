@@ -1,0 +1,6 @@
+//! What the folder of an exported voice says, to whoever writes, reads or checks one: the names of its files.
+//!
+//! Nothing is read or written here, and nothing of the network is known.
+#![forbid(unsafe_code)]
+
+pub mod files;

@@ -1,0 +1,484 @@
+//! From a trained voice to a streaming pair, or to one graph.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+use vitstream_onnx::passes::HalfPrecisionWeights;
+use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
+use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
+
+pub use vitstream_contract::files;
+use vitstream_contract::files::MODEL_CARD;
+use vitstream_source::config::VoiceConfig;
+use vitstream_source::{self as source, ReadOptions, Source};
+
+use crate::error::{self, Error};
+use crate::package::{self, PackageOptions, Prepared};
+pub use crate::precision::AudioError;
+use crate::precision::audio_error;
+use crate::staging::{Commit, Interrupted};
+
+/// The operator sets that can be asked for.
+pub const OPSETS: RangeInclusive<i64> = 15..=21;
+
+/// Seeds from here on are not distinct: ONNX stores them as float32.
+pub const MAX_SEED: u32 = 1 << 24;
+
+/// Which files to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// A streaming pair: [`files::ENCODER`], [`files::DECODER`] and [`files::STREAM_DECODER`].
+    #[default]
+    Pair,
+    /// One graph with the inputs and the output of piper's own exporter: [`files::VOICE`], for clients that load only
+    /// that.
+    Single,
+}
+
+/// How weights are stored. Everything is computed in float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As float32.
+    #[default]
+    F32,
+    /// Large ones as float16, which the graph casts back: about half the size. The files say `precision` =
+    /// `f16-weights` in their metadata, and the summary what it costs.
+    F16Weights,
+}
+
+/// How to export.
+#[derive(Clone, Debug)]
+pub struct ExportOptions {
+    /// Which files to write.
+    pub layout: Layout,
+    /// Version of ONNX's default operator set, one of [`OPSETS`].
+    pub opset: i64,
+    /// Where the encoder's noise comes from.
+    pub noise: NoiseSource,
+    /// Whether the encoder, or the one graph, tells the frames of each phoneme: see [`EncoderForm::durations`].
+    pub durations: bool,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// The client that a pair is for; `None` writes the pair as it is.
+    pub package: Option<PackageOptions>,
+    /// What is said of the voice beside its file.
+    pub read: ReadOptions,
+    /// Whether a pair comes with [`files::STREAM_DECODER`]. No client's package does.
+    pub stream_decoder: bool,
+    /// Set by the caller, from any thread, to stop. Then nothing is changed.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self {
+            layout: Layout::Pair,
+            opset: 15,
+            noise: NoiseSource::Internal { seed: None },
+            durations: false,
+            precision: Precision::F32,
+            package: None,
+            read: ReadOptions::default(),
+            stream_decoder: true,
+            cancel: Arc::default(),
+        }
+    }
+}
+
+/// What was exported.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExportSummary {
+    /// The voice that was read.
+    pub input: PathBuf,
+    /// What it is.
+    pub format: &'static str,
+    /// The directory.
+    pub output: PathBuf,
+    /// The network's hyper-parameters.
+    pub hparams: HParams,
+    /// Speakers.
+    pub speakers: usize,
+    /// Samples a second, if the checkpoint or the JSON says.
+    pub sample_rate: Option<u32>,
+    /// Samples of a frame.
+    pub hop_length: usize,
+    /// Frames to each side that windows have to overlap by.
+    pub receptive_field: usize,
+    /// Identifies files that belong together.
+    pub pair_id: String,
+    /// The files, in the order in which they were written.
+    pub files: Vec<FileSummary>,
+    /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the
+    /// warnings say why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_error: Option<AudioError>,
+    /// How the client opens it, with [`ExportOptions::package`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<String>,
+    /// What is unusual about the voice.
+    pub warnings: Vec<String>,
+    /// Time it took, in seconds.
+    pub seconds: f64,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileSummary {
+    /// Its name in the directory; behind the archive's name and a slash, its name there.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Number of nodes, for a graph.
+    pub nodes: Option<usize>,
+    /// What was rounded, for a graph with [`Precision::F16Weights`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_precision: Option<HalfPrecision>,
+}
+
+/// What rounding did to a graph's weights.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HalfPrecision {
+    /// Tensors stored as float16.
+    pub tensors: usize,
+    /// Large tensors that stayed float32, by name, and why.
+    pub kept: BTreeMap<String, String>,
+    /// The most that a tensor changed: the norm of its change as a share of its own.
+    pub largest_relative_error: f64,
+}
+
+impl FileSummary {
+    fn plain(name: &str, bytes: u64) -> Self {
+        Self { name: name.to_owned(), bytes, nodes: None, half_precision: None }
+    }
+}
+
+impl ExportOptions {
+    fn encoder_form(&self) -> EncoderForm {
+        EncoderForm { noise: self.noise, durations: self.durations }
+    }
+}
+
+/// Reads the voice in `input` and writes its pair to the directory `output`, which is made if it is not there. Either
+/// all files are written or none: on any error what was there before is still there.
+///
+/// # Errors
+/// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
+pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<ExportSummary, Error> {
+    let start = Instant::now();
+    check(input, output, options)?;
+    tracing::info!("reading {}", input.display());
+    let Source { model, audit, config, format, mut warnings } = source::load(input, &options.read)?;
+    warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
+    if !audit.non_finite.is_empty() {
+        let keys = audit.non_finite.join(", ");
+        warnings.push(format!(
+            "{}: weights that are not finite in {keys}: the voice will not sound",
+            input.display()
+        ));
+    }
+    for (reason, (count, bytes)) in &audit.unneeded {
+        tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
+    }
+
+    if let Some(config) = config.as_ref().filter(|config| config.is_derived())
+        && same_file(&config.path, &output.join(files::CONFIG))
+    {
+        let problem = format!("would be overwritten by the pair's {}: name another directory", files::CONFIG);
+        return Err(Error::Output { path: config.path.clone(), problem });
+    }
+
+    let sample_rate =
+        model.hparams.sample_rate.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
+    let package = match &options.package {
+        Some(package) => Some((package, package.prepare(input, config.as_ref(), &model, sample_rate)?)),
+        None => None,
+    };
+    let mut export = Export {
+        commit: Commit::begin(output)?,
+        metadata: metadata(&model, sample_rate, audit.fingerprint),
+        precision: options.precision,
+        cancel: options.cancel.clone(),
+        files: Vec::new(),
+    };
+    if options.precision == Precision::F16Weights {
+        export.metadata.insert("precision".to_owned(), "f16-weights".to_owned());
+    }
+    let pair_id = export.metadata["pair_id"].clone();
+    match options.layout {
+        Layout::Pair => match &package {
+            Some((_, prepared)) => export.package(&model, prepared, config.as_ref(), options)?,
+            None => export.pair(&model, config.as_ref(), options)?,
+        },
+        Layout::Single => {
+            if config.is_none() {
+                let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx; name it with --config";
+                warnings.push(format!("{}: {absent}", input.display()));
+            }
+            export.single(&model, config.as_ref(), options)?;
+        }
+    }
+    let mut measured = None;
+    if options.precision == Precision::F16Weights {
+        export.check_cancelled()?;
+        match audio_error(&model, options.opset) {
+            Ok(error) => measured = Some(error),
+            Err(why) => warnings.push(format!(
+                "{}: what rounded weights do to the audio could not be measured: {why}",
+                input.display()
+            )),
+        }
+    }
+    export.check_cancelled()?;
+    export.commit.finish()?;
+    let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
+    Ok(ExportSummary {
+        input: input.to_owned(),
+        format,
+        output: output.to_owned(),
+        speakers: model.hparams.num_speakers,
+        sample_rate,
+        hop_length: model.hparams.hop_length(),
+        receptive_field: model.receptive_field(),
+        pair_id,
+        files: export.files,
+        audio_error: measured,
+        usage,
+        warnings,
+        seconds: start.elapsed().as_secs_f64(),
+        hparams: model.hparams,
+    })
+}
+
+/// What can be told before anything is read.
+fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Error> {
+    if !OPSETS.contains(&options.opset) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        return Err(Error::Option(format!(
+            "opset {} is not offered: expected {first} to {last}",
+            options.opset
+        )));
+    }
+    if let NoiseSource::Internal { seed: Some(seed) } = options.noise
+        && seed >= MAX_SEED
+    {
+        return Err(Error::Option(format!("seed {seed} is too large: expected less than {MAX_SEED}")));
+    }
+    if let Some(package) = &options.package {
+        package.check(options)?;
+    }
+    if output.exists() && !output.is_dir() {
+        let problem = "expected a directory to write the pair to, found a file".to_owned();
+        return Err(Error::Output { path: output.to_owned(), problem });
+    }
+    let same = |name: &str| same_file(input, &output.join(name));
+    let written: &[&str] = match options.layout {
+        Layout::Pair => &[files::ENCODER, files::DECODER, files::STREAM_DECODER],
+        Layout::Single => &[files::VOICE],
+    };
+    if written.iter().any(|name| same(name)) || (options.layout == Layout::Pair && same("")) {
+        let problem = "is the input itself: name another directory".to_owned();
+        return Err(Error::Output { path: input.to_owned(), problem });
+    }
+    Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// `metadata_props` of all files of a pair.
+fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128) -> BTreeMap<String, String> {
+    let mut entries = vec![
+        ("vitstream_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("pair_id".to_owned(), format!("{fingerprint:032x}")),
+    ];
+    entries.extend(sample_rate.map(|rate| ("sample_rate".to_owned(), rate.to_string())));
+    network_metadata(model).into_iter().chain(entries).collect()
+}
+
+/// The entries that the network alone determines.
+pub fn network_metadata(model: &SynthesizerTrn) -> [(String, String); 6] {
+    let hp = &model.hparams;
+    [
+        ("n_speakers", hp.num_speakers),
+        ("hop_length", hp.hop_length()),
+        ("receptive_field", model.receptive_field()),
+        ("inter_channels", hp.inter_channels),
+        ("gin_channels", hp.gin_channels),
+        ("num_symbols", hp.num_symbols),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_string()))
+}
+
+/// [`files::STREAM_DECODER`], which says itself how to drive it.
+pub fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph, BuildError> {
+    let stream = model.emit_stream_decoder(opset)?;
+    let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
+    let mut graph = stream.graph;
+    graph.metadata.insert("look_ahead".to_owned(), stream.look_ahead.to_string());
+    graph.metadata.insert("states".to_owned(), states);
+    Ok(graph)
+}
+
+/// An export under way.
+struct Export {
+    commit: Commit,
+    metadata: BTreeMap<String, String>,
+    precision: Precision,
+    cancel: Arc<AtomicBool>,
+    files: Vec<FileSummary>,
+}
+
+impl Export {
+    fn pair(
+        &mut self,
+        model: &SynthesizerTrn,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        self.graph(files::ENCODER, "encoder", model.emit_encoder(options.opset, options.encoder_form()))?;
+        self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
+        if options.stream_decoder {
+            self.graph(files::STREAM_DECODER, "stream_decoder", stream_decoder(model, options.opset))?;
+        } else {
+            self.commit.remove(files::STREAM_DECODER);
+        }
+        match config {
+            Some(config) => self.text(files::CONFIG, &config.to_streaming()),
+            None => Ok(()),
+        }
+    }
+
+    /// The pair for a client: in its directory, or in one archive.
+    fn package(
+        &mut self,
+        model: &SynthesizerTrn,
+        prepared: &Prepared,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        let encoder = model.emit_encoder(options.opset, options.encoder_form());
+        let Some(archive) = &prepared.archive else {
+            self.graph(files::ENCODER, "encoder", encoder)?;
+            self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
+            self.commit.remove(files::STREAM_DECODER);
+            return self.text(prepared.config_name, &prepared.config);
+        };
+        let mut members = vec![(prepared.config_name, prepared.config.clone())];
+        members.extend(config.and_then(VoiceConfig::model_card).map(|card| (MODEL_CARD, card)));
+        let decoder = model.emit_decoder(options.opset);
+        for (file, name, graph) in
+            [(files::ENCODER, "encoder", encoder), (files::DECODER, "decoder", decoder)]
+        {
+            let (graph, mut summary) = self.finish_graph(&format!("{archive}/{file}"), name, graph)?;
+            let bytes = encode::to_bytes(&graph);
+            summary.bytes = bytes.len() as u64;
+            self.files.push(summary);
+            members.push((file, bytes));
+        }
+        let cancel = self.cancel.clone();
+        let bytes = self
+            .commit
+            .write(archive, |out| package::write_archive(&mut Cancellable { out, cancel }, &members))?;
+        self.files.push(FileSummary::plain(archive, bytes));
+        Ok(())
+    }
+
+    fn single(
+        &mut self,
+        model: &SynthesizerTrn,
+        config: Option<&VoiceConfig>,
+        options: &ExportOptions,
+    ) -> Result<(), Error> {
+        // sherpa-onnx tells by these how to drive the graph.
+        let fixed = [("model_type", "vits"), ("comment", "piper"), ("version", "1")];
+        self.metadata.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        if let Some(config) = config {
+            self.metadata.extend(config.sherpa_metadata());
+        }
+        self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.encoder_form()))?;
+        let Some(config) = config else { return Ok(()) };
+        self.text(files::VOICE_CONFIG, &config.to_whole())?;
+        match config.sherpa_tokens() {
+            Some(tokens) => self.text(files::TOKENS, tokens.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Error> {
+        let bytes = self.commit.write(name, |out| out.write_all(text))?;
+        self.files.push(FileSummary::plain(name, bytes));
+        Ok(())
+    }
+
+    fn graph(
+        &mut self,
+        file: &str,
+        name: &'static str,
+        graph: Result<Graph, BuildError>,
+    ) -> Result<(), Error> {
+        let (graph, mut summary) = self.finish_graph(file, name, graph)?;
+        let cancel = self.cancel.clone();
+        summary.bytes =
+            self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
+        tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
+        self.files.push(summary);
+        Ok(())
+    }
+
+    /// A graph as it will be written. The summary lacks its size.
+    fn finish_graph(
+        &self,
+        file: &str,
+        name: &'static str,
+        graph: Result<Graph, BuildError>,
+    ) -> Result<(Validated, FileSummary), Error> {
+        self.check_cancelled()?;
+        let mut graph = graph.map_err(error::build(name))?;
+        graph.metadata.extend(self.metadata.clone());
+        let mut graph = passes::run_default(graph);
+        let half_precision = match self.precision {
+            Precision::F32 => None,
+            Precision::F16Weights => {
+                let report = HalfPrecisionWeights.run(&mut graph);
+                Some(HalfPrecision {
+                    tensors: report.converted,
+                    kept: report.kept.into_iter().map(|(name, reason)| (name, reason.to_string())).collect(),
+                    largest_relative_error: report.largest_relative_error,
+                })
+            }
+        };
+        let graph = validate(graph).map_err(error::validate(name))?;
+        let nodes = Some(graph.nodes.len());
+        Ok((graph, FileSummary { name: file.to_owned(), bytes: 0, nodes, half_precision }))
+    }
+
+    fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Stops writing as soon as the caller asks.
+struct Cancellable<'a> {
+    out: &'a mut dyn Write,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Write for Cancellable<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Interrupted));
+        }
+        self.out.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

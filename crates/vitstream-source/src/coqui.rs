@@ -1,0 +1,305 @@
+//! `TTS.tts.models.vits.Vits` of Coqui's TTS: a `.pth` of `{config, model, ...}`, usually with the same `config.json`
+//! beside it. Upstream is coqui-tts, `TTS/tts/models/vits.py` and `TTS/tts/layers/vits/`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value as Json};
+use vitstream_checkpoint::{Checkpoint, DType, Tensor};
+use vitstream_vits::hparams::DurationHParams;
+use vitstream_vits::{HParams, Untold, Weights};
+
+use crate::Error;
+use crate::settings::{Settings, hparams_error, json};
+use crate::voice::{Symbols, Voice};
+use crate::{Parts, ReadOptions};
+
+/// Names of settings, and of what the weights tell. `num_chars` is not among them: Coqui itself does not keep it up.
+const CLAIMS: [(&str, &str); 11] = [
+    ("hidden_channels", "hidden_channels"),
+    ("hidden_channels", "inter_channels"),
+    ("hidden_channels_ffn_text_encoder", "filter_channels"),
+    ("num_heads_text_encoder", "n_heads"),
+    ("num_layers_text_encoder", "n_layers"),
+    ("kernel_size_text_encoder", "kernel_size"),
+    ("kernel_size_flow", "flow.kernel_size"),
+    ("num_layers_flow", "flow.n_layers"),
+    ("resblock_kernel_sizes_decoder", "resblock_kernel_sizes"),
+    ("upsample_initial_channel_decoder", "upsample_initial_channel"),
+    ("upsample_kernel_sizes_decoder", "upsample_kernel_sizes"),
+];
+
+/// Of the plain predictor's norms, as `TTS.tts.layers.generic.normalization.LayerNorm` has it.
+const PREDICTOR_NORM_EPS: f32 = 1e-4;
+
+pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+    let path = checkpoint.path();
+    let config = find_config(checkpoint, options)?;
+    let args = config.section("model_args");
+    refuse_other_networks(checkpoint, &args)?;
+    let conditioned = args.flag("condition_dp_on_speaker")?.unwrap_or(true);
+
+    let mut tensors: Vec<(String, Tensor)> =
+        checkpoint.tensors().iter().map(rename).collect::<Result<_, _>>()?;
+    if !conditioned {
+        unconditioned(path, &mut tensors)?;
+    }
+    let weights = Weights::new(tensors);
+    let hparams = hparams(path, &config, &args, &weights)?;
+    let mut warnings = Vec::new();
+    let voice = voice(&config, &args, &hparams, &mut warnings)?.config(&config.path, &hparams);
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config: Some(voice), format: "Coqui VITS checkpoint", warnings, files })
+}
+
+/// As Coqui does, the file beside the checkpoint counts; the copy inside serves where there is none.
+fn find_config(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Settings, Error> {
+    let path = checkpoint.path();
+    let is_ours = |settings: &Settings| settings.get("model_args").is_some_and(Json::is_object);
+    if let Some(named) = &options.config {
+        let settings = Settings::read(named)?;
+        return if is_ours(&settings) {
+            Ok(settings)
+        } else {
+            Err(settings.problem("model_args", "missing"))
+        };
+    }
+    if let Some(settings) = Settings::beside(path, "config.json")?.filter(is_ours) {
+        return Ok(settings);
+    }
+    let inside = checkpoint.lookup(&["config"])?.map(json);
+    let inside = inside.and_then(|config| match config {
+        Json::Object(map) => Some(Settings::new(path, map)),
+        _ => None,
+    });
+    inside.filter(is_ours).ok_or_else(|| Error::NoConfig {
+        path: path.to_owned(),
+        expected: "the config.json of a Coqui VITS training",
+    })
+}
+
+fn refuse_other_networks(checkpoint: &Checkpoint, args: &Settings) -> Result<(), Error> {
+    let path = checkpoint.path();
+    let unsupported = |feature| Err(Error::Unsupported { path: path.to_owned(), feature });
+    let has = |key: &str| checkpoint.tensors().get(key).is_some();
+    if args.flag("use_language_embedding")? == Some(true) || has("emb_l.weight") {
+        return unsupported("several languages with an embedding each (use_language_embedding, emb_l)");
+    }
+    if args.flag("use_d_vector_file")? == Some(true) {
+        return unsupported("speakers by external d-vectors (use_d_vector_file)");
+    }
+    if args.get("encoder_sample_rate").is_some() {
+        return unsupported("an encoder of another sample rate than the decoder's (encoder_sample_rate)");
+    }
+    let shape = |key: &str| checkpoint.tensors().get(key).map(|tensor| tensor.shape().to_vec());
+    if shape("emb_g.weight").is_some_and(|shape| shape.first() == Some(&1)) {
+        return unsupported("a speaker embedding with a single speaker (emb_g of one row)");
+    }
+    // Coqui fixes the stochastic predictor's width; only with 192 hidden channels is it upstream's.
+    if let (Some(pre), true) =
+        (shape("duration_predictor.pre.weight"), has("duration_predictor.flows.0.translation"))
+        && pre.len() == 3
+        && pre[0] != pre[1]
+    {
+        return unsupported("a stochastic duration predictor of another width than hidden_channels");
+    }
+    Ok(())
+}
+
+/// A predictor that is not told the speaker: zeros in place of the layer that would tell it.
+fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(), Error> {
+    // The plain predictor has the layer all the same, and does not use it.
+    tensors.retain(|(key, _)| !key.starts_with("dp.cond."));
+    let shape =
+        |name: &str| tensors.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor.shape().to_vec());
+    let (Some(emb), Some(emb_g)) = (shape("enc_p.emb.weight"), shape("emb_g.weight")) else { return Ok(()) };
+    let (&[_, hidden], &[_, gin]) = (&emb[..], &emb_g[..]) else { return Ok(()) };
+    let path: Arc<Path> = path.into();
+    for (key, shape) in [("dp.cond.weight", vec![hidden, gin, 1]), ("dp.cond.bias", vec![hidden])] {
+        let zeros = Bytes::from(vec![0; shape.iter().product::<usize>() * DType::F32.size()]);
+        tensors.push((key.to_owned(), Tensor::from_bytes(&path, key, DType::F32, shape, zeros)?));
+    }
+    Ok(())
+}
+
+fn hparams(path: &Path, config: &Settings, args: &Settings, weights: &Weights) -> Result<HParams, Error> {
+    let missing = |name: &str| args.problem(name, "missing, and no weight tells it");
+    let audio = config.section("audio");
+    let untold = Untold {
+        upsample_rates: args
+            .sizes("upsample_rates_decoder")?
+            .ok_or_else(|| missing("upsample_rates_decoder"))?,
+        resblock_dilation_sizes: args
+            .nested("resblock_dilation_sizes_decoder")?
+            .ok_or_else(|| missing("resblock_dilation_sizes_decoder"))?,
+        sample_rate: Some(
+            audio.sample_rate("sample_rate")?.ok_or_else(|| audio.problem("sample_rate", "missing"))?,
+        ),
+    };
+    let mut hparams = HParams::from_shapes(&|key| weights.shape(key), untold).map_err(hparams_error(path))?;
+    if let Some(rate) = args.size("dilation_rate_flow")? {
+        hparams.flow.dilation_rate = rate;
+    }
+    if let DurationHParams::Plain { layer_norm_eps, .. } = &mut hparams.duration {
+        *layer_norm_eps = PREDICTOR_NORM_EPS;
+    }
+    args.agree(&hparams, &CLAIMS)?;
+    args.expect("use_sdp", hparams.use_sdp())?;
+    if hparams.multi_speaker() {
+        args.expect("speaker_embedding_channels", hparams.gin_channels)?;
+    }
+    hparams.check().map_err(hparams_error(&config.path))?;
+    Ok(hparams)
+}
+
+fn voice(
+    config: &Settings,
+    args: &Settings,
+    hparams: &HParams,
+    warnings: &mut Vec<String>,
+) -> Result<Voice, Error> {
+    let symbols = symbols(config)?.filter(|symbols| {
+        let fits = symbols.count == hparams.num_symbols;
+        if !fits {
+            warnings.push(format!(
+                "{}: `characters` gives {} symbols, the network has {}: the voice has no phoneme_id_map",
+                config.path.display(),
+                symbols.count,
+                hparams.num_symbols
+            ));
+        }
+        fits
+    });
+    let phonemes = config.flag("use_phonemes")?.unwrap_or(false);
+    let language = config.text("phoneme_language")?.filter(|language| !language.is_empty());
+    let mut further = Map::new();
+    let names = ["text_cleaner", "add_blank", "enable_eos_bos_chars", "phonemizer"];
+    further.extend(names.iter().filter_map(|&name| Some((name.to_owned(), config.get(name)?.clone()))));
+    let speakers = config.get("speakers").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let speakers: Vec<String> = speakers.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    if hparams.multi_speaker() && speakers.len() != hparams.num_speakers {
+        warnings.push(format!(
+            "{}: `speakers` names {} of {} speakers: they are called by their numbers",
+            config.path.display(),
+            speakers.len(),
+            hparams.num_speakers
+        ));
+    }
+    Ok(Voice {
+        noise_scale: args.float("inference_noise_scale")?.unwrap_or(0.667),
+        length_scale: args.float("length_scale")?.unwrap_or(1.0),
+        noise_w: args.float("inference_noise_scale_dp")?.unwrap_or(1.0),
+        speakers,
+        symbols: symbols.map(|vocabulary| vocabulary.symbols),
+        language: language.map(str::to_owned),
+        espeak: language.filter(|_| phonemes).map(str::to_owned),
+        further,
+    })
+}
+
+struct Vocabulary {
+    symbols: Symbols,
+    /// Symbols with repetitions: what the embedding must have.
+    count: usize,
+}
+
+/// The vocabulary as `TTS.tts.utils.text.characters` puts it together; `None` for a class that is not known.
+fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
+    let characters = config.section("characters");
+    let text = |name: &str| characters.text(name).map(|text| text.unwrap_or_default().to_owned());
+    let letters = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+    let one = |text: String| if text.is_empty() { None } else { Some(text) };
+    let class = characters.text("characters_class")?.map(str::to_owned);
+    let phonemes = config.flag("use_phonemes")?.unwrap_or(false);
+    let class = match class.as_deref().and_then(|class| class.rsplit('.').next()) {
+        Some(class @ ("VitsCharacters" | "IPAPhonemes" | "Graphemes")) => class.to_owned(),
+        Some(_) => return Ok(None),
+        None if phonemes => "IPAPhonemes".to_owned(),
+        None => "Graphemes".to_owned(),
+    };
+    if characters.map.is_empty() {
+        // The defaults of another version would be a guess.
+        return Ok(None);
+    }
+    let (blank, bos, eos);
+    let vocabulary: Vec<String> = if class == "VitsCharacters" {
+        (blank, bos, eos) = (Some("<BLNK>".to_owned()), None, None);
+        let mut all = vec![text("pad")?];
+        all.extend(letters(&text("punctuations")?));
+        all.extend(letters(&text("characters")?));
+        all.extend(letters(&text("phonemes")?));
+        all.extend(blank.clone());
+        all
+    } else {
+        (blank, bos, eos) = (one(text("blank")?), one(text("bos")?), one(text("eos")?));
+        let phonemes = one(text("phonemes")?).filter(|_| class == "IPAPhonemes");
+        let mut all = letters(&phonemes.map_or_else(|| text("characters"), Ok)?);
+        if characters.flag("is_unique")?.unwrap_or(false) {
+            // Python's set has no order of its own: only sorted is it known.
+            if !characters.flag("is_sorted")?.unwrap_or(true) {
+                return Ok(None);
+            }
+            all.sort();
+            all.dedup();
+        }
+        if characters.flag("is_sorted")?.unwrap_or(true) {
+            all.sort();
+        }
+        let special = [one(text("pad")?), eos.clone(), bos.clone(), blank.clone()];
+        let mut all: Vec<String> = special.into_iter().flatten().chain(all).collect();
+        all.extend(letters(&text("punctuations")?));
+        all
+    };
+    let ids: Vec<(String, i64)> = vocabulary.iter().cloned().zip(0..).collect();
+    // Of equal symbols the last counts, as in Python.
+    let id = |symbol: Option<&String>| {
+        symbol.and_then(|s| ids.iter().rev().find(|(name, _)| name == s)).map(|&(_, id)| id)
+    };
+    let blank = id(blank.as_ref()).filter(|_| config.get("add_blank") == Some(&Json::Bool(true)));
+    let ends = config.flag("enable_eos_bos_chars")?.unwrap_or(false);
+    let (bos, eos) = if ends { (id(bos.as_ref()), id(eos.as_ref())) } else { (None, None) };
+    let count = ids.len();
+    Ok(Some(Vocabulary { symbols: Symbols { ids, blank, bos, eos }, count }))
+}
+
+/// A tensor under upstream's key. What is not known keeps its own, and is found to be unexpected later.
+fn rename(tensor: &Tensor) -> Result<(String, Tensor), Error> {
+    let key = upstream_key(tensor.name()).unwrap_or_else(|| tensor.name().to_owned());
+    let norm = key.ends_with(".gamma") || key.ends_with(".beta");
+    let tensor = match (norm, tensor.shape()) {
+        (true, &[1, channels, 1]) => tensor.with_unit_axes(&[channels])?,
+        _ => tensor.clone(),
+    };
+    Ok((key, tensor))
+}
+
+fn upstream_key(key: &str) -> Option<String> {
+    let (part, rest) = key.split_once('.')?;
+    Some(match part {
+        "text_encoder" => format!("enc_p.{rest}"),
+        "duration_predictor" => match rest.strip_prefix("flows.") {
+            None => format!("dp.{rest}"),
+            Some(rest) => {
+                let (index, leaf) = rest.split_once('.')?;
+                match (index.parse::<usize>().ok()?, leaf) {
+                    (0, "translation") => "dp.flows.0.m".to_owned(),
+                    (0, "log_scale") => "dp.flows.0.logs".to_owned(),
+                    // A Flip, which has no tensors, takes every other index.
+                    (index, leaf) => format!("dp.flows.{}.{leaf}", index.checked_mul(2)?.checked_sub(1)?),
+                }
+            }
+        },
+        "flow" => {
+            let (index, leaf) = rest.strip_prefix("flows.")?.split_once('.')?;
+            format!("flow.flows.{}.{leaf}", index.parse::<usize>().ok()?.checked_mul(2)?)
+        }
+        "waveform_decoder" => match rest.strip_prefix("cond_layer.") {
+            Some(leaf) => format!("dec.cond.{leaf}"),
+            None => format!("dec.{rest}"),
+        },
+        "posterior_encoder" => format!("enc_q.{rest}"),
+        "disc" => format!("model_d.{rest}"),
+        _ => return None,
+    })
+}

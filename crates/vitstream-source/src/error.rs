@@ -1,0 +1,138 @@
+use std::path::{Path, PathBuf};
+
+use vitstream_onnx::DecodeError;
+use vitstream_vits::{HParamsError, WeightsError};
+
+/// Why a voice could not be read. Every message names the file it is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The checkpoint cannot be read, or holds what it should not.
+    #[error(transparent)]
+    Checkpoint(#[from] vitstream_checkpoint::Error),
+    /// The checkpoint belongs to another network.
+    #[error("{}: this is {found}; expected a VITS network with its generator", path.display())]
+    OtherNetwork {
+        /// The input.
+        path: PathBuf,
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// There are weights but no hyper-parameters.
+    #[error("{}: expected `hyper_parameters` (a dict, as PyTorch Lightning saves it), found {found}", path.display())]
+    NoHyperParameters {
+        /// The input.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// There are weights but no hyper-parameters, and their shapes do not tell everything.
+    #[error("{}: {}", path.display(), describe_missing(missing))]
+    MissingHParams {
+        /// The input.
+        path: PathBuf,
+        /// Each name, with a value that a voice could have.
+        missing: Vec<(&'static str, &'static str)>,
+    },
+    /// There is no configuration beside the weights.
+    #[error("{}: there is no {expected} beside it; name it with --config", path.display())]
+    NoConfig {
+        /// The input.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// The network is a VITS with something that cannot be exported.
+    #[error("{}: {feature} is not supported", path.display())]
+    Unsupported {
+        /// The input.
+        path: PathBuf,
+        /// What it has.
+        feature: &'static str,
+    },
+    /// A hyper-parameter makes no sense.
+    #[error("{}: {source}", path.display())]
+    HParams {
+        /// The input.
+        path: PathBuf,
+        /// Which, and why.
+        source: HParamsError,
+    },
+    /// A graph holds something else than the network that was expected, or holds it in a form that is not understood.
+    #[error("{}: {place}: {problem}", path.display())]
+    Unrecoverable {
+        /// The input.
+        path: PathBuf,
+        /// The node, module or tensor.
+        place: String,
+        /// What was expected, what was found, and what to do.
+        problem: String,
+    },
+    /// Weights and hyper-parameters do not fit each other.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The input.
+        path: PathBuf,
+        /// Which tensors, and why.
+        source: WeightsError,
+    },
+    /// The voice's JSON cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The JSON.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option has a value that nothing can be made of.
+    #[error("{0}")]
+    Option(String),
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// An ONNX file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// Where, and why.
+        source: DecodeError,
+    },
+}
+
+fn describe_missing(missing: &[(&str, &str)]) -> String {
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let flags: Vec<String> =
+        missing.iter().map(|(name, example)| format!("--hparam \"{name}={example}\"")).collect();
+    format!(
+        "weights without hyper-parameters, and their shapes do not tell {}; name the config.json of the training or the \
+         voice's JSON with --config, or give each with the voice's own values, such as {}",
+        names.join(", "),
+        flags.join(" ")
+    )
+}
+
+impl Error {
+    /// Whether the voice was read and is not what this version understands, as opposed to files that cannot be read and
+    /// options that make no sense.
+    pub fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherNetwork { .. }
+                | Self::Unsupported { .. }
+                | Self::HParams { .. }
+                | Self::Unrecoverable { .. }
+                | Self::Weights { .. }
+                | Self::Onnx { .. }
+        )
+    }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,277 @@
+//! What the readers share: settings in JSON, as a family's own code reads them, and what they say held against the
+//! weights.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+use vitstream_checkpoint::Value;
+use vitstream_vits::{HParams, HParamsError};
+
+use crate::Error;
+use crate::config::MAX_SIZE;
+
+/// A JSON object, or a section of one, and the file it stands in.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) path: PathBuf,
+    /// Before each name in messages: `model.`, or nothing.
+    prefix: String,
+    pub(crate) map: Map<String, Json>,
+}
+
+impl Settings {
+    pub(crate) fn new(path: &Path, map: Map<String, Json>) -> Self {
+        Self { path: path.to_owned(), prefix: String::new(), map }
+    }
+
+    /// Reads a JSON object. Python writes and reads a bare `Infinity` and `NaN`, which JSON does not know: they become
+    /// null.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let problem = |problem: String| Error::Config { path: path.to_owned(), problem };
+        let size = fs::metadata(path).map_err(Error::io(path))?.len();
+        if size > MAX_SIZE {
+            return Err(problem(format!("expected a JSON configuration, found a file of {size} bytes")));
+        }
+        let text = fs::read(path).map_err(Error::io(path))?;
+        match serde_json::from_slice(&without_infinities(&text)) {
+            Ok(Json::Object(map)) => Ok(Self::new(path, map)),
+            Ok(_) => Err(problem("expected a JSON object".to_owned())),
+            Err(error) => Err(problem(format!("not valid JSON: {error}"))),
+        }
+    }
+
+    /// The file `name` in the folder of `input`, if there is one.
+    pub(crate) fn beside(input: &Path, name: &str) -> Result<Option<Self>, Error> {
+        let path = input.with_file_name(name);
+        if path.is_file() { Self::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The object under `name`; an empty one when there is none.
+    pub(crate) fn section(&self, name: &str) -> Self {
+        let map = self.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
+        Self { path: self.path.clone(), prefix: format!("{}{name}.", self.prefix), map }
+    }
+
+    /// What stands under `name`; null counts as nothing.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    fn read_as<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        convert: impl Fn(&Json) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        convert(value)
+            .map(Some)
+            .ok_or_else(|| self.problem(name, format!("expected {expected}, found {}", short(value))))
+    }
+
+    pub(crate) fn problem(&self, name: &str, problem: impl std::fmt::Display) -> Error {
+        Error::Config { path: self.path.clone(), problem: format!("{}{name}: {problem}", self.prefix) }
+    }
+
+    pub(crate) fn size(&self, name: &str) -> Result<Option<usize>, Error> {
+        self.read_as(name, "a whole number", size)
+    }
+
+    pub(crate) fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>, Error> {
+        self.read_as(name, "a list of whole numbers", sizes)
+    }
+
+    pub(crate) fn nested(&self, name: &str) -> Result<Option<Vec<Vec<usize>>>, Error> {
+        self.read_as(name, "a list of lists of whole numbers", |value| {
+            value.as_array()?.iter().map(sizes).collect()
+        })
+    }
+
+    pub(crate) fn float(&self, name: &str) -> Result<Option<f64>, Error> {
+        self.read_as(name, "a number", Json::as_f64)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
+        self.read_as(name, "true or false", Json::as_bool)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.problem(name, format!("expected a text, found {}", short(other)))),
+        }
+    }
+
+    pub(crate) fn sample_rate(&self, name: &str) -> Result<Option<u32>, Error> {
+        self.read_as(name, "a number of samples a second", |value| {
+            size(value).and_then(|rate| u32::try_from(rate).ok()).filter(|&rate| rate > 0)
+        })
+    }
+
+    /// Refuses the setting `name` unless it is `supported` or absent.
+    pub(crate) fn only(&self, name: &str, supported: impl Into<Json>) -> Result<(), Error> {
+        let supported = supported.into();
+        match self.get(name) {
+            Some(found) if !same(found, &supported) => {
+                Err(self.unsupported(name, &format!("only {supported}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that the setting `name`, if there is one, says what the weights say.
+    pub(crate) fn expect(&self, name: &str, told: impl Into<Json>) -> Result<(), Error> {
+        let told = told.into();
+        match self.get(name) {
+            Some(claim) if !same(claim, &told) => Err(self.contradiction(name, &told)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for a setting that is not what the weights say.
+    pub(crate) fn contradiction(&self, name: &str, told: &Json) -> Error {
+        let claim = self.get(name).map_or("nothing".to_owned(), short);
+        self.problem(name, format!("{claim} contradicts the weights, which have {told}"))
+    }
+
+    /// The error for a setting that makes another network than ours.
+    pub(crate) fn unsupported(&self, name: &str, supported: &str) -> Error {
+        let found = self.get(name).map_or("nothing".to_owned(), short);
+        self.problem(name, format!("{found} is not supported, {supported}"))
+    }
+
+    /// Holds what the settings say against what the weights tell. `claims` gives the setting's name for the
+    /// hyper-parameter's.
+    pub(crate) fn agree(&self, hparams: &HParams, claims: &[(&str, &str)]) -> Result<(), Error> {
+        let told = serde_json::to_value(hparams).unwrap_or_default();
+        for &(name, ours) in claims {
+            let told = ours.split('.').try_fold(&told, |value, key| value.get(key)).unwrap_or(&Json::Null);
+            // The duration predictor of the other kind has no such number.
+            if !told.is_null() {
+                self.expect(name, told.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn size(value: &Json) -> Option<usize> {
+    value.as_u64().and_then(|number| usize::try_from(number).ok())
+}
+
+fn sizes(value: &Json) -> Option<Vec<usize>> {
+    value.as_array()?.iter().map(size).collect()
+}
+
+/// Equal, 2 and 2.0 being the same.
+fn same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ => a == b,
+    }
+}
+
+/// A value for a message.
+fn short(value: &Json) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+/// The error for hyper-parameters that contradict each other or the weights.
+pub(crate) fn hparams_error(path: &Path) -> impl Fn(HParamsError) -> Error {
+    move |source| Error::HParams { path: path.to_owned(), source }
+}
+
+/// Python's bare `Infinity`, `-Infinity` and `NaN` become `null`, texts apart.
+fn without_infinities(text: &[u8]) -> Vec<u8> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out = Vec::with_capacity(text.len());
+    let (mut rest, mut quoted) = (text, false);
+    while let Some((&byte, behind)) = rest.split_first() {
+        if quoted {
+            let taken = if byte == b'\\' { rest.len().min(2) } else { 1 };
+            quoted = byte != b'"';
+            out.extend_from_slice(&rest[..taken]);
+            rest = &rest[taken..];
+        } else if let Some(word) = WORDS.iter().find(|word| rest.starts_with(word)) {
+            out.extend_from_slice(b"null");
+            rest = &rest[word.len()..];
+        } else {
+            quoted = byte == b'"';
+            out.push(byte);
+            rest = behind;
+        }
+    }
+    out
+}
+
+/// A pickled dict as JSON. What JSON has no word for becomes null.
+pub(crate) fn json(value: &Value) -> Json {
+    match value {
+        Value::Bool(flag) => (*flag).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Str(text) | Value::Path(text) => text.as_str().into(),
+        _ => {
+            if let Some(items) = value.items() {
+                let items =
+                    items.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), json(value))));
+                Json::Object(items.collect())
+            } else if let Some(elements) = value.elements() {
+                elements.iter().map(json).collect()
+            } else {
+                Json::Null
+            }
+        }
+    }
+}
+
+/// A named flag `NAME=VALUE` as a setting. The value is JSON or a Python literal; brackets around a list may be left out.
+pub(crate) fn flag(text: &str) -> Result<(String, Json), Error> {
+    let problem = || {
+        Error::Option(format!(
+            "--hparam {text}: expected NAME=VALUE, such as upsample_rates=8,8,4 or resblock_dilation_sizes=(1,2),(2,6),(3,12)"
+        ))
+    };
+    let (name, value) = text.split_once('=').ok_or_else(problem)?;
+    let literal: String = value.chars().filter(|c| !c.is_whitespace()).collect();
+    let literal = literal.replace('(', "[").replace(')', "]").replace(",]", "]");
+    let literal = match literal.as_str() {
+        "True" => "true",
+        "False" => "false",
+        other => other,
+    };
+    let value = serde_json::from_str(literal).or_else(|_| serde_json::from_str(&format!("[{literal}]")));
+    Ok((name.trim().to_owned(), value.map_err(|_| problem())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinities_become_null_but_not_in_texts() {
+        let text = br#"{"a": Infinity, "b": [-Infinity, NaN, 1], "c": "NaN \" Infinity"}"#;
+        let json: Json = serde_json::from_slice(&without_infinities(text)).unwrap();
+        assert_eq!(json, serde_json::json!({"a": null, "b": [null, null, 1], "c": "NaN \" Infinity"}));
+        assert_eq!(without_infinities(br#""\"#), br#""\"#);
+    }
+
+    #[test]
+    fn flags_are_json_or_python() {
+        let value = |text: &str| flag(text).unwrap().1;
+        assert_eq!(value("n_heads=2"), serde_json::json!(2));
+        assert_eq!(value("upsample_rates=8,8,4"), serde_json::json!([8, 8, 4]));
+        assert_eq!(value("upsample_rates=(8, 8,)"), serde_json::json!([8, 8]));
+        assert_eq!(value("resblock_dilation_sizes=(1,2),(2,6)"), serde_json::json!([[1, 2], [2, 6]]));
+        assert_eq!(value("resblock_dilation_sizes=[[1,2],[2,6]]"), serde_json::json!([[1, 2], [2, 6]]));
+        assert_eq!(value("use_sdp=True"), serde_json::json!(true));
+        assert!(flag("n_heads").is_err() && flag("n_heads=two").is_err());
+    }
+}

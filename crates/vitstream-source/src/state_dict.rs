@@ -1,0 +1,188 @@
+//! Weights under upstream's keys with no hyper-parameters in the file: the original VITS's `G_*.pth`, whose settings
+//! stand in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes
+//! cannot tell is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+use vitstream_checkpoint::Checkpoint;
+use vitstream_vits::{HParams, ResBlockKind, Untold, Weights};
+
+use crate::Error;
+use crate::config::VoiceConfig;
+use crate::settings::{Settings, flag, hparams_error};
+use crate::voice::Voice;
+use crate::{Parts, ReadOptions};
+
+/// What may be stated although shapes tell it; then it has to be true.
+const CLAIMS: [(&str, &str); 13] = [
+    ("num_symbols", "num_symbols"),
+    ("inter_channels", "inter_channels"),
+    ("hidden_channels", "hidden_channels"),
+    ("filter_channels", "filter_channels"),
+    ("n_heads", "n_heads"),
+    ("n_layers", "n_layers"),
+    ("kernel_size", "kernel_size"),
+    ("window_size", "window_size"),
+    ("resblock_kernel_sizes", "resblock_kernel_sizes"),
+    ("resblock_dilation_sizes", "resblock_dilation_sizes"),
+    ("upsample_rates", "upsample_rates"),
+    ("upsample_initial_channel", "upsample_initial_channel"),
+    ("upsample_kernel_sizes", "upsample_kernel_sizes"),
+];
+
+/// Further names of `--hparam`.
+const FLAGS: [&str; 5] = ["sample_rate", "num_speakers", "gin_channels", "use_sdp", "resblock"];
+
+pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+    let path = checkpoint.path();
+    let flags = flags(&options.hparams)?;
+    let settings = match &options.config {
+        Some(path) => Some(Settings::read(path)?),
+        None => VoiceConfig::beside(path)?.as_deref().map(Settings::read).transpose()?,
+    };
+    let kind = settings.as_ref().map(|settings| (settings, Kind::of(settings)));
+    if let (Some((settings, Kind::Other)), true) = (&kind, options.config.is_some()) {
+        let problem = "expected a VITS config.json (`model`, `data`) or a voice's JSON (`audio`)".to_owned();
+        return Err(Error::Config { path: settings.path.clone(), problem });
+    }
+
+    let tensors = checkpoint.tensors().iter();
+    let weights = Weights::new(tensors.map(|tensor| (tensor.name().to_owned(), tensor.clone())));
+    let (none, training) = (Settings::new(path, Map::new()), |name: &str| match &kind {
+        Some((settings, Kind::Training)) => settings.section(name),
+        _ => Settings::new(path, Map::new()),
+    });
+    let (model, data) = (training("model"), training("data"));
+    let voice = match &kind {
+        Some((settings, Kind::Voice)) => settings,
+        _ => &none,
+    };
+
+    let mut missing = Vec::new();
+    let mut stated = |name: &'static str, example: &'static str| missing.push((name, example));
+    let rates = flags.sizes("upsample_rates")?.or(model.sizes("upsample_rates")?);
+    let dilations = flags.nested("resblock_dilation_sizes")?.or(model.nested("resblock_dilation_sizes")?);
+    let sample_rate = flags.sample_rate("sample_rate")?.or(data.sample_rate("sampling_rate")?);
+    let sample_rate = sample_rate.or(voice.section("audio").sample_rate("sample_rate")?);
+    if rates.is_none() {
+        stated("upsample_rates", "8,8,4");
+    }
+    if dilations.is_none() {
+        stated("resblock_dilation_sizes", "(1,2),(2,6),(3,12)");
+    }
+    if sample_rate.is_none() {
+        stated("sample_rate", "22050");
+    }
+    let (Some(upsample_rates), Some(resblock_dilation_sizes)) = (rates, dilations) else {
+        return Err(Error::MissingHParams { path: path.to_owned(), missing });
+    };
+    if !missing.is_empty() {
+        return Err(Error::MissingHParams { path: path.to_owned(), missing });
+    }
+    let untold = Untold { upsample_rates, resblock_dilation_sizes, sample_rate };
+    let mut hparams = HParams::from_shapes(&|key| weights.shape(key), untold).map_err(hparams_error(path))?;
+    if hparams.num_speakers <= 1 {
+        hparams.gin_channels = 0;
+    }
+    hold(&flags, &hparams)?;
+    flags.expect("num_speakers", hparams.num_speakers)?;
+    hold(&model, &hparams)?;
+    // The original says 0 for one speaker.
+    if let Some(speakers) = data.size("n_speakers")?
+        && speakers.max(1) != hparams.num_speakers
+    {
+        return Err(data.contradiction("n_speakers", &hparams.num_speakers.into()));
+    }
+    data.expect("hop_length", hparams.hop_length())?;
+    voice.expect("hop_length", hparams.hop_length())?;
+
+    let mut warnings = Vec::new();
+    let config = match &kind {
+        Some((settings, Kind::Training)) => {
+            warnings.push(format!(
+                "{}: the ids of the symbols stand in the training's code, so the voice has no phoneme_id_map",
+                settings.path.display()
+            ));
+            Some(original_voice(&data)?.config(&settings.path, &hparams))
+        }
+        Some((settings, Kind::Voice)) => Some(VoiceConfig::read(&settings.path)?),
+        _ => None,
+    };
+    let original = ["iteration", "learning_rate"].iter().any(|key| checkpoint.metadata().get(key).is_some());
+    let format = if original { "original VITS checkpoint" } else { "VITS state dict" };
+    let files = vec![checkpoint.file().clone()];
+    Ok(Parts { weights, hparams, config, format, warnings, files })
+}
+
+/// What a JSON found with the weights is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The original's `config.json`: `train`, `data`, `model`.
+    Training,
+    /// A voice's JSON in piper's form.
+    Voice,
+    /// Neither.
+    Other,
+}
+
+impl Kind {
+    fn of(settings: &Settings) -> Self {
+        let is_object = |name: &str| settings.get(name).is_some_and(Json::is_object);
+        match () {
+            () if is_object("model") && is_object("data") => Self::Training,
+            () if is_object("audio") => Self::Voice,
+            () => Self::Other,
+        }
+    }
+}
+
+/// `--hparam`, by name.
+fn flags(given: &[String]) -> Result<Settings, Error> {
+    let mut map = Map::new();
+    for text in given {
+        let (name, value) = flag(text)?;
+        let mut names = CLAIMS.iter().map(|&(name, _)| name).chain(FLAGS);
+        if !names.any(|known| known == name) {
+            let names: Vec<&str> = CLAIMS.iter().map(|&(name, _)| name).chain(FLAGS).collect();
+            return Err(Error::Option(format!("--hparam {text}: expected one of {}", names.join(", "))));
+        }
+        map.insert(name, value);
+    }
+    Ok(Settings::new(Path::new("--hparam"), map))
+}
+
+/// Holds the settings against the weights.
+fn hold(settings: &Settings, hparams: &HParams) -> Result<(), Error> {
+    settings.agree(hparams, &CLAIMS)?;
+    settings.expect("use_sdp", hparams.use_sdp())?;
+    if hparams.multi_speaker() {
+        settings.expect("gin_channels", hparams.gin_channels)?;
+    }
+    let (number, text) = match hparams.resblock {
+        ResBlockKind::ResBlock1 => (1, "1"),
+        ResBlockKind::ResBlock2 => (2, "2"),
+    };
+    match settings.get("resblock") {
+        Some(Json::String(found)) if found == text => Ok(()),
+        Some(Json::String(_)) => Err(settings.contradiction("resblock", &text.into())),
+        _ => settings.expect("resblock", number),
+    }
+}
+
+/// The defaults of the original's inference notebook.
+fn original_voice(data: &Settings) -> Result<Voice, Error> {
+    let mut further = Map::new();
+    let names = ["text_cleaners", "add_blank"];
+    further.extend(names.iter().filter_map(|&name| Some((name.to_owned(), data.get(name)?.clone()))));
+    Ok(Voice {
+        noise_scale: 0.667,
+        length_scale: 1.0,
+        noise_w: 0.8,
+        speakers: Vec::new(),
+        symbols: None,
+        language: None,
+        espeak: None,
+        further,
+    })
+}

@@ -1,0 +1,90 @@
+//! The voice's JSON of a family that has none of its own in piper's form.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json, json};
+use vitstream_vits::HParams;
+
+use crate::config::VoiceConfig;
+
+/// What goes into the JSON beside the hyper-parameters.
+pub(crate) struct Voice {
+    /// Of the prior.
+    pub(crate) noise_scale: f64,
+    /// Longer is slower.
+    pub(crate) length_scale: f64,
+    /// Of the durations.
+    pub(crate) noise_w: f64,
+    /// Names in the order of the embedding's rows; empty when nobody says.
+    pub(crate) speakers: Vec<String>,
+    /// The ids of the symbols, if they are known.
+    pub(crate) symbols: Option<Symbols>,
+    /// As the family spells it.
+    pub(crate) language: Option<String>,
+    /// espeak's voice, if the symbols are its phonemes.
+    pub(crate) espeak: Option<String>,
+    /// More entries, under names of the family.
+    pub(crate) further: Map<String, Json>,
+}
+
+/// Symbols, and what a text gets around and between them.
+#[derive(Default)]
+pub(crate) struct Symbols {
+    /// Id of each symbol.
+    pub(crate) ids: Vec<(String, i64)>,
+    /// Before, between and after the symbols.
+    pub(crate) blank: Option<i64>,
+    /// Before everything.
+    pub(crate) bos: Option<i64>,
+    /// Behind everything.
+    pub(crate) eos: Option<i64>,
+}
+
+impl Symbols {
+    /// Under piper's names. A client puts `^` before a text, `_` between its symbols and `$` behind it, whatever ids
+    /// these have: an empty list for what the family does not have makes the client's ids the family's own.
+    fn to_json(&self) -> Json {
+        let mut map: Map<String, Json> =
+            self.ids.iter().map(|(symbol, id)| (symbol.clone(), json!([id]))).collect();
+        for (symbol, id) in [("_", self.blank), ("^", self.bos), ("$", self.eos)] {
+            map.insert(symbol.to_owned(), id.into_iter().collect());
+        }
+        map.into()
+    }
+}
+
+impl Voice {
+    /// The JSON; `path` is the file that most of it comes from.
+    pub(crate) fn config(self, path: &Path, hparams: &HParams) -> VoiceConfig {
+        let mut map = Map::new();
+        let mut audio = Map::new();
+        audio.extend(hparams.sample_rate.map(|rate| ("sample_rate".to_owned(), rate.into())));
+        map.insert("audio".to_owned(), audio.into());
+        if let Some(voice) = &self.espeak {
+            map.insert("espeak".to_owned(), json!({ "voice": voice }));
+        }
+        let kind = if self.espeak.is_some() { "espeak" } else { "text" };
+        map.insert("phoneme_type".to_owned(), kind.into());
+        map.extend(self.language.map(|code| ("language".to_owned(), json!({ "code": code }))));
+        let inference = json!({
+            "noise_scale": self.noise_scale,
+            "length_scale": self.length_scale,
+            "noise_w": self.noise_w,
+        });
+        map.insert("inference".to_owned(), inference);
+        map.insert("num_symbols".to_owned(), hparams.num_symbols.into());
+        map.insert("num_speakers".to_owned(), hparams.num_speakers.into());
+        let named = self.speakers.len() == hparams.num_speakers;
+        let name = |id: usize| if named { self.speakers[id].clone() } else { id.to_string() };
+        let speakers = if hparams.multi_speaker() { hparams.num_speakers } else { 0 };
+        let speakers: Map<String, Json> = (0..speakers).map(|id| (name(id), id.into())).collect();
+        map.insert("speaker_id_map".to_owned(), speakers.into());
+        if let Some(symbols) = &self.symbols {
+            map.insert("phoneme_map".to_owned(), json!({}));
+            map.insert("phoneme_id_map".to_owned(), symbols.to_json());
+        }
+        map.insert("hop_length".to_owned(), hparams.hop_length().into());
+        map.extend(self.further);
+        VoiceConfig::derived(path, map)
+    }
+}

@@ -1,0 +1,45 @@
+//! What the tests of all crates share: where fixtures lie.
+//!
+//! Files of the repository are always there. Larger fixtures (a real voice, more checkpoints) may be absent: a test that
+//! needs one says that it is skipped.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+/// Where the crates lie.
+fn crates() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in a folder")
+}
+
+/// The folder of the small checkpoints with PyTorch's values beside them.
+pub fn goldens() -> PathBuf {
+    crates().join("vitstream-vits/tests/golden")
+}
+
+/// A file among [`goldens`].
+pub fn golden(name: &str) -> PathBuf {
+    goldens().join(name)
+}
+
+/// A folder with an exported pair: `toy`, made by hand, or `tiny-multi`, traced by PyTorch.
+pub fn pair(name: &str) -> PathBuf {
+    crates().join("vitstream-synth/tests/data").join(name)
+}
+
+/// A file or folder of the larger fixtures, which are not part of the repository: below `VITSTREAM_FIXTURES`, else below
+/// `../shared/fixtures` beside the checkout. Says that the test is skipped when it is not there.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let beside = || crates().join("../../shared/fixtures");
+    let path = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(beside, PathBuf::from).join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not on this machine", path.display());
+    None
+}
+
+/// The checkpoint `name` among [`goldens`], or among the larger fixtures.
+pub fn tiny(name: &str) -> Option<PathBuf> {
+    let committed = golden(name);
+    if committed.is_file() { Some(committed) } else { shared(&format!("tiny/{name}")) }
+}

@@ -1,0 +1,352 @@
+//! Proof that an exported pair is right: that it runs, that chunks of it are the whole, and that it is the voice that it
+//! was made of.
+//!
+//! What is verified are the files, as any client finds them: graphs are run directly in a runtime, decoders are
+//! streamed as docs/streaming.md says, and stages inside a graph are reached by taking out the part of the file that
+//! computes them. Everything is spoken without noise, so that there is one right result.
+//!
+//! ```
+//! # let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # let voice: &std::path::Path = golden.as_ref();
+//! # let directory = tempfile::tempdir()?;
+//! # let pair = directory.path();
+//! use vitstream_verify::{VerifyOptions, verify};
+//!
+//! # vitstream_export::export::export(voice, pair, &Default::default())?;
+//! let report = verify(pair, &VerifyOptions { against: Some(voice.to_owned()), ..VerifyOptions::default() })?;
+//! assert!(report.passed, "{}", report.table());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compare;
+mod cut;
+mod error;
+mod limits;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
+mod page;
+mod pair;
+mod picture;
+mod reference;
+mod report;
+mod session;
+mod source;
+mod spectrum;
+mod stages;
+mod streaming;
+mod table;
+mod utterance;
+mod voice;
+mod weights;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use vitstream_synth::Runtime;
+
+pub use report::{Against, Check, Part, Report, Verdict, WeightDifference};
+pub use utterance::Utterance;
+
+pub use error::Error;
+
+use cut::OnnxFile;
+use pair::{Known, Pair, Spoken};
+use reference::Reference;
+use session::Engine;
+use source::Comparison;
+use utterance::Vocabulary;
+use vitstream_contract::files;
+use vitstream_source::config::VoiceConfig;
+use vitstream_source::{self as sources, ReadOptions, Source};
+use voice::{Decoder, Encoder, Origin, Request, Whole};
+use weights::Settings;
+
+/// Most ids that are spoken.
+const MOST_IDS: usize = 5000;
+
+/// Metadata that speak of more frames, or of more samples to a frame, are damaged.
+const MOST_PER_FRAME: usize = 1 << 20;
+
+/// For audio that nothing says the rate of: only what the page's axes say depends on it.
+const ASSUMED_RATE: u32 = 22_050;
+
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// What the pair was made of, another pair or voice of the same weights, or reference values.
+    pub against: Option<PathBuf>,
+    /// How that is read.
+    pub read: ReadOptions,
+    /// Who computes.
+    pub runtime: Runtime,
+    /// Threads for each graph, at least 1.
+    pub threads: usize,
+    /// Where ONNX Runtime's shared library is; looked for when absent.
+    pub library: Option<PathBuf>,
+    /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
+    pub ids: Option<Vec<i64>>,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self {
+            against: None,
+            read: ReadOptions::default(),
+            runtime: Runtime::default(),
+            threads: 1,
+            library: None,
+            ids: None,
+        }
+    }
+}
+
+/// What a pair is held against.
+enum Held {
+    Reference(Box<Reference>),
+    Voice(Box<HeldVoice>),
+}
+
+struct HeldVoice {
+    /// The network, or why it cannot be read.
+    model: Result<Source, Error>,
+    /// What runs, or why it does not.
+    origin: Result<Origin, Error>,
+    /// What its values are, in words.
+    values: &'static str,
+}
+
+/// Verifies the pair in `dir`.
+///
+/// # Errors
+/// When there is no pair, what it is to be held against cannot be read, the runtime is not there, or an option makes no
+/// sense. Files of the pair that are damaged are no error: the report says so.
+pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
+    let start = Instant::now();
+    let engine = Engine::new(options.runtime, options.threads, options.library.as_deref())?;
+    let mut checks = Vec::new();
+    let pair = Pair::open(dir, &engine, &mut checks)?;
+    let config = match VoiceConfig::find_in(dir) {
+        Ok(config) => config,
+        Err(error) => {
+            checks.push(Check::new(Part::Files, files::CONFIG, Verdict::Failed, error.to_string()));
+            None
+        }
+    };
+    // What another exporter does not write into its files, their weights tell.
+    let recovered = if pair.is_ours() { None } else { sources::load(dir, &ReadOptions::default()).ok() };
+    let model = recovered.as_ref().map(|source| &source.model);
+    let sensible = |frames: &usize| *frames <= MOST_PER_FRAME;
+    let known = Known {
+        receptive_field: pair
+            .number("receptive_field")
+            .or_else(|| Some(model?.receptive_field()))
+            .filter(sensible),
+        hop: pair
+            .number("hop_length")
+            .or_else(|| Some(model?.hparams.hop_length()))
+            .filter(|hop| *hop > 0 && sensible(hop)),
+    };
+    let sample_rate = pair
+        .number("sample_rate")
+        .and_then(|rate| u32::try_from(rate).ok())
+        .or_else(|| config.as_ref()?.sample_rate())
+        .filter(|&rate| rate > 0)
+        .unwrap_or(ASSUMED_RATE);
+
+    let utterances = utterances(&pair, config.as_ref(), options)?;
+    let held = match &options.against {
+        Some(path) => Some((path, open_against(path, &pair, &engine, &options.read)?)),
+        None => None,
+    };
+    let spoken = pair.speak(&utterances, &mut checks);
+    let mut sounds = pair.stream(&spoken, known, sample_rate, &mut checks);
+
+    let limits = match pair.metadata("precision") {
+        Some("f16-weights") => limits::ROUNDED,
+        _ => limits::EXACT,
+    };
+    let mut differences = Vec::new();
+    let mut against = None;
+    if let Some((path, held)) = &held {
+        let mut comparison = Comparison::new(sample_rate, limits);
+        let (format, values) = match held {
+            Held::Reference(reference) => {
+                let chosen;
+                let encoder = match (&pair.encoder, reference.request.is_noisy()) {
+                    (Some((_, Some(encoder))), false) => Ok(encoder),
+                    (Some((_, Some(encoder))), true) if encoder.takes_noise() => Ok(encoder),
+                    (Some((file, Some(_))), true) => {
+                        chosen = Encoder::open(&engine, file, true)?;
+                        if chosen.takes_noise() { Ok(&chosen) } else { Err(NO_DRAWS) }
+                    }
+                    _ => Err("the pair's encoder does not load"),
+                };
+                source::add_reference(&mut comparison, &pair, encoder, reference);
+                ("reference values (safetensors)", "what stands in the file")
+            }
+            Held::Voice(voice) => {
+                let HeldVoice { model, origin, values } = &**voice;
+                let found = compare_weights(&pair, recovered.as_ref(), model, &mut checks);
+                differences.extend(found);
+                compare_stages(&mut comparison, &pair, &spoken, origin, values);
+                (model.as_ref().map_or("voice (ONNX)", |source| source.format), *values)
+            }
+        };
+        let shown = std::mem::take(&mut comparison.sounds);
+        if !shown.is_empty() {
+            sounds = shown;
+        }
+        checks.extend(comparison.finish());
+        against =
+            Some(Against { path: (*path).clone(), format: format.to_owned(), values: values.to_owned() });
+    }
+    Ok(Report {
+        pair: dir.to_owned(),
+        against,
+        runtime: engine.runtime.to_string(),
+        vitstream_version: env!("CARGO_PKG_VERSION"),
+        passed: checks.iter().all(|check| check.verdict != Verdict::Failed),
+        utterances,
+        checks,
+        weights: differences,
+        seconds: start.elapsed().as_secs_f64(),
+        sounds,
+    })
+}
+
+/// Why an encoder cannot be compared with values that were made with noise.
+const NO_DRAWS: &str = "the reference was made with noise, and no draw was found in the pair's encoder to put it in; \
+                        export the pair with --noise input";
+
+fn utterances(
+    pair: &Pair,
+    config: Option<&VoiceConfig>,
+    options: &VerifyOptions,
+) -> Result<Vec<Utterance>, Error> {
+    let symbols = pair.symbols();
+    let speakers = pair.speakers(config.map(|config| config.speaker_ids().len()).filter(|&count| count > 0));
+    let Some(ids) = &options.ids else {
+        return Ok(Vocabulary::new(config, symbols).utterances(speakers));
+    };
+    if ids.is_empty() || ids.len() > MOST_IDS {
+        return Err(Error::Option(format!(
+            "--ids: expected 1 to {MOST_IDS} phoneme ids, found {}",
+            ids.len()
+        )));
+    }
+    let symbols = symbols.unwrap_or(i32::MAX as usize);
+    for (at, &id) in ids.iter().enumerate() {
+        if !usize::try_from(id).is_ok_and(|id| id < symbols) {
+            let last = symbols.saturating_sub(1);
+            return Err(Error::Option(format!("--ids: {id} at position {at}: expected 0 to {last}")));
+        }
+    }
+    Ok(utterance::given(ids, speakers))
+}
+
+/// Tells what `path` is, reads it, and prepares it for running.
+fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -> Result<Held, Error> {
+    if let Some(reference) = Reference::read(path)? {
+        return Ok(Held::Reference(Box::new(reference)));
+    }
+    let held = |model, origin, values| Ok(Held::Voice(Box::new(HeldVoice { model, origin, values })));
+    let model = sources::load(path, read).map_err(Error::from);
+    let is_pair = [files::ENCODER, files::DECODER].iter().all(|name| path.join(name).is_file());
+    if is_pair {
+        let origin = open_pair(
+            engine,
+            &OnnxFile::read(&path.join(files::ENCODER))?,
+            &OnnxFile::read(&path.join(files::DECODER))?,
+        );
+        return held(model, origin, "the pair there, run in the same runtime");
+    }
+    if sources::is_onnx(path)? {
+        let origin = Whole::open(engine, &OnnxFile::read(path)?).map(|whole| Origin::Whole(Box::new(whole)));
+        if origin.is_err() {
+            // What is neither a network that can be read nor one that can be run is of no use.
+            return held(Ok(model?), origin, "the voice's own graph");
+        }
+        return held(model, origin, "the voice's own graph, run in the same runtime");
+    }
+    let model = model?;
+    let graphs = weights::emit(&model.model, Settings::of(pair.files()))?;
+    let file = |at: usize| {
+        let (name, graph) = &graphs[at];
+        OnnxFile::of(graph, &path.join(name))
+    };
+    let origin = open_pair(engine, &file(0), &file(1));
+    held(Ok(model), origin, "exported anew, run in the same runtime")
+}
+
+fn open_pair(engine: &Engine, encoder: &OnnxFile, decoder: &OnnxFile) -> Result<Origin, Error> {
+    let encoder = Encoder::open(engine, encoder, false)?;
+    Ok(Origin::Pair(Box::new((encoder, Decoder::open(engine, decoder)?))))
+}
+
+/// The pair's graphs against those that the source gives now. A pair that others exported is exported anew itself first.
+fn compare_weights(
+    pair: &Pair,
+    recovered: Option<&Source>,
+    model: &Result<Source, Error>,
+    checks: &mut Vec<Check>,
+) -> Vec<WeightDifference> {
+    const NAME: &str = "weights";
+    let skip = |why: String| report::not_checked(Part::Weights, NAME, why);
+    let source = match model {
+        Ok(source) => source,
+        Err(error) => {
+            checks.push(skip(format!("the source's weights cannot be read: {error}")));
+            return Vec::new();
+        }
+    };
+    let settings = if pair.is_ours() { Settings::of(pair.files()) } else { Settings::default() };
+    let expected = match weights::emit(&source.model, settings) {
+        Ok(expected) => expected,
+        Err(error) => {
+            checks.push(skip(format!("the source cannot be exported anew: {error}")));
+            return Vec::new();
+        }
+    };
+    let emitted = match (pair.is_ours(), recovered) {
+        (true, _) => Vec::new(),
+        (false, Some(own)) => weights::emit(&own.model, settings).unwrap_or_default(),
+        (false, None) => {
+            checks.push(skip(
+                "the pair's weights cannot be read: its files are of another exporter".to_owned(),
+            ));
+            return Vec::new();
+        }
+    };
+    let version = pair.metadata("vitstream_version");
+    let same_version = version.is_none_or(|found| found == env!("CARGO_PKG_VERSION"));
+    let mut differences = Vec::new();
+    for (name, expected) in &expected {
+        let of_ours = pair.files().find(|file| file.path.file_name().is_some_and(|found| found == *name));
+        let of_others = emitted.iter().find(|(other, _)| other == name).map(|(_, graph)| &**graph);
+        let Some(found) = of_ours.filter(|_| pair.is_ours()).map(|file| &file.graph).or(of_others) else {
+            continue;
+        };
+        let (found, wrong) = weights::compare(name, found, expected, same_version);
+        checks.extend(found);
+        differences.extend(wrong);
+    }
+    differences
+}
+
+fn compare_stages(
+    comparison: &mut Comparison,
+    pair: &Pair,
+    spoken: &[Spoken],
+    origin: &Result<Origin, Error>,
+    values: &str,
+) {
+    for one in spoken {
+        let result = origin.as_ref().map_err(ToString::to_string).and_then(|origin| {
+            origin.stages(&Request::quiet(&one.utterance)).map_err(|error| error.to_string())
+        });
+        match result {
+            Ok(expected) => comparison.add(one, pair, &expected, values),
+            Err(problem) => comparison.source_failed(&one.utterance.to_string(), &problem),
+        }
+    }
+}

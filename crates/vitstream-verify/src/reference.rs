@@ -1,0 +1,116 @@
+//! Reference values: what another implementation computed, in a safetensors file.
+//!
+//! Names and shapes are those of `crates/vitstream-vits/tests/golden/README.md`: `input`, `input_lengths`, `scales`,
+//! `sid`; the draws `noise.dp`, `noise.p`; and of the results `logw` and `x_mask`, `w_ceil`, `z_p`, `y_mask`, `g`,
+//! `z`, `audio` as far as they are there.
+
+use std::path::Path;
+
+use vitstream_checkpoint::{Checkpoint, Format};
+
+use crate::Error;
+use crate::session::Array;
+use crate::voice::{Request, Stages};
+
+/// Batches of more ids than this are no utterances.
+const MOST_IDS: usize = 1 << 16;
+
+fn dims<T>(array: &Option<Array<T>>) -> Option<&[usize]> {
+    array.as_ref().map(|array| &*array.dims)
+}
+
+/// A case: what was fed, and what came out.
+pub(super) struct Reference {
+    pub(super) request: Request,
+    pub(super) stages: Stages,
+}
+
+impl Reference {
+    /// Reads the file; `None` when it holds something else.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let Ok(file) = Checkpoint::open(path) else { return Ok(None) };
+        let has = |name: &str| file.tensors().get(name).is_some();
+        if file.format() != Format::Safetensors || !has("input") || !has("scales") {
+            return Ok(None);
+        }
+        let ints = |name: &str| -> Result<Option<Array<i64>>, Error> {
+            let Some(tensor) = file.tensors().get(name) else { return Ok(None) };
+            Ok(Some(Array { dims: tensor.shape().to_vec(), data: tensor.to_i64()? }))
+        };
+        let floats = |name: &str| -> Result<Option<Array<f32>>, Error> {
+            let Some(tensor) = file.tensors().get(name) else { return Ok(None) };
+            Ok(Some(Array { dims: tensor.shape().to_vec(), data: tensor.to_f32()?.to_vec() }))
+        };
+        let wrong = |name: &str, expected: &str, found: &[usize]| Error::Unrecoverable {
+            path: path.to_owned(),
+            place: format!("tensor {name}"),
+            problem: format!("expected {expected}, found the shape {found:?}"),
+        };
+        let needed = |name: &str| wrong(name, "a tensor of this name", &[]);
+        let input = ints("input")?.ok_or_else(|| needed("input"))?;
+        let &[batch @ (1..), ids @ (1..)] = input.dims.as_slice() else {
+            return Err(wrong("input", "phoneme ids [batch, ids]", &input.dims));
+        };
+        if input.data.len() > MOST_IDS {
+            return Err(wrong("input", "at most 65536 phoneme ids", &input.dims));
+        }
+        let input_lengths = ints("input_lengths")?.unwrap_or_else(|| Array::full(&[batch], ids as i64));
+        let scales = floats("scales")?.ok_or_else(|| needed("scales"))?;
+        let (sid, noise_dp, noise_p) = (ints("sid")?, floats("noise.dp")?, floats("noise.p")?);
+        let mut stages = Stages {
+            w: None,
+            w_ceil: floats("w_ceil")?,
+            z_p: floats("z_p")?,
+            y_mask: floats("y_mask")?,
+            g: floats("g")?,
+            z: floats("z")?,
+            audio: floats("audio")?,
+        };
+        let fits = |name: &str, dims: Option<&[usize]>, expected: &[Option<usize>]| -> Result<(), Error> {
+            let Some(dims) = dims else { return Ok(()) };
+            let mut axes = dims.iter().zip(expected);
+            if dims.len() == expected.len() && axes.all(|(dim, axis)| axis.is_none_or(|axis| axis == *dim)) {
+                return Ok(());
+            }
+            let axes: Vec<String> =
+                expected.iter().map(|axis| axis.map_or("any".to_owned(), |n| n.to_string())).collect();
+            Err(wrong(name, &format!("[{}]", axes.join(", ")), dims))
+        };
+        let b = Some(batch);
+        fits("input_lengths", Some(&input_lengths.dims), &[b])?;
+        fits("scales", Some(&scales.dims), &[Some(3)])?;
+        fits("sid", dims(&sid), &[b])?;
+        fits("noise.dp", dims(&noise_dp), &[b, Some(2), Some(ids)])?;
+        fits("noise.p", dims(&noise_p), &[b, None, None])?;
+        fits("z_p", dims(&stages.z_p), &[b, None, None])?;
+        fits("z", dims(&stages.z), &[b, None, None])?;
+        fits("y_mask", dims(&stages.y_mask), &[b, Some(1), None])?;
+        fits("g", dims(&stages.g), &[b, None, Some(1)])?;
+        if let (Some(logw), Some(x_mask)) = (floats("logw")?, floats("x_mask")?)
+            && logw.data.len() == input.data.len()
+            && x_mask.data.len() == input.data.len()
+        {
+            let w = logw.data.iter().zip(&x_mask.data).map(|(logw, mask)| logw.exp() * mask * scales.data[1]);
+            stages.w = Some(Array::new(&[batch, ids], w.collect::<Vec<_>>()));
+        }
+        let request = Request { input, input_lengths, scales, sid, noise_dp, noise_p };
+        Ok(Some(Self { request, stages }.masked()))
+    }
+
+    /// The latent is written unmasked; a decoder masks it.
+    fn masked(mut self) -> Self {
+        if let (Some(z), Some(mask)) = (&mut self.stages.z, &self.stages.y_mask)
+            && mask.dims.last() == z.dims.last()
+        {
+            let (channels, frames) = (z.dims[1].max(1), z.dims[2].max(1));
+            for (row, values) in z.data.chunks_exact_mut(frames).enumerate() {
+                let mask = &mask.data[row / channels * frames..][..frames];
+                values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
+            }
+        }
+        self
+    }
+}
