@@ -104,15 +104,15 @@ pub struct PortInspection {
 ///
 /// ```
 /// # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
-/// use vitstream::inspect::{Inspection, inspect};
-/// use vitstream::source::ReadOptions;
+/// use vitstream_source::inspect::{Inspection, inspect};
+/// use vitstream_source::ReadOptions;
 ///
 /// let Inspection::Checkpoint(found) = inspect(voice.as_ref(), &ReadOptions::default())? else { panic!("a checkpoint") };
 /// assert_eq!((found.hparams.num_speakers, found.receptive_field), (3, Some(43)));
 ///
 /// let error = inspect("Cargo.toml".as_ref(), &ReadOptions::default()).expect_err("no voice");
 /// assert!(error.to_string().starts_with("Cargo.toml: not a checkpoint"), "{error}");
-/// # Ok::<(), vitstream::Error>(())
+/// # Ok::<(), vitstream_source::Error>(())
 /// ```
 ///
 /// # Errors
