@@ -110,6 +110,14 @@ impl Checkpoint {
         Self::read(path.to_path_buf(), file)
     }
 
+    /// Reads a checkpoint from a file that is mapped already. `path` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_file(path: &Path, file: MappedFile) -> Result<Self, Error> {
+        Self::read(path.to_path_buf(), file)
+    }
+
     /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
     ///
     /// # Errors

@@ -18,6 +18,45 @@ pub enum Error {
         /// What it looks like.
         found: &'static str,
     },
+    /// The checkpoint belongs to no network that is known.
+    #[error("{}: this is no VITS network: none of its keys are known; it has {keys}", path.display())]
+    UnknownNetwork {
+        /// The input.
+        path: PathBuf,
+        /// Some of its keys.
+        keys: String,
+    },
+    /// Weights are infinite or not numbers.
+    #[error("{}: weights that are not finite in {tensors}: the training went wrong or the file is damaged", path.display())]
+    NotFinite {
+        /// The input.
+        path: PathBuf,
+        /// In which tensors.
+        tensors: String,
+    },
+    /// The tensors would take more memory than a file of this size explains.
+    #[error(
+        "{}: its tensors would take {needed} bytes of memory, more than the {budget} that are allowed for a file of {size} bytes",
+        path.display()
+    )]
+    Budget {
+        /// The input.
+        path: PathBuf,
+        /// Bytes that the tensors take as float32.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// The archive or folder holds no voice, or several.
+    #[error("{}: {problem}", path.display())]
+    Container {
+        /// The archive or folder.
+        path: PathBuf,
+        /// What it is, what is in it, and what to do.
+        problem: String,
+    },
     /// There are weights but no hyper-parameters.
     #[error("{}: expected `hyper_parameters` (a dict, as PyTorch Lightning saves it), found {found}", path.display())]
     NoHyperParameters {
@@ -159,6 +198,8 @@ impl Error {
         matches!(
             self,
             Self::OtherNetwork { .. }
+                | Self::UnknownNetwork { .. }
+                | Self::NotFinite { .. }
                 | Self::Unsupported { .. }
                 | Self::HParams { .. }
                 | Self::Unrecoverable { .. }

@@ -115,6 +115,10 @@ pub struct ExportSummary {
     pub input: PathBuf,
     /// What it is.
     pub format: &'static str,
+    /// The voice's JSON that was taken, or what it was put together from; `None` when there is none.
+    pub config: Option<PathBuf>,
+    /// What was done and chosen to read the voice.
+    pub notes: Vec<String>,
     /// The directory.
     pub output: PathBuf,
     /// The network's hyper-parameters.
@@ -190,7 +194,8 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
-    let Source { model, audit, config, format, mut warnings } = source::load(input, &options.read)?;
+    let Source { model, audit, config, format, mut warnings, notes, files: read_from } =
+        source::load(input, &options.read)?;
     warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
@@ -252,11 +257,14 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         }
     }
     export.check_cancelled()?;
+    source::check_unchanged(&read_from)?;
     export.commit.finish()?;
     let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
         input: input.to_owned(),
         format,
+        config: config.map(|config| config.path),
+        notes,
         output: output.to_owned(),
         speakers: model.hparams.num_speakers,
         sample_rate,

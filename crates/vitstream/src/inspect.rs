@@ -28,6 +28,8 @@ pub struct CheckpointInspection {
     pub path: PathBuf,
     /// What it is.
     pub format: &'static str,
+    /// The voice's JSON that goes with it, if there is one.
+    pub config: Option<PathBuf>,
     /// The network's hyper-parameters.
     pub hparams: HParams,
     /// Samples of a frame.
@@ -36,6 +38,10 @@ pub struct CheckpointInspection {
     pub receptive_field: Option<usize>,
     /// Why it cannot be exported, if it cannot.
     pub problem: Option<String>,
+    /// What is unusual about it.
+    pub warnings: Vec<String>,
+    /// What was done and chosen to read it.
+    pub notes: Vec<String>,
     /// The tensors that an export uses, by upstream's part.
     pub parts: BTreeMap<String, Size>,
     /// The tensors that it leaves out, by reason.
@@ -126,8 +132,14 @@ pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> 
 }
 
 fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
-    let Parts { weights: network, hparams, format, .. } = source::read(path, options)?;
+    let Parts { weights: network, hparams, config, format, mut warnings, notes, .. } =
+        source::read(path, options)?;
+    warnings.extend(config.iter().flat_map(|config| config.check(&hparams)));
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
+    let problem = match &loaded {
+        Ok((_, audit)) => source::check_finite(path, audit, options).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
     let mut parts = BTreeMap::<String, Size>::new();
     let mut unneeded = BTreeMap::<String, Size>::new();
     for (key, tensor) in network.iter() {
@@ -149,8 +161,11 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
         format,
         hop_length: hparams.hop_length(),
         receptive_field: loaded.as_ref().ok().map(|(model, _)| model.receptive_field()),
-        problem: loaded.err().map(|error| error.to_string()),
+        problem,
+        config: config.map(|config| config.path),
         hparams,
+        warnings,
+        notes,
         parts,
         unneeded,
         tensors: tensors.collect(),

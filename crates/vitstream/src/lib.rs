@@ -21,6 +21,7 @@ pub mod config;
 mod error;
 pub mod export;
 pub mod inspect;
+mod json;
 pub mod native;
 pub mod package;
 mod precision;

@@ -192,6 +192,13 @@ fn describe(summary: &ExportSummary) -> String {
         summary.hop_length,
         summary.receptive_field,
     );
+    match &summary.config {
+        Some(path) => text += &format!("  voice JSON       {}\n", path.display()),
+        None => text += "  voice JSON       none, so no config.json is written\n",
+    }
+    for note in &summary.notes {
+        text += &format!("  note             {note}\n");
+    }
     for file in &summary.files {
         let nodes = file.nodes.map_or(String::new(), |nodes| format!("{nodes:>6} nodes"));
         text += &format!("  {:<20} {:>10}{nodes}\n", file.name, megabytes(file.bytes));

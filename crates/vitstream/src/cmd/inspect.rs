@@ -65,6 +65,16 @@ fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) 
     if let Some(frames) = checkpoint.receptive_field {
         writeln!(out, "  {:<26} {frames} frames to each side", "receptive field")?;
     }
+    match &checkpoint.config {
+        Some(path) => writeln!(out, "  {:<26} {}", "voice JSON", path.display())?,
+        None => writeln!(out, "  {:<26} none", "voice JSON")?,
+    }
+    for note in &checkpoint.notes {
+        writeln!(out, "  {:<26} {note}", "note")?;
+    }
+    for warning in &checkpoint.warnings {
+        writeln!(out, "  {:<26} {warning}", "warning")?;
+    }
     writeln!(out, "used by an export")?;
     describe_sizes(out, &checkpoint.parts)?;
     if !checkpoint.unneeded.is_empty() {

@@ -7,31 +7,64 @@ pub(crate) mod speak;
 mod timings;
 pub(crate) mod verify;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 use vitstream::native::{self, NativeOptions};
-use vitstream::source::ReadOptions;
+use vitstream::source::{ReadOptions, WeightSet};
+use vitstream_checkpoint::{decode_text, read_file};
 use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
 
-/// What is said of a trained voice beside its file.
-#[derive(clap::Args, Clone, Debug)]
+/// How a trained voice is read. Every command that reads one has all of these.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Reading the voice")]
 pub(crate) struct ReadArgs {
-    /// The voice's JSON or its training's config.json, if it is not beside the weights
+    /// The voice's JSON or its training's config.json [default: NAME.onnx.json, NAME.json or config.json beside NAME.ckpt]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// A hyper-parameter of weights that state none, such as upsample_rates=8,8,4; may be repeated
+    /// A hyper-parameter that a checkpoint does not state or states wrongly, such as upsample_rates=8,8,4; may be repeated
     #[arg(long = "hparam", value_name = "NAME=VALUE")]
     hparams: Vec<String>,
+
+    /// Which weights of a checkpoint that has them twice [default: those that Piper's own export takes]
+    #[arg(long, value_enum, value_name = "SET")]
+    weights: Option<WeightsArg>,
+
+    /// Read weights that are infinite or not numbers; the voice will be noise or silence, and not every runtime speaks it
+    #[arg(long)]
+    allow_nan: bool,
+
+    /// Memory that the file's tensors may take [default: twice the file and 64 MiB]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    memory_budget: Option<u64>,
+}
+
+/// Spelt on the command line as [`WeightSet`]'s variants.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WeightsArg {
+    /// As the last step of training left them
+    Raw,
+    /// Averaged over steps
+    Ema,
 }
 
 impl ReadArgs {
     pub(crate) fn options(&self) -> ReadOptions {
-        ReadOptions { config: self.config.clone(), hparams: self.hparams.clone() }
+        ReadOptions {
+            config: self.config.clone(),
+            hparams: self.hparams.clone(),
+            allow_nan: self.allow_nan,
+            weights: self.weights.map(|set| match set {
+                WeightsArg::Raw => WeightSet::Raw,
+                WeightsArg::Ema => WeightSet::Ema,
+            }),
+            memory_budget: self.memory_budget.map(|mib| mib << 20),
+        }
     }
 }
 
@@ -53,6 +86,9 @@ pub(crate) struct VoiceArgs {
     /// What chunks cost on this device, as `bench --calibrate` wrote it [default: in the user's configuration]
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 impl VoiceArgs {
@@ -64,6 +100,11 @@ impl VoiceArgs {
         decoder: DecoderArg,
         fast: bool,
     ) -> Result<Voice> {
+        if runtime != RuntimeArg::Native && self.read != ReadArgs::default() {
+            bail!(
+                "{runtime} runs a folder's graphs as they are: what is said of reading a voice is for the native runtime"
+            );
+        }
         let runtime = match runtime {
             RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
             RuntimeArg::Rten => Runtime::Rten,
@@ -83,7 +124,7 @@ impl VoiceArgs {
     /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
     pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
         match native::open(path, &self.native_options(fast)?) {
-            Err(error) if path.is_dir() && error.is_about_content() => {
+            Err(error) if path.is_dir() && error.is_about_content() && self.read == ReadArgs::default() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
                 self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
             }
@@ -93,7 +134,7 @@ impl VoiceArgs {
 
     fn native_options(&self, fast: bool) -> Result<NativeOptions> {
         Ok(NativeOptions {
-            read: ReadOptions::default(),
+            read: self.read.options(),
             fast,
             threads: self.threads,
             sample_rate: self.sample_rate,
@@ -112,17 +153,35 @@ impl VoiceArgs {
         }
     }
 
-    /// The profile; an empty one when none was ever written.
+    /// The profile; an empty one when none was ever written. One that was named has to be right; one in the user's
+    /// configuration that is broken is no reason not to speak.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
         let path = match self.profile_path() {
-            Ok(path) if path.exists() => path,
+            // A broken link is no profile, but one that was named.
+            Ok(path) if path.exists() || self.profile.is_some() => path,
             _ => return Ok(Profile::default()),
         };
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).with_context(|| {
+        let profile = read_json(&path, MAX_PROFILE).with_context(|| {
             format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
-        })
+        });
+        match profile {
+            Err(error) if self.profile.is_none() => {
+                tracing::warn!("{error:#}; pushes are taken to cost what they usually do");
+                Ok(Profile::default())
+            }
+            profile => profile,
+        }
     }
+}
+
+/// Bytes of a profile. Each voice that was measured takes some 100.
+const MAX_PROFILE: u64 = 4 << 20;
+
+/// Reads a file of JSON, as an editor may have saved it.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
+    let bytes = read_file(path, limit)?;
+    let text = decode_text(&bytes).context("not a text")?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// Who computes.

@@ -56,9 +56,17 @@ pub struct NativeOptions {
 /// # Errors
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
 pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
-    let Parts { mut weights, hparams, config, files, warnings, .. } = source::read(path, &options.read)?;
+    let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
+        source::read(path, &options.read)?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    for note in notes {
+        tracing::info!("{}: {note}", path.display());
+    }
+    match &config {
+        Some(config) => tracing::info!("{}: voice JSON {}", path.display(), config.path.display()),
+        None => tracing::info!("{}: no voice JSON", path.display()),
     }
     let mode = if options.fast { Mode::Fast } else { Mode::Direct };
     let threads = options.threads.max(1);
@@ -83,6 +91,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         Encoder::new(&spec::encoder(&half, &hparams), engine)
     };
     let audit = weights.finish().map_err(weights_error)?;
+    source::check_finite(path, &audit, &options.read)?;
+    source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
 
     let config = config.as_ref();

@@ -7,7 +7,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use vitstream_synth::{Chunking, Cost, Scales, SpeakOptions, Voice};
 
+use super::super::read_json;
 use super::{Job, Workload};
+
+/// Bytes of a file of utterances: a million ids.
+const MAX_UTTERANCES: u64 = 8 << 20;
 
 /// No noise, so that every round and every pair of the same voice has the same durations.
 const QUIET: Scales = Scales { noise: 0.0, length: 1.0, noise_w: 0.0 };
@@ -122,8 +126,7 @@ fn utterances(workload: &Workload, voice: &Voice) -> Result<Vec<(String, Vec<i64
             .map(|&length| (format!("{length} ids"), made_up(length, voice)))
             .collect());
     };
-    let text = fs::read(path).with_context(|| path.display().to_string())?;
-    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text)
+    let map: serde_json::Map<String, serde_json::Value> = read_json(path, MAX_UTTERANCES)
         .with_context(|| format!("{}: expected {{\"name\": [id, ...]}}", path.display()))?;
     let utterances = map
         .into_iter()
