@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vitstream_checkpoint::map_file;
+use vitstream_checkpoint::{excerpt, map_file};
 use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::Error;
 use crate::source::{self, Parts, ReadOptions};
+
+/// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
+const MAX_PARTS: usize = 16;
+
+/// What the others are counted under.
+const OTHER_PARTS: &str = "(others)";
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -145,7 +151,11 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
     for (key, tensor) in network.iter() {
         let entry = match weights::unneeded(key) {
             Some(reason) => unneeded.entry(reason.to_owned()).or_default(),
-            None => parts.entry(key.split('.').next().unwrap_or(key).to_owned()).or_default(),
+            None => {
+                let part = excerpt(key.split('.').next().unwrap_or(key));
+                let room = parts.len() < MAX_PARTS || parts.contains_key(&part);
+                parts.entry(if room { part } else { OTHER_PARTS.to_owned() }).or_default()
+            }
         };
         entry.tensors += 1;
         entry.parameters += tensor.numel() as u64;
