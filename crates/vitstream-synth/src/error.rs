@@ -15,6 +15,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file could not be opened or mapped.
+    #[error(transparent)]
+    File(#[from] vitstream_checkpoint::Error),
     /// A file was read and is not what it should be.
     #[error("{}: {message}", path.display())]
     Model {
@@ -38,6 +41,14 @@ pub enum Error {
         /// The graph's file.
         path: PathBuf,
         /// What the runtime said.
+        message: String,
+    },
+    /// The runtime crashed on a graph.
+    #[error("{}: {message}", path.display())]
+    Crashed {
+        /// The graph's file.
+        path: PathBuf,
+        /// How.
         message: String,
     },
 }

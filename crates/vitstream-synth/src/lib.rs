@@ -26,7 +26,7 @@ mod receptive;
     not(any(feature = "rten", feature = "onnxruntime")),
     allow(dead_code, unused_variables, reason = "without a runtime nobody reads what one would be given")
 )]
-mod runtime;
+pub mod runtime;
 pub mod schedule;
 mod stream;
 mod voice;
@@ -34,7 +34,8 @@ pub mod wav;
 
 pub use error::{Error, Result};
 pub use noise::Noise;
-pub use runtime::Runtime;
+pub use pair::MAX_STATE_ELEMENTS;
+pub use runtime::{Runtime, Wall};
 #[cfg(feature = "onnxruntime")]
 pub use runtime::onnxruntime_environment;
 pub use schedule::{Chunking, Cost, Profile};

@@ -12,7 +12,7 @@ use crate::engine::{Decoder, Encoder};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::pair::Pair;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::runtime::{Runtime, RuntimeOptions, Wall};
 use crate::schedule::{Chunking, Cost, Profile};
 use crate::stream::{Request, SpeechStream};
 
@@ -97,6 +97,8 @@ pub struct VoiceOptions {
     pub threads: usize,
     /// Where ONNX Runtime's shared library is; looked for when absent.
     pub library: Option<PathBuf>,
+    /// Where graphs run; in this process when absent, which a stranger's graph can then end.
+    pub wall: Option<Wall>,
     /// Which decoder.
     pub decoder: DecoderChoice,
     /// The sample rate in hertz, for a pair whose files do not say it.
@@ -111,6 +113,7 @@ impl Default for VoiceOptions {
             runtime: Runtime::default(),
             threads: 1,
             library: None,
+            wall: None,
             decoder: DecoderChoice::default(),
             sample_rate: None,
             profile: Profile::default(),
@@ -184,6 +187,7 @@ impl Voice {
             runtime: options.runtime,
             threads: options.threads,
             library: options.library.clone(),
+            wall: options.wall.clone(),
         };
         let pair = Pair::open(dir, options.decoder, &runtime)?;
         let sample_rate = options

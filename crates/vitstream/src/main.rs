@@ -32,6 +32,9 @@ enum Command {
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
+    /// Runs a graph for `speak` and `verify`, which it may end
+    #[command(hide = true)]
+    GraphWorker,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
+        Command::GraphWorker => cmd::run_graphs().map(done),
     };
     match result {
         Ok(code) => code,

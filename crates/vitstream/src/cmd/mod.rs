@@ -8,14 +8,27 @@ mod timings;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::{env, fmt, fs, io};
 
 use anyhow::{Context, Result};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 use vitstream::native::{self, NativeOptions};
 use vitstream::source::ReadOptions;
-use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions, Wall};
+
+/// What a process of this program is called with to run a graph for another one.
+const GRAPH_WORKER: &str = "graph-worker";
+
+/// Where strangers' graphs run: in processes of this program.
+pub(crate) fn wall() -> Option<Wall> {
+    Some(Wall::new(env::current_exe().ok()?, [GRAPH_WORKER]))
+}
+
+/// `vitstream graph-worker`
+pub(crate) fn run_graphs() -> Result<()> {
+    Ok(vitstream_synth::runtime::serve(io::stdin().lock(), io::stdout().lock())?)
+}
 
 /// What is said of a trained voice beside its file.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,13 +69,15 @@ pub(crate) struct VoiceArgs {
 }
 
 impl VoiceArgs {
-    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs, `fast` for ours.
+    /// Opens the voice at `path` with one runtime. `decoder` and `wall` are for those that run a folder's graphs, `fast`
+    /// for ours.
     pub(crate) fn open(
         &self,
         path: &Path,
         runtime: RuntimeArg,
         decoder: DecoderArg,
         fast: bool,
+        wall: Option<Wall>,
     ) -> Result<Voice> {
         let runtime = match runtime {
             RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
@@ -73,6 +88,7 @@ impl VoiceArgs {
             runtime,
             threads: self.threads,
             library: self.onnxruntime_library.clone(),
+            wall,
             decoder: decoder.into(),
             sample_rate: self.sample_rate,
             profile: self.read_profile()?,
@@ -85,7 +101,7 @@ impl VoiceArgs {
         match native::open(path, &self.native_options(fast)?) {
             Err(error) if path.is_dir() && error.is_about_content() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
-                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
+                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false, wall())
             }
             result => Ok(result?),
         }

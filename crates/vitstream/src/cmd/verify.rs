@@ -65,6 +65,7 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         runtime: args.runtime,
         threads: args.threads,
         library: args.onnxruntime_library,
+        wall: super::wall(),
         ids: args.ids,
     };
     let report = verify(&args.dir, &options)?;

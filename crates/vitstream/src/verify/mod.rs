@@ -21,8 +21,6 @@
 mod compare;
 mod cut;
 mod limits;
-#[cfg(feature = "onnxruntime")]
-mod onnxruntime;
 mod page;
 mod pair;
 mod picture;
@@ -41,7 +39,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vitstream_synth::Runtime;
+use vitstream_synth::{Runtime, Wall};
 
 pub use report::{Against, Check, Part, Report, Verdict, WeightDifference};
 pub use utterance::Utterance;
@@ -81,6 +79,8 @@ pub struct VerifyOptions {
     pub threads: usize,
     /// Where ONNX Runtime's shared library is; looked for when absent.
     pub library: Option<PathBuf>,
+    /// Where graphs run; in this process when absent, which a damaged file can then end.
+    pub wall: Option<Wall>,
     /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
     pub ids: Option<Vec<i64>>,
 }
@@ -93,6 +93,7 @@ impl Default for VerifyOptions {
             runtime: Runtime::default(),
             threads: 1,
             library: None,
+            wall: None,
             ids: None,
         }
     }
@@ -120,7 +121,7 @@ struct HeldVoice {
 /// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
-    let engine = Engine::new(options.runtime, options.threads, options.library.as_deref())?;
+    let engine = Engine::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
     let mut checks = Vec::new();
     let pair = Pair::open(dir, &engine, &mut checks)?;
     let config = match VoiceConfig::find_in(dir) {
@@ -201,7 +202,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     Ok(Report {
         pair: dir.to_owned(),
         against,
-        runtime: engine.runtime.to_string(),
+        runtime: engine.options.runtime.to_string(),
         vitstream_version: env!("CARGO_PKG_VERSION"),
         passed: checks.iter().all(|check| check.verdict != Verdict::Failed),
         utterances,
