@@ -15,6 +15,7 @@
 //! [`Decoder`](engine::Decoder), a chunk at a time as the [schedule] says → samples. The streamed audio is the
 //! audio: it equals decoding everything at once.
 
+mod cancel;
 mod config;
 pub mod engine;
 mod error;
@@ -32,6 +33,7 @@ mod stream;
 mod voice;
 pub mod wav;
 
+pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use noise::Noise;
 pub use pair::MAX_STATE_ELEMENTS;
@@ -41,6 +43,6 @@ pub use runtime::onnxruntime_environment;
 pub use schedule::{Chunking, Cost, Profile};
 pub use stream::{Chunk, SpeechStream};
 pub use voice::{
-    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, Scales, SpeakOptions, Speaker, Voice, VoiceInfo,
+    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker, Voice, VoiceInfo,
     VoiceOptions,
 };

@@ -75,14 +75,17 @@ impl VoiceConfig {
         Self::beside_in(directory)
     }
 
-    /// Looks for `config.json` in the `directory` of a voice, then for the only other `*.json` there.
+    /// Looks for `config.json` in the `directory` of a voice. What else lies there can be another voice's.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
         let named = directory.join("config.json");
-        let found = if named.is_file() { Some(named) } else { Self::only(directory, ".json")? };
-        found.as_deref().map(Self::read).transpose()
+        if fs::symlink_metadata(&named).is_err() {
+            return Ok(None);
+        }
+        vitstream_checkpoint::regular_file(&named)?;
+        Self::read(&named).map(Some)
     }
 
     /// The only `*.onnx.json` in `directory`, or `config.json` there.
@@ -155,6 +158,11 @@ impl VoiceConfig {
     /// Samples a second, if the JSON says.
     pub fn sample_rate(&self) -> Option<u32> {
         self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
+    }
+
+    /// Whether it says anything of a rate, be it nonsense.
+    pub(crate) fn states_sample_rate(&self) -> bool {
+        self.json.get("audio").and_then(|audio| audio.get("sample_rate")).is_some()
     }
 
     /// One of the scales under `inference`, if the JSON says.

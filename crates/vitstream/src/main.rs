@@ -53,6 +53,8 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let done = |()| ExitCode::SUCCESS;
+    // What could not be verified is neither right nor wrong.
+    let failure = if matches!(cli.command, Command::Verify(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let result = match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -73,7 +73,7 @@ impl OnnxEncoder {
             ("scales", Tensor::f32(&[3], vec![scales.noise, scales.length, scales.noise_w])),
         ];
         if self.has_sid {
-            inputs.push(("sid", Tensor::i64(&[1], vec![request.speaker.unwrap_or(0)])));
+            inputs.push(("sid", Tensor::i64(&[1], vec![request.speaker.unwrap_or(0) as i64])));
         }
         if self.has_noise_dp {
             inputs.push(("noise_dp", Tensor::f32(&[1, 2, phonemes], noise_dp)));
@@ -141,6 +141,9 @@ impl OnnxEncoder {
         let usual = self.frames_per_id.load(Ordering::Relaxed) as f64;
         let mut frames = ((usual * length) as usize + 32).min(request.max_frames);
         loop {
+            if request.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             let noise_p = draw(request.scales.noise, channels * frames, &|| noise.prior(channels, frames));
             match self.run(request, &noise_dp, Some((channels, &noise_p))) {
                 Err(Error::Run { .. }) if frames < request.max_frames => {

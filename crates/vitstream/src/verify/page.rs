@@ -22,7 +22,7 @@ const MOST_NODES: usize = 4;
 const PARTS: [Part; 5] = [Part::Files, Part::Speaking, Part::Streaming, Part::Weights, Part::Source];
 
 const STYLE: &str = "
-:root { color-scheme: light; --ink: #1c2430; --faint: #667085; --line: #e2e6ec; --good: #12753f; --bad: #b42318; }
+:root { color-scheme: light; --ink: #1c2430; --faint: #667085; --line: #e2e6ec; --good: #12753f; --bad: #b42318; --warn: #8a5a00; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f5f6f8; color: var(--ink); font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 24px 64px; }
@@ -45,7 +45,7 @@ td.name { white-space: nowrap; } td.weight { min-width: 270px; }
 td.detail { color: var(--faint); overflow-wrap: anywhere; min-width: 220px; }
 tr.group td { background: #f0f2f5; font-weight: 600; }
 tr.failed td.detail { color: var(--bad); }
-.ok { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 700; } .open { color: var(--faint); }
+.ok { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 700; } .open { color: var(--faint); } .warning { color: var(--warn); font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .sound { display: grid; grid-template-columns: 150px 1fr; gap: 4px 16px; align-items: center; }
@@ -183,6 +183,7 @@ fn longest_first(sounds: &[Sound]) -> Vec<&Sound> {
 fn row(check: &Check) -> Markup {
     let class = match check.verdict {
         Verdict::Ok => "ok",
+        Verdict::Warning => "warning",
         Verdict::Failed => "bad",
         Verdict::NotChecked => "open",
     };
