@@ -10,8 +10,9 @@ use vitstream_checkpoint::read_file;
 
 use crate::error::{Error, Result};
 
-/// The one name under which a folder's JSON is read: what else lies there can be another voice's.
-const NAME: &str = "config.json";
+/// The names under which a folder's JSON is read: the voice's own, and that of its encoder's file. What else lies there
+/// can be another voice's.
+const NAMES: [&str; 2] = ["config.json", "encoder.onnx.json"];
 
 /// A file larger than this is no voice's JSON.
 const MAX_SIZE: u64 = 16 << 20;
@@ -42,16 +43,17 @@ pub(crate) struct Inference {
 }
 
 impl Config {
-    /// Reads `config.json` in `dir`. A folder without it gives the defaults and no path.
+    /// Reads `config.json` in `dir`, or else `encoder.onnx.json`. A folder without them gives the defaults and no
+    /// path.
     ///
     /// # Errors
     /// When it is no JSON of a voice, or no file.
     pub(crate) fn find(dir: &Path) -> Result<(Self, Option<PathBuf>)> {
-        let path = dir.join(NAME);
+        let mut there = NAMES.iter().map(|name| dir.join(name));
         // A link that leads nowhere is there too, and is an error.
-        if fs::symlink_metadata(&path).is_err() {
+        let Some(path) = there.find(|path| fs::symlink_metadata(path).is_ok()) else {
             return Ok((Self::default(), None));
-        }
+        };
         let bytes = read_file(&path, MAX_SIZE)?;
         let config = serde_json::from_slice(&bytes)
             .map_err(|e| Error::model(&path, format!("not the JSON of a voice: {e}")))?;
@@ -68,10 +70,13 @@ impl Config {
             .collect();
         others.sort();
         match others.as_slice() {
-            [] => format!("there is no {NAME}"),
-            [one] => format!("there is no {NAME}; if {one:?} is this voice's, call it so"),
+            [] => "there is no config.json".to_owned(),
+            [one] => format!("there is no config.json; if {one:?} is this voice's, call it so"),
             [one, rest @ ..] => {
-                format!("there is no {NAME}; if {one:?} or one of {} more is this voice's, call it so", rest.len())
+                format!(
+                    "there is no config.json; if {one:?} or one of {} more is this voice's, call it so",
+                    rest.len()
+                )
             }
         }
     }
@@ -82,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_config_json_is_read() {
+    fn no_other_voices_json_is_read() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Config::find(dir.path()).unwrap().1.is_none());
         assert_eq!(Config::absent(dir.path()), "there is no config.json");
@@ -93,15 +98,18 @@ mod tests {
         fs::write(dir.path().join("a.json"), "{}").unwrap();
         assert!(Config::absent(dir.path()).contains("\"a.json\" or one of 1 more"));
 
-        let path = dir.path().join(NAME);
+        fs::write(dir.path().join(NAMES[1]), r#"{"num_speakers": 3}"#).unwrap();
+        assert_eq!(Config::find(dir.path()).unwrap().0.num_speakers, Some(3));
+
+        let path = dir.path().join(NAMES[0]);
         fs::write(&path, r#"{"audio": {"sample_rate": 16000}, "other": [1]}"#).unwrap();
         let (config, found) = Config::find(dir.path()).unwrap();
         assert_eq!((config.audio.sample_rate, found), (Some(16_000), Some(path.clone())));
 
         fs::write(&path, "[").unwrap();
-        assert!(Config::find(dir.path()).unwrap_err().to_string().contains(NAME));
+        assert!(Config::find(dir.path()).unwrap_err().to_string().contains(NAMES[0]));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(Config::find(dir.path()).unwrap_err().to_string().contains(NAME));
+        assert!(Config::find(dir.path()).unwrap_err().to_string().contains(NAMES[0]));
     }
 }

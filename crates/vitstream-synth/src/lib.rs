@@ -37,12 +37,12 @@ pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use noise::Noise;
 pub use pair::MAX_STATE_ELEMENTS;
-pub use runtime::{Runtime, Wall};
 #[cfg(feature = "onnxruntime")]
 pub use runtime::onnxruntime_environment;
+pub use runtime::{Runtime, Wall};
 pub use schedule::{Chunking, Cost, Profile};
 pub use stream::{Chunk, SpeechStream};
 pub use voice::{
-    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker, Voice, VoiceInfo,
-    VoiceOptions,
+    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker,
+    Voice, VoiceInfo, VoiceOptions,
 };

@@ -189,8 +189,8 @@ impl std::fmt::Debug for Voice {
 }
 
 impl Voice {
-    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json`, which may
-    /// be missing.
+    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json`
+    /// (or `encoder.onnx.json`), which may be missing.
     ///
     /// # Errors
     /// When a file is missing or damaged, files of different voices lie together, the sample rate is nowhere to be
@@ -207,11 +207,8 @@ impl Voice {
             wall: options.wall.clone(),
         };
         let pair = Pair::open(dir, options.decoder, &runtime)?;
-        let sample_rate = options
-            .sample_rate
-            .or(pair.sample_rate)
-            .or(config.audio.sample_rate)
-            .ok_or_else(|| {
+        let sample_rate =
+            options.sample_rate.or(pair.sample_rate).or(config.audio.sample_rate).ok_or_else(|| {
                 let json = config_path.as_ref().map_or_else(
                     || Config::absent(dir),
                     |path| format!("{} does not say it", path.display()),

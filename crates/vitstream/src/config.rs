@@ -8,6 +8,7 @@ use serde_json::Value;
 use vitstream_vits::HParams;
 
 use crate::Error;
+use crate::export::files;
 use crate::package::MODEL_CARD;
 
 /// A file larger than this is no voice's JSON.
@@ -75,17 +76,17 @@ impl VoiceConfig {
         Self::beside_in(directory)
     }
 
-    /// Looks for `config.json` in the `directory` of a voice. What else lies there can be another voice's.
+    /// Looks for `config.json` in the `directory` of a voice, and else for `encoder.onnx.json`, which is that file's. What
+    /// else lies there can be another voice's.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
-        let named = directory.join("config.json");
-        if fs::symlink_metadata(&named).is_err() {
-            return Ok(None);
-        }
-        vitstream_checkpoint::regular_file(&named)?;
-        Self::read(&named).map(Some)
+        let names = [files::CONFIG, files::ENCODER_CONFIG];
+        let mut there = names.iter().map(|name| directory.join(name));
+        let Some(path) = there.find(|path| fs::symlink_metadata(path).is_ok()) else { return Ok(None) };
+        vitstream_checkpoint::regular_file(&path)?;
+        Self::read(&path).map(Some)
     }
 
     /// The only `*.onnx.json` in `directory`, or `config.json` there.

@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         .init();
     let done = |()| ExitCode::SUCCESS;
     // What could not be verified is neither right nor wrong.
-    let failure = if matches!(cli.command, Command::Verify(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
+    let failure =
+        if matches!(cli.command, Command::Verify(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let result = match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),

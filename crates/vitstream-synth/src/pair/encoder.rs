@@ -98,7 +98,9 @@ impl OnnxEncoder {
         if !total.is_finite() {
             return Err(Error::model(
                 &self.path,
-                format!("the durations of {phonemes} phoneme ids are not finite numbers; the voice's weights are damaged"),
+                format!(
+                    "the durations of {phonemes} phoneme ids are not finite numbers; the voice's weights are damaged"
+                ),
             ));
         }
         if total > MAX_FRAMES as f32 {

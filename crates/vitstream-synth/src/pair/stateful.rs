@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
 
-/// The states of a real decoder have a tenth of as many elements, all together: a file that asks for more is damaged.
+/// The states of published voices have some 25,000 elements, all together: a file that asks for as many is damaged.
 pub const MAX_STATE_ELEMENTS: usize = 1 << 24;
 
 pub(crate) struct StatefulDecoder {

@@ -54,7 +54,10 @@ pub struct Wall {
 
 impl Wall {
     /// `program` called with `arguments`.
-    pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+    pub fn new(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 }
@@ -105,9 +108,9 @@ pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
     input.read_exact(&mut graph)?;
     // The parent puts the file's name before every message.
     let source = GraphSource::Memory { name: Path::new(""), bytes: &graph };
-    let loaded = runtime.parse::<Runtime>().and_then(|runtime| {
-        super::load(source, &RuntimeOptions { runtime, threads, library, wall: None })
-    });
+    let loaded = runtime
+        .parse::<Runtime>()
+        .and_then(|runtime| super::load(source, &RuntimeOptions { runtime, threads, library, wall: None }));
     drop(graph);
     let runner = match loaded {
         Ok(runner) => runner,
@@ -414,7 +417,10 @@ mod tests {
         let words = |text: &str| last_words(text.as_bytes());
         assert_eq!(words(""), "");
         assert_eq!(words("first\nmemory allocation failed\n\n"), "memory allocation failed");
-        assert_eq!(words("memory allocation failed\nnote: run with a backtrace\n"), "memory allocation failed");
+        assert_eq!(
+            words("memory allocation failed\nnote: run with a backtrace\n"),
+            "memory allocation failed"
+        );
         assert_eq!(words("a\x1b]0;title\x07b"), "a\\u{1b}]0;title\\u{7}b");
         assert_eq!(words(&"x".repeat(100_000)).len(), MOST_WORDS);
         assert!(words(&"ä\n".repeat(10_000)).starts_with('ä'));
@@ -432,17 +438,13 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_answer_is_a_crash() {
-        let Some(program) = ["/bin/true", "/usr/bin/true"].map(Path::new).into_iter().find(|path| path.exists())
+        let Some(program) =
+            ["/bin/true", "/usr/bin/true"].map(Path::new).into_iter().find(|path| path.exists())
         else {
             eprintln!("skipped: this system has no `true`");
             return;
         };
-        let options = RuntimeOptions {
-            runtime: Runtime::default(),
-            threads: 1,
-            library: None,
-            wall: None,
-        };
+        let options = RuntimeOptions { runtime: Runtime::default(), threads: 1, library: None, wall: None };
         let wall = Wall::new(program, [""; 0]);
         let error = Walled::load("g.onnx".as_ref(), &[0; 1 << 20], &options, &wall).err().unwrap();
         assert!(matches!(error, Error::Crashed { .. }), "{error}");

@@ -85,7 +85,8 @@ fn against_graph(pair: &Pair, encoder: &OnnxFile) -> Vec<String> {
         .into_iter()
         .filter_map(|(key, shown)| {
             let (said, shown) = (pair.number(key)?, shown?);
-            (said != shown).then(|| format!("`{key}` is {said}, but the graph of {} has {shown}", files::ENCODER))
+            (said != shown)
+                .then(|| format!("`{key}` is {said}, but the graph of {} has {shown}", files::ENCODER))
         })
         .collect();
     if several && speakers.is_none() && pair.number("n_speakers") == Some(1) {
@@ -138,21 +139,32 @@ pub(super) fn config(config: &VoiceConfig, pair: &Pair) -> Check {
         }
     }
     if let Some(streaming) = json.get("streaming").filter(|streaming| !streaming.is_boolean()) {
-        problems.push(format!("`streaming`: expected true or false, found {}", quoted(&streaming.to_string())));
+        problems
+            .push(format!("`streaming`: expected true or false, found {}", quoted(&streaming.to_string())));
     }
     let espeak = object(json, "espeak", &mut problems);
     if let Some(voice) = espeak.and_then(|espeak| espeak.get("voice")).filter(|voice| !voice.is_string()) {
         problems.push(format!("`espeak.voice`: expected a name, found {}", quoted(&voice.to_string())));
     }
     if problems.is_empty() {
-        return Check::new(Part::Files, files::CONFIG, Verdict::Ok, "fields that clients read fit the graphs");
+        return Check::new(
+            Part::Files,
+            files::CONFIG,
+            Verdict::Ok,
+            "fields that clients read fit the graphs",
+        );
     }
     Check::new(Part::Files, files::CONFIG, Verdict::Failed, joined(&problems))
 }
 
 /// What is unusual about the JSON beside that: no client that is known fails at it as long as it is not spoken.
 pub(super) fn warnings(problems: &[String]) -> Check {
-    Check::new(Part::Files, format!("{}, beside the network", files::CONFIG), Verdict::Warning, joined(problems))
+    Check::new(
+        Part::Files,
+        format!("{}, beside the network", files::CONFIG),
+        Verdict::Warning,
+        joined(problems),
+    )
 }
 
 fn scales(inference: Option<&Map<String, Json>>, problems: &mut Vec<String>) {

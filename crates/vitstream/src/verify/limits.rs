@@ -45,8 +45,8 @@ pub(super) const SILENCE: f64 = 1e-3;
 /// A sample that is as loud can be no louder: the hyperbolic tangent at the end of a generator is flat there.
 pub(super) const CLIPPED: f32 = 0.999;
 
-/// Speech has hardly a sample at full scale; a voice whose every other one is there makes noise.
-pub(super) const MOST_CLIPPED: f64 = 0.5;
+/// Speech has hardly a sample at full scale; random weights in a loud network have up to 93 % there.
+pub(super) const MOST_CLIPPED: f64 = 0.99;
 
 /// Frames that an utterance of so many ids may come out at. Longer ones are those of a damaged duration predictor, and
 /// would take all memory.

@@ -123,7 +123,8 @@ struct HeldVoice {
 /// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
-    let engine = Engine::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
+    let engine =
+        Engine::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
     let mut checks = Vec::new();
     let pair = Pair::open(dir, &engine, &mut checks)?;
     checks.push(contract::metadata(&pair));
@@ -214,7 +215,9 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
                 if let (Err(error), Some(problem)) = (model, problem) {
                     return Err(Error::Run {
                         path: (*path).clone(),
-                        problem: format!("nothing can be held against it: {error}; it does not speak: {problem}"),
+                        problem: format!(
+                            "nothing can be held against it: {error}; it does not speak: {problem}"
+                        ),
                     });
                 }
                 (model.as_ref().map_or("voice (ONNX)", |source| source.format), *values)

@@ -142,12 +142,14 @@ impl Pair {
     pub(super) fn speakers(&self, stated: Option<usize>) -> Option<usize> {
         let (encoder, _) = self.encoder.as_ref()?;
         encoder.input("sid")?;
-        Some(self.number("n_speakers").or_else(|| stages::speakers(encoder)).or(stated).unwrap_or(1))
+        // What the graph shows is so, whatever is said of it.
+        Some(stages::speakers(encoder).or_else(|| self.number("n_speakers")).or(stated).unwrap_or(1))
     }
 
     /// How many phoneme ids there are.
     pub(super) fn symbols(&self) -> Option<usize> {
-        self.number("num_symbols").or_else(|| stages::symbols(&self.encoder.as_ref()?.0))
+        let shown = self.encoder.as_ref().and_then(|(encoder, _)| stages::symbols(encoder));
+        shown.or_else(|| self.number("num_symbols"))
     }
 
     /// Speaks every utterance in one go.

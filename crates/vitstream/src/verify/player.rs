@@ -28,20 +28,24 @@ pub(super) fn plays(
     if !pair.loads() {
         return names.map(|name| not_checked(Part::Files, name, "a file that is needed does not load"));
     }
-    let native = native_voice(dir, engine, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
+    let native =
+        native_voice(dir, engine, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
     let native = match native {
         Ok(Ok(result)) => result.map_err(|error| error.to_string()),
         Ok(Err(why)) => Ok(format!("not by itself, so {runtime} plays for it: {why}")),
         Err(error) => Err(error.to_string()),
     };
-    let graphs = Voice::open(dir, &VoiceOptions {
-        runtime,
-        threads: engine.options.threads,
-        library: engine.options.library.clone(),
-        wall: engine.options.wall.clone(),
-        sample_rate,
-        ..VoiceOptions::default()
-    });
+    let graphs = Voice::open(
+        dir,
+        &VoiceOptions {
+            runtime,
+            threads: engine.options.threads,
+            library: engine.options.library.clone(),
+            wall: engine.options.wall.clone(),
+            sample_rate,
+            ..VoiceOptions::default()
+        },
+    );
     let graphs = graphs.and_then(|voice| speak(&voice, utterance)).map_err(|error| error.to_string());
     let [a, b] = names;
     [(a, native), (b, graphs)].map(|(name, result)| match result {

@@ -58,13 +58,17 @@ impl Reference {
         let mut left = MOST_BYTES;
         for name in NAMES {
             let Some(tensor) = file.tensors().get(name) else { continue };
-            let elements = tensor.shape().iter().try_fold(1usize, |product, &length| product.checked_mul(length));
+            let elements =
+                tensor.shape().iter().try_fold(1usize, |product, &length| product.checked_mul(length));
             // Whatever they are stored as, they are read as eight bytes at most.
             let bytes = elements.and_then(|elements| elements.checked_mul(8));
             left = bytes.and_then(|bytes| left.checked_sub(bytes)).ok_or_else(|| Error::Unrecoverable {
                 path: path.to_owned(),
                 place: format!("tensor {name}"),
-                problem: format!("of shape {:?}: with it there is more than {MOST_BYTES} bytes allow", tensor.shape()),
+                problem: format!(
+                    "of shape {:?}: with it there is more than {MOST_BYTES} bytes allow",
+                    tensor.shape()
+                ),
             })?;
         }
         let ints = |name: &str| -> Result<Option<Array<i64>>, Error> {
@@ -87,7 +91,11 @@ impl Reference {
         };
         // A batch takes as much memory as its items; one item as the square of its length.
         if ids > MAX_IDS || batch.saturating_mul(ids).saturating_mul(ids) > MAX_IDS * MAX_IDS {
-            return Err(wrong("input", &format!("at most {MAX_IDS} phoneme ids, fewer in a batch"), &input.dims));
+            return Err(wrong(
+                "input",
+                &format!("at most {MAX_IDS} phoneme ids, fewer in a batch"),
+                &input.dims,
+            ));
         }
         let input_lengths = ints("input_lengths")?.unwrap_or_else(|| Array::full(&[batch], ids as i64));
         let scales = floats("scales")?.ok_or_else(|| needed("scales"))?;
@@ -144,14 +152,15 @@ impl Reference {
             Err(Error::Unrecoverable { path: path.to_owned(), place: format!("tensor {name}"), problem })
         };
         let Self { request, stages } = self;
-        let within = |name: &str, values: &[i64], count: usize| {
-            match values.iter().position(|&id| !usize::try_from(id).is_ok_and(|id| id < count)) {
-                None => Ok(()),
-                Some(at) => wrong(
-                    name,
-                    format!("{} at position {at}: expected 0 to {}", values[at], count.saturating_sub(1)),
-                ),
-            }
+        let within = |name: &str, values: &[i64], count: usize| match values
+            .iter()
+            .position(|&id| !usize::try_from(id).is_ok_and(|id| id < count))
+        {
+            None => Ok(()),
+            Some(at) => wrong(
+                name,
+                format!("{} at position {at}: expected 0 to {}", values[at], count.saturating_sub(1)),
+            ),
         };
         within("input", &request.input.data, symbols.unwrap_or(i32::MAX as usize))?;
         let ids = request.input.dims[1];
