@@ -19,10 +19,16 @@ meta = decoder.get_modelmeta().custom_metadata_map
 states = json.loads(meta["states"])
 
 feed = {"input": np.array([ids]), "input_lengths": np.array([len(ids)])}
-feed["scales"] = np.array([0.667, 1.0, 0.8], np.float32)  # noise_scale, length_scale, noise_w
-if int(meta["n_speakers"]) > 1:
+config = os.path.join(directory, "config.json")
+with open(config, encoding="utf-8") if os.path.exists(config) else open(os.devnull) as file:
+    inference = json.loads(file.read() or "{}").get("inference", {})
+scales = {"noise_scale": 0.667, "length_scale": 1.0, "noise_w": 0.8} | inference  # the voice's own, if it says
+feed["scales"] = np.array([scales[name] for name in ("noise_scale", "length_scale", "noise_w")], np.float32)
+several = int(meta["n_speakers"]) > 1
+if several:
     feed["sid"] = np.array([speaker])
-z, _, *g = encoder.run(None, feed)
+# By name: an encoder can have more outputs, such as `durations`.
+z, *g = encoder.run(["z", "g"] if several else ["z"], feed)
 
 feed = {state["input"]: np.zeros(state["shape"], np.float32) for state in states}
 feed |= dict(zip(["g"], g))

@@ -1,20 +1,14 @@
 //! What can go wrong, said so that the reader knows which file, which value, and what to do.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or folder could not be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file is not there, cannot be read, or is none.
+    #[error(transparent)]
+    File(#[from] vitstream_checkpoint::Error),
     /// A file was read and is not what it should be.
     #[error("{}: {message}", path.display())]
     Model {
@@ -40,16 +34,23 @@ pub enum Error {
         /// What the runtime said.
         message: String,
     },
+    /// [`Cancel`](crate::Cancel) was used.
+    #[error("cancelled")]
+    Cancelled,
+    /// The runtime crashed on a graph.
+    #[error("{}: {message}", path.display())]
+    Crashed {
+        /// The graph's file.
+        path: PathBuf,
+        /// How.
+        message: String,
+    },
 }
 
 /// A [`std::result::Result`] with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
-
     pub(crate) fn model(path: &Path, message: impl Into<String>) -> Self {
         Self::Model { path: path.to_owned(), message: message.into() }
     }

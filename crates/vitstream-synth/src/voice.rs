@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::engine::{Decoder, Encoder};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::pair::Pair;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::runtime::{Runtime, RuntimeOptions, Wall};
 use crate::schedule::{Chunking, Cost, Profile};
 use crate::stream::{Request, SpeechStream};
 
@@ -25,6 +26,9 @@ pub const MAX_STRETCHED_IDS: f64 = 50_000.0;
 
 /// The most frames of one utterance, whatever made it so long.
 pub const MAX_FRAMES: usize = 1 << 17;
+
+/// Samples a second that a voice can have: what sound devices play, with room on both sides.
+pub const SAMPLE_RATES: RangeInclusive<u32> = 1_000..=384_000;
 
 /// Noise and speed, in the order in which the encoder's input `scales` takes them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +49,11 @@ impl Default for Scales {
 }
 
 impl Scales {
-    fn check(self) -> Result<()> {
+    /// Whether a voice speaks with them.
+    ///
+    /// # Errors
+    /// When one is outside its range.
+    pub fn check(self) -> Result<()> {
         let within = |name: &str, value: f32, low: f32, high: f32| {
             // Not a number is in no range.
             if (low..=high).contains(&value) {
@@ -57,6 +65,15 @@ impl Scales {
         within("length scale", self.length, 0.05, 20.0)?;
         within("noise_w", self.noise_w, 0.0, 2.0)
     }
+}
+
+/// Refuses what no sound device plays.
+fn check_sample_rate(path: &Path, rate: u32) -> Result<()> {
+    if SAMPLE_RATES.contains(&rate) {
+        return Ok(());
+    }
+    let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+    Err(Error::model(path, format!("the sample rate: expected {least} to {most} hertz, found {rate}")))
 }
 
 /// One of a voice's speakers.
@@ -97,6 +114,8 @@ pub struct VoiceOptions {
     pub threads: usize,
     /// Where ONNX Runtime's shared library is; looked for when absent.
     pub library: Option<PathBuf>,
+    /// Where graphs run; in this process when absent, which a stranger's graph can then end.
+    pub wall: Option<Wall>,
     /// Which decoder.
     pub decoder: DecoderChoice,
     /// The sample rate in hertz, for a pair whose files do not say it.
@@ -111,6 +130,7 @@ impl Default for VoiceOptions {
             runtime: Runtime::default(),
             threads: 1,
             library: None,
+            wall: None,
             decoder: DecoderChoice::default(),
             sample_rate: None,
             profile: Profile::default(),
@@ -169,8 +189,8 @@ impl std::fmt::Debug for Voice {
 }
 
 impl Voice {
-    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json` or the one
-    /// other `*.json`, which may be missing.
+    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json`
+    /// (or `encoder.onnx.json`), which may be missing.
     ///
     /// # Errors
     /// When a file is missing or damaged, files of different voices lie together, the sample rate is nowhere to be
@@ -184,19 +204,18 @@ impl Voice {
             runtime: options.runtime,
             threads: options.threads,
             library: options.library.clone(),
+            wall: options.wall.clone(),
         };
         let pair = Pair::open(dir, options.decoder, &runtime)?;
-        let sample_rate = options
-            .sample_rate
-            .or(pair.sample_rate)
-            .or(config.audio.sample_rate)
-            .filter(|&rate| rate > 0)
-            .ok_or_else(|| {
-                Error::model(
-                    dir,
-                    "the sample rate is in no metadata and in no JSON; put config.json there, or give it",
-                )
+        let sample_rate =
+            options.sample_rate.or(pair.sample_rate).or(config.audio.sample_rate).ok_or_else(|| {
+                let json = config_path.as_ref().map_or_else(
+                    || Config::absent(dir),
+                    |path| format!("{} does not say it", path.display()),
+                );
+                Error::model(dir, format!("the sample rate is in no metadata, and {json}; give it"))
             })?;
+        check_sample_rate(dir, sample_rate)?;
         let speakers = match (pair.speakers, config.num_speakers) {
             (None, Some(n)) if n > 1 => {
                 let json = config_path.map_or_else(String::new, |path| path.display().to_string());
@@ -342,7 +361,7 @@ impl Voice {
     }
 
     /// The index of `speaker`, `None` for a voice without embeddings.
-    fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<i64>> {
+    fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<usize>> {
         let info = &self.inner.info;
         let id = match speaker {
             None => 0,
@@ -360,12 +379,12 @@ impl Voice {
                 })?,
             },
         };
-        if !usize::try_from(id).is_ok_and(|id| id < info.speakers) {
+        let Some(id) = usize::try_from(id).ok().filter(|&id| id < info.speakers) else {
             return Err(Error::request(format!(
                 "speaker {id}: expected 0 to {}",
                 info.speakers.saturating_sub(1)
             )));
-        }
+        };
         Ok((info.speakers > 1).then_some(id))
     }
 }

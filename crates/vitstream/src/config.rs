@@ -223,6 +223,11 @@ impl VoiceConfig {
         self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
     }
 
+    /// Whether it says anything of a rate, be it nonsense.
+    pub(crate) fn states_sample_rate(&self) -> bool {
+        self.json.get("audio").and_then(|audio| audio.get("sample_rate")).is_some()
+    }
+
     /// One of the scales under `inference`, if the JSON says.
     pub fn scale(&self, name: &str) -> Option<f32> {
         self.json.get("inference")?.get(name)?.as_f64().map(|scale| scale as f32)

@@ -32,6 +32,9 @@ enum Command {
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
+    /// Runs a graph for `speak` and `verify`, which it may end
+    #[command(hide = true)]
+    GraphWorker,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let done = |()| ExitCode::SUCCESS;
+    // What could not be verified is neither right nor wrong.
+    let failure =
+        if matches!(cli.command, Command::Verify(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let result = match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
+        Command::GraphWorker => cmd::run_graphs().map(done),
     };
     match result {
         Ok(code) => code,
@@ -64,7 +71,7 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use vitstream_synth::{Cost, Profile, Runtime, Voice};
+use vitstream_synth::{Cost, Profile, Runtime, Voice, Wall};
 
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
 use worker::{Measured, Spoken};
@@ -105,8 +105,8 @@ struct Configuration {
 }
 
 impl Configuration {
-    fn open(&self, args: &VoiceArgs) -> Result<Voice> {
-        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast)
+    fn open(&self, args: &VoiceArgs, wall: Option<Wall>) -> Result<Voice> {
+        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast, wall)
     }
 }
 
@@ -241,7 +241,7 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
         RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
         RuntimeArg::Native => {
             let direct = configuration(None, false);
-            direct.open(&args.options)?;
+            direct.open(&args.options, None)?;
             return Ok(vec![direct, configuration(None, true)]);
         }
         RuntimeArg::Rten => Runtime::Rten,
@@ -257,7 +257,7 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
     // What can't be opened is better known now than after minutes of measuring the others.
     for decoder in &decoders {
-        decoder.open(&args.options)?;
+        decoder.open(&args.options, super::wall())?;
     }
     Ok(decoders)
 }
@@ -395,7 +395,7 @@ fn calibrate(args: &Args, configurations: &[Configuration]) -> Result<()> {
     let path = args.options.profile_path()?;
     let mut profile: Profile = args.options.read_profile()?;
     for configuration in configurations {
-        let voice = configuration.open(&args.options)?;
+        let voice = configuration.open(&args.options, super::wall())?;
         let cost = worker::cost(&voice)?;
         println!(
             "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame",

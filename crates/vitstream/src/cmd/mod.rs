@@ -7,8 +7,8 @@ pub(crate) mod speak;
 mod timings;
 pub(crate) mod verify;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{env, fmt, io};
 
 use anyhow::{Context, Result, bail};
 use directories::ProjectDirs;
@@ -16,7 +16,20 @@ use serde::{Deserialize, Serialize};
 use vitstream::native::{self, NativeOptions};
 use vitstream::source::{ReadOptions, WeightSet};
 use vitstream_checkpoint::{decode_text, read_file};
-use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions, Wall};
+
+/// What a process of this program is called with to run a graph for another one.
+const GRAPH_WORKER: &str = "graph-worker";
+
+/// Where strangers' graphs run: in processes of this program.
+pub(crate) fn wall() -> Option<Wall> {
+    Some(Wall::new(env::current_exe().ok()?, [GRAPH_WORKER]))
+}
+
+/// `vitstream graph-worker`
+pub(crate) fn run_graphs() -> Result<()> {
+    Ok(vitstream_synth::runtime::serve(io::stdin().lock(), io::stdout().lock())?)
+}
 
 /// How a trained voice is read. Every command that reads one has all of these.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -92,13 +105,15 @@ pub(crate) struct VoiceArgs {
 }
 
 impl VoiceArgs {
-    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs, `fast` for ours.
+    /// Opens the voice at `path` with one runtime. `decoder` and `wall` are for those that run a folder's graphs, `fast`
+    /// for ours.
     pub(crate) fn open(
         &self,
         path: &Path,
         runtime: RuntimeArg,
         decoder: DecoderArg,
         fast: bool,
+        wall: Option<Wall>,
     ) -> Result<Voice> {
         if runtime != RuntimeArg::Native && self.read != ReadArgs::default() {
             bail!(
@@ -114,6 +129,7 @@ impl VoiceArgs {
             runtime,
             threads: self.threads,
             library: self.onnxruntime_library.clone(),
+            wall,
             decoder: decoder.into(),
             sample_rate: self.sample_rate,
             profile: self.read_profile()?,
@@ -126,7 +142,7 @@ impl VoiceArgs {
         match native::open(path, &self.native_options(fast)?) {
             Err(error) if path.is_dir() && error.is_about_content() && self.read == ReadArgs::default() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
-                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
+                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false, wall())
             }
             result => Ok(result?),
         }

@@ -107,7 +107,8 @@ fn open(args: &Args) -> Result<Voice> {
             bail!("--fast is for the native runtime, not for {runtime}")
         }
         runtime => {
-            args.options.open(&args.voice, runtime.unwrap_or(RuntimeArg::Rten), args.decoder, args.fast)
+            let runtime = runtime.unwrap_or(RuntimeArg::Rten);
+            args.options.open(&args.voice, runtime, args.decoder, args.fast, super::wall())
         }
     }
 }

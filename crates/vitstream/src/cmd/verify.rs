@@ -23,8 +23,9 @@ use super::ReadArgs;
 /// (`voice.onnx`) and another pair are run for that in the same runtime; a checkpoint's own values are those of its
 /// new export.
 ///
-/// The exit status is 0 when nothing failed and 1 otherwise. What could not be looked at is listed as not checked,
-/// with the reason, and does not fail.
+/// The exit status is 0 when nothing failed, 1 when something did, and 2 when the voice could not be verified: there is
+/// none, what it is held against is broken, or the runtime is missing. What could not be looked at is listed as not
+/// checked, with the reason, and does not fail.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream verify my-voice\n  \
                         vitstream verify my-voice --against my-voice.ckpt --report report.html\n  \
@@ -65,6 +66,7 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         runtime: args.runtime,
         threads: args.threads,
         library: args.onnxruntime_library,
+        wall: super::wall(),
         ids: args.ids,
     };
     let report = verify(&args.dir, &options)?;

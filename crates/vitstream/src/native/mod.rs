@@ -29,7 +29,7 @@ use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream};
 use vitstream_synth::engine::{
     DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
 };
-use vitstream_synth::{Cost, Profile, Scales, Voice, VoiceInfo};
+use vitstream_synth::{Cost, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 use vitstream_vits::{DecoderHalf, EncoderHalf};
 
 use crate::Error;
@@ -103,12 +103,7 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
     let kind = if options.fast { "fast" } else { "direct" };
     let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
-        sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
-            Error::Option(format!(
-                "{}: nothing says the sample rate; give it with --sample-rate",
-                path.display()
-            ))
-        })?,
+        sample_rate: checked_rate(path, sample_rate)?,
         symbols: Some(hparams.num_symbols),
         speakers: hparams.num_speakers,
         speaker_ids: config.map(VoiceConfig::speaker_ids).unwrap_or_default(),
@@ -123,11 +118,32 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
     Ok(Voice::from_parts(Box::new(NativeEncoder(encoder)), Arc::new(NativeDecoder(decoder)), info))
 }
 
+/// The rate that the files say, or the caller.
+fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
+    match rate {
+        Some(rate) if SAMPLE_RATES.contains(&rate) => Ok(rate),
+        Some(rate) => {
+            let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            Err(Error::Option(format!(
+                "{}: the sample rate: expected {least} to {most} hertz, found {rate}",
+                path.display()
+            )))
+        }
+        None => Err(Error::Option(format!(
+            "{}: nothing says the sample rate; give it with --sample-rate",
+            path.display()
+        ))),
+    }
+}
+
 /// What a push is taken to cost where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
 fn failed(error: vitstream_engine::Error) -> vitstream_synth::Error {
-    vitstream_synth::Error::Runtime(error.to_string())
+    match error {
+        vitstream_engine::Error::Stopped => vitstream_synth::Error::Cancelled,
+        error => vitstream_synth::Error::Runtime(error.to_string()),
+    }
 }
 
 struct NativeEncoder(Encoder);
@@ -142,8 +158,9 @@ impl EncoderSeam for NativeEncoder {
         // Without a seed every utterance is another one.
         let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
-        let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
+        let stop = || request.cancel.is_cancelled();
+        let latent = self.0.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = latent.map_err(failed)?;
         if latent.frames > request.max_frames {
             return Err(vitstream_synth::Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
