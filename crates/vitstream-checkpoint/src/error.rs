@@ -29,6 +29,9 @@ pub enum ErrorKind {
     /// The operating system could not open, stat or map the file.
     #[error("{0}")]
     Io(io::Error),
+    /// No regular file; the text says what it is.
+    #[error("expected a file, found {0}")]
+    NotAFile(&'static str),
     /// The file is neither a PyTorch zip checkpoint nor a safetensors file; the text says what it is.
     #[error("not a checkpoint: this is {0}")]
     NotACheckpoint(&'static str),
@@ -115,6 +118,10 @@ impl Error {
                 remedy: None,
             }),
         }
+    }
+
+    pub(crate) fn io(error: io::Error) -> Self {
+        Self::new(ErrorKind::Io(error))
     }
 
     pub(crate) fn zip(problem: impl Into<String>) -> Self {

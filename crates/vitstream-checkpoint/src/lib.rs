@@ -40,6 +40,7 @@ pub mod limits;
 mod map;
 mod origin;
 mod pickle;
+mod regular;
 mod safetensors;
 mod sniff;
 mod tensor;
@@ -47,7 +48,6 @@ mod tensors;
 mod torch_zip;
 mod value;
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +56,7 @@ use bytes::Bytes;
 pub use error::{Error, ErrorKind};
 pub use map::MappedFile;
 use origin::Origin;
+pub use regular::{read_file, regular_file};
 pub use tensor::{DType, F32Buf, Tensor, TensorRef};
 pub use tensors::Tensors;
 use torch_zip::Archive;
@@ -95,7 +96,13 @@ impl Checkpoint {
     /// is), is damaged, exceeds a limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::read(path.to_path_buf(), MappedFile::open(path)?)
+        let file = MappedFile::open(path).map_err(|e| match e.kind() {
+            ErrorKind::NotAFile("a directory") => {
+                e.remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read")
+            }
+            _ => e,
+        })?;
+        Self::read(path.to_path_buf(), file)
     }
 
     /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
@@ -198,27 +205,14 @@ impl MappedFile {
     /// # Errors
     /// As [`map_file`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let map = || {
-            // Asked before opening: opening a pipe would wait for its writer.
-            let metadata = fs::metadata(path).map_err(io_error)?;
-            if metadata.is_dir() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
-                    .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
-            }
-            if !metadata.is_file() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
-            }
-            if metadata.len() == 0 {
-                return Ok(Bytes::new().into());
-            }
-            Self::map(&File::open(path).map_err(io_error)?).map_err(io_error)
+        let file = regular_file(path)?;
+        let map = || match file.metadata()?.len() {
+            // There is nothing to map.
+            0 => Ok(Bytes::new().into()),
+            _ => Self::map(&file),
         };
-        map().map_err(|e| e.in_file(path))
+        map().map_err(|e| Error::io(e).in_file(path))
     }
-}
-
-fn io_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io(error))
 }
 
 /// The items of the state dict.
