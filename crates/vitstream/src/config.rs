@@ -125,7 +125,9 @@ impl VoiceConfig {
     /// The text that published voices carry beside their JSON, with their licence.
     pub(crate) fn model_card(&self) -> Option<Vec<u8>> {
         let path = self.path.with_file_name(MODEL_CARD);
-        let fits = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_SIZE);
+        // A link could lead to any file of this user's, which has no business in an archive that is passed on.
+        let fits = fs::symlink_metadata(&path)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_SIZE);
         fits.then(|| fs::read(path).ok()).flatten()
     }
 
@@ -207,8 +209,8 @@ impl VoiceConfig {
         let map = self.json.get("phoneme_id_map")?.as_object()?;
         let mut tokens: Vec<(u64, &str)> = map
             .iter()
-            // A line cannot hold a line feed.
-            .filter(|(symbol, _)| !symbol.contains(['\n', '\r']))
+            // A line cannot hold a line feed, and one without a symbol would be read as a space's.
+            .filter(|(symbol, _)| !symbol.is_empty() && !symbol.contains(['\n', '\r']))
             .filter_map(|(symbol, ids)| Some((ids.as_array()?.first()?.as_u64()?, symbol.as_str())))
             .collect();
         tokens.sort_unstable();
@@ -237,7 +239,7 @@ mod tests {
         let voice = config(serde_json::json!({
             "espeak": {"voice": "en-us"},
             "language": {"code": "en_US", "name_english": "English"},
-            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": []},
+            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": [], "": [5]},
             "streaming": true,
         }));
         let expected = [("language", "English"), ("voice", "en-us"), ("has_espeak", "1")];

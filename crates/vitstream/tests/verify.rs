@@ -630,13 +630,13 @@ fn the_exit_status_tells_and_a_page_is_written() {
 
     let quiet = command().arg("-q").arg(pair.path()).assert().code(1).get_output().clone();
     assert!(quiet.stdout.is_empty() && quiet.stderr.is_empty());
-    let lost = command().arg(pair.path()).args(["--report", "/nowhere/report.html"]).assert().code(1);
+    let lost = command().arg(pair.path()).args(["--report", "/nowhere/report.html"]).assert().code(2);
     assert!(String::from_utf8_lossy(&lost.get_output().stderr).contains("/nowhere/report.html"));
     let missing = command()
         .arg(pair.path())
         .args(["--runtime", "onnxruntime", "--onnxruntime-library", "/nowhere.so"])
         .assert()
-        .code(1);
+        .code(2);
     assert!(String::from_utf8_lossy(&missing.get_output().stderr).contains("/nowhere.so"));
 }
 

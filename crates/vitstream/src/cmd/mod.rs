@@ -2,20 +2,30 @@
 
 pub(crate) mod bench;
 pub(crate) mod export;
+mod ids;
 pub(crate) mod inspect;
+mod outputs;
+pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod terminal;
 mod timings;
 pub(crate) mod verify;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::sync::Once;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 use vitstream::native::{self, NativeOptions};
 use vitstream::source::ReadOptions;
+use vitstream::staging::check_finished;
+use vitstream_checkpoint::read_file;
 use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+
+/// A profile has a line for each voice: a larger file is none.
+const LARGEST_PROFILE: u64 = 4 << 20;
 
 /// What is said of a trained voice beside its file.
 #[derive(clap::Args, Clone, Debug)]
@@ -64,6 +74,7 @@ impl VoiceArgs {
         decoder: DecoderArg,
         fast: bool,
     ) -> Result<Voice> {
+        self.check(path)?;
         let runtime = match runtime {
             RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
             RuntimeArg::Rten => Runtime::Rten,
@@ -82,6 +93,7 @@ impl VoiceArgs {
 
     /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
     pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
+        self.check(path)?;
         match native::open(path, &self.native_options(fast)?) {
             Err(error) if path.is_dir() && error.is_about_content() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
@@ -89,6 +101,12 @@ impl VoiceArgs {
             }
             result => Ok(result?),
         }
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
+        // Before any runtime is tried: none may speak with files of two voices.
+        Ok(check_finished(path)?)
     }
 
     fn native_options(&self, fast: bool) -> Result<NativeOptions> {
@@ -112,16 +130,26 @@ impl VoiceArgs {
         }
     }
 
-    /// The profile; an empty one when none was ever written.
+    /// The profile; an empty one when none was ever written. One in the user's configuration that cannot be read is no
+    /// reason not to speak.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
+        static WARNED: Once = Once::new();
         let path = match self.profile_path() {
             Ok(path) if path.exists() => path,
             _ => return Ok(Profile::default()),
         };
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).with_context(|| {
-            format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
-        })
+        let read = || -> Result<Profile> {
+            serde_json::from_slice(&read_file(&path, LARGEST_PROFILE)?).with_context(|| {
+                format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
+            })
+        };
+        match read() {
+            Err(error) if self.profile.is_none() => {
+                WARNED.call_once(|| tracing::warn!("{}; going on without it", terminal::describe(&error)));
+                Ok(Profile::default())
+            }
+            result => result,
+        }
     }
 }
 
