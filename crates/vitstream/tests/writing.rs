@@ -508,3 +508,38 @@ fn a_reader_that_has_enough_is_no_error() {
         );
     }
 }
+
+/// Libraries' messages often hold that of their cause: what stands in a message stands there once.
+#[test]
+fn no_message_is_printed_twice() {
+    let root = place();
+    let at = |name: &str| root.path().join(name);
+    fs::write(at("garbage.ckpt"), "no checkpoint at all").unwrap();
+    fs::write(at("cut.onnx"), &fs::read(at("voice/encoder.onnx")).unwrap()[..5000]).unwrap();
+    fs::write(at("broken.json"), "{\"audio\": ").unwrap();
+    for args in [
+        &["export", "absent.ckpt", "out"][..],
+        &["inspect", "absent.onnx"],
+        &["speak", "absent", "--ids", "1", "--raw"],
+        &["verify", "absent"],
+        &["bench", "absent", "--runtime", "native"],
+        &["export", "garbage.ckpt", "out"],
+        &["inspect", "cut.onnx"],
+        &["export", "cut.onnx", "out"],
+        &["export", "w.ckpt", "out", "--config", "broken.json"],
+        &["export", "w.ckpt", "out", "--config", "absent.json"],
+        &["bench", "voice", "--ids-file", "absent.json", "--runtime", "native", "--rounds", "1"],
+        &["speak", "voice", "--ids", "1", "-o", "absent/x.wav"],
+        &["speak", "voice", "--ids", "1", "--raw", "--timings", "absent/x.json"],
+    ] {
+        let done = vitstream().current_dir(root.path()).args(args).assert().failure().get_output().clone();
+        let said = text(&done.stderr);
+        let message = said.lines().find_map(|line| line.strip_prefix("error: ")).expect(&said);
+        for part in message.split(": ").filter(|part| part.len() > 12) {
+            assert_eq!(message.matches(part).count(), 1, "{args:?}: {said}");
+        }
+        assert!(said.matches("os error").count() <= 1, "{args:?}: {said}");
+        assert!(!said.contains(".part"), "{args:?} names a temporary file: {said}");
+    }
+    assert!(!at("out").exists());
+}
