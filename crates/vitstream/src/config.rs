@@ -278,8 +278,8 @@ impl VoiceConfig {
         let map = self.json.get("phoneme_id_map")?.as_object()?;
         let mut tokens: Vec<(u64, &str)> = map
             .iter()
-            // A line cannot hold a line feed.
-            .filter(|(symbol, _)| !symbol.contains(['\n', '\r']))
+            // A line cannot hold a line feed, and one without a symbol would be read as a space's.
+            .filter(|(symbol, _)| !symbol.is_empty() && !symbol.contains(['\n', '\r']))
             .filter_map(|(symbol, ids)| Some((ids.as_array()?.first()?.as_u64()?, symbol.as_str())))
             .collect();
         tokens.sort_unstable();
@@ -315,7 +315,7 @@ mod tests {
         let voice = config(serde_json::json!({
             "espeak": {"voice": "en-us"},
             "language": {"code": "en_US", "name_english": "English"},
-            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": []},
+            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": [], "": [5]},
             "streaming": true,
         }));
         let expected = [("language", "English"), ("voice", "en-us"), ("has_espeak", "1")];

@@ -1,6 +1,7 @@
 //! From a trained voice to a streaming pair, or to one graph.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -9,17 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::Value;
 use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
 
 use crate::Error;
-use crate::commit::{Commit, Interrupted};
 use crate::config::VoiceConfig;
+use crate::json::MAX_SIZE;
 use crate::package::{self, MODEL_CARD, PackageOptions, Prepared};
 pub use crate::precision::AudioError;
 use crate::precision::audio_error;
 use crate::source::{self, ReadOptions, Source};
+use crate::staging::{Interrupted, Staging};
 
 /// The operator sets that can be asked for.
 pub const OPSETS: RangeInclusive<i64> = 15..=21;
@@ -45,6 +48,13 @@ pub mod files {
     pub const VOICE_CONFIG: &str = "voice.onnx.json";
     /// Symbols and ids, as sherpa-onnx reads them.
     pub const TOKENS: &str = "tokens.txt";
+
+    /// Whether an export may have written a file of this name.
+    pub(crate) fn is_one(name: &str) -> bool {
+        let fixed = [ENCODER, DECODER, STREAM_DECODER, CONFIG, ENCODER_CONFIG, VOICE, VOICE_CONFIG, TOKENS];
+        // A client's archive is named after the voice.
+        fixed.contains(&name) || name.ends_with(".tar.gz")
+    }
 }
 
 /// Which files to write.
@@ -222,7 +232,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         None => None,
     };
     let mut export = Export {
-        commit: Commit::begin(output)?,
+        staging: Staging::begin(output, &inputs(input, config.as_ref()))?,
         metadata: metadata(&model, sample_rate, audit.fingerprint),
         precision: options.precision,
         cancel: options.cancel.clone(),
@@ -258,7 +268,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     }
     export.check_cancelled()?;
     source::check_unchanged(&read_from)?;
-    export.commit.finish()?;
+    export.staging.finish()?;
     let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
         input: input.to_owned(),
@@ -313,6 +323,16 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
     Ok(())
 }
 
+/// The files that an export of `input` reads and that could be called as those that it writes.
+fn inputs(input: &Path, config: Option<&VoiceConfig>) -> Vec<PathBuf> {
+    let graphs = [files::ENCODER, files::DECODER, files::VOICE].map(|name| input.join(name));
+    // A folder with a pair has a `voice.onnx` that an earlier export may have put there, and that is not read.
+    let graphs = graphs
+        .into_iter()
+        .filter(|path| !(path.ends_with(files::VOICE) && input.join(files::ENCODER).exists()));
+    graphs.chain([input.to_owned()]).chain(config.map(|config| config.path.clone())).collect()
+}
+
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -353,7 +373,7 @@ pub(crate) fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph
 
 /// An export under way.
 struct Export {
-    commit: Commit,
+    staging: Staging,
     metadata: BTreeMap<String, String>,
     precision: Precision,
     cancel: Arc<AtomicBool>,
@@ -372,12 +392,13 @@ impl Export {
         if options.stream_decoder {
             self.graph(files::STREAM_DECODER, "stream_decoder", stream_decoder(model, options.opset))?;
         } else {
-            self.commit.remove(files::STREAM_DECODER);
+            self.staging.remove(files::STREAM_DECODER)?;
         }
         match config {
             Some(config) => self.text(files::CONFIG, &config.to_streaming()),
-            None => Ok(()),
-        }
+            None => self.remove_config(files::CONFIG),
+        }?;
+        self.remove_config(files::ENCODER_CONFIG)
     }
 
     /// The pair for a client: in its directory, or in one archive.
@@ -392,7 +413,10 @@ impl Export {
         let Some(archive) = &prepared.archive else {
             self.graph(files::ENCODER, "encoder", encoder)?;
             self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
-            self.commit.remove(files::STREAM_DECODER);
+            self.staging.remove(files::STREAM_DECODER)?;
+            let other =
+                if prepared.config_name == files::CONFIG { files::ENCODER_CONFIG } else { files::CONFIG };
+            self.remove_config(other)?;
             return self.text(prepared.config_name, &prepared.config);
         };
         let mut members = vec![(prepared.config_name, prepared.config.clone())];
@@ -409,7 +433,7 @@ impl Export {
         }
         let cancel = self.cancel.clone();
         let bytes = self
-            .commit
+            .staging
             .write(archive, |out| package::write_archive(&mut Cancellable { out, cancel }, &members))?;
         self.files.push(FileSummary::plain(archive, bytes));
         Ok(())
@@ -428,16 +452,39 @@ impl Export {
             self.metadata.extend(config.sherpa_metadata());
         }
         self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.encoder_form()))?;
-        let Some(config) = config else { return Ok(()) };
+        let Some(config) = config else {
+            return [files::VOICE_CONFIG, files::TOKENS]
+                .into_iter()
+                .try_for_each(|name| self.staging.remove(name));
+        };
         self.text(files::VOICE_CONFIG, &config.to_whole())?;
         match config.sherpa_tokens() {
             Some(tokens) => self.text(files::TOKENS, tokens.as_bytes()),
-            None => Ok(()),
+            None => self.staging.remove(files::TOKENS),
         }
     }
 
+    /// An earlier export's JSON would be taken for this voice's, so it goes. One that no export wrote stays, and this
+    /// export with it.
+    fn remove_config(&mut self, name: &str) -> Result<(), Error> {
+        let path = self.staging.directory().join(name);
+        if let Ok(metadata) = fs::symlink_metadata(&path)
+            && metadata.is_file()
+        {
+            let json =
+                if metadata.len() <= MAX_SIZE { fs::read(&path).map_err(Error::io(&path))? } else { vec![] };
+            let json: Value = serde_json::from_slice(&json).unwrap_or_default();
+            if json.get("streaming") != Some(&Value::Bool(true)) {
+                let problem = "is no file of an earlier export, and would be taken for the JSON of this voice, which has none: move \
+                               it away, or name another directory";
+                return Err(Error::Output { path, problem: problem.to_owned() });
+            }
+        }
+        self.staging.remove(name)
+    }
+
     fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Error> {
-        let bytes = self.commit.write(name, |out| out.write_all(text))?;
+        let bytes = self.staging.write(name, |out| out.write_all(text))?;
         self.files.push(FileSummary::plain(name, bytes));
         Ok(())
     }
@@ -451,7 +498,7 @@ impl Export {
         let (graph, mut summary) = self.finish_graph(file, name, graph)?;
         let cancel = self.cancel.clone();
         summary.bytes =
-            self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
+            self.staging.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
         tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
         self.files.push(summary);
         Ok(())

@@ -16,7 +16,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod commit;
 pub mod config;
 mod error;
 pub mod export;
@@ -26,6 +25,7 @@ pub mod native;
 pub mod package;
 mod precision;
 pub mod source;
+pub mod staging;
 pub mod verify;
 
 pub use error::Error;

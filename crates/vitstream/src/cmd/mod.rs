@@ -2,19 +2,26 @@
 
 pub(crate) mod bench;
 pub(crate) mod export;
+mod ids;
 pub(crate) mod inspect;
+mod outputs;
+pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod terminal;
 mod timings;
 pub(crate) mod verify;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::{env, fmt, io};
+use std::sync::Once;
+use std::{env, io};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 use vitstream::native::{self, NativeOptions};
 use vitstream::source::{ReadOptions, WeightSet};
+use vitstream::staging::check_finished;
 use vitstream_checkpoint::{decode_text, read_file};
 use vitstream_synth::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions, Wall};
 
@@ -115,6 +122,7 @@ impl VoiceArgs {
         fast: bool,
         wall: Option<Wall>,
     ) -> Result<Voice> {
+        self.check(path)?;
         if runtime != RuntimeArg::Native && self.read != ReadArgs::default() {
             bail!(
                 "{runtime} runs a folder's graphs as they are: what is said of reading a voice is for the native runtime"
@@ -139,6 +147,7 @@ impl VoiceArgs {
 
     /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
     pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
+        self.check(path)?;
         match native::open(path, &self.native_options(fast)?) {
             Err(error) if path.is_dir() && error.is_about_content() && self.read == ReadArgs::default() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
@@ -146,6 +155,12 @@ impl VoiceArgs {
             }
             result => Ok(result?),
         }
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
+        // Before any runtime is tried: none may speak with files of two voices.
+        Ok(check_finished(path)?)
     }
 
     fn native_options(&self, fast: bool) -> Result<NativeOptions> {
@@ -172,6 +187,7 @@ impl VoiceArgs {
     /// The profile; an empty one when none was ever written. One that was named has to be right; one in the user's
     /// configuration that is broken is no reason not to speak.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
+        static WARNED: Once = Once::new();
         let path = match self.profile_path() {
             // A broken link is no profile, but one that was named.
             Ok(path) if path.exists() || self.profile.is_some() => path,
@@ -182,7 +198,7 @@ impl VoiceArgs {
         });
         match profile {
             Err(error) if self.profile.is_none() => {
-                tracing::warn!("{error:#}; pushes are taken to cost what they usually do");
+                WARNED.call_once(|| tracing::warn!("{}; going on without it", terminal::describe(&error)));
                 Ok(Profile::default())
             }
             profile => profile,

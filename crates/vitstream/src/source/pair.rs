@@ -11,8 +11,10 @@ use super::voice_onnx::{self, open, sample_rate};
 use crate::Error;
 use crate::config::VoiceConfig;
 use crate::export::files;
+use crate::staging::check_finished;
 
 pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    check_finished(directory)?;
     let paths = [files::ENCODER, files::DECODER].map(|name| directory.join(name));
     let single = directory.join(files::VOICE);
     if single.is_file() && !paths[0].exists() {
