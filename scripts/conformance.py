@@ -658,6 +658,8 @@ def check_source(tally, binary, source, opsets, scratch):
         if binary.writes_stream_decoder:
             with tally.check(f"{label}: {EXAMPLE.name}"):
                 check_example(internal, source, single)
+            with tally.check(f"{label}: {EXAMPLE.name} with durations"):
+                check_example(binary.export(source.checkpoint, scratch / "timed", "--durations"), source, single)
     with tally.check(f"{label}: seeds"):
         check_seed(binary, source, scratch / "seed", first)
     with tally.check(f"{label}: voice JSON"):

@@ -50,6 +50,13 @@ fn both_decoders_and_another_voice_are_measured_side_by_side() {
         assert!(!cfg!(target_os = "linux") || report["peak_memory"]["median"].as_f64().unwrap() > 1e6);
     }
     assert_eq!(reports[0]["utterances"][1]["frames"], 400);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::write(dir.path().join("usual"), "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&plot), mode(&dir.path().join("usual")), "as of any new file");
+    }
     let svg = fs::read_to_string(plot).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("windowed"), "{}", &svg[..200]);
 }

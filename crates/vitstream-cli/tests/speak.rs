@@ -59,7 +59,7 @@ fn a_file_a_pipe_and_raw_samples_are_the_same_audio() {
 
 #[test]
 fn a_bad_line_is_reported_and_the_others_are_spoken() {
-    let lines = "{\"phoneme_ids\": [1, 2]}\nnot json\n\n{\"phoneme_ids\": [1, 99]}\n{\"phoneme_ids\": [3], \"speaker_id\": 0, \"more\": 1}\n{\"phoneme_ids\": [3], \"speaker_id\": 4}";
+    let lines = "{\"phoneme_ids\": [1, 2]}\nnot json\n\n{\"phoneme_ids\": [1, 99]}\n{\"phoneme_ids\": [3], \"speaker_id\": 0, \"text\": \"a\"}\n{\"phoneme_ids\": [3], \"speaker_id\": 4}";
     let output = speak().arg("--raw").write_stdin(lines).assert().code(1).get_output().clone();
     assert_eq!(output.stdout.len(), (2 + 1) * 10 * 4 * 2);
     let stderr = text(&output.stderr);

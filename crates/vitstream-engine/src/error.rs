@@ -50,6 +50,9 @@ pub enum Error {
         /// What it was.
         found: String,
     },
+    /// The caller asked for an end.
+    #[error("stopped before the end, as the caller asked")]
+    Stopped,
     /// `push` or `finish` after `finish`.
     #[error("the stream is finished; open another with Decoder::stream")]
     Finished,

@@ -9,15 +9,18 @@ mod worker;
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use vitstream::{Cost, Profile, Runtime, Voice};
+use vitstream::staging;
+use vitstream::{Cost, Profile, Runtime, Voice, Wall};
 
+use super::outputs::Outputs;
+use super::terminal::{self, describe, say};
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
 use worker::{Measured, Spoken};
 
@@ -35,7 +38,10 @@ pub(crate) struct Args {
     against: Option<PathBuf>,
 
     /// Write what chunks cost on this device to the profile that `speak` reads, and measure nothing else
-    #[arg(long, conflicts_with_all = ["against", "plot", "json"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["against", "plot", "json", "rounds", "lengths", "ids_file", "chunk", "first_chunk"]
+    )]
     calibrate: bool,
 
     /// How often each configuration is measured
@@ -105,8 +111,8 @@ struct Configuration {
 }
 
 impl Configuration {
-    fn open(&self, args: &VoiceArgs) -> Result<Voice> {
-        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast)
+    fn open(&self, args: &VoiceArgs, wall: Option<Wall>) -> Result<Voice> {
+        args.open(&self.voice, self.runtime.into(), self.decoder.unwrap_or(DecoderArg::Auto), self.fast, wall)
     }
 }
 
@@ -177,6 +183,7 @@ struct UtteranceReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
+    check(&args)?;
     let configurations = configurations(&args)?;
     if args.calibrate {
         return calibrate(&args, &configurations);
@@ -185,7 +192,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut rounds: Vec<Vec<Measured>> = configurations.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds {
         for (configuration, measured) in configurations.iter().zip(&mut rounds) {
-            eprintln!("round {round}/{}: {configuration}", args.rounds);
+            say(&format!("round {round}/{}: {configuration}", args.rounds));
             let (workload, voice) = (args.workload.clone(), args.options.clone());
             measured.push(in_own_process(&Job { configuration: configuration.clone(), workload, voice })?);
         }
@@ -204,13 +211,38 @@ pub(crate) fn run(args: Args) -> Result<()> {
         plot::draw(path, &lines)?;
     }
     if args.json {
-        let mut out = std::io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &reports)?;
-        writeln!(out)?;
+        terminal::print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
     } else {
-        print(&reports)?;
+        let mut out = terminal::stdout();
+        print(&mut out, &reports)?;
+        out.flush()?;
     }
     Ok(())
+}
+
+/// Refuses what would have no effect, and outputs that would destroy something, before anything is opened.
+fn check(args: &Args) -> Result<()> {
+    let runs = |runtime| args.runtime.is_empty() || args.runtime.contains(&runtime);
+    let decoder = args.decoder.is_some_and(|decoder| decoder != DecoderArg::Auto);
+    ensure!(
+        !(decoder && args.runtime == [RuntimeArg::Native]),
+        "--decoder is for runtimes that run a folder's graphs, the native one does not"
+    );
+    ensure!(
+        args.options.onnxruntime_library.is_none() || runs(RuntimeArg::Onnxruntime),
+        "--onnxruntime-library is for --runtime onnxruntime"
+    );
+    let mut inputs = vec![
+        Some(&args.voice),
+        args.against.as_ref(),
+        args.workload.ids_file.as_ref(),
+        args.options.onnxruntime_library.as_ref(),
+    ];
+    if args.calibrate {
+        return Outputs::new(inputs).claim("--profile", &args.options.profile_path()?);
+    }
+    inputs.push(args.options.profile.as_ref());
+    args.plot.as_ref().map_or(Ok(()), |plot| Outputs::new(inputs).claim("--plot", plot))
 }
 
 /// Everything that can be measured of the voices named.
@@ -224,7 +256,9 @@ fn configurations(args: &Args) -> Result<Vec<Configuration>> {
             }
             match variants(args, voice, runtime) {
                 Ok(variants) => configurations.extend(variants),
-                Err(error) if args.runtime.is_empty() => eprintln!("without {runtime}: {error:#}"),
+                Err(error) if args.runtime.is_empty() => {
+                    say(&format!("without {runtime}: {}", describe(&error)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -241,7 +275,7 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
         RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
         RuntimeArg::Native => {
             let direct = configuration(None, false);
-            direct.open(&args.options)?;
+            direct.open(&args.options, None)?;
             return Ok(vec![direct, configuration(None, true)]);
         }
         RuntimeArg::Rten => Runtime::Rten,
@@ -257,7 +291,7 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
     // What can't be opened is better known now than after minutes of measuring the others.
     for decoder in &decoders {
-        decoder.open(&args.options)?;
+        decoder.open(&args.options, super::wall())?;
     }
     Ok(decoders)
 }
@@ -285,9 +319,9 @@ fn in_own_process(job: &Job) -> Result<Measured> {
 
 /// What the other end of [`in_own_process`] does.
 pub(crate) fn run_worker() -> Result<()> {
-    let job = serde_json::from_reader(std::io::stdin())
+    let job = serde_json::from_reader(io::stdin())
         .context("standard input: expected a job of `vitstream bench`")?;
-    serde_json::to_writer(std::io::stdout(), &worker::measure(&job)?)?;
+    serde_json::to_writer(io::stdout(), &worker::measure(&job)?)?;
     Ok(())
 }
 
@@ -331,8 +365,7 @@ fn typical(rounds: &[Measured]) -> Option<&Spoken> {
     spoken.get(spoken.len().saturating_sub(1) / 2).copied()
 }
 
-fn print(reports: &[Report]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     let ms = |spread: Spread| {
         format!("{:.1} ({:.1}-{:.1})", spread.median * 1e3, spread.min * 1e3, spread.max * 1e3)
     };
@@ -395,25 +428,18 @@ fn calibrate(args: &Args, configurations: &[Configuration]) -> Result<()> {
     let path = args.options.profile_path()?;
     let mut profile: Profile = args.options.read_profile()?;
     for configuration in configurations {
-        let voice = configuration.open(&args.options)?;
+        let voice = configuration.open(&args.options, super::wall())?;
         let cost = worker::cost(&voice)?;
-        println!(
-            "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame",
+        terminal::print(&format!(
+            "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame\n",
             cost.overhead * 1e3,
             cost.per_frame * 1e3
-        );
+        ))?;
         profile.costs.insert(voice.profile_key().to_owned(), cost);
     }
-    write_beside(&path, &serde_json::to_vec_pretty(&profile)?).with_context(|| path.display().to_string())?;
-    println!("written to {}", path.display());
-    Ok(())
-}
-
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    staging::write(&path, &serde_json::to_vec_pretty(&profile)?)?;
+    Ok(terminal::print(&format!("written to {}\n", path.display()))?)
 }

@@ -177,7 +177,23 @@ impl Encoder {
         scales: Scales,
         noise: Noise<'_>,
     ) -> Result<Latent, Error> {
-        self.workers.run(|| self.encode_here(ids, speaker, scales, noise))
+        self.encode_unless(ids, speaker, scales, noise, &|| false)
+    }
+
+    /// As [`encode`](Self::encode), but ends with [`Error::Stopped`] soon after `stop` becomes true: it is asked before
+    /// each layer and each part.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and when it was stopped.
+    pub fn encode_unless(
+        &self,
+        ids: &[i64],
+        speaker: Option<usize>,
+        scales: Scales,
+        noise: Noise<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Latent, Error> {
+        self.workers.run(|| self.encode_here(ids, speaker, scales, noise, stop))
     }
 
     fn encode_here(
@@ -186,7 +202,9 @@ impl Encoder {
         speaker: Option<usize>,
         scales: Scales,
         noise: Noise<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Latent, Error> {
+        let go_on = || if stop() { Err(Error::Stopped) } else { Ok(()) };
         let network = &*self.network;
         let kernels = network.kernels;
         let g = self.speaker(speaker)?;
@@ -197,9 +215,11 @@ impl Encoder {
         }
         let mut room = Room::default();
         for layer in &network.layers {
+            go_on()?;
             layer.run(kernels, &mut x, &mut room);
         }
         drop(room);
+        go_on()?;
         let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
 
         let logw = match &network.duration {
@@ -210,6 +230,7 @@ impl Encoder {
         };
         let durations = durations(&logw, scales.length)?;
         let frames = durations.iter().sum::<usize>().max(1);
+        go_on()?;
         let z_p = network.align(&m, &logs, &durations, frames, scales.noise, noise)?;
         Ok(Latent { z_p, frames, durations, g: g.map(<[f32]>::to_vec) })
     }

@@ -5,8 +5,8 @@
 //! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path().join("voice");
-//! # vitstream::export::export(trained.as_ref(), &folder, &Default::default())?;
-//! use vitstream::native::{self, NativeOptions};
+//! # vitstream_export::export::export(trained.as_ref(), &folder, &Default::default())?;
+//! use vitstream_synth::native::{self, NativeOptions};
 //! use vitstream_synth::SpeakOptions;
 //!
 //! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
@@ -24,16 +24,12 @@ use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
 use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream, from_vits};
-use vitstream_synth::engine::{
-    DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
-};
-use vitstream_synth::{Cost, Profile, Scales, Voice, VoiceInfo};
-use vitstream_vits::{DecoderHalf, EncoderHalf};
-
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Parts, ReadOptions};
+use vitstream_vits::{DecoderHalf, EncoderHalf};
 
-use crate::Error;
+use crate::engine::{DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent};
+use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 
 /// How a voice is opened.
 #[derive(Clone, Debug, Default)]
@@ -55,9 +51,17 @@ pub struct NativeOptions {
 /// # Errors
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
 pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
-    let Parts { mut weights, hparams, config, files, warnings, .. } = source::read(path, &options.read)?;
+    let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
+        source::read(path, &options.read)?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    for note in notes {
+        tracing::info!("{}: {note}", path.display());
+    }
+    match &config {
+        Some(config) => tracing::info!("{}: voice JSON {}", path.display(), config.path.display()),
+        None => tracing::info!("{}: no voice JSON", path.display()),
     }
     let mode = if options.fast { Mode::Fast } else { Mode::Direct };
     let threads = options.threads.max(1);
@@ -82,6 +86,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         Encoder::new(&from_vits::encoder(&half, &hparams), engine)
     };
     let audit = weights.finish().map_err(weights_error)?;
+    source::check_finite(path, &audit, &options.read)?;
+    source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
 
     let config = config.as_ref();
@@ -92,12 +98,7 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
     let kind = if options.fast { "fast" } else { "direct" };
     let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
-        sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
-            Error::Option(format!(
-                "{}: nothing says the sample rate; give it with --sample-rate",
-                path.display()
-            ))
-        })?,
+        sample_rate: checked_rate(path, sample_rate)?,
         symbols: Some(hparams.num_symbols),
         speakers: hparams.num_speakers,
         speaker_ids: config.map(VoiceConfig::speaker_ids).unwrap_or_default(),
@@ -112,29 +113,51 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
     Ok(Voice::from_parts(Box::new(NativeEncoder(encoder)), Arc::new(NativeDecoder(decoder)), info))
 }
 
+/// The rate that the files say, or the caller.
+fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
+    match rate {
+        Some(rate) if SAMPLE_RATES.contains(&rate) => Ok(rate),
+        Some(rate) => {
+            let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            Err(Error::model(
+                path,
+                format!("the sample rate: expected {least} to {most} hertz, found {rate}"),
+            ))
+        }
+        None => Err(Error::NoSampleRate {
+            path: path.to_owned(),
+            where_not: "neither the network nor a voice JSON".to_owned(),
+        }),
+    }
+}
+
 /// What a push is taken to cost where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
-fn failed(error: vitstream_engine::Error) -> vitstream_synth::Error {
-    vitstream_synth::Error::Runtime(error.to_string())
+fn failed(error: vitstream_engine::Error) -> Error {
+    match error {
+        vitstream_engine::Error::Stopped => Error::Cancelled,
+        error => Error::Runtime(error.to_string()),
+    }
 }
 
 struct NativeEncoder(Encoder);
 
 impl EncoderSeam for NativeEncoder {
-    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, vitstream_synth::Error> {
+    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, Error> {
         let scales = vitstream_engine::Scales {
             noise: request.scales.noise,
             length: request.scales.length,
             noise_w: request.scales.noise_w,
         };
         // Without a seed every utterance is another one.
-        let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
+        let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
-        let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
+        let stop = || request.cancel.is_cancelled();
+        let latent = self.0.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = latent.map_err(failed)?;
         if latent.frames > request.max_frames {
-            return Err(vitstream_synth::Error::Runtime(format!(
+            return Err(Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
                 latent.frames, request.max_frames
             )));
@@ -153,7 +176,7 @@ impl EncoderSeam for NativeEncoder {
 
 /// The noise that a seed stands for in every runtime.
 #[derive(Debug)]
-struct SeededNoise(vitstream_synth::Noise);
+struct SeededNoise(crate::Noise);
 
 impl Draws for SeededNoise {
     fn durations(&self, ids: usize) -> Vec<f32> {
@@ -176,7 +199,7 @@ impl DecoderSeam for NativeDecoder {
         self.0.look_ahead()
     }
 
-    fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, vitstream_synth::Error> {
+    fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, Error> {
         let stream = self.0.stream(g.as_deref()).map_err(failed)?;
         Ok(Box::new(NativeSession { stream, channels: self.0.channels() }))
     }
@@ -188,7 +211,7 @@ struct NativeSession {
 }
 
 impl DecodeSession for NativeSession {
-    fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, vitstream_synth::Error> {
+    fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, Error> {
         let mut samples = Vec::new();
         self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed)?;
         if last {
