@@ -429,7 +429,7 @@ fn whatever_passes_plays() {
         passed += 1;
         let speak = vitstream_synth::SpeakOptions::default();
         let native =
-            vitstream::native::open(dir, &Default::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
+            vitstream_synth::native::open(dir, &Default::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
         native.synthesize(&[1, 2, 3], &speak).unwrap_or_else(|e| panic!("{what}: {e}"));
         let graphs = vitstream_synth::Voice::open(dir, &Default::default());
         let graphs = graphs.unwrap_or_else(|e| panic!("{what}: {e}"));
