@@ -268,7 +268,7 @@ fn another_voices_json_is_left_alone() {
     let dir = exported("multi.ckpt", &ExportOptions::default());
     let other = r#"{"num_speakers": 9, "speaker_id_map": {"otto": 2}, "inference": {"noise_w": 0.1}}"#;
     fs::write(dir.path().join("other.onnx.json"), other).unwrap();
-    let native = || vitstream::native::open(dir.path(), &Default::default()).unwrap();
+    let native = || vitstream_synth::native::open(dir.path(), &Default::default()).unwrap();
     let graphs = || Voice::open(dir.path(), &VoiceOptions::default()).unwrap();
     for voice in [native(), graphs()] {
         assert!(voice.info().speaker_ids.is_empty() && voice.info().scales == Scales::default());
@@ -291,7 +291,7 @@ fn an_utterance_can_be_cancelled() {
     shared::<Voice>();
     shared::<vitstream_synth::Cancel>();
     let dir = exported("multi.ckpt", &ExportOptions::default());
-    let native = vitstream::native::open(dir.path(), &Default::default()).unwrap();
+    let native = vitstream_synth::native::open(dir.path(), &Default::default()).unwrap();
     let graphs = Voice::open(dir.path(), &VoiceOptions::default()).unwrap();
     let ids: Vec<i64> = (0..40).collect();
     let options = SpeakOptions { chunking: Chunking::Fixed(4), ..SpeakOptions::default() };

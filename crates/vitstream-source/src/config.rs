@@ -10,7 +10,7 @@ use vitstream_vits::HParams;
 use crate::Error;
 use crate::Surroundings;
 use crate::json::{self, MAX_SIZE};
-use vitstream_contract::files::MODEL_CARD;
+use vitstream_contract::files::{self, MODEL_CARD};
 
 /// Sample rates in hertz that a voice may have: from the telephone's half to twice the highest that sound cards have.
 const SAMPLE_RATES: std::ops::RangeInclusive<u64> = 4000..=384_000;
@@ -81,24 +81,20 @@ impl VoiceConfig {
         names
     }
 
-    /// Looks for the JSON of the voice in `directory`: under one of the [`names_in`](Self::names_in) it.
+    /// Looks for the JSON of the voice in `directory`: under one of the [`NAMES_IN_FOLDER`](Self::NAMES_IN_FOLDER). What else
+    /// lies there can be another voice's.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
-        Surroundings::Folder(directory.to_owned()).voice_json(&Self::names_in(directory))
+        Surroundings::Folder(directory.to_owned()).voice_json(&Self::names_in_folder())
     }
 
-    /// The names under which the JSON of a voice in a folder may lie there: `config.json`, those of its graphs, and those
-    /// of the folder itself.
-    pub fn names_in(directory: &Path) -> Vec<String> {
-        let mut names = ["config.json", "encoder.onnx.json", "voice.onnx.json"].map(str::to_owned).to_vec();
-        let folder = directory.canonicalize().ok();
-        if let Some(folder) = folder.as_deref().unwrap_or(directory).file_name() {
-            let folder = folder.to_string_lossy();
-            names.extend([format!("{folder}.onnx.json"), format!("{folder}.json")]);
-        }
-        names
+    /// The names under which the JSON of a voice in a folder may lie there: its own, and those of its graphs.
+    pub const NAMES_IN_FOLDER: [&str; 3] = [files::CONFIG, files::ENCODER_CONFIG, files::VOICE_CONFIG];
+
+    pub(crate) fn names_in_folder() -> Vec<String> {
+        Self::NAMES_IN_FOLDER.map(str::to_owned).into()
     }
 
     /// What a message says of a `directory` in which [`find_in`](Self::find_in) finds nothing.

@@ -25,7 +25,7 @@ const WRAPPERS: [&str; 7] = [
 ];
 
 /// Names of which at least one begins the keys of every network that is known.
-const ROOTS: [&str; 11] = [
+const ROOTS: [&str; 9] = [
     "enc_p",
     "text_encoder",
     "emb_uv",
@@ -35,8 +35,6 @@ const ROOTS: [&str; 11] = [
     "waveform_decoder",
     "ssl_proj",
     "ar_text_embedding",
-    "conv_pre",
-    "discriminators",
 ];
 
 /// Dicts beside the state dict that hold the other set of weights: those of an average, or, as Lightning's
@@ -54,7 +52,9 @@ const MAX_DEPTH: usize = 8;
 const MAX_KEY: usize = 256;
 const MAX_SEGMENTS: usize = 24;
 
-/// Networks within a state dict. A file made to have more would only cost time.
+/// Places within a state dict where networks may begin, and of how many of them, the outermost first, it is looked up what
+/// they are. A file made to have more would only cost time.
+const MAX_PLACES: usize = 256;
 const MAX_NETWORKS: usize = 8;
 
 /// Fewer tensors than this under a callback are its own counters.
@@ -350,10 +350,13 @@ fn networks(names: &[Cow<'_, str>]) -> Vec<(String, Network)> {
             }
             start += segment.len() + 1;
         }
-        if prefixes.len() > MAX_NETWORKS {
+        if prefixes.len() > MAX_PLACES {
             break;
         }
     }
+    let mut prefixes: Vec<&str> = prefixes.into_iter().collect();
+    prefixes.sort_by_key(|prefix| (prefix.matches('.').count(), prefix.len()));
+    prefixes.truncate(MAX_NETWORKS);
     let of = |prefix: &str| Network::of(names.iter().filter_map(|name| name.strip_prefix(prefix)));
     let known =
         |network: Network| !matches!(network, Network::Unknown | Network::Discriminator | Network::HifiGan);

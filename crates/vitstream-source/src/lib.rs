@@ -228,7 +228,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     }
     refuse_flags(path, options, "a directory with a pair")?;
     let mut parts = pair::read(path, options.config.as_deref())?;
-    missing_json(path, &VoiceConfig::names_in(path), &Surroundings::Folder(path.to_owned()), &mut parts);
+    missing_json(path, &VoiceConfig::names_in_folder(), &Surroundings::Folder(path.to_owned()), &mut parts);
     Ok(parts)
 }
 
@@ -243,7 +243,12 @@ fn read_file(
     let bytes = file.bytes();
     if begins_as_onnx(&bytes) {
         refuse_flags(path, options, "a finished voice")?;
-        let mut parts = Parts { config: context.voice_json()?, ..voice_onnx::read_file(path, file)? };
+        let mut parts = match around {
+            Surroundings::Folder(_) => voice_onnx::read(path, options.config.as_deref())?,
+            Surroundings::Archive { .. } => {
+                Parts { config: context.voice_json()?, ..voice_onnx::read_file(path, file)? }
+            }
+        };
         missing_json(path, &VoiceConfig::names_beside(path), around, &mut parts);
         return Ok(parts);
     }
@@ -287,7 +292,7 @@ fn read_inside(path: &Path, inside: Inside, options: &ReadOptions) -> Result<Par
             refuse_flags(path, options, "an archive with a pair")?;
             let config = match &options.config {
                 Some(path) => Some(VoiceConfig::read(path)?),
-                None => around.voice_json(&VoiceConfig::names_in(path))?,
+                None => around.voice_json(&VoiceConfig::names_in_folder())?,
             };
             let parts = pair::read_graphs(path, [encoder.into(), decoder.into()], config)?;
             let notes = vec!["read from inside the archive: encoder.onnx, decoder.onnx".to_owned()];

@@ -35,8 +35,8 @@ impl Surroundings {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                // Through a link whose target is gone there is nothing either.
-                if !path.exists() {
+                // A link whose target is gone is there, and is an error.
+                if path.symlink_metadata().is_err() {
                     return Ok(None);
                 }
                 let contents = read_file(&path, MAX_SIZE)?;

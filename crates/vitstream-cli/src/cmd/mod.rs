@@ -150,13 +150,12 @@ impl VoiceArgs {
         }
     }
 
-    /// The profile; an empty one when none was ever written. One that was named has to be right; one in the user's
-    /// configuration that is broken is no reason not to speak.
+    /// The profile; an empty one when none was ever written. One in the user's configuration that cannot be read is no
+    /// reason not to speak.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
         static WARNED: Once = Once::new();
         let path = match self.profile_path() {
-            // A broken link is no profile, but one that was named.
-            Ok(path) if path.exists() || self.profile.is_some() => path,
+            Ok(path) if path.exists() => path,
             _ => return Ok(Profile::default()),
         };
         let profile = read_json(&path, MAX_PROFILE).with_context(|| {
