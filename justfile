@@ -44,6 +44,14 @@ package:
 wasm:
     .ci/run wasm
 
+# Speak every golden network as on systems with larger memory pages
+pages:
+    .ci/run pages
+
+# Kill exports, fill disks, feed hostile files
+faults:
+    .ci/run faults
+
 # Hold the exported graphs against PyTorch's values in ONNX Runtime and in clients; minutes
 conformance:
     .ci/run conformance

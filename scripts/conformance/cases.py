@@ -104,6 +104,12 @@ SOURCE = (
     Case("export with internal noise", Subject.export_internal),
     Case("statistics of internal noise", lambda s: check_noise(s.pair, s.internal, s.source), when=lambda s: s.internal),
     Case(EXAMPLE.name, lambda s: check_example(s.internal, s.source, s.single), when=lambda s: s.internal),
+    Case(
+        f"{EXAMPLE.name} with durations",
+        lambda s: check_example(
+            s.binary.export(s.source.checkpoint, s.scratch / "timed", "--durations"), s.source, s.single
+        ),
+    ),
     Case("seeds", lambda s: check_seed(s.binary, s.source, s.scratch / "seed", s.first)),
     Case(
         "voice JSON",
