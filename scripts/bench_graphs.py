@@ -2,7 +2,9 @@
 """Time an exported pair against another one, usually a traced one, in ONNX Runtime.
 
     pip install -r scripts/requirements-conformance.txt
-    scripts/bench_graphs.py OURS THEIRS --ids ../shared/fixtures/joe/ids.json
+    scripts/bench_graphs.py OURS THEIRS [--ids IDS.json]
+
+Without --ids, random ids are spoken.
 
 Both pairs run interleaved in one process under default session options; only the two sessions that are
 being compared exist at a time. Reported are medians over the runs, of the ratio pair by pair. With one
@@ -24,13 +26,21 @@ LENGTHS = {"short": 69, "medium": 309, "long": 1383, "para": 3079}
 FRAMES = (628, 32, 16)
 
 
-def arguments(description, texts):
-    """A parser of what every comparison of two pairs is given; `texts` are those that it takes of --ids."""
+def arguments(description, wanted):
+    """A parser of what every comparison of two pairs is given; `wanted` says which texts it takes from --ids."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ours", type=Path)
     parser.add_argument("theirs", type=Path)
-    parser.add_argument("--ids", type=Path, required=True, help=f"JSON: {texts} -> phoneme ids")
+    parser.add_argument("--ids", type=Path, help=f"JSON: {wanted} -> phoneme ids; random ones by default")
     return parser
+
+
+def texts(path):
+    """Phoneme ids by name: those in the file, or random ones of the usual lengths that every voice has."""
+    if path:
+        return json.loads(path.read_text())
+    generator = np.random.default_rng(4)
+    return {name: generator.integers(1, 40, length).tolist() for name, length in LENGTHS.items()}
 
 
 def session(path, threads):
@@ -134,7 +144,7 @@ def peak():
 
 
 def rows(args, threads):
-    ids = json.loads(args.ids.read_text())
+    ids = texts(args.ids)
     ours, theirs = (session(path / "encoder.onnx", threads) for path in (args.ours, args.theirs))
     for name, length in LENGTHS.items():
         feeds = [encoder_feed(s, ids[name]) for s in (ours, theirs)]

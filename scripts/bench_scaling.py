@@ -2,7 +2,9 @@
 """Plot what encoders cost against the number of phoneme ids, in ONNX Runtime on one thread.
 
     pip install -r scripts/requirements-conformance.txt matplotlib
-    scripts/bench_scaling.py OURS THEIRS --ids ../shared/fixtures/joe/ids.json -o docs/encoder-scaling.svg
+    scripts/bench_scaling.py OURS THEIRS [--ids IDS.json] -o encoder-scaling.svg
+
+Without --ids, random ids are spoken.
 
 Every point is a process of its own: its peak memory is that of one utterance. Times are medians of the thread's CPU
 time; memory is the peak resident set, less what Python and ONNX Runtime take before a model is loaded.
@@ -15,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench_graphs import arguments, encoder_feed, session, timed
+from bench_graphs import arguments, encoder_feed, session, texts, timed
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3079, 5000)
 
@@ -62,7 +64,7 @@ def main():
     parser.add_argument("-o", "--output", type=Path, help="the plot, as SVG")
     parser.add_argument("--point", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    text = json.loads(args.ids.read_text())["para"]
+    text = texts(args.ids)["para"]
     if args.point:
         model, length = args.point
         ids = (text * (int(length) // len(text) + 1))[: int(length)]
@@ -72,7 +74,8 @@ def main():
     print(f"{'ids':>6}{'ours ms':>10}{'theirs ms':>11}{'times':>7}{'ours MB':>9}{'theirs MB':>11}{'share':>7}")
     for length in LENGTHS:
         for points, folder in zip(series.values(), (args.ours, args.theirs)):
-            again = [sys.executable, __file__, *map(str, (args.ours, args.theirs)), "--ids", str(args.ids)]
+            again = [sys.executable, __file__, *map(str, (args.ours, args.theirs))]
+            again += ["--ids", str(args.ids)] if args.ids else []
             again += ["--runs", str(args.runs), "--point", str(folder / "encoder.onnx"), str(length)]
             points.append(json.loads(subprocess.run(again, check=True, capture_output=True, text=True).stdout))
         ours, theirs = (points[-1] for points in series.values())

@@ -2,7 +2,9 @@
 """Where ONNX Runtime spends its time in an exported pair and in another one, usually a traced one, by kinds of nodes.
 
     pip install -r scripts/requirements-conformance.txt
-    scripts/profile_graphs.py OURS THEIRS --ids ../shared/fixtures/joe/ids.json
+    scripts/profile_graphs.py OURS THEIRS [--ids IDS.json]
+
+Without --ids, random ids are spoken.
 
 Prints two markdown tables: the encoder on the text `medium`, the decoder on --frames frames. One thread, default session
 options but for the profiler, which itself costs something for each node. A cell is the sum over nodes of the median
@@ -19,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import onnxruntime as ort
-from bench_graphs import arguments, decoder_feed, encoder_feed
+from bench_graphs import arguments, decoder_feed, encoder_feed, texts
 
 # Kinds that do the same work before and after ONNX Runtime's fusions, or in one pair and in the other.
 GROUPS = (
@@ -84,7 +86,7 @@ def main():
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--rows", type=int, default=8, help="kinds that are told apart")
     args = parser.parse_args()
-    ids = json.loads(args.ids.read_text())["medium"]
+    ids = texts(args.ids)["medium"]
     for title, file, feed_of in (
         (f"encoder, {len(ids)} ids", "encoder.onnx", lambda session: encoder_feed(session, ids)),
         (f"decoder, {args.frames} frames", "decoder.onnx", lambda session: decoder_feed(session, args.frames)),

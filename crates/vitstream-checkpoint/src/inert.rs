@@ -278,7 +278,7 @@ impl<'a> Resolver<'a> {
 
     /// Protocols 0 and 1: an instance of `class`, whose base class was given `contents`.
     fn reconstructed(&mut self, class: NodeId, contents: NodeId, call: &'a Call) -> Result<Value, Failure> {
-        let Node::Global(class) = self.node(class) else { return Err("its class is no class".into()) };
+        let Node::Global(class) = self.node(class) else { return Err("its class is not a class".into()) };
         if !carries_data(class) {
             return Ok(self.opaque(class)?);
         }
@@ -308,7 +308,7 @@ impl<'a> Resolver<'a> {
                         _ => None,
                     })
                     .collect();
-                Ok(self.items(&pairs.ok_or("its argument is no sequence of pairs")?)?)
+                Ok(self.items(&pairs.ok_or("its argument is not a sequence of pairs")?)?)
             }
             _ => Err("its argument is neither a dict nor pairs".into()),
         }
@@ -319,7 +319,7 @@ impl<'a> Resolver<'a> {
             [] => Ok(Vec::new()),
             [items] => match self.node(*items) {
                 Node::List(items) | Node::Tuple(items) | Node::Set(items) => Ok(self.values(items)?),
-                _ => Err("its argument is no sequence".into()),
+                _ => Err("its argument is not a sequence".into()),
             },
             _ => Err("it takes one argument".into()),
         }
@@ -333,9 +333,9 @@ impl<'a> Resolver<'a> {
                 Node::Bytes(bytes) => Ok(self.copy(bytes)?),
                 Node::Str(text) => {
                     self.charge_text(text.len())?;
-                    let text = std::str::from_utf8(text).map_err(|_| "its text is no UTF-8")?;
+                    let text = std::str::from_utf8(text).map_err(|_| "its text is not valid UTF-8")?;
                     let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-                    Ok(bytes.map_err(|_| "its text is no Latin-1")?.into())
+                    Ok(bytes.map_err(|_| "its text is not valid Latin-1")?.into())
                 }
                 Node::Call(call) if self.callee(call).is_some_and(|name| name == "_codecs.encode") => {
                     match self.tuple(call.args) {
@@ -343,7 +343,7 @@ impl<'a> Resolver<'a> {
                         Some([text, ..]) if matches!(self.node(*text), Node::Str(_)) => {
                             self.byte_string(&[*text])
                         }
-                        _ => Err("its argument is no text".into()),
+                        _ => Err("its argument is not text".into()),
                     }
                 }
                 _ => Err("its argument is neither text nor bytes".into()),
@@ -357,7 +357,7 @@ impl<'a> Resolver<'a> {
         let mut path = String::new();
         for &part in args {
             self.charge(1)?;
-            let Node::Str(part) = self.node(part) else { return Err("a part that is no text".into()) };
+            let Node::Str(part) = self.node(part) else { return Err("a part that is not text".into()) };
             let part = self.text(part)?;
             if !windows && part.starts_with('/') {
                 path.clear();
@@ -402,7 +402,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn numpy_scalar(&mut self, dtype: NodeId, bytes: NodeId) -> Result<Value, Failure> {
-        let (name, little) = self.numpy_dtype(dtype).ok_or("its dtype is none")?;
+        let (name, little) = self.numpy_dtype(dtype).ok_or("its dtype is not a NumPy dtype")?;
         let mut bytes = self.byte_string(&[bytes])?.to_vec();
         if !little {
             bytes.reverse();
@@ -475,7 +475,7 @@ impl<'a> Resolver<'a> {
             }
             ("torch._tensor._rebuild_from_type_v2", [function, _class, args, ..]) => {
                 let (Node::Global(function), Some(args)) = (self.node(*function), self.tuple(*args)) else {
-                    return Err("its function is none".into());
+                    return Err("its function is not a function".into());
                 };
                 self.deeper(|this| this.tensor(function, args))?
                     .ok_or_else(|| format!("{function} is not understood"))?
@@ -487,9 +487,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn tensor_at(&mut self, id: NodeId) -> Result<TensorRef, Failure> {
-        let Node::Call(call) = self.node(id) else { return Err("its data is no tensor".into()) };
+        let Node::Call(call) = self.node(id) else { return Err("its data is not a tensor".into()) };
         let (Some(global), Some(args)) = (self.callee(call), self.tuple(call.args)) else {
-            return Err("its data is no tensor".into());
+            return Err("its data is not a tensor".into());
         };
         let tensor = self.deeper(|this| this.tensor(global, args))?;
         Ok(tensor.ok_or_else(|| format!("its data comes from {global}, which is not understood"))?)
@@ -537,7 +537,7 @@ impl<'a> Resolver<'a> {
 
     /// `('storage', class, key, location, numel)`, and the class's element type if it has one.
     fn storage(&mut self, id: NodeId) -> Result<(Storage, Option<DType>), Failure> {
-        let Node::Persistent(id) = self.node(id) else { return Err("its storage is none".into()) };
+        let Node::Persistent(id) = self.node(id) else { return Err("its storage is not a storage".into()) };
         let Some([tag, class, key, _location, numel, ..]) = self.tuple(*id) else {
             return Err("its storage's reference is malformed".into());
         };
@@ -566,14 +566,14 @@ impl<'a> Resolver<'a> {
             Node::Global(name) => {
                 dtype_of(name).ok_or_else(|| format!("the element type {name} is not supported").into())
             }
-            _ => Err("its element type is none".into()),
+            _ => Err("its element type is not a type".into()),
         }
     }
 
     fn length(&self, id: NodeId) -> Result<usize, Failure> {
         match self.node(id) {
             Node::Int(value) => usize::try_from(*value).map_err(|_| format!("the length {value}").into()),
-            _ => Err("a length that is no integer".into()),
+            _ => Err("a length that is not an integer".into()),
         }
     }
 
@@ -585,7 +585,7 @@ impl<'a> Resolver<'a> {
             },
             _ => id,
         };
-        let lengths = self.tuple(id).ok_or("its shape or stride is no tuple")?;
+        let lengths = self.tuple(id).ok_or("its shape or stride is not a tuple")?;
         if lengths.len() > MAX_RANK {
             return Err(format!("{} axes, of at most {MAX_RANK}", lengths.len()).into());
         }
@@ -595,16 +595,16 @@ impl<'a> Resolver<'a> {
 
     /// A pickled `numpy.ndarray`: `_reconstruct`, then the state (version, shape, dtype, Fortran order, bytes).
     fn numpy_array(&mut self, id: NodeId) -> Result<TensorRef, Failure> {
-        let Node::Call(call) = self.node(id) else { return Err("its data is no numpy array".into()) };
+        let Node::Call(call) = self.node(id) else { return Err("its data is not a NumPy array".into()) };
         let array = matches!(
             self.callee(call),
             Some("numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct")
         );
         let state = call.rest.as_ref().and_then(|rest| rest.state).and_then(|state| self.tuple(state));
         let Some([_version, shape, dtype, fortran, bytes]) = state.filter(|_| array) else {
-            return Err("its data is no numpy array".into());
+            return Err("its data is not a NumPy array".into());
         };
-        let (name, little) = self.numpy_dtype(*dtype).ok_or("its dtype is none")?;
+        let (name, little) = self.numpy_dtype(*dtype).ok_or("its dtype is not a NumPy dtype")?;
         let dtype = match name {
             b"f4" => DType::F32,
             b"f2" => DType::F16,

@@ -159,7 +159,7 @@ impl Machine<'_> {
             b'F' => {
                 let line = self.line()?;
                 let value = std::str::from_utf8(&line).ok().and_then(|text| text.trim().parse().ok());
-                let value = value.ok_or_else(|| self.fail("a float that is none"))?;
+                let value = value.ok_or_else(|| self.fail("a float that is not a valid number"))?;
                 self.push(Node::Float(value))?;
             }
 
@@ -312,7 +312,7 @@ impl Machine<'_> {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let global = match (self.node(module), self.node(name)) {
                     (Node::Str(module), Node::Str(name)) => self.global(module, name)?,
-                    _ => return Err(self.fail("a global whose name is no text")),
+                    _ => return Err(self.fail("a global whose name is not text")),
                 };
                 self.push(global)?;
             }
@@ -411,7 +411,7 @@ impl Machine<'_> {
     fn slot(&mut self) -> Result<u32, Error> {
         let line = self.line()?;
         let slot = std::str::from_utf8(&line).ok().and_then(|text| text.trim().parse().ok());
-        slot.ok_or_else(|| self.fail("a memo slot that is no number"))
+        slot.ok_or_else(|| self.fail("a memo slot that is not a number"))
     }
 
     /// The argument of `INT` (where `00` and `01` are booleans) and `LONG` (which may end with an L).
@@ -423,8 +423,9 @@ impl Machine<'_> {
             digits => {
                 let digits = digits.strip_suffix(b"L").unwrap_or(digits);
                 let value: Option<i128> = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
-                let value =
-                    value.ok_or_else(|| self.fail("an integer that is none, or of more than 128 bits"))?;
+                let value = value.ok_or_else(|| {
+                    self.fail("an integer that is not a valid number, or has more than 128 bits")
+                })?;
                 Ok(match i64::try_from(value) {
                     Ok(value) => Node::Int(value),
                     Err(_) => Node::BigInt(Bytes::copy_from_slice(&value.to_le_bytes())),
@@ -522,7 +523,7 @@ impl Machine<'_> {
         match self.node_mut(target) {
             Node::List(items) | Node::Set(items) => items.extend_from_slice(new),
             Node::Call(call) => call.rest.get_or_insert_default().elements.extend_from_slice(new),
-            _ => return Err(self.fail("appends to what is no list")),
+            _ => return Err(self.fail("appends to something that is not a list")),
         }
         Ok(())
     }
@@ -534,7 +535,7 @@ impl Machine<'_> {
         match self.node_mut(target) {
             Node::Dict(items) => items.extend(pairs),
             Node::Call(call) => call.rest.get_or_insert_default().items.extend(pairs),
-            _ => return Err(self.fail("sets an item of what is no dict")),
+            _ => return Err(self.fail("sets an item of something that is not a dict")),
         }
         Ok(())
     }
@@ -663,10 +664,10 @@ mod tests {
             (b"h\0.", "slot 0"),
             (b"X\xff\xff\xff\xffab.", "within a value"),
             (b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.", "within a value"),
-            (b"NNa.", "no list"),
-            (b"(NNNs.", "no dict"),
+            (b"NNa.", "not a list"),
+            (b"(NNNs.", "not a dict"),
             (b"}(Nu.", "without a value"),
-            (b"NN\x93.", "no text"),
+            (b"NN\x93.", "not text"),
             (b"\x80\x06.", "protocol 6"),
             (b"\x97.", "out-of-band"),
             (b"\x82\x01.", "extension"),

@@ -17,10 +17,10 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
 use state_dict::StateDict;
 use tempfile::TempDir;
-use vitstream::Error;
 use vitstream::config::VoiceConfig;
 use vitstream::export::{ExportOptions, ExportSummary, export};
 use vitstream::inspect::{Inspection, inspect};
+use vitstream::source::Error;
 use vitstream::source::{ReadOptions, Source, WeightSet, load};
 use vitstream_checkpoint::Value;
 
@@ -435,7 +435,7 @@ fn every_command_refuses_weights_that_are_no_numbers() {
         panic!("inspected")
     };
     says(&inspection.problem.unwrap(), &["not finite"]);
-    let speaks = vitstream::native::open(&path, &vitstream::native::NativeOptions::default());
+    let speaks = vitstream_synth::native::open(&path, &vitstream_synth::native::NativeOptions::default());
     says(&speaks.expect_err("refused").to_string(), &["not finite", "dec.conv_pre.weight"]);
     let options = ReadOptions { allow_nan: true, ..ReadOptions::default() };
     assert_eq!(read(&path, &options).unwrap().audit.non_finite, ["dec.conv_pre.weight"]);

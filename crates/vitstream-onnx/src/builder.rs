@@ -142,7 +142,7 @@ impl GraphBuilder {
         self.constant(Tensor::i64(&[values.len()], values))
     }
 
-    /// What was inferred for `value`.
+    /// The shape that was inferred for `value`.
     pub fn shape(&self, value: ValueId) -> &[Dim] {
         self.graph.value(value).shape.as_deref().unwrap_or_default()
     }

@@ -27,7 +27,7 @@ const ALIGNMENT: usize = size_of::<f32>();
 /// element type and shape; a dimension that is no constant is named by its [`Display`](std::fmt::Display).
 ///
 /// # Errors
-/// What `out` says, and nothing else. Wrap a file in a [`BufWriter`](std::io::BufWriter).
+/// Those of `out`, and no others. Wrap a file in a [`BufWriter`](std::io::BufWriter).
 pub fn write(graph: &Validated, out: &mut impl Write) -> io::Result<()> {
     write_graph(graph, out)
 }

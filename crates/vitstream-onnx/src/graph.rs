@@ -60,7 +60,8 @@ impl ValueId {
     }
 }
 
-/// What is known of a value. A graph that was built here knows everything; one that was decoded may not.
+/// Name, element type and shape of a value, as far as they are known. A graph that was built here knows everything; one
+/// that was decoded may not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueInfo {
     /// Unique within the graph.
@@ -199,9 +200,9 @@ pub struct Graph {
     pub(crate) values: Vec<ValueInfo>,
     /// In an order in which each node's inputs come before it.
     pub nodes: Vec<Node>,
-    /// What the caller feeds, in the order of the contract.
+    /// Values that the caller feeds, in the order of the contract.
     pub inputs: Vec<ValueId>,
-    /// What the caller gets, in the order of the contract.
+    /// Values that the caller gets, in the order of the contract.
     pub outputs: Vec<ValueId>,
     /// The constants, by value.
     pub initializers: BTreeMap<ValueId, Tensor>,
@@ -224,7 +225,7 @@ impl Graph {
         }
     }
 
-    /// What is known of `id`.
+    /// Name, element type and shape of `id`, as far as they are known.
     pub fn value(&self, id: ValueId) -> &ValueInfo {
         &self.values[id.index()]
     }

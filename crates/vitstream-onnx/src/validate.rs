@@ -32,14 +32,14 @@ impl Deref for Validated {
     }
 }
 
-/// What is wrong with a graph.
+/// The first mistake that was found in a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {
     /// The graph has no name, which ONNX requires.
     #[error("the graph has no name")]
     UnnamedGraph,
-    /// The opset is none of those whose operators are known here.
+    /// An opset whose operators are not known here.
     #[error("opset {opset}: expected one of {} to {}", OPSETS.start(), OPSETS.end())]
     Opset {
         /// The graph's opset.
@@ -97,17 +97,17 @@ pub enum ValidateError {
         /// The dimension.
         dim: String,
     },
-    /// A value with more than one of input, initializer and node output behind it.
+    /// A value that is given more than once, by inputs, initializers or nodes.
     #[error("value `{name}` is given both by {first} and by {second}")]
     ProducedTwice {
         /// The value.
         name: String,
-        /// What gave it first.
+        /// The input, initializer or node that gave it first.
         first: String,
-        /// What gave it again.
+        /// The one that gave it again.
         second: String,
     },
-    /// A value with nothing behind it.
+    /// A value that no input, initializer or node gives.
     #[error("value `{name}` is neither an input nor an initializer nor any node's output")]
     NeverProduced {
         /// The value.
@@ -214,7 +214,7 @@ pub enum ValidateError {
     Body {
         /// The node.
         node: String,
-        /// What does not fit.
+        /// The part that does not fit.
         problem: String,
     },
     /// A file beyond what protobuf libraries read.

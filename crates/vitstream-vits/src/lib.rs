@@ -4,7 +4,7 @@
 //! # Design
 //! Every block of upstream is a type here, under upstream's class and field names. `load` claims its tensors and checks
 //! their shapes; `emit` adds its nodes to a graph and mirrors upstream's `forward`, so that the two can be read side by
-//! side. What branches, branches by hyper-parameters. Upstream is jaywalnut310/vits (`models.py`, `modules.py`,
+//! side. Where the network branches, hyper-parameters decide. Upstream is jaywalnut310/vits (`models.py`, `modules.py`,
 //! `attentions.py`, `transforms.py`, `commons.py`) and piper's `piper_train.vits`, which differ in nothing that
 //! inference sees.
 //!

@@ -29,7 +29,7 @@ pub enum NoiseSource {
     Input,
 }
 
-/// What is asked of a graph that begins with the encoder.
+/// Options of a graph that begins with the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderForm {
     /// Where the noise comes from.
@@ -48,7 +48,7 @@ impl From<NoiseSource> for EncoderForm {
 
 /// Upstream's `SynthesizerTrn`, as far as inference needs it.
 pub struct SynthesizerTrn {
-    /// What the network's shape follows from.
+    /// Hyper-parameters, from which the network's shape follows.
     pub hparams: HParams,
     /// Text encoder.
     pub enc_p: TextEncoder,
@@ -62,7 +62,7 @@ pub struct SynthesizerTrn {
     pub emb_g: Option<Param>,
 }
 
-/// What [`SynthesizerTrn`] does before the cut, for those who load one half after the other.
+/// The part of [`SynthesizerTrn`] before the cut, for those who load one half after the other.
 pub struct EncoderHalf {
     /// Text encoder.
     pub enc_p: TextEncoder,
@@ -88,7 +88,7 @@ impl EncoderHalf {
     }
 }
 
-/// What [`SynthesizerTrn`] does after the cut.
+/// The part of [`SynthesizerTrn`] after the cut.
 pub struct DecoderHalf {
     /// Normalising flow.
     pub flow: ResidualCouplingBlock,

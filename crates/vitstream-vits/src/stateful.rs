@@ -54,7 +54,7 @@ pub(crate) struct Stateful {
     states: Vec<State>,
     /// What was announced of a signal, by value.
     windows: HashMap<ValueId, Window>,
-    /// Signals that stand behind their state, by value.
+    /// Signals that follow their state, by value.
     extended: HashMap<ValueId, ValueId>,
     /// LeakyReLU of those.
     active: HashMap<ValueId, ValueId>,
@@ -143,7 +143,7 @@ impl Stateful {
         tail
     }
 
-    /// The signal behind what is kept of it, and before the zeros at the end. `pads` are the reach of a convolution that
+    /// The signal after what is kept of it, and before the zeros at the end. `pads` are the reach of a convolution that
     /// is about to read it, for a signal of which nothing was announced.
     fn extend(&mut self, g: &mut GraphBuilder, x: ValueId, pads: Window, wait: usize) -> (ValueId, Window) {
         let window = *self.windows.entry(x).or_insert(pads);

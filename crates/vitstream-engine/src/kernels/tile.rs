@@ -1,7 +1,8 @@
 //! The micro-kernel: a tile of rows times a panel of one or two registers of output channels.
 //!
 //! Straight-line code, a variable per accumulator: with a loop over an array of accumulators the compiler
-//! keeps them in memory and a third of the speed is left. A benchmark watches this (`cargo bench`).
+//! keeps them in memory and a third of the speed is left. The example `measure` shows it: GFLOP/s of every
+//! shape beside the peak of register multiply-adds.
 
 /// Reads a register.
 ///

@@ -1,4 +1,4 @@
-//! What the tests and benchmarks share: voices from checkpoints, reference values, random networks.
+//! What the tests and the example `measure` share: voices from checkpoints, reference values, random networks.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod naive;

@@ -29,7 +29,7 @@ use crate::proto::data_type;
 #[derive(Clone, Copy, Debug)]
 pub struct HalfPrecisionWeights;
 
-/// What [`HalfPrecisionWeights`] did.
+/// The changes that [`HalfPrecisionWeights`] made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HalfPrecisionReport {
     /// Tensors that are float16 now.

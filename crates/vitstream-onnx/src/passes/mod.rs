@@ -23,7 +23,7 @@ use crate::graph::{Graph, Node, ValueId};
 
 /// One rewrite.
 pub trait Pass {
-    /// What it is called in reports.
+    /// Its name in reports.
     fn name(&self) -> &'static str;
 
     /// Rewrites `graph` and says how many nodes and constants it removed.

@@ -1,0 +1,65 @@
+# The steps of `.ci/run` by name, for those who have `just`; `.ci/run` itself needs none of this.
+
+# The names and what they do
+default:
+    @just --list --unsorted
+
+# Everything that must hold before a change is merged
+ci:
+    .ci/run
+
+# Check formatting
+format:
+    .ci/run format
+
+# All tests
+test:
+    .ci/run test
+
+# Clippy; warnings are errors
+lint:
+    .ci/run lint
+
+# Build the documentation; warnings are errors
+doc:
+    .ci/run doc
+
+# Build every crate without default features
+features:
+    .ci/run features
+
+# Compile the fuzz targets
+fuzz:
+    .ci/run fuzz
+
+# Check licences, banned crates and sources of the dependencies
+deny:
+    .ci/run deny
+
+# Look at what would be published
+package:
+    .ci/run package
+
+# Run the engine's golden tests in WebAssembly
+wasm:
+    .ci/run wasm
+
+# Speak every golden network as on systems with larger memory pages
+pages:
+    .ci/run pages
+
+# Kill exports, fill disks, feed hostile files
+faults:
+    .ci/run faults
+
+# Hold the exported graphs against PyTorch's values in ONNX Runtime and in clients; minutes
+conformance:
+    .ci/run conformance
+
+# What a change that is about to be committed needs at least
+quick: format lint
+    cargo test --workspace --lib --bins
+
+# Compare the public interfaces with those of a commit (needs cargo-semver-checks)
+semver baseline="main":
+    scripts/semver.sh {{baseline}}
