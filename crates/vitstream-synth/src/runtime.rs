@@ -94,7 +94,7 @@ pub struct RuntimeOptions {
 }
 
 /// Where a graph is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum GraphSource<'a> {
     /// In a file.
     File(&'a Path),
@@ -103,13 +103,13 @@ pub enum GraphSource<'a> {
         /// Stands for it in messages.
         name: &'a Path,
         /// The ONNX file.
-        bytes: &'a [u8],
+        bytes: Cow<'a, [u8]>,
     },
 }
 
 impl<'a> GraphSource<'a> {
     /// The file, or what stands for it in messages.
-    pub fn path(self) -> &'a Path {
+    pub fn path(&self) -> &'a Path {
         match self {
             Self::File(path) | Self::Memory { name: path, .. } => path,
         }
@@ -168,18 +168,10 @@ pub trait Runner: Send + Sync {
 /// When the runtime is not there, refuses the graph, or crashes.
 pub fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
     options.runtime.available(options.library.as_deref())?;
-    if let Some(wall) = &options.wall {
-        let mapped;
-        let (path, bytes) = match graph {
-            GraphSource::Memory { name, bytes } => (name, bytes),
-            GraphSource::File(path) => {
-                mapped = vitstream_checkpoint::map_file(path)?;
-                (path, &*mapped)
-            }
-        };
-        if let Some(walled) = wall::Walled::load(path, bytes, options, wall)? {
-            return Ok(Box::new(walled));
-        }
+    if let Some(wall) = &options.wall
+        && let Some(walled) = wall::Walled::load(&graph, options, wall)?
+    {
+        return Ok(Box::new(walled));
     }
     let (path, runtime) = (graph.path().to_owned(), options.runtime);
     let inner = caught(&path, runtime, "loading", || load_here(graph, options))?;

@@ -141,7 +141,7 @@ impl Model {
             .map_err(|e| refused(&e))?;
         let session = match graph {
             GraphSource::File(path) => builder.commit_from_file(path),
-            GraphSource::Memory { bytes, .. } => builder.commit_from_memory(bytes),
+            GraphSource::Memory { bytes, .. } => builder.commit_from_memory(&bytes),
         };
         let session = session.map_err(|e| refused(&e))?;
         Ok(Self { path: path.to_owned(), session: Mutex::new(session) })

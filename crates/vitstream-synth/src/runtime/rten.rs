@@ -17,13 +17,13 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Self> {
+        let path = graph.path();
         let mut loader = ModelOptions::with_all_ops();
         loader.prepack_weights(true);
         let model = match graph {
             GraphSource::File(path) => loader.load_file(path),
-            GraphSource::Memory { bytes, .. } => loader.load(bytes.to_vec()),
+            GraphSource::Memory { bytes, .. } => loader.load(bytes.into_owned()),
         };
-        let path = graph.path();
         let model = model.map_err(|e| Error::model(path, format!("rten cannot load it: {e}")))?;
         let threads = Arc::new(ThreadPool::with_num_threads(options.threads));
         Ok(Self { path: path.to_owned(), model, threads })

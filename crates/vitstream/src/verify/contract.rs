@@ -119,7 +119,7 @@ pub(super) fn config(config: &VoiceConfig, pair: &Pair) -> Check {
     }
     scales(object(json, "inference", &mut problems), &mut problems);
     for (speaker, id) in object(json, "speaker_id_map", &mut problems).into_iter().flatten() {
-        if !id.as_u64().is_some_and(|id| id < speakers as u64) {
+        if id.as_u64().is_none_or(|id| id >= speakers as u64) {
             let last = speakers.saturating_sub(1);
             problems.push(format!(
                 "`speaker_id_map`: {}: expected a number from 0 to {last}, found {}",
