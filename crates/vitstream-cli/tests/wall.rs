@@ -81,7 +81,7 @@ fn one_node(op: &str, attributes: &[(&str, &[i64])], constants: &[(&str, &[i64])
 
 /// Loads and runs a graph on two by three numbers.
 fn run(bytes: &[u8], wall: Option<Wall>) -> Result<Vec<f32>, Error> {
-    let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes };
+    let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: bytes.into() };
     let runner = runtime::load(graph, &options(wall))?;
     let feed = Feed::f32(&[2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     Ok(runner.run(&[("x", feed)], &["y"])?.remove(0).data)
@@ -122,7 +122,7 @@ fn crashes_are_errors() {
 #[test]
 fn a_crash_is_remembered() {
     let bytes = one_node("ConstantOfShape", &[], &[("shape", &[1 << 15, 1 << 15, 1 << 8])]);
-    let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: &bytes };
+    let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: bytes.into() };
     let Ok(runner) = runtime::load(graph, &options(Some(wall()))) else { return };
     for _ in 0..2 {
         let feed = Feed::f32(&[2, 3], vec![0.0; 6]);

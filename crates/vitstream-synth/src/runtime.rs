@@ -94,7 +94,7 @@ pub struct RuntimeOptions {
 }
 
 /// Where a graph is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum GraphSource<'a> {
     /// In a file.
     File(&'a Path),
@@ -103,13 +103,13 @@ pub enum GraphSource<'a> {
         /// Stands for it in messages.
         name: &'a Path,
         /// The ONNX file.
-        bytes: &'a [u8],
+        bytes: Cow<'a, [u8]>,
     },
 }
 
 impl<'a> GraphSource<'a> {
     /// The file, or what stands for it in messages.
-    pub fn path(self) -> &'a Path {
+    pub fn path(&self) -> &'a Path {
         match self {
             Self::File(path) | Self::Memory { name: path, .. } => path,
         }
@@ -168,18 +168,10 @@ pub trait Runner: Send + Sync {
 /// When the runtime is not there, refuses the graph, or crashes.
 pub fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
     options.runtime.available(options.library.as_deref())?;
-    if let Some(wall) = &options.wall {
-        let mapped;
-        let (path, bytes) = match graph {
-            GraphSource::Memory { name, bytes } => (name, bytes),
-            GraphSource::File(path) => {
-                mapped = vitstream_checkpoint::map_file(path)?;
-                (path, &*mapped)
-            }
-        };
-        if let Some(walled) = wall::Walled::load(path, bytes, options, wall)? {
-            return Ok(Box::new(walled));
-        }
+    if let Some(wall) = &options.wall
+        && let Some(walled) = wall::Walled::load(&graph, options, wall)?
+    {
+        return Ok(Box::new(walled));
     }
     let (path, runtime) = (graph.path().to_owned(), options.runtime);
     let inner = caught(&path, runtime, "loading", || load_here(graph, options))?;
@@ -215,7 +207,7 @@ impl Runner for Caught {
 fn caught<T>(path: &Path, runtime: Runtime, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     // What the runtime leaves behind is its own: the next call begins with the graph and new inputs.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let why = panic_message(&*panic).escape_debug().to_string();
+        let why = reason(&panic_message(&*panic));
         Err(Error::Crashed {
             path: path.to_owned(),
             message: format!("{runtime} crashed while {doing} it: {why}; the graph is damaged"),
@@ -223,13 +215,20 @@ fn caught<T>(path: &Path, runtime: Runtime, doing: &str, work: impl FnOnce() -> 
     })
 }
 
-/// What a panic says, or its beginning.
+/// What a panic says.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    const LONGEST: usize = 200;
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
-    &text[..end]
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+}
+
+/// What a runtime says, as a part of one line: it quotes names of the graph, and its messages have any length.
+fn reason(error: &dyn fmt::Display) -> String {
+    const LONGEST: usize = 400;
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(LONGEST) {
+        None => text.escape_debug().to_string(),
+        Some((end, _)) => format!("{}...", text[..end].escape_debug()),
+    }
 }
 
 #[cfg(test)]
@@ -244,8 +243,14 @@ mod tests {
         .unwrap_err();
         assert!(matches!(error, Error::Crashed { .. }));
         let message = error.to_string();
-        for part in ["g.onnx", "rten", "running", "index 7 out of\\nrange"] {
+        for part in ["g.onnx", "rten", "running", "index 7 out of range"] {
             assert!(message.contains(part), "`{part}` is not in: {message}");
         }
+    }
+
+    #[test]
+    fn what_a_runtime_says_is_one_line_of_some_length() {
+        assert_eq!(reason(&"node \"a\x1b[2J\"\n\n  failed "), "node \\\"a\\u{1b}[2J\\\" failed");
+        assert_eq!(reason(&"ä".repeat(1000)).chars().count(), 403);
     }
 }

@@ -68,7 +68,7 @@ impl Engine {
     }
 
     fn load_bytes(&self, path: &Path, bytes: &[u8], inputs: Vec<String>) -> Result<Session, Error> {
-        let graph = GraphSource::Memory { name: path, bytes };
+        let graph = GraphSource::Memory { name: path, bytes: bytes.into() };
         let runner = runtime::load(graph, &self.options).map_err(|error| failed(path, error))?;
         Ok(Session { path: path.to_owned(), inputs, runner })
     }

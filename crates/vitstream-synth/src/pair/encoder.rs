@@ -39,7 +39,7 @@ impl OnnxEncoder {
         };
         let (runner, total) = match bounded(&file, MAX_FRAMES) {
             Some(Bounded { bytes, total }) => {
-                let graph = GraphSource::Memory { name: &file.path, bytes: &bytes };
+                let graph = GraphSource::Memory { name: &file.path, bytes: bytes.into() };
                 (runtime::load(graph, options)?, Some(total))
             }
             None => {

@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
-use super::{Data, GraphSource, Output, Runner, RuntimeOptions, Tensor};
+use super::{Data, GraphSource, Output, Runner, RuntimeOptions, Tensor, reason};
 use crate::error::{Error, Result};
 
 /// The library, once loaded, stays for the life of the process: it cannot be unloaded safely.
@@ -132,8 +132,9 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Self> {
         let path = graph.path();
-        let refused =
-            |e: &dyn std::fmt::Display| Error::model(path, format!("ONNX Runtime cannot load it: {e}"));
+        let refused = |e: &dyn std::fmt::Display| {
+            Error::model(path, format!("ONNX Runtime cannot load it: {}", reason(e)))
+        };
         let environment = environment(options.library.as_deref())?;
         let mut builder = Session::builder(&environment)
             .map_err(|e| refused(&e))?
@@ -141,7 +142,7 @@ impl Model {
             .map_err(|e| refused(&e))?;
         let session = match graph {
             GraphSource::File(path) => builder.commit_from_file(path),
-            GraphSource::Memory { bytes, .. } => builder.commit_from_memory(bytes),
+            GraphSource::Memory { bytes, .. } => builder.commit_from_memory(&bytes),
         };
         let session = session.map_err(|e| refused(&e))?;
         Ok(Self { path: path.to_owned(), session: Mutex::new(session) })
@@ -150,7 +151,7 @@ impl Model {
 
 impl Runner for Model {
     fn run(&self, inputs: &[(&str, Tensor<'_>)], outputs: &[&str]) -> Result<Vec<Output>> {
-        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, e.to_string());
+        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, reason(e));
         let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             let shape = tensor.shape.as_slice();

@@ -64,8 +64,15 @@ impl Wall {
 
 #[derive(Serialize, Deserialize)]
 enum Order {
-    Load { runtime: String, threads: usize, library: Option<PathBuf>, bytes: usize, memory: u64 },
+    Load { graph: Graph, runtime: String, threads: usize, library: Option<PathBuf>, memory: u64 },
     Run { inputs: Vec<Input>, outputs: Vec<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+enum Graph {
+    File(String),
+    /// So many bytes, which follow.
+    Sent(usize),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,18 +107,22 @@ enum Failure {
 /// When the messages are not those of a parent process, or it is gone.
 pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
     let (mut input, mut output) = (BufReader::new(input), BufWriter::new(output));
-    let Some(Order::Load { runtime, threads, library, bytes, memory }) = read_header(&mut input)? else {
+    let Some(Order::Load { graph, runtime, threads, library, memory }) = read_header(&mut input)? else {
         return Err(io::Error::other("expected a graph from the parent process"));
     };
     limit_memory(memory);
-    let mut graph = vec![0; bytes];
-    input.read_exact(&mut graph)?;
-    // The parent puts the file's name before every message.
-    let source = GraphSource::Memory { name: Path::new(""), bytes: &graph };
+    let source = match &graph {
+        Graph::File(path) => GraphSource::File(path.as_ref()),
+        Graph::Sent(count) => {
+            let mut bytes = vec![0; *count];
+            input.read_exact(&mut bytes)?;
+            // The parent puts the file's name before every message.
+            GraphSource::Memory { name: Path::new(""), bytes: bytes.into() }
+        }
+    };
     let loaded = runtime
         .parse::<Runtime>()
         .and_then(|runtime| super::load(source, &RuntimeOptions { runtime, threads, library, wall: None }));
-    drop(graph);
     let runner = match loaded {
         Ok(runner) => runner,
         Err(error) => return write_header(&mut output, &failure(&error)),
@@ -232,11 +243,28 @@ struct Process {
 impl Walled {
     /// Starts the process and loads the graph there. `Ok(None)` when the process cannot be started.
     pub(super) fn load(
-        path: &Path,
-        bytes: &[u8],
+        graph: &GraphSource<'_>,
         options: &RuntimeOptions,
         wall: &Wall,
     ) -> Result<Option<Self>> {
+        let mapped;
+        let path = graph.path();
+        let bytes: &[u8] = match graph {
+            GraphSource::Memory { bytes, .. } => bytes,
+            GraphSource::File(path) => {
+                mapped = vitstream_checkpoint::map_file(path)?;
+                &mapped
+            }
+        };
+        // The process reads a file itself, unless its name is no text.
+        let named = match graph {
+            GraphSource::File(path) => path.to_str(),
+            GraphSource::Memory { .. } => None,
+        };
+        let (graph, sent) = match named {
+            Some(name) => (Graph::File(name.to_owned()), &[][..]),
+            None => (Graph::Sent(bytes.len()), bytes),
+        };
         let process = match Process::start(wall) {
             Ok(process) => process,
             Err(error) => {
@@ -250,11 +278,11 @@ impl Walled {
             runtime: options.runtime.to_string(),
             threads: options.threads,
             library: options.library.clone(),
-            bytes: bytes.len(),
+            graph,
             memory,
         };
         let walled = Self { path: path.to_owned(), runtime: options.runtime, process: Mutex::new(process) };
-        walled.ask("loading", &order, |orders| orders.write_all(bytes))?;
+        walled.ask("loading", &order, |orders| orders.write_all(sent))?;
         Ok(Some(walled))
     }
 
@@ -446,10 +474,11 @@ mod tests {
         };
         let options = RuntimeOptions { runtime: Runtime::default(), threads: 1, library: None, wall: None };
         let wall = Wall::new(program, [""; 0]);
-        let error = Walled::load("g.onnx".as_ref(), &[0; 1 << 20], &options, &wall).err().unwrap();
+        let graph = GraphSource::Memory { name: "g.onnx".as_ref(), bytes: vec![0; 1 << 20].into() };
+        let error = Walled::load(&graph, &options, &wall).err().unwrap();
         assert!(matches!(error, Error::Crashed { .. }), "{error}");
         assert!(error.to_string().starts_with("g.onnx: "), "{error}");
         let none = Wall::new("/nowhere/vitstream", [""; 0]);
-        assert!(Walled::load("g.onnx".as_ref(), &[], &options, &none).unwrap().is_none());
+        assert!(Walled::load(&graph, &options, &none).unwrap().is_none());
     }
 }
