@@ -141,9 +141,8 @@ mod mapped {
             // SAFETY: no part has these bytes, and none will. The range that memmap2 hands to the system begins
             // with the page in which `start` lies, which is a page's first byte, so no earlier byte is in it;
             // and it ends with the page in which the mapping ends, which holds nothing behind the mapping.
-            let given_back = unsafe {
-                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-            };
+            let given_back =
+                unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
             // A system that does not want to leaves the pages here, which is no harm.
             drop(given_back);
         }
@@ -205,7 +204,10 @@ mod mapped {
                 for used in (0..3 * page).step_by(64 * 61).chain([page, 2 * page, MAPPING - 64, MAPPING]) {
                     match unused(used, MAPPING, page) {
                         Some(Range { start, end }) => {
-                            assert!(start >= used && start % page == 0 && start - used < page, "{used} {page}");
+                            assert!(
+                                start >= used && start % page == 0 && start - used < page,
+                                "{used} {page}"
+                            );
                             assert_eq!(end, MAPPING);
                         }
                         None => assert!(used + page > MAPPING, "{used} {page}"),

@@ -56,16 +56,10 @@ pub(crate) struct VoiceArgs {
 }
 
 impl VoiceArgs {
-    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs, `fast` for ours.
-    pub(crate) fn open(
-        &self,
-        path: &Path,
-        runtime: RuntimeArg,
-        decoder: DecoderArg,
-        fast: bool,
-    ) -> Result<Voice> {
+    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs.
+    pub(crate) fn open(&self, path: &Path, runtime: RuntimeArg, decoder: DecoderArg) -> Result<Voice> {
         let runtime = match runtime {
-            RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
+            RuntimeArg::Native => return Ok(native::open(path, &self.native_options()?)?),
             RuntimeArg::Rten => Runtime::Rten,
             RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
         };
@@ -81,20 +75,19 @@ impl VoiceArgs {
     }
 
     /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
-    pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
-        match native::open(path, &self.native_options(fast)?) {
+    pub(crate) fn open_any(&self, path: &Path) -> Result<Voice> {
+        match native::open(path, &self.native_options()?) {
             Err(error) if path.is_dir() && error.is_about_content() => {
                 tracing::warn!("{error}; so not the native runtime but rten speaks");
-                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
+                self.open(path, RuntimeArg::Rten, DecoderArg::Auto)
             }
             result => Ok(result?),
         }
     }
 
-    fn native_options(&self, fast: bool) -> Result<NativeOptions> {
+    fn native_options(&self) -> Result<NativeOptions> {
         Ok(NativeOptions {
             read: ReadOptions::default(),
-            fast,
             threads: self.threads,
             sample_rate: self.sample_rate,
             profile: self.read_profile()?,

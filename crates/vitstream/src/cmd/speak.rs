@@ -76,10 +76,6 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
-    /// Faster convolutions of the native runtime, whose last bits depend on the chunks
-    #[arg(long)]
-    fast: bool,
-
     /// Which of the folder's decoders, for other runtimes than the native one
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
@@ -99,16 +95,11 @@ struct Line {
 fn open(args: &Args) -> Result<Voice> {
     let graphs = args.decoder != DecoderArg::Auto;
     match args.runtime {
-        None if !graphs => args.options.open_any(&args.voice, args.fast),
+        None if !graphs => args.options.open_any(&args.voice),
         Some(RuntimeArg::Native) if graphs => {
             bail!("--decoder is for runtimes that run a folder's graphs, the native one does not")
         }
-        Some(runtime) if runtime != RuntimeArg::Native && args.fast => {
-            bail!("--fast is for the native runtime, not for {runtime}")
-        }
-        runtime => {
-            args.options.open(&args.voice, runtime.unwrap_or(RuntimeArg::Rten), args.decoder, args.fast)
-        }
+        runtime => args.options.open(&args.voice, runtime.unwrap_or(RuntimeArg::Rten), args.decoder),
     }
 }
 

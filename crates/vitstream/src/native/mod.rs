@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
-use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream};
+use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream};
 use vitstream_synth::engine::{
     DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
 };
@@ -41,8 +41,6 @@ use crate::source::{self, Parts, ReadOptions};
 pub struct NativeOptions {
     /// How its file is read.
     pub read: ReadOptions,
-    /// Faster convolutions, whose last bits depend on how an utterance is cut.
-    pub fast: bool,
     /// Threads; 0 means one. They change no bit of the result.
     pub threads: usize,
     /// The sample rate in hertz, if the files do not say it.
@@ -60,9 +58,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let mode = if options.fast { Mode::Fast } else { Mode::Direct };
     let threads = options.threads.max(1);
-    let engine = Options { mode, threads, ..Options::default() };
+    let engine = Options { threads, ..Options::default() };
     let weights_error = |source| Error::Weights { path: path.to_owned(), source };
     let engine_error = |source| Error::Engine { path: path.to_owned(), source };
 
@@ -90,8 +87,7 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         options.sample_rate.or(hparams.sample_rate).or_else(|| config.and_then(VoiceConfig::sample_rate));
     let defaults = Scales::default();
     let scale = |name: &str, default: f32| config.and_then(|config| config.scale(name)).unwrap_or(default);
-    let kind = if options.fast { "fast" } else { "direct" };
-    let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
+    let profile_key = format!("native/{threads}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
         sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
             Error::Option(format!(
@@ -110,17 +106,23 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         cost: options.profile.costs.get(&profile_key).copied().unwrap_or(COST),
         profile_key,
     };
-    Ok(Voice::from_parts(Box::new(NativeEncoder(encoder)), Arc::new(NativeDecoder(decoder)), info))
+    let path: Arc<Path> = path.into();
+    let encoder = NativeEncoder { encoder, path: path.clone() };
+    Ok(Voice::from_parts(Box::new(encoder), Arc::new(NativeDecoder { decoder, path }), info))
 }
 
 /// What a push is taken to cost where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
-fn failed(error: vitstream_engine::Error) -> vitstream_synth::Error {
-    vitstream_synth::Error::Runtime(error.to_string())
+/// What the engine says of a call, with the voice's name.
+fn failed(path: &Path) -> impl FnOnce(vitstream_engine::Error) -> vitstream_synth::Error {
+    |error| vitstream_synth::Error::Run { path: path.to_owned(), message: error.to_string() }
 }
 
-struct NativeEncoder(Encoder);
+struct NativeEncoder {
+    encoder: Encoder,
+    path: Arc<Path>,
+}
 
 impl EncoderSeam for NativeEncoder {
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, vitstream_synth::Error> {
@@ -133,14 +135,15 @@ impl EncoderSeam for NativeEncoder {
         let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
+        let latent = self.encoder.encode(request.ids, speaker, scales, Noise::Drawn(&noise));
+        let latent = latent.map_err(failed(&self.path))?;
         if latent.frames > request.max_frames {
             return Err(vitstream_synth::Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
                 latent.frames, request.max_frames
             )));
         }
-        Ok(Latent::new(latent.z_p, self.0.channels(), latent.g).with_durations(latent.durations))
+        Ok(Latent::new(latent.z_p, self.encoder.channels(), latent.g).with_durations(latent.durations))
     }
 
     fn takes_noise(&self) -> bool {
@@ -166,34 +169,38 @@ impl Draws for SeededNoise {
     }
 }
 
-struct NativeDecoder(Decoder);
+struct NativeDecoder {
+    decoder: Decoder,
+    path: Arc<Path>,
+}
 
 impl DecoderSeam for NativeDecoder {
     fn hop_length(&self) -> usize {
-        self.0.hop()
+        self.decoder.hop()
     }
 
     fn look_ahead(&self) -> usize {
-        self.0.look_ahead()
+        self.decoder.look_ahead()
     }
 
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, vitstream_synth::Error> {
-        let stream = self.0.stream(g.as_deref()).map_err(failed)?;
-        Ok(Box::new(NativeSession { stream, channels: self.0.channels() }))
+        let stream = self.decoder.stream(g.as_deref()).map_err(failed(&self.path))?;
+        Ok(Box::new(NativeSession { stream, channels: self.decoder.channels(), path: self.path.clone() }))
     }
 }
 
 struct NativeSession {
     stream: Stream,
     channels: usize,
+    path: Arc<Path>,
 }
 
 impl DecodeSession for NativeSession {
     fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, vitstream_synth::Error> {
         let mut samples = Vec::new();
-        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed)?;
+        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed(&self.path))?;
         if last {
-            self.stream.finish(&mut samples).map_err(failed)?;
+            self.stream.finish(&mut samples).map_err(failed(&self.path))?;
         }
         Ok(samples)
     }
