@@ -255,7 +255,6 @@ fn options_without_effect_are_refused_by_name() {
         (&["speak", "voice", "--ids", "1", "--raw", "--threads", "0"][..], "--threads"),
         (&["bench", "voice", "--rounds", "1", "--runtime", "native", "--threads", "0"], "--threads"),
         (&["verify", "voice", "--threads", "0"], "--threads"),
-        (&["speak", "voice", "--ids", "1", "--raw", "--fast", "--decoder", "windowed"], "--fast"),
         (
             &["speak", "voice", "--ids", "1", "--raw", "--onnxruntime-library", "x.so"],
             "--onnxruntime-library",

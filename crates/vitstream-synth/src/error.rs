@@ -51,7 +51,7 @@ pub enum Error {
     /// The runtime failed while computing.
     #[error("{}: failed while running: {message}", path.display())]
     Run {
-        /// The graph's file.
+        /// The graph's file, or the voice that an engine of its own computes.
         path: PathBuf,
         /// What the runtime said.
         message: String,
@@ -120,7 +120,38 @@ impl Error {
         Self::Run { path: path.to_owned(), message: message.into() }
     }
 
+    /// Damaged weights often end in samples that are none: silence without a word if they were written to a file.
+    pub(crate) fn unless_numbers(path: &Path, samples: &[f32]) -> Result<()> {
+        match samples.iter().find(|sample| !sample.is_finite()) {
+            None => Ok(()),
+            Some(sample) => Err(Self::run(
+                path,
+                format!(
+                    "a sample is {sample}: the weights are damaged, or the scales far beyond those that the voice was trained for"
+                ),
+            )),
+        }
+    }
+
     pub(crate) fn request(message: impl Into<String>) -> Self {
         Self::Request(message.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_sample_is_told_with_the_file() {
+        let path = Path::new("voice/decoder.onnx");
+        assert!(Error::unless_numbers(path, &[0.0, -1.0, 1.5]).is_ok());
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = Error::unless_numbers(path, &[0.0, bad, 0.5]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("voice/decoder.onnx: ") && error.contains("weights are damaged"),
+                "{error}"
+            );
+        }
     }
 }

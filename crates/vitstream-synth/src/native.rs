@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
-use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream, from_vits};
+use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Parts, ReadOptions};
 use vitstream_vits::{DecoderHalf, EncoderHalf};
@@ -36,8 +36,6 @@ use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 pub struct NativeOptions {
     /// How its file is read.
     pub read: ReadOptions,
-    /// Faster convolutions, whose last bits depend on how an utterance is cut.
-    pub fast: bool,
     /// Threads; 0 means one. They change no bit of the result.
     pub threads: usize,
     /// The sample rate in hertz, if the files do not say it.
@@ -63,9 +61,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         Some(config) => tracing::info!("{}: voice JSON {}", path.display(), config.path.display()),
         None => tracing::info!("{}: no voice JSON", path.display()),
     }
-    let mode = if options.fast { Mode::Fast } else { Mode::Direct };
     let threads = options.threads.max(1);
-    let engine = Options { mode, threads, ..Options::default() };
+    let engine = Options { threads, ..Options::default() };
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |source| Error::Engine { path: path.to_owned(), source };
 
@@ -95,8 +92,7 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         options.sample_rate.or(hparams.sample_rate).or_else(|| config.and_then(VoiceConfig::sample_rate));
     let defaults = Scales::default();
     let scale = |name: &str, default: f32| config.and_then(|config| config.scale(name)).unwrap_or(default);
-    let kind = if options.fast { "fast" } else { "direct" };
-    let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
+    let profile_key = format!("native/{threads}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
         sample_rate: checked_rate(path, sample_rate)?,
         symbols: Some(hparams.num_symbols),
@@ -110,7 +106,9 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         cost: options.profile.costs.get(&profile_key).copied().unwrap_or(COST),
         profile_key,
     };
-    Ok(Voice::from_parts(Box::new(NativeEncoder(encoder)), Arc::new(NativeDecoder(decoder)), info))
+    let path: Arc<Path> = path.into();
+    let encoder = NativeEncoder { encoder, path: path.clone() };
+    Ok(Voice::from_parts(Box::new(encoder), Arc::new(NativeDecoder { decoder, path }), info))
 }
 
 /// The rate that the files say, or the caller.
@@ -134,14 +132,18 @@ fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
 /// What a push is taken to cost where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
-fn failed(error: vitstream_engine::Error) -> Error {
-    match error {
+/// What the engine says of a call, with the voice's name.
+fn failed(path: &Path) -> impl FnOnce(vitstream_engine::Error) -> Error {
+    |error| match error {
         vitstream_engine::Error::Stopped => Error::Cancelled,
-        error => Error::Runtime(error.to_string()),
+        error => Error::Run { path: path.to_owned(), message: error.to_string() },
     }
 }
 
-struct NativeEncoder(Encoder);
+struct NativeEncoder {
+    encoder: Encoder,
+    path: Arc<Path>,
+}
 
 impl EncoderSeam for NativeEncoder {
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, Error> {
@@ -154,15 +156,16 @@ impl EncoderSeam for NativeEncoder {
         let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let stop = || request.cancel.is_cancelled();
-        let latent = self.0.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
-        let latent = latent.map_err(failed)?;
+        let latent =
+            self.encoder.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = latent.map_err(failed(&self.path))?;
         if latent.frames > request.max_frames {
             return Err(Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
                 latent.frames, request.max_frames
             )));
         }
-        Ok(Latent::new(latent.z_p, self.0.channels(), latent.g).with_durations(latent.durations))
+        Ok(Latent::new(latent.z_p, self.encoder.channels(), latent.g).with_durations(latent.durations))
     }
 
     fn takes_noise(&self) -> bool {
@@ -188,34 +191,38 @@ impl Draws for SeededNoise {
     }
 }
 
-struct NativeDecoder(Decoder);
+struct NativeDecoder {
+    decoder: Decoder,
+    path: Arc<Path>,
+}
 
 impl DecoderSeam for NativeDecoder {
     fn hop_length(&self) -> usize {
-        self.0.hop()
+        self.decoder.hop()
     }
 
     fn look_ahead(&self) -> usize {
-        self.0.look_ahead()
+        self.decoder.look_ahead()
     }
 
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, Error> {
-        let stream = self.0.stream(g.as_deref()).map_err(failed)?;
-        Ok(Box::new(NativeSession { stream, channels: self.0.channels() }))
+        let stream = self.decoder.stream(g.as_deref()).map_err(failed(&self.path))?;
+        Ok(Box::new(NativeSession { stream, channels: self.decoder.channels(), path: self.path.clone() }))
     }
 }
 
 struct NativeSession {
     stream: Stream,
     channels: usize,
+    path: Arc<Path>,
 }
 
 impl DecodeSession for NativeSession {
     fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, Error> {
         let mut samples = Vec::new();
-        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed)?;
+        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed(&self.path))?;
         if last {
-            self.stream.finish(&mut samples).map_err(failed)?;
+            self.stream.finish(&mut samples).map_err(failed(&self.path))?;
         }
         Ok(samples)
     }

@@ -42,8 +42,6 @@ pub struct OpenOptions {
     pub threads: usize,
     /// The sample rate in hertz, for a voice whose files do not say it.
     pub sample_rate: Option<u32>,
-    /// Faster convolutions of the native backend, whose last bits depend on how an utterance is cut.
-    pub fast: bool,
     /// Which of a folder's decoders, for backends that run its graphs.
     pub decoder: DecoderChoice,
     /// Where ONNX Runtime's shared library is; looked for when absent.
@@ -62,7 +60,6 @@ impl Default for OpenOptions {
             read: ReadOptions::default(),
             threads: 1,
             sample_rate: None,
-            fast: false,
             decoder: DecoderChoice::default(),
             library: None,
             wall: None,
@@ -170,7 +167,6 @@ impl Voice {
     fn open_native(path: &Path, options: &OpenOptions) -> Result<Self> {
         let mut given = vitstream_synth::native::NativeOptions::default();
         given.read = options.read.clone();
-        given.fast = options.fast;
         given.threads = options.threads;
         given.sample_rate = options.sample_rate;
         given.profile = options.profile.clone();

@@ -26,8 +26,8 @@ use worker::{Measured, Spoken};
 
 /// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
 ///
-/// Every runtime that is there is measured, the native one with both of its convolutions, the others with both of the
-/// folder's decoders; each in a process of its own, one at a time and in turns.
+/// Every runtime that is there is measured, the native one and, with both of the folder's decoders, the others; each in
+/// a process of its own, one at a time and in turns.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The voice's folder, or for the native runtime any file that `export` reads
@@ -106,13 +106,11 @@ struct Configuration {
     runtime: RuntimeArg,
     /// Which of the folder's decoders; the native runtime has its own.
     decoder: Option<DecoderArg>,
-    /// The native runtime's faster convolutions.
-    fast: bool,
 }
 
 impl Configuration {
     fn open(&self, args: &VoiceArgs, wall: Option<Wall>) -> Result<Voice> {
-        args.open(&self.voice, self.runtime.into(), self.decoder.unwrap_or(DecoderArg::Auto), self.fast, wall)
+        args.open(&self.voice, self.runtime.into(), self.decoder.unwrap_or(DecoderArg::Auto), wall)
     }
 }
 
@@ -124,8 +122,7 @@ impl fmt::Display for Configuration {
             Some(DecoderArg::Stateful) => "stateful, ",
             Some(DecoderArg::Windowed) => "windowed, ",
         };
-        let fast = if self.fast { " --fast" } else { "" };
-        write!(f, "{}, {decoder}{}{fast}", self.voice.display(), self.runtime)
+        write!(f, "{}, {decoder}{}", self.voice.display(), self.runtime)
     }
 }
 
@@ -269,14 +266,14 @@ fn configurations(args: &Args) -> Result<Vec<Configuration>> {
 
 /// What can be measured of `voice` with `runtime`.
 fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Configuration>> {
-    let configuration = |decoder, fast| Configuration { voice: voice.to_owned(), runtime, decoder, fast };
+    let configuration = |decoder| Configuration { voice: voice.to_owned(), runtime, decoder };
     let one_decoder = args.decoder.filter(|&decoder| decoder != DecoderArg::Auto);
     let graphs = match runtime {
         RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
         RuntimeArg::Native => {
-            let direct = configuration(None, false);
-            direct.open(&args.options, None)?;
-            return Ok(vec![direct, configuration(None, true)]);
+            let native = configuration(None);
+            native.open(&args.options, None)?;
+            return Ok(vec![native]);
         }
         RuntimeArg::Rten => Runtime::Rten,
         RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
@@ -286,7 +283,7 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
     let decoders: Vec<Configuration> = decoders
         .into_iter()
         .filter(|&(decoder, file)| one_decoder.is_none_or(|one| one == decoder) && voice.join(file).exists())
-        .map(|(decoder, _)| configuration(Some(decoder), false))
+        .map(|(decoder, _)| configuration(Some(decoder)))
         .collect();
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
     // What can't be opened is better known now than after minutes of measuring the others.

@@ -111,14 +111,12 @@ pub(crate) struct VoiceArgs {
 }
 
 impl VoiceArgs {
-    /// Opens the voice at `path`. `decoder` and `wall` are for backends that run a folder's graphs, `fast` for the native
-    /// one.
+    /// Opens the voice at `path`. `decoder` and `wall` are for backends that run a folder's graphs.
     pub(crate) fn open(
         &self,
         path: &Path,
         backend: Backend,
         decoder: DecoderArg,
-        fast: bool,
         wall: Option<Wall>,
     ) -> Result<Voice> {
         ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
@@ -128,7 +126,6 @@ impl VoiceArgs {
             .threads(self.threads)
             .decoder(decoder.into())
             .profile(self.read_profile()?);
-        options.fast = fast;
         options.wall = wall;
         options.library = self.onnxruntime_library.clone();
         options.sample_rate = self.sample_rate;

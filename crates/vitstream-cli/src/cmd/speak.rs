@@ -93,10 +93,6 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
-    /// Faster convolutions of the native runtime, whose last bits depend on the chunks
-    #[arg(long)]
-    fast: bool,
-
     /// Which of the folder's decoders, for other runtimes than the native one
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
@@ -112,21 +108,13 @@ fn open(args: &Args) -> Result<Voice> {
         bail!("--onnxruntime-library is for --runtime onnxruntime");
     }
     match args.runtime {
-        None if graphs && args.fast => {
-            bail!("--fast is for the native runtime, and --decoder for the others")
-        }
-        None if !graphs => {
-            args.options.open(&args.voice, Backend::Auto, args.decoder, args.fast, super::wall())
-        }
+        None if !graphs => args.options.open(&args.voice, Backend::Auto, args.decoder, super::wall()),
         Some(RuntimeArg::Native) if graphs => {
             bail!("--decoder is for runtimes that run a folder's graphs, the native one does not")
         }
-        Some(runtime) if runtime != RuntimeArg::Native && args.fast => {
-            bail!("--fast is for the native runtime, not for {runtime}")
-        }
         runtime => {
             let runtime = runtime.unwrap_or(RuntimeArg::Rten);
-            args.options.open(&args.voice, runtime.into(), args.decoder, args.fast, super::wall())
+            args.options.open(&args.voice, runtime.into(), args.decoder, super::wall())
         }
     }
 }

@@ -152,6 +152,7 @@ impl DecodeSession for Session {
         let mut outputs = decoder.runner.run(&inputs, &names)?.into_iter();
         drop(inputs);
         let samples = outputs.next().map(|output| output.data).unwrap_or_default();
+        Error::unless_numbers(&decoder.path, &samples)?;
         self.states = outputs.collect();
         self.begun = true;
         Ok(samples)

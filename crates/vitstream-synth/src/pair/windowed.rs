@@ -129,6 +129,7 @@ impl DecodeSession for Session {
         }
         let samples = self.decoder.decode(self.held.concat(), self.g.as_deref())?;
         let samples = samples[(self.emitted - self.start) * hop..(known - self.start) * hop].to_vec();
+        Error::unless_numbers(&self.decoder.path, &samples)?;
         let start = known.saturating_sub(left);
         for held in &mut self.held {
             held.drain(..start - self.start);
