@@ -102,7 +102,8 @@ impl VoiceArgs {
     ) -> Result<Voice> {
         if runtime != RuntimeArg::Native && self.read != ReadArgs::default() {
             bail!(
-                "{runtime} runs a folder's graphs as they are: what is said of reading a voice is for the native runtime"
+                "--config, --hparam, --weights, --allow-nan and --memory-budget are for the native runtime; {runtime} \
+                 runs a folder's graphs as they are"
             );
         }
         let runtime = match runtime {
