@@ -4,6 +4,7 @@
 //! directly before its data, is looked at when the entry is, and so is its checksum.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -82,11 +83,16 @@ pub fn is_zip(data: &[u8]) -> bool {
     data.starts_with(b"PK\x03\x04") || data.starts_with(END)
 }
 
-/// The files in the zip archive `data`, in the order in which they lie there; folders are left out.
+/// The files in the zip archive `data`, in the order in which they lie there; folders are left out. `path` stands for it in
+/// messages.
 ///
 /// # Errors
 /// When the archive is damaged, or exceeds a limit.
-pub fn zip_members(data: &Bytes) -> Result<Vec<ZipMember>, Error> {
+pub fn zip_members(path: &Path, data: &Bytes) -> Result<Vec<ZipMember>, Error> {
+    members(data).map_err(|e| e.in_file(path))
+}
+
+fn members(data: &Bytes) -> Result<Vec<ZipMember>, Error> {
     let zip = Zip::open(data.clone())?;
     let mut entries: Vec<(&Bytes, &Entry)> =
         zip.entries.iter().filter(|(name, _)| !name.ends_with(b"/")).collect();

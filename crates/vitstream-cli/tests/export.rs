@@ -283,7 +283,7 @@ fn voice_json(num_symbols: u64, num_speakers: u64, sample_rate: u64) -> String {
     format!(
         r#"{{"zebra": [1, 2.5, null], "audio": {{"sample_rate": {sample_rate}, "quality": "medium"}},
         "num_symbols": {num_symbols}, "num_speakers": {num_speakers}, "speaker_id_map": {{"Zoë": 1, "anna": 0}},
-        "phoneme_id_map": {{"ˈ": [120], "_": [0]}}, "streaming": false, "aardvark": {{"deep": true}}}}"#
+        "phoneme_id_map": {{"ˈ": [20], "_": [0]}}, "streaming": false, "aardvark": {{"deep": true}}}}"#
     )
 }
 

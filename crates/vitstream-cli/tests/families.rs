@@ -437,7 +437,8 @@ fn flags_are_checked() {
     assert!(say(&path, "n_head=2").contains("n_heads"));
     assert!(say(&path, "n_heads").contains("NAME=VALUE"));
     assert!(say(&path, "upsample_rates=8").contains("upsample"));
-    assert!(say(&golden().join("multi.ckpt"), "n_heads=2").contains("--hparam is for"));
+    assert!(say(&golden().join("multi.ckpt"), "n_heads=4").contains("n_heads: the file says 4"));
+    assert!(say(&golden().join("families/voices/multi.onnx"), "n_heads=2").contains("--hparam is for"));
     assert!(say(&family("hf").join("model.safetensors"), "n_heads=2").contains("--hparam is for"));
 }
 

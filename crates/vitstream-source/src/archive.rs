@@ -112,7 +112,7 @@ fn container(path: &Path, problem: String) -> Error {
 /// When the archive is damaged, or holds no voice or several.
 pub(crate) fn voice(path: &Path, data: &Bytes, limit: u64) -> Result<Option<Inside>, Error> {
     let (kind, members) = if is_zip(data) {
-        let members = zip_members(data)?;
+        let members = zip_members(path, data)?;
         if members.iter().any(|member| member.name == "data.pkl" || member.name.ends_with("/data.pkl")) {
             return Ok(None);
         }

@@ -14,7 +14,7 @@ use crate::shapes::Contradiction;
 const MAX_PROBLEMS: usize = 200;
 
 /// Lines of each kind in the message: it should fit a terminal.
-const MAX_LISTED: usize = 12;
+const MAX_LISTED: usize = 24;
 
 /// Comparing names takes the product of their lengths, for every pair of a missing and a left-over one. Names of voices
 /// stay below the length; that many of each kind are compared at once in well below a second.

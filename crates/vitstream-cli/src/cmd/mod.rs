@@ -120,6 +120,11 @@ impl VoiceArgs {
         wall: Option<Wall>,
     ) -> Result<Voice> {
         ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
+        ensure!(
+            matches!(backend, Backend::Auto | Backend::Native) || self.read == ReadArgs::default(),
+            "--config, --hparam, --weights, --allow-nan and --memory-budget are for the native runtime; other runtimes \
+             run a folder's graphs as they are"
+        );
         let mut options = OpenOptions::new()
             .backend(backend)
             .read(self.read.options())
