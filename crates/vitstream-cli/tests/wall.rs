@@ -126,7 +126,7 @@ fn a_crash_is_remembered() {
     let Ok(runner) = runtime::load(graph, &options(Some(wall()))) else { return };
     for _ in 0..2 {
         let feed = Feed::f32(&[2, 3], vec![0.0; 6]);
-        let message = runner.run(&[("x", feed)], &["y"]).err().expect("crashed").to_string();
+        let message = runner.run(&[("x", feed)], &["y"]).expect_err("crashed").to_string();
         assert!(message.starts_with("stranger.onnx: rten "), "{message}");
     }
 }

@@ -225,10 +225,14 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 fn reason(error: &dyn fmt::Display) -> String {
     const LONGEST: usize = 400;
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(LONGEST) {
-        None => text.escape_debug().to_string(),
-        Some((end, _)) => format!("{}...", text[..end].escape_debug()),
+    let mut shown = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
     }
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -250,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_a_runtime_says_is_one_line_of_some_length() {
-        assert_eq!(reason(&"node \"a\x1b[2J\"\n\n  failed "), "node \\\"a\\u{1b}[2J\\\" failed");
+        assert_eq!(reason(&"node \"a\x1b[2J\"\n\n  failed "), "node \"a\\u{1b}[2J\" failed");
         assert_eq!(reason(&"ä".repeat(1000)).chars().count(), 403);
     }
 }
