@@ -4,6 +4,7 @@
 //! the rest of the program does not know the difference. Adding a format: one module, one arm in `read`, one fixture,
 //! one fuzz target.
 
+pub(crate) mod beside;
 mod coqui;
 mod huggingface;
 mod lightning;
@@ -119,6 +120,11 @@ pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
         Network::CoquiVits => coqui::read(&checkpoint, options),
         other => Err(Error::OtherNetwork { path: path.to_owned(), found: other.describe() }),
     }
+}
+
+/// The pair in `directory`, whatever else is there.
+pub(crate) fn read_pair(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    pair::read(directory, config)
 }
 
 /// Only weights without hyper-parameters need some.

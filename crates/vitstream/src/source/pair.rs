@@ -5,6 +5,7 @@ use std::path::Path;
 use vitstream_checkpoint::MappedFile;
 
 use super::Parts;
+use super::beside::Beside;
 use super::own::{self, is_own};
 use super::recover::recover;
 use super::voice_onnx::{self, open, sample_rate};
@@ -30,8 +31,13 @@ pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         });
     }
     let [encoder, decoder] = &paths;
-    let files = [MappedFile::open(encoder)?, MappedFile::open(decoder)?];
-    let graphs = [open(encoder, files[0].bytes())?, open(decoder, files[1].bytes())?];
+    let mut files = vec![MappedFile::open(encoder)?, MappedFile::open(decoder)?];
+    let mut beside = Beside::of(encoder);
+    let graphs = [
+        open(encoder, files[0].bytes(), Some(&mut beside))?,
+        open(decoder, files[1].bytes(), Some(&mut beside))?,
+    ];
+    files.extend(beside.files);
     let (weights, hparams, format) = if graphs.iter().any(is_own) {
         let (weights, hparams) = own::recover(directory, &graphs[0], &graphs[1])?;
         (weights, hparams, "vitstream pair (ONNX)")
@@ -44,5 +50,5 @@ pub(super) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         Some(path) => Some(VoiceConfig::read(path)?),
         None => VoiceConfig::find_in(directory)?,
     };
-    Ok(Parts { weights, hparams, config, format, warnings: Vec::new(), files: files.into() })
+    Ok(Parts { weights, hparams, config, format, warnings: Vec::new(), files })
 }

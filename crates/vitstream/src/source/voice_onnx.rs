@@ -5,9 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use vitstream_checkpoint::MappedFile;
 use vitstream_onnx::passes::{Pass, WidenedWeights};
-use vitstream_onnx::{DecodeError, Graph, decode};
+use vitstream_onnx::{DecodeError, Graph, decode, decode_with};
 
 use super::Parts;
+use super::beside::Beside;
 use super::own::{self, is_own};
 use super::recover::recover;
 use crate::Error;
@@ -16,14 +17,23 @@ use crate::config::VoiceConfig;
 /// Element types that decoders know and that only quantised networks have.
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
+/// Domains of the operators that ONNX Runtime's optimiser writes begin so.
+const ONNX_RUNTIME: &str = "com.microsoft";
+
 pub(super) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    let parts = read_file(path, MappedFile::open(path)?)?;
+    let parts = read_from(path, MappedFile::open(path)?, Some(Beside::of(path)))?;
     Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
 }
 
-/// The voice in `file`; `path` stands for it in messages.
+/// The voice in `file`; `path` stands for it in messages. Nothing lies beside it.
 pub(super) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
-    let graph = open(path, file.bytes())?;
+    read_from(path, file, None)
+}
+
+fn read_from(path: &Path, file: MappedFile, mut beside: Option<Beside>) -> Result<Parts, Error> {
+    let graph = open(path, file.bytes(), beside.as_mut())?;
+    let mut files = vec![file];
+    files.extend(beside.into_iter().flat_map(|beside| beside.files));
     let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
     let half = match () {
         () if named(&graph.outputs, "z") => Some("an encoder"),
@@ -43,17 +53,28 @@ pub(super) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
         hparams.sample_rate = sample_rate(&graph);
         (weights, hparams, "Piper voice (ONNX)")
     };
-    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files: vec![file] })
+    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files })
 }
 
 /// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32
-/// again.
-pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
+/// again. Those that lie elsewhere are looked for `beside` it.
+pub(super) fn open(path: &Path, bytes: Bytes, beside: Option<&mut Beside>) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    let mut graph = decode(bytes).map_err(|source| match source {
+    let decoded = match beside {
+        Some(beside) => decode_with(bytes, &mut |name| beside.open(name)),
+        None => decode(bytes),
+    };
+    let mut graph = decoded.map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
+        ),
+        DecodeError::Domain { place, op, domain } if domain.starts_with(ONNX_RUNTIME) => unrecoverable(
+            place,
+            format!(
+                "{op} of the domain `{domain}` is what ONNX Runtime makes of a graph for its own use: give the voice \
+                 before ONNX Runtime optimised it"
+            ),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
     })?;
