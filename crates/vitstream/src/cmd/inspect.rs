@@ -95,6 +95,8 @@ fn describe_json(out: &mut impl Write, name: &str, value: &Json) -> io::Result<(
             Ok(())
         }
         Json::Object(map) => map.iter().try_for_each(|(key, value)| describe_json(out, &inner(key), value)),
+        // Not a part of the network's shape: the rows around say it, if anybody does.
+        Json::Null => Ok(()),
         value => writeln!(out, "  {name:<26} {}", plain(value)),
     }
 }
@@ -102,7 +104,6 @@ fn describe_json(out: &mut impl Write, name: &str, value: &Json) -> io::Result<(
 /// `8, 8, 4`; of lists in a list `(1, 2), (2, 6)`.
 fn plain(value: &Json) -> String {
     match value {
-        Json::Null => "not stated".to_owned(),
         Json::String(text) => text.clone(),
         Json::Array(values) => {
             let values = values.iter().map(|value| match value {
