@@ -20,6 +20,7 @@ use crate::source::{self, Parts, ReadOptions};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
+#[allow(clippy::large_enum_variant, reason = "a file has one, and callers take its fields apart")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A trained network.
