@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use serde_json::{Value as Json, json};
 use state_dict::StateDict;
-use vitstream::export::{ExportOptions, export};
+use vitstream::export::{ExportOptions, Layout, export};
 use vitstream::inspect::{CheckpointInspection, Inspection, inspect};
 use vitstream::source::ReadOptions;
 
@@ -179,5 +179,86 @@ fn truncated_graphs_are_refused() {
         fs::write(&file, &bytes[..bytes.len() * i / 40]).unwrap();
         let error = inspect(&file, &ReadOptions::default()).expect_err("inspected");
         assert!(error.to_string().contains("cut.onnx"), "{error}");
+    }
+}
+
+#[test]
+fn the_voice_of_a_graph_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pair, single) = (directory.path().join("pair"), directory.path().join("single"));
+    export(&golden("multi.ckpt"), &pair, &ExportOptions::default()).unwrap();
+    let whole = ExportOptions { layout: Layout::Single, ..ExportOptions::default() };
+    export(&golden("multi.ckpt"), &single, &whole).unwrap();
+    for (file, part, streaming) in [
+        (pair.join("encoder.onnx"), "encoder", true),
+        (pair.join("decoder.onnx"), "decoder", true),
+        (pair.join("decoder.stream.onnx"), "stream_decoder", true),
+        (single.join("voice.onnx"), "whole", false),
+    ] {
+        let voice = json_of(&[], &file)["voice"].clone();
+        assert_eq!((&voice["part"], &voice["streaming"]), (&json!(part), &json!(streaming)));
+        assert_eq!((&voice["speakers"], &voice["exportable"]), (&json!(3), &json!(true)), "{voice}");
+        assert_eq!(voice["hparams"]["hidden_channels"], 16);
+        let text = text_of(&[], &file);
+        assert!(text.contains("\n  speakers                   3\n"), "{text}");
+    }
+    // A part without the other.
+    fs::remove_file(pair.join("decoder.onnx")).unwrap();
+    let found = json_of(&[], &pair.join("encoder.onnx"));
+    assert_eq!((&found["voice"]["exportable"], &found["problem"]), (&json!(false), &Json::Null));
+    assert!(found["voice"]["problem"].as_str().unwrap().contains("no decoder.onnx beside it"), "{found}");
+    assert!(text_of(&[], &pair.join("encoder.onnx")).contains("cannot be exported: "));
+}
+
+/// Names and values, and no punctuation of JSON.
+#[test]
+fn the_table_is_a_table() {
+    for name in ["multi.ckpt", "multi-nosdp.ckpt", "textual.ckpt"] {
+        let text = text_of(&[], &golden(name));
+        let (table, _) = text.split_once("used by an export").unwrap();
+        assert!(!table.contains(['{', '}', '"', '[', ']']), "{table}");
+        assert!(table.contains("duration.kernel_size"), "{table}");
+    }
+    let text = text_of(&[], &golden("multi.ckpt"));
+    assert!(text.contains("  duration                   stochastic\n"), "{text}");
+    assert!(text.contains("  upsample_rates             8, 8, 4\n"), "{text}");
+}
+
+/// Each name in the output stands in the documents.
+#[test]
+fn names_in_json_are_documented() {
+    fn names(value: &Json, found: &mut Vec<String>) {
+        match value {
+            Json::Object(map) => {
+                for (name, value) in map {
+                    found.push(name.clone());
+                    // Their names are what the file has, not ours.
+                    let free = ["operators", "metadata", "parts", "unneeded"].contains(&name.as_str());
+                    match free {
+                        true => map_values(value).for_each(|value| names(value, found)),
+                        false => names(value, found),
+                    }
+                }
+            }
+            Json::Array(values) => values.iter().for_each(|value| names(value, found)),
+            _ => {}
+        }
+    }
+    fn map_values(value: &Json) -> impl Iterator<Item = &Json> {
+        value.as_object().into_iter().flat_map(|map| map.values())
+    }
+    let documents =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/inspect.md")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    export(&golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    let mut found = Vec::new();
+    for file in [golden("multi.ckpt"), golden("multi-nosdp.ckpt"), directory.path().join("encoder.onnx")] {
+        names(&json_of(&["--tensors"], &file), &mut found);
+    }
+    assert!(found.len() > 1000);
+    found.sort_unstable();
+    found.dedup();
+    for name in found {
+        assert!(documents.contains(&format!("`{name}`")), "`{name}` is not in docs/inspect.md");
     }
 }

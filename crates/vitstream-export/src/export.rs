@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value;
+pub use vitstream_onnx::OPSETS;
 use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
@@ -25,9 +25,6 @@ use vitstream_contract::files::MODEL_CARD;
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::json::MAX_SIZE;
 use vitstream_source::{self as source, ReadOptions, Source};
-
-/// The operator sets that can be asked for.
-pub const OPSETS: RangeInclusive<i64> = 15..=21;
 
 /// Seeds from here on are not distinct: ONNX stores them as float32.
 pub const MAX_SEED: u32 = 1 << 24;

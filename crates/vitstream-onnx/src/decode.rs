@@ -5,13 +5,17 @@
 //! what a [`Graph`] cannot hold is refused by name instead of being left out. Weights stay where they are: tensors
 //! are slices of the input.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
+use crate::bounds;
+use crate::branches;
 use crate::dim::{Dim, Shape};
+use crate::external::{External, OpenBeside, shown};
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
@@ -41,6 +45,16 @@ pub enum DecodeError {
         /// What it has.
         what: String,
     },
+    /// An operator that is none of ONNX's own.
+    #[error("{place}: operator {op} of the domain `{domain}` is not supported")]
+    Domain {
+        /// The node, by name.
+        place: String,
+        /// The operator.
+        op: String,
+        /// Who defines it.
+        domain: String,
+    },
     /// An element type that a [`Graph`] cannot hold.
     #[error("{place}: element type {found} is not supported")]
     ElementType {
@@ -49,7 +63,15 @@ pub enum DecodeError {
         /// The type, by ONNX's name.
         found: String,
     },
-    /// ONNX's own rules are broken.
+    /// Elements that lie in another file, which cannot be had or does not fit.
+    #[error("{place}: {what}")]
+    External {
+        /// The node, value or initializer, by name.
+        place: String,
+        /// Which file, and what is wrong with it.
+        what: String,
+    },
+    /// ONNX's own rules are broken, or nothing could run what is asked for.
     #[error("{place}: {what}")]
     Malformed {
         /// The node, value or initializer, by name.
@@ -59,12 +81,22 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Unsupported { place: place.into(), what: what.into() }
+    }
+
+    pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Malformed { place: place.into(), what: what.into() }
+    }
+}
+
 fn unsupported(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
-    DecodeError::Unsupported { place: place.into(), what: what.into() }
+    DecodeError::unsupported(place, what)
 }
 
 fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
-    DecodeError::Malformed { place: place.into(), what: what.into() }
+    DecodeError::malformed(place, what)
 }
 
 /// Reads an ONNX file. Initializers with `raw_data` are slices of `bytes`, which may lie in a mapped file
@@ -73,26 +105,43 @@ fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
 /// Values keep their names. Nodes do too; one without a name, or with that of an earlier node, is called after its
 /// operator and its place. Dimensions that the file leaves open become symbols of their own, called `unknown_0` and so
 /// on. An initializer that is listed among the inputs as well, as files of IR version 3 must, is a constant here.
-/// Documentation strings, training information and metadata of nodes are left out.
+/// Documentation strings, training information and metadata of nodes are left out. An `If` whose branches differ only in
+/// shape is replaced by the branch that changes it.
 ///
 /// # Errors
-/// [`DecodeError::Unsupported`] for subgraphs other than the body of a `Loop` that carries nothing, functions, sparse
-/// and external tensors, other domains than the default one, and element types other than [`DType`]'s; the other
-/// variants for files that are broken.
+/// [`DecodeError::Unsupported`] for subgraphs other than those and the body of a `Loop` that carries nothing, functions,
+/// sparse tensors, other domains than the default one, and element types other than [`DType`]'s;
+/// [`DecodeError::External`] for elements that lie in another file, see [`decode_with`]; the other variants for files
+/// that are broken, or that ask for what no runtime can do.
 pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
+    decode_model(bytes, External::new(None))
+}
+
+/// As [`decode`], for a graph whose elements may lie in other files. `open` gives the contents of the file of a plain
+/// name (no path leads anywhere else) that lies beside the graph; it is asked once for each file.
+///
+/// # Errors
+/// As [`decode`]; [`DecodeError::External`] when a file is given by more than its name, cannot be opened, is too short,
+/// or two tensors share its bytes.
+pub fn decode_with(bytes: Bytes, open: &mut OpenBeside<'_>) -> Result<Graph, DecodeError> {
+    decode_model(bytes, External::new(Some(open)))
+}
+
+fn decode_model(bytes: Bytes, external: External<'_>) -> Result<Graph, DecodeError> {
+    let external = RefCell::new(external);
     count_records(&bytes)?;
     let model = proto::Model::decode(bytes)?;
     if let Some(function) = model.functions.first() {
         let name = function.name.as_deref().unwrap_or_default();
-        return Err(unsupported(format!("function `{name}`"), "a function defined in the file"));
+        return Err(unsupported(format!("function `{}`", shown(name)), "a function defined in the file"));
     }
     let opset = default_opset(&model.opset_import)?;
     let graph = model.graph.ok_or_else(|| malformed("model", "expected a graph, found none"))?;
-    let (mut decoded, _) = Decoder::new(&graph, opset, None)?.decode(graph)?;
+    let (mut decoded, _) = Decoder::new(&graph, opset, &external, None)?.decode(graph)?;
     for entry in model.metadata_props {
         let key = entry.key.unwrap_or_default();
         if decoded.metadata.contains_key(&key) {
-            return Err(malformed(format!("metadata `{key}`"), "is given twice"));
+            return Err(malformed(format!("metadata `{}`", shown(&key)), "is given twice"));
         }
         decoded.metadata.insert(key, entry.value.unwrap_or_default());
     }
@@ -156,7 +205,7 @@ impl Record {
 }
 
 /// Refuses more than [`MAX_RECORDS`] before memory is spent on them.
-fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut records = 0;
     // No deeper than the file is long: there is an entry for each message around the one that is read.
     let mut open = vec![(Record::Model, bytes)];
@@ -189,14 +238,43 @@ fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// The nodes, with those in place of an `If` that either of its branches may stand for.
+fn without_branches(nodes: Vec<proto::Node>) -> Result<Vec<proto::Node>, DecodeError> {
+    let mut straight = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let is_if = node.op_type.as_deref() == Some("If") && is_default_domain(node.domain.as_deref());
+        if is_if {
+            let place = format!("node `{}`", shown(node.name.as_deref().unwrap_or_default()));
+            straight.extend(branches::inline(node, &place)?);
+        } else {
+            straight.push(node);
+        }
+    }
+    Ok(straight)
+}
+
+/// What a `Constant` gives.
+fn constant_of(node: &Node) -> Option<Tensor> {
+    match (node.op.as_str(), node.attrs.first_key_value()?) {
+        ("Constant", (_, Attr::Tensor(tensor))) => Some(tensor.clone()),
+        ("Constant", (_, Attr::Int(value))) => Some(Tensor::i64(&[], &[*value])),
+        ("Constant", (_, Attr::Ints(values))) => Some(Tensor::i64(&[values.len()], values)),
+        _ => None,
+    }
+}
+
 /// What the file declares of a value.
 type Declared = (Option<DType>, Option<Shape>);
 
 /// The graph as far as it has been read.
-struct Decoder<'a> {
+struct Decoder<'a, 'e> {
     graph: Graph,
+    /// Where elements lie that are not in the file.
+    external: &'a RefCell<External<'e>>,
+    /// What nodes give that are constants.
+    constants: HashMap<ValueId, Tensor>,
     /// The graph around it, if this is a body.
-    around: Option<&'a Decoder<'a>>,
+    around: Option<&'a Decoder<'a, 'e>>,
     /// What the body reads of that: its values, as often as the body has captured inputs.
     captured: Vec<ValueId>,
     ids: HashMap<String, ValueId>,
@@ -205,15 +283,20 @@ struct Decoder<'a> {
     node_names: HashSet<String>,
 }
 
-impl<'a> Decoder<'a> {
-    fn new(graph: &proto::Graph, opset: i64, around: Option<&'a Self>) -> Result<Self, DecodeError> {
+impl<'a, 'e> Decoder<'a, 'e> {
+    fn new(
+        graph: &proto::Graph,
+        opset: i64,
+        external: &'a RefCell<External<'e>>,
+        around: Option<&'a Self>,
+    ) -> Result<Self, DecodeError> {
         if let Some(sparse) = graph.sparse_initializer.first() {
             let name = sparse.values.as_ref().and_then(|values| values.name.as_deref()).unwrap_or_default();
-            return Err(unsupported(format!("initializer `{name}`"), "a sparse tensor"));
+            return Err(unsupported(format!("initializer `{}`", shown(name)), "a sparse tensor"));
         }
         if let Some(annotation) = graph.quantization_annotation.first() {
             let name = annotation.tensor_name.as_deref().unwrap_or_default();
-            return Err(unsupported(format!("value `{name}`"), "quantization"));
+            return Err(unsupported(format!("value `{}`", shown(name)), "quantization"));
         }
         let mut symbols = FreshSymbols::new(graph);
         let mut declared = HashMap::new();
@@ -225,6 +308,8 @@ impl<'a> Decoder<'a> {
         }
         Ok(Self {
             graph: Graph::new(graph.name.clone().unwrap_or_default(), opset),
+            external,
+            constants: HashMap::new(),
             around,
             captured: Vec::new(),
             ids: HashMap::new(),
@@ -246,26 +331,32 @@ impl<'a> Decoder<'a> {
         }
         for mut tensor in graph.initializer {
             let name = tensor.name.take().unwrap_or_default();
-            let tensor = decode_tensor(tensor, || format!("initializer `{name}`"))?;
+            let place = || format!("initializer `{}`", shown(&name));
+            let tensor = decode_tensor(tensor, &mut self.external.borrow_mut(), &place)?;
             let shape = tensor.dims.iter().map(|&dim| Dim::from(dim)).collect();
             self.declared.insert(name.clone(), (Some(tensor.dtype), Some(shape)));
             let id = self.add_value(name)?;
             self.graph.initializers.insert(id, tensor);
         }
         let mut used_names = HashSet::new();
-        for (index, mut node) in graph.node.into_iter().enumerate() {
+        for (index, mut node) in without_branches(graph.node)?.into_iter().enumerate() {
             let op = node.op_type.as_deref().unwrap_or_default();
             let name = match node.name.take() {
                 Some(name) if !name.is_empty() && used_names.insert(name.clone()) => name,
                 _ => self.fresh_node_name(op, index),
             };
             let node = self.decode_node(node, name)?;
+            bounds::check(&self.graph, &self.constants, &node)?;
+            if let (Some(tensor), [Some(output)]) = (constant_of(&node), &node.outputs[..]) {
+                self.constants.insert(*output, tensor);
+            }
             self.graph.nodes.push(node);
         }
         for output in graph.output {
             let name = output.name.unwrap_or_default();
-            let id =
-                self.find(&name)?.ok_or_else(|| malformed("outputs", format!("nothing gives `{name}`")))?;
+            let id = self
+                .find(&name)?
+                .ok_or_else(|| malformed("outputs", format!("nothing gives `{}`", shown(&name))))?;
             self.graph.outputs.push(id);
         }
         Ok((self.graph, self.captured))
@@ -294,7 +385,7 @@ impl<'a> Decoder<'a> {
             return Err(malformed("graph", "an input or initializer without a name"));
         }
         if self.ids.contains_key(&name) {
-            return Err(malformed(format!("value `{name}`"), "is given twice"));
+            return Err(malformed(format!("value `{}`", shown(&name)), "is given twice"));
         }
         let (dtype, shape) = self.declared.remove(&name).unwrap_or_default();
         let id = self.graph.add_value(ValueInfo { name: name.clone(), dtype, shape });
@@ -311,30 +402,30 @@ impl<'a> Decoder<'a> {
     }
 
     fn decode_node(&mut self, node: proto::Node, name: String) -> Result<Node, DecodeError> {
-        let place = || format!("node `{name}`");
+        let place = || format!("node `{}`", shown(&name));
         let op = node.op_type.unwrap_or_default();
         if op.is_empty() {
             return Err(malformed(place(), "has no operator"));
         }
         if !is_default_domain(node.domain.as_deref()) {
             let domain = node.domain.unwrap_or_default();
-            return Err(unsupported(place(), format!("operator {op} of the domain `{domain}`")));
+            return Err(DecodeError::Domain { place: place(), op: shown(&op), domain: shown(&domain) });
         }
         if let Some(overload) = node.overload.filter(|overload| !overload.is_empty()) {
-            return Err(unsupported(place(), format!("overload `{overload}` of {op}")));
+            return Err(unsupported(place(), format!("overload `{}` of {}", shown(&overload), shown(&op))));
         }
         let mut attrs = BTreeMap::new();
         let mut captured = Vec::new();
         for mut attribute in node.attribute {
             let attr_name = attribute.name.take().unwrap_or_default();
-            let place = || format!("node `{name}`, attribute `{attr_name}`");
+            let place = || format!("node `{}`, attribute `{}`", shown(&name), shown(&attr_name));
             let attr = match attribute.r#type {
                 Some(attribute_type::GRAPH) if op == "Loop" && node.input.len() == LOOP_INPUTS => {
                     let (body, outer) = self.decode_body(attribute.g.unwrap_or_default(), place)?;
                     captured = outer;
                     Attr::Graph(Box::new(body))
                 }
-                _ => decode_attribute(attribute, place)?,
+                _ => decode_attribute(attribute, &mut self.external.borrow_mut(), place)?,
             };
             if attrs.contains_key(&attr_name) {
                 return Err(malformed(place(), "is given twice"));
@@ -344,7 +435,9 @@ impl<'a> Decoder<'a> {
         let input = |input: String| match self.find(&input)? {
             _ if input.is_empty() => Ok(None),
             Some(id) => Ok(Some(id)),
-            None => Err(malformed(place(), format!("reads `{input}`, which nothing before it gives"))),
+            None => {
+                Err(malformed(place(), format!("reads `{}`, which nothing before it gives", shown(&input))))
+            }
         };
         let mut inputs = node.input.into_iter().map(input).collect::<Result<Vec<_>, _>>()?;
         inputs.extend(captured.into_iter().map(Some));
@@ -366,7 +459,8 @@ impl<'a> Decoder<'a> {
             return Err(unsupported(place(), "a loop within a loop"));
         }
         let body = proto::Graph::decode(bytes)?;
-        let (body, captured) = Decoder::new(&body, self.graph.opset, Some(self))?.decode(body)?;
+        let (body, captured) =
+            Decoder::new(&body, self.graph.opset, self.external, Some(self))?.decode(body)?;
         match body.inputs.len() - captured.len() {
             LOOP_INPUTS => Ok((body, captured)),
             found => {
@@ -409,7 +503,7 @@ impl FreshSymbols {
 }
 
 fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<Declared, DecodeError> {
-    let place = || format!("value `{}`", info.name.as_deref().unwrap_or_default());
+    let place = || format!("value `{}`", shown(info.name.as_deref().unwrap_or_default()));
     let Some(r#type) = &info.r#type else { return Ok((None, None)) };
     let others = [
         (&r#type.sequence_type, "a sequence"),
@@ -428,11 +522,12 @@ fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<De
     };
     let Some(shape) = &tensor.shape else { return Ok((dtype, None)) };
     let dimension = |dim: &proto::Dimension| match (dim.dim_value, dim.dim_param.as_deref()) {
-        (Some(value @ 0..), _) => Ok(Dim::from(value)),
+        (Some(value @ 0..=bounds::MAX_DIM), _) => Ok(Dim::from(value)),
         (Some(value), _) => Err(malformed(place(), format!("a dimension of {value}"))),
         (None, None | Some("")) => Ok(symbols.next()),
         (None, Some(text)) => Ok(parse_dim(text)),
     };
+    bounds::check_rank(shape.dim.len(), place)?;
     let shape = shape.dim.iter().map(dimension).collect::<Result<_, _>>()?;
     Ok((dtype, Some(shape)))
 }
@@ -441,11 +536,15 @@ fn decode_dtype(code: i32, place: impl Fn() -> String) -> Result<DType, DecodeEr
     data_type::dtype(code).map_err(|name| DecodeError::ElementType { place: place(), found: name })
 }
 
-fn decode_attribute(attribute: proto::Attribute, place: impl Fn() -> String) -> Result<Attr, DecodeError> {
+fn decode_attribute(
+    attribute: proto::Attribute,
+    external: &mut External<'_>,
+    place: impl Fn() -> String,
+) -> Result<Attr, DecodeError> {
     if let Some(reference) = attribute.ref_attr_name.filter(|name| !name.is_empty()) {
         return Err(unsupported(
             place(),
-            format!("a reference to the attribute `{reference}` of a function"),
+            format!("a reference to the attribute `{}` of a function", shown(&reference)),
         ));
     }
     Ok(match attribute.r#type.unwrap_or_default() {
@@ -461,34 +560,46 @@ fn decode_attribute(attribute: proto::Attribute, place: impl Fn() -> String) -> 
         }
         attribute_type::TENSOR => {
             let tensor = attribute.t.ok_or_else(|| malformed(place(), "expected a tensor, found none"))?;
-            Attr::Tensor(decode_tensor(*tensor, place)?)
+            Attr::Tensor(decode_tensor(*tensor, external, &place)?)
         }
         other => return Err(unsupported(place(), attribute_type::describe(other))),
     })
 }
 
-fn decode_tensor(tensor: proto::Tensor, place: impl Fn() -> String) -> Result<Tensor, DecodeError> {
+fn decode_tensor(
+    tensor: proto::Tensor,
+    external: &mut External<'_>,
+    place: &dyn Fn() -> String,
+) -> Result<Tensor, DecodeError> {
     const EXTERNAL: i32 = 1;
-    if tensor.data_location == Some(EXTERNAL) || !tensor.external_data.is_empty() {
-        let file = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"));
-        let file = file.and_then(|entry| entry.value.as_deref()).unwrap_or("another file");
-        return Err(unsupported(place(), format!("data kept in `{file}`")));
-    }
     if tensor.segment.is_some() {
         return Err(unsupported(place(), "a tensor in segments"));
     }
-    let dtype = decode_dtype(tensor.data_type.unwrap_or_default(), &place)?;
+    let dtype = decode_dtype(tensor.data_type.unwrap_or_default(), place)?;
+    bounds::check_rank(tensor.dims.len(), place)?;
     let negative = |dim| malformed(place(), format!("a dimension of {dim}"));
     let dims: Vec<usize> = tensor
         .dims
         .iter()
         .map(|&dim| usize::try_from(dim).map_err(|_| negative(dim)))
         .collect::<Result<_, _>>()?;
+    let expected = byte_len(dtype, &dims).filter(|_| dims.iter().all(|&dim| dim as i64 <= bounds::MAX_DIM));
+    let Some(expected) = expected else {
+        return Err(malformed(place(), format!("{dtype} {dims:?} is larger than memory")));
+    };
+    let inside = tensor.raw_data.is_some();
 
     let typed = tensor.float_data.len()
         + tensor.int32_data.len()
         + tensor.int64_data.len()
         + tensor.double_data.len();
+    if tensor.data_location == Some(EXTERNAL) || !tensor.external_data.is_empty() {
+        if inside || typed > 0 {
+            return Err(malformed(place(), "has its elements both here and in another file"));
+        }
+        let data = external.read(&tensor.external_data, expected, place)?;
+        return Ok(Tensor { dtype, dims, data });
+    }
     let data = match tensor.raw_data {
         Some(_) if typed > 0 => return Err(malformed(place(), "has its elements both raw and typed")),
         Some(raw) => raw,
@@ -502,13 +613,12 @@ fn decode_tensor(tensor: proto::Tensor, place: impl Fn() -> String) -> Result<Te
             DType::F16 => tensor.int32_data.iter().flat_map(|value| (*value as u16).to_le_bytes()).collect(),
         },
     };
-    match byte_len(dtype, &dims) {
-        Some(expected) if expected == data.len() => Ok(Tensor { dtype, dims, data }),
-        Some(expected) => Err(malformed(
+    match expected == data.len() {
+        true => Ok(Tensor { dtype, dims, data }),
+        false => Err(malformed(
             place(),
             format!("{dtype} {dims:?} expects {expected} bytes, found {} bytes", data.len()),
         )),
-        None => Err(malformed(place(), format!("{dtype} {dims:?} is larger than memory"))),
     }
 }
 
@@ -609,9 +719,10 @@ mod tests {
                     key: Some(key.to_owned()),
                     value: Some(value.to_owned()),
                 };
+                g.initializer[0].raw_data = None;
                 g.initializer[0].external_data = vec![entry("location", "../../etc/passwd")];
             }),
-            "initializer `w`: data kept in `../../etc/passwd` is not supported"
+            "initializer `w`: data kept in `../../etc/passwd`: only files that lie beside the graph are read"
         );
         assert_eq!(
             refused(|_, g| {

@@ -1,16 +1,20 @@
 //! Builds, checks, transforms, writes and reads ONNX graphs. Knows ONNX and nothing of VITS.
 #![forbid(unsafe_code)]
 
+pub mod bounds;
+mod branches;
 pub mod builder;
 pub mod decode;
 mod dim;
 pub mod dump;
 pub mod encode;
+mod external;
 pub mod graph;
 mod infer;
 #[cfg(test)]
 mod loops;
 pub mod ops;
+pub mod outline;
 pub mod passes;
 mod proto;
 #[cfg(test)]
@@ -22,9 +26,12 @@ pub mod validate;
 pub mod wire;
 
 pub use builder::{BuildError, GraphBuilder};
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_with};
 pub use dim::{Dim, Shape};
 pub use dump::Dump;
+pub use external::OpenBeside;
 pub use graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 pub use ops::{ConvAxis, Noise};
+pub use outline::{Outline, outline};
+pub use schema::OPSETS;
 pub use validate::{ValidateError, Validated, validate};

@@ -9,7 +9,7 @@ use AttrKind::{Float, Floats, Graph, Int, Ints, String, Tensor};
 pub(crate) const MANY: usize = usize::MAX;
 
 /// The opsets that [`lookup`] answers for.
-pub(crate) const OPSETS: RangeInclusive<i64> = 15..=21;
+pub const OPSETS: RangeInclusive<i64> = 15..=21;
 
 /// One version of an operator.
 pub(crate) struct Schema {

@@ -1,15 +1,21 @@
 //! What a file holds: a checkpoint, or an exported graph.
+//!
+//! The types are also what `vitstream inspect --json` prints; their fields and what these mean are listed in
+//! `docs/inspect.md`. Fields are added, and none is renamed or gets another meaning, without a new major version.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vitstream_checkpoint::{excerpt, map_file};
-use vitstream_onnx::{Graph, ValueId, decode};
+use vitstream_contract::files;
+use vitstream_onnx::outline::{Outline, Port, outline};
+use vitstream_onnx::{DecodeError, decode_with};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
-use crate::Error;
-use crate::{Parts, ReadOptions};
+use crate::beside::Beside;
+use crate::config::VoiceConfig;
+use crate::{Error, Parts, ReadOptions};
 
 /// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
 const MAX_PARTS: usize = 16;
@@ -19,6 +25,7 @@ const OTHER_PARTS: &str = "(others)";
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
+#[allow(clippy::large_enum_variant, reason = "a file has one, and callers take its fields apart")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A trained network.
@@ -75,7 +82,42 @@ pub struct TensorInspection {
     /// Element type.
     pub dtype: String,
     /// Lengths of the axes.
-    pub shape: Vec<usize>,
+    pub shape: Vec<i64>,
+}
+
+/// What a graph is to a voice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VoicePart {
+    /// All of it: ids to samples.
+    Whole,
+    /// Of a streaming pair, ids to the latent.
+    Encoder,
+    /// Of a streaming pair, the latent to samples.
+    Decoder,
+    /// Of a streaming pair, the latent to samples with carried state.
+    StreamDecoder,
+}
+
+/// The voice that a graph is, or is a part of.
+#[derive(Clone, Debug, Serialize)]
+pub struct VoiceInspection {
+    /// Which part the graph is.
+    pub part: VoicePart,
+    /// Where the voice comes from; absent when it cannot be read.
+    pub family: Option<&'static str>,
+    /// Whether audio can be had before all of it is computed, which takes a pair.
+    pub streaming: bool,
+    /// Speakers; absent when the voice cannot be read and the file does not say.
+    pub speakers: Option<usize>,
+    /// Samples a second, if the file or the voice's JSON says.
+    pub sample_rate: Option<u32>,
+    /// Whether it can be exported: the file, or the folder that holds the pair.
+    pub exportable: bool,
+    /// Why it cannot.
+    pub problem: Option<String>,
+    /// The network's hyper-parameters; absent when the voice cannot be read.
+    pub hparams: Option<HParams>,
 }
 
 /// An ONNX graph.
@@ -83,7 +125,11 @@ pub struct TensorInspection {
 pub struct GraphInspection {
     /// The file.
     pub path: PathBuf,
-    /// Version of the default operator set.
+    /// The voice that it is, or is a part of, if its inputs and outputs are those of one.
+    pub voice: Option<VoiceInspection>,
+    /// Why the graph cannot be read, if it cannot. Everything else is listed as it is written in the file.
+    pub problem: Option<String>,
+    /// Version of the default operator set; 0 if the file names none.
     pub opset: i64,
     /// What it is fed.
     pub inputs: Vec<PortInspection>,
@@ -95,6 +141,8 @@ pub struct GraphInspection {
     pub nodes: usize,
     /// The constants.
     pub weights: Size,
+    /// Files beside this one that hold its constants.
+    pub external: Vec<String>,
     /// What the file says of itself.
     pub metadata: BTreeMap<String, String>,
     /// Every constant.
@@ -131,7 +179,7 @@ pub struct PortInspection {
 /// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> {
     if crate::is_onnx(path)? {
-        inspect_graph(path).map(Inspection::Graph)
+        inspect_graph(path, options).map(Inspection::Graph)
     } else {
         inspect_checkpoint(path, options).map(|found| Inspection::Checkpoint(Box::new(found)))
     }
@@ -164,7 +212,7 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
     let tensors = network.iter().map(|(_, tensor)| TensorInspection {
         name: tensor.name().to_owned(),
         dtype: tensor.dtype().to_string(),
-        shape: tensor.shape().to_vec(),
+        shape: tensor.shape().iter().map(|&length| length as i64).collect(),
     });
     Ok(CheckpointInspection {
         path: path.to_owned(),
@@ -182,44 +230,109 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
     })
 }
 
-fn inspect_graph(path: &Path) -> Result<GraphInspection, Error> {
-    let graph = decode(map_file(path)?).map_err(|source| Error::Onnx { path: path.to_owned(), source })?;
-    let mut operators = BTreeMap::<String, usize>::new();
-    for node in &graph.nodes {
-        *operators.entry(node.op.clone()).or_default() += 1;
-    }
+fn inspect_graph(path: &Path, options: &ReadOptions) -> Result<GraphInspection, Error> {
+    let onnx = |source: DecodeError| Error::Onnx { path: path.to_owned(), source };
+    let bytes = map_file(path)?;
+    let outline = outline(bytes.clone()).map_err(onnx)?;
+    let mut beside = Beside::of(path);
+    let decoded = decode_with(bytes, &mut |name| beside.open(name));
     let mut weights = Size::default();
-    for tensor in graph.initializers.values() {
+    for tensor in &outline.tensors {
+        let length = |product: u64, &dim: &i64| product.checked_mul(u64::try_from(dim).ok()?);
         weights.tensors += 1;
-        weights.parameters += tensor.dims.iter().product::<usize>() as u64;
-        weights.bytes += tensor.data.len() as u64;
+        weights.parameters =
+            weights.parameters.saturating_add(tensor.dims.iter().try_fold(1, length).unwrap_or(0));
+        weights.bytes = weights.bytes.saturating_add(tensor.bytes);
     }
-    let tensors = graph.initializers.iter().map(|(&id, tensor)| TensorInspection {
-        name: graph.value(id).name.clone(),
-        dtype: tensor.dtype.to_string(),
-        shape: tensor.dims.clone(),
-    });
+    let voice = part_of(&outline).map(|part| inspect_voice(path, part, &outline, options));
     Ok(GraphInspection {
         path: path.to_owned(),
-        opset: graph.opset,
-        inputs: ports(&graph, &graph.inputs),
-        outputs: ports(&graph, &graph.outputs),
-        nodes: graph.nodes.len(),
-        operators,
+        voice,
+        problem: decoded.err().map(|source| source.to_string()),
+        opset: outline.opsets.get("").copied().unwrap_or_default(),
+        inputs: outline.inputs.into_iter().map(port).collect(),
+        outputs: outline.outputs.into_iter().map(port).collect(),
+        nodes: outline.operators.values().sum(),
+        operators: outline.operators,
         weights,
-        metadata: graph.metadata.clone(),
-        tensors: tensors.collect(),
+        external: outline.external,
+        metadata: outline.metadata,
+        tensors: outline
+            .tensors
+            .into_iter()
+            .map(|tensor| TensorInspection { name: tensor.name, dtype: tensor.dtype, shape: tensor.dims })
+            .collect(),
     })
 }
 
-fn ports(graph: &Graph, ids: &[ValueId]) -> Vec<PortInspection> {
-    let port = |&id: &ValueId| {
-        let value = graph.value(id);
-        PortInspection {
-            name: value.name.clone(),
-            dtype: value.dtype.map(|dtype| dtype.to_string()),
-            shape: value.shape.as_ref().map(|shape| shape.iter().map(ToString::to_string).collect()),
+fn port(port: Port) -> PortInspection {
+    PortInspection { name: port.name, dtype: port.dtype, shape: port.shape }
+}
+
+/// What a graph of these inputs and outputs is to a voice.
+fn part_of(outline: &Outline) -> Option<VoicePart> {
+    let has = |ports: &[Port], name: &str| ports.iter().any(|port| port.name == name);
+    match () {
+        () if has(&outline.outputs, "z") && has(&outline.inputs, "input") => Some(VoicePart::Encoder),
+        () if has(&outline.inputs, "z") && has(&outline.inputs, "last") => Some(VoicePart::StreamDecoder),
+        () if has(&outline.inputs, "z") => Some(VoicePart::Decoder),
+        () if has(&outline.inputs, "input") && has(&outline.inputs, "input_lengths") => {
+            Some(VoicePart::Whole)
         }
+        () => None,
+    }
+}
+
+fn inspect_voice(path: &Path, part: VoicePart, outline: &Outline, options: &ReadOptions) -> VoiceInspection {
+    let number = |key: &str| outline.metadata.get(key)?.parse::<usize>().ok();
+    let mut voice = VoiceInspection {
+        part,
+        family: None,
+        streaming: part != VoicePart::Whole,
+        speakers: number("n_speakers"),
+        sample_rate: number("sample_rate").and_then(|rate| u32::try_from(rate).ok()),
+        exportable: false,
+        problem: None,
+        hparams: None,
     };
-    ids.iter().map(port).collect()
+    let read = match part {
+        VoicePart::Whole => crate::read(path, options),
+        _ => read_pair(path, options),
+    };
+    let parts = read.and_then(|parts| {
+        let loaded = SynthesizerTrn::load_weights(&parts.weights, parts.hparams.clone());
+        loaded.map_err(|source| Error::Weights { path: path.to_owned(), source })?;
+        Ok(parts)
+    });
+    match parts {
+        Ok(Parts { hparams, config, format, .. }) => {
+            voice.family = Some(format);
+            voice.speakers = Some(hparams.num_speakers);
+            let stated = hparams.sample_rate.or(voice.sample_rate);
+            voice.sample_rate = stated.or_else(|| config.as_ref().and_then(VoiceConfig::sample_rate));
+            voice.exportable = true;
+            voice.hparams = Some(hparams);
+        }
+        Err(error) => voice.problem = Some(error.to_string()),
+    }
+    voice
+}
+
+/// The pair that the graph in `path` belongs to.
+fn read_pair(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default();
+    let own = [files::ENCODER, files::DECODER, files::STREAM_DECODER];
+    let absent = [files::ENCODER, files::DECODER].into_iter().find(|file| !folder.join(file).is_file());
+    let problem = match absent {
+        None if own.iter().any(|file| name == *file) => {
+            return crate::read_pair(folder, options.config.as_deref());
+        }
+        None => format!("is none of {}, {} and {} of its folder", own[0], own[1], own[2]),
+        Some(file) => format!("is a part of a streaming pair, and there is no {file} beside it"),
+    };
+    Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem })
 }

@@ -5,6 +5,7 @@
 //! one fuzz target.
 
 mod archive;
+mod beside;
 mod budget;
 pub mod config;
 mod coqui;
@@ -32,6 +33,7 @@ use vitstream_checkpoint::{Checkpoint, MappedFile, excerpt, regular_file};
 use vitstream_vits::{Audit, HParams, Network, SynthesizerTrn, Weights};
 
 use archive::Inside;
+use beside::Beside;
 use config::VoiceConfig;
 pub use error::Error;
 use keys::Keys;
@@ -151,7 +153,7 @@ pub fn load(path: &Path, options: &ReadOptions) -> Result<Source, Error> {
 /// As [`load`].
 pub fn load_onnx(name: &Path, bytes: Bytes) -> Result<Source, Error> {
     let options = ReadOptions::default();
-    let parts = voice_onnx::read_file(name, bytes.into())?;
+    let parts = voice_onnx::read_file(name, bytes.into(), None)?;
     budget::check(name, &parts, &options)?;
     put_together(name, parts, &options)
 }
@@ -187,6 +189,11 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     };
     budget::check(path, &parts, options)?;
     Ok(parts)
+}
+
+/// The pair in `directory`, whatever else is there.
+pub(crate) fn read_pair(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    pair::read(directory, config)
 }
 
 /// Says where a voice's JSON was looked for in vain, and which ones were not taken.
@@ -243,12 +250,9 @@ fn read_file(
     let bytes = file.bytes();
     if begins_as_onnx(&bytes) {
         refuse_flags(path, options, "a finished voice")?;
-        let mut parts = match around {
-            Surroundings::Folder(_) => voice_onnx::read(path, options.config.as_deref())?,
-            Surroundings::Archive { .. } => {
-                Parts { config: context.voice_json()?, ..voice_onnx::read_file(path, file)? }
-            }
-        };
+        let beside = matches!(around, Surroundings::Folder(_)).then(|| Beside::of(path));
+        let parts = voice_onnx::read_file(path, file, beside)?;
+        let mut parts = Parts { config: context.voice_json()?, ..parts };
         missing_json(path, &VoiceConfig::names_beside(path), around, &mut parts);
         return Ok(parts);
     }
@@ -294,7 +298,7 @@ fn read_inside(path: &Path, inside: Inside, options: &ReadOptions) -> Result<Par
                 Some(path) => Some(VoiceConfig::read(path)?),
                 None => around.voice_json(&VoiceConfig::names_in_folder())?,
             };
-            let parts = pair::read_graphs(path, [encoder.into(), decoder.into()], config)?;
+            let parts = pair::read_graphs(path, [encoder.into(), decoder.into()], None, config)?;
             let notes = vec!["read from inside the archive: encoder.onnx, decoder.onnx".to_owned()];
             Ok(Parts { notes, ..parts })
         }

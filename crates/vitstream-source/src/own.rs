@@ -10,6 +10,7 @@
 //! gives the constants that were read.
 
 mod elements;
+mod form;
 mod product;
 
 use std::collections::{BTreeMap, HashMap};
@@ -55,7 +56,9 @@ pub(crate) fn recover(path: &Path, encoder: &Graph, decoder: &Graph) -> Result<(
     reading.flow()?;
     reading.generator()?;
     let hparams = reading.hparams()?;
-    Ok((Weights::new(reading.tensors), hparams))
+    let weights = Weights::new(reading.tensors);
+    form::check(&reading.path, (encoder, decoder), &weights, &hparams)?;
+    Ok((weights, hparams))
 }
 
 /// One graph, its nodes by name.
@@ -326,9 +329,9 @@ impl<'a> Reading<'a> {
         if !graph.inputs.iter().any(|&input| graph.value(input).name == "sid") {
             return Ok(());
         }
+        // The graph's first node outside any module looks the speaker up.
         let key = "emb_g.weight";
-        let table = graph.find(key).ok_or_else(|| self.error(key, "is missing: the file was changed"))?;
-        let table = self.constant(Side::Encoder, table)?;
+        let table = self.operand(Side::Encoder, self.node(Side::Encoder, "/Gather")?, 0)?;
         self.put(key, &table.dims, table.data)
     }
 
@@ -667,6 +670,14 @@ impl<'a> Reading<'a> {
             return Err(self.error(format!("{key}.phases.0.bias"), "expected a bias, found none"));
         };
         let bias = bias.rows(0..c_out);
+        // All phases have upstream's one bias.
+        for (at, group) in groups.iter().enumerate() {
+            let same = |found: &Array| found.data.chunks_exact(bias.len()).all(|found| found == &bias[..]);
+            if !group.bias.as_ref().is_some_and(same) {
+                let problem = "contradicts the bias of the other phases: the file was changed";
+                return Err(self.error(format!("{key}.phases.{at}.bias"), problem));
+            }
+        }
         self.untold.upsample_rates.push(stride);
         self.put(format!("{key}.weight"), &[c_in, c_out, kernel], bytes(weight))?;
         self.put(format!("{key}.bias"), &[c_out], bias)
@@ -680,9 +691,17 @@ impl<'a> Reading<'a> {
         let Some(kernel) = (width + 1).checked_sub(samples).filter(|&kernel| kernel > 0) else {
             return Err(self.error(key, format!("expected at least {samples} taps, found {width}")));
         };
-        let rows = conv.weight.rows(0..1);
-        let rows = rows.chunks_exact(4 * width).flat_map(|row| &row[..4 * kernel]);
-        let row: Vec<u8> = rows.copied().collect();
+        let kernels = |sample: usize| {
+            let rows = conv.weight.rows(sample..sample + 1);
+            let kernels = rows.chunks_exact(4 * width).flat_map(|row| &row[4 * sample..][..4 * kernel]);
+            kernels.copied().collect::<Vec<u8>>()
+        };
+        let row = kernels(0);
+        if let Some(sample) = (1..samples).find(|&sample| kernels(sample) != row) {
+            let problem =
+                format!("the kernel of sample {sample} contradicts that of the first: the file was changed");
+            return Err(self.error(key, problem));
+        }
         self.put(key, &[1, c_in, kernel], unscaled(&row, share))
     }
 

@@ -6,6 +6,7 @@ use vitstream_checkpoint::MappedFile;
 
 use crate::Error;
 use crate::Parts;
+use crate::beside::Beside;
 use crate::check_finished;
 use crate::config::VoiceConfig;
 use crate::own::{self, is_own};
@@ -18,7 +19,8 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
     let paths = [files::ENCODER, files::DECODER].map(|name| directory.join(name));
     let single = directory.join(files::VOICE);
     if single.is_file() && !paths[0].exists() {
-        return voice_onnx::read(&single, config);
+        let parts = voice_onnx::read_file(&single, MappedFile::open(&single)?, Some(Beside::of(&single)))?;
+        return Ok(Parts { config: VoiceConfig::named_or_beside(config, &single)?, ..parts });
     }
     if let Some(absent) = paths.iter().find(|path| !path.exists()) {
         let problem = format!(
@@ -36,17 +38,24 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         None => VoiceConfig::find_in(directory)?,
     };
     let [encoder, decoder] = &paths;
-    read_graphs(directory, [MappedFile::open(encoder)?, MappedFile::open(decoder)?], config)
+    let files = [MappedFile::open(encoder)?, MappedFile::open(decoder)?];
+    read_graphs(directory, files, Some(Beside::of(encoder)), config)
 }
 
 /// The pair whose encoder and decoder are `files`, in the folder or archive `directory`.
 pub(crate) fn read_graphs(
     directory: &Path,
     files: [MappedFile; 2],
+    mut beside: Option<Beside>,
     config: Option<VoiceConfig>,
 ) -> Result<Parts, Error> {
     let [encoder, decoder] = &[files::ENCODER, files::DECODER].map(|name| directory.join(name));
-    let graphs = [open(encoder, files[0].bytes())?, open(decoder, files[1].bytes())?];
+    let graphs = [
+        open(encoder, files[0].bytes(), beside.as_mut())?,
+        open(decoder, files[1].bytes(), beside.as_mut())?,
+    ];
+    let mut files = Vec::from(files);
+    files.extend(beside.into_iter().flat_map(|beside| beside.files));
     let (weights, hparams, format) = if graphs.iter().any(is_own) {
         let (weights, hparams) = own::recover(directory, &graphs[0], &graphs[1])?;
         (weights, hparams, "vitstream pair (ONNX)")
@@ -55,13 +64,5 @@ pub(crate) fn read_graphs(
         hparams.sample_rate = graphs.iter().find_map(sample_rate);
         (weights, hparams, "streaming pair (ONNX)")
     };
-    Ok(Parts {
-        weights,
-        hparams,
-        config,
-        format,
-        warnings: Vec::new(),
-        notes: Vec::new(),
-        files: files.into(),
-    })
+    Ok(Parts { weights, hparams, config, format, warnings: Vec::new(), notes: Vec::new(), files })
 }

@@ -153,7 +153,7 @@ impl Recovery {
                 Some(EMB | LOGS) | None => {}
                 // What a tracer called after the module that it came from: indices and masks.
                 Some(_) if matches!(tensor.dtype, DType::I64 | DType::Bool) => {}
-                Some(key) => self.take(key, tensor)?,
+                Some(key) => self.take(key, &without_unit_axes(key, tensor))?,
             }
         }
         Ok(())
@@ -289,11 +289,12 @@ impl Recovery {
                     "is a layer norm of no module of VITS that its name or its constants tell",
                 ));
             };
-            if let Some(tensor) = traced.constant(norm.gamma) {
-                self.take(&format!("{module}.gamma"), tensor)?;
-            }
-            if let Some(tensor) = norm.beta.and_then(|beta| traced.constant(beta)) {
-                self.take(&format!("{module}.beta"), tensor)?;
+            let constants = [("gamma", Some(norm.gamma)), ("beta", norm.beta)];
+            for (leaf, value) in constants {
+                if let Some(tensor) = value.and_then(|value| traced.constant(value)) {
+                    let key = format!("{module}.{leaf}");
+                    self.take(&key, &without_unit_axes(&key, tensor))?;
+                }
             }
             self.epsilons.push((module, norm.epsilon));
         }
@@ -637,7 +638,7 @@ impl Norm {
             }
             // (x - mean) / sqrt(variance + epsilon) * gamma + beta
             "Mul" => {
-                let is_row = |value| traced.constant(value).is_some_and(|tensor| tensor.dims.len() == 1);
+                let is_row = |value| traced.constant(value).is_some_and(|tensor| is_row(&tensor.dims));
                 let (gamma, normal) = traced.ordered(node, is_row)?;
                 let step = |value: ValueId, op: &str| traced.producer(value).filter(|node| node.op == op);
                 let sqrt = step(traced.input(step(normal, "Div")?, 1)?, "Sqrt")?;
@@ -653,6 +654,22 @@ impl Norm {
             _ => None,
         }
     }
+}
+
+/// Whether there is one number for each channel. ONNX Runtime leaves the channels where they are in the input, and gives
+/// the constants of a layer norm axes of length 1 beside theirs.
+fn is_row(dims: &[usize]) -> bool {
+    dims.len() == 1 || (dims.len() <= 4 && dims.iter().filter(|&&dim| dim != 1).count() == 1)
+}
+
+/// The constants of a layer norm as upstream has them; any other tensor as it is.
+fn without_unit_axes(key: &str, tensor: &Tensor) -> Tensor {
+    let of_a_norm = key.ends_with(".gamma") || key.ends_with(".beta");
+    let dims = match of_a_norm && is_row(&tensor.dims) {
+        true => vec![tensor.dims.iter().product()],
+        false => tensor.dims.clone(),
+    };
+    Tensor { dims, ..tensor.clone() }
 }
 
 /// What stands before x * (1 + erf(x / sqrt(2))) in the GELU that gives `value`: 1/2, or 1 where the half was moved on.

@@ -5,25 +5,25 @@ use std::path::Path;
 use bytes::Bytes;
 use vitstream_checkpoint::MappedFile;
 use vitstream_onnx::passes::{Pass, WidenedWeights};
-use vitstream_onnx::{DecodeError, Graph, decode};
+use vitstream_onnx::{DecodeError, Graph, decode, decode_with};
 
 use crate::Error;
 use crate::Parts;
-use crate::config::VoiceConfig;
+use crate::beside::Beside;
 use crate::own::{self, is_own};
 use crate::recover::recover;
 
 /// Element types that decoders know and that only quantised networks have.
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
-pub(crate) fn read(path: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    let parts = read_file(path, MappedFile::open(path)?)?;
-    Ok(Parts { config: VoiceConfig::named_or_beside(config, path)?, ..parts })
-}
+/// Domains of the operators that ONNX Runtime's optimiser writes begin so.
+const ONNX_RUNTIME: &str = "com.microsoft";
 
-/// The voice in `file`; `path` stands for it in messages.
-pub(crate) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
-    let graph = open(path, file.bytes())?;
+/// The voice in `file`; `path` stands for it in messages. Elements that are not in it are looked for `beside` it.
+pub(crate) fn read_file(path: &Path, file: MappedFile, mut beside: Option<Beside>) -> Result<Parts, Error> {
+    let graph = open(path, file.bytes(), beside.as_mut())?;
+    let mut files = vec![file];
+    files.extend(beside.into_iter().flat_map(|beside| beside.files));
     let named = |ids: &[_], name: &str| ids.iter().any(|&id| graph.value(id).name == name);
     let half = match () {
         () if named(&graph.outputs, "z") => Some("an encoder"),
@@ -43,25 +43,28 @@ pub(crate) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
         hparams.sample_rate = sample_rate(&graph);
         (weights, hparams, "Piper voice (ONNX)")
     };
-    Ok(Parts {
-        weights,
-        hparams,
-        config: None,
-        format,
-        warnings: Vec::new(),
-        notes: Vec::new(),
-        files: vec![file],
-    })
+    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), notes: Vec::new(), files })
 }
 
 /// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32
-/// again.
-pub(crate) fn open(path: &Path, bytes: Bytes) -> Result<Graph, Error> {
+/// again. Those that lie elsewhere are looked for `beside` it.
+pub(crate) fn open(path: &Path, bytes: Bytes, beside: Option<&mut Beside>) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
-    let mut graph = decode(bytes).map_err(|source| match source {
+    let decoded = match beside {
+        Some(beside) => decode_with(bytes, &mut |name| beside.open(name)),
+        None => decode(bytes),
+    };
+    let mut graph = decoded.map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
             format!("expected float32, found {found}: give the voice before it was quantised"),
+        ),
+        DecodeError::Domain { place, op, domain } if domain.starts_with(ONNX_RUNTIME) => unrecoverable(
+            place,
+            format!(
+                "{op} of the domain `{domain}` is what ONNX Runtime makes of a graph for its own use: give the voice \
+                 before ONNX Runtime optimised it"
+            ),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
     })?;

@@ -8,6 +8,16 @@ use vitstream_checkpoint::Value;
 const MAX_SIZE: usize = 1 << 16;
 const MAX_LAYERS: usize = 64;
 
+/// Widest kernel of a convolution, narrowed to odd numbers by [`odd`]. Published voices have 11.
+const MAX_KERNEL: usize = 1024;
+/// Largest up-sampling factor of a stage, and largest kernel of one.
+const MAX_RATE: usize = 256;
+const MAX_UPSAMPLE_KERNEL: usize = 4096;
+
+/// Most numbers that a convolution carries from one push to the next: 64 MiB. The player and the engine refuse larger
+/// states, so a network that needs them is none that could speak.
+pub const MAX_STATE: usize = 1 << 24;
+
 /// Upstream's default, and PyTorch's.
 pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
 
@@ -272,7 +282,6 @@ impl HParams {
             ("filter_channels", self.filter_channels, MAX_SIZE),
             ("n_heads", self.n_heads, MAX_SIZE),
             ("n_layers", self.n_layers, MAX_LAYERS),
-            ("kernel_size", self.kernel_size, MAX_SIZE),
             ("upsample_initial_channel", self.upsample_initial_channel, MAX_SIZE),
             ("resblock_kernel_sizes", self.resblock_kernel_sizes.len(), MAX_LAYERS),
             ("upsample_rates", self.upsample_rates.len(), 8),
@@ -300,6 +309,8 @@ impl HParams {
                 format!("expected an even number, found {}", self.inter_channels),
             ));
         }
+        odd("kernel_size", self.kernel_size)?;
+        carried("filter_channels", self.filter_channels, self.kernel_size - 1)?;
         self.check_duration()?;
         self.check_flow()?;
         self.check_generator()
@@ -338,7 +349,9 @@ impl HParams {
         within("window_size", self.window_size, MAX_SIZE)?;
         odd("flow.kernel_size", self.flow.kernel_size)?;
         within("flow.dilation_rate", self.flow.dilation_rate, MAX_SIZE)?;
-        power("flow.dilation_rate", self.flow.dilation_rate, self.flow.n_layers)
+        power("flow.dilation_rate", self.flow.dilation_rate, self.flow.n_layers)?;
+        let dilation = self.flow.dilation_rate.pow(self.flow.n_layers as u32 - 1);
+        carried("flow.dilation_rate", self.hidden_channels, (self.flow.kernel_size - 1) * dilation)
     }
 
     fn check_generator(&self) -> Result<(), HParamsError> {
@@ -351,7 +364,7 @@ impl HParams {
             return Err(error("upsample_kernel_sizes", message));
         }
         for (&rate, &kernel) in self.upsample_rates.iter().zip(&self.upsample_kernel_sizes) {
-            if rate == 0 || kernel < rate || kernel > MAX_SIZE || !(kernel - rate).is_multiple_of(2) {
+            if rate == 0 || kernel < rate || !(kernel - rate).is_multiple_of(2) {
                 let message = format!(
                     "a kernel of {kernel} cannot up-sample {rate} times: it must exceed it by an even number"
                 );
@@ -369,6 +382,10 @@ impl HParams {
                 format!("{:?} multiply to more than {MAX_SIZE} samples", self.upsample_rates),
             ));
         }
+        for (&rate, &kernel) in self.upsample_rates.iter().zip(&self.upsample_kernel_sizes) {
+            within("upsample_rates", rate, MAX_RATE)?;
+            within("upsample_kernel_sizes", kernel, MAX_UPSAMPLE_KERNEL)?;
+        }
         if self.upsample_initial_channel >> stages == 0 {
             let message = format!("{} cannot be halved {stages} times", self.upsample_initial_channel);
             return Err(error("upsample_initial_channel", message));
@@ -380,7 +397,7 @@ impl HParams {
         }
         let dilations = self.resblock_dilation_sizes.iter();
         for (&kernel, dilations) in self.resblock_kernel_sizes.iter().zip(dilations) {
-            if kernel.is_multiple_of(2) || kernel > 1024 {
+            if kernel.is_multiple_of(2) || kernel > MAX_KERNEL {
                 return Err(error(
                     "resblock_kernel_sizes",
                     format!("expected odd numbers up to 1023, found {kernel}"),
@@ -395,6 +412,9 @@ impl HParams {
                     format!("expected numbers from 1 to 1024, found {dilations:?}"),
                 ));
             }
+            // What is delayed until the block's last layer is done waits for all of its convolutions.
+            let reach = dilations.iter().map(|dilation| (kernel - 1) * (dilation + 1)).sum();
+            carried("resblock_dilation_sizes", self.stage_channels(0), reach)?;
         }
         Ok(())
     }
@@ -409,10 +429,23 @@ fn within(name: &str, value: usize, limit: usize) -> Result<(), HParamsError> {
 
 /// A kernel that upstream can pad to the same on both sides.
 fn odd(name: &str, kernel: usize) -> Result<(), HParamsError> {
-    if kernel.is_multiple_of(2) || kernel > 1024 {
+    if kernel.is_multiple_of(2) || kernel > MAX_KERNEL {
         return Err(error(name, format!("expected an odd number up to 1023, found {kernel}")));
     }
     Ok(())
+}
+
+/// A convolution that carries `context` steps of `channels` each.
+fn carried(name: &str, channels: usize, context: usize) -> Result<(), HParamsError> {
+    match channels.checked_mul(context).is_none_or(|state| state > MAX_STATE) {
+        true => Err(error(
+            name,
+            format!(
+                "{context} steps of {channels} channels are carried along, more than {MAX_STATE} numbers"
+            ),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Dilations that grow by a factor with each of `layers`.

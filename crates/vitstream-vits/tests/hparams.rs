@@ -193,6 +193,24 @@ fn contradictions_are_explained() {
         &[("resblock_kernel_sizes", tuple(&[3, 5]))],
         &["resblock_dilation_sizes", "expected 2 lists, found 3"],
     );
+    // What the engine and the player refuse, no file is written for.
+    said(&[("kernel_size", Value::Int(4))], &["kernel_size", "odd", "4"]);
+    said(&[("kernel_size", Value::Int(2001))], &["kernel_size", "up to 1023", "2001"]);
+    said(
+        &[("kernel_size", Value::Int(1001)), ("filter_channels", Value::Int(32_768))],
+        &["filter_channels", "1000 steps of 32768 channels", "more than 16777216"],
+    );
+    said(
+        &[
+            ("upsample_initial_channel", Value::Int(65_536)),
+            ("resblock_dilation_sizes", text("((1,),(512,),(1,))")),
+        ],
+        &["resblock_dilation_sizes", "2052 steps of 32768 channels"],
+    );
+    said(
+        &[("upsample_rates", tuple(&[512])), ("upsample_kernel_sizes", tuple(&[512]))],
+        &["upsample_rates", "expected 1 to 256, found 512"],
+    );
     said(&[("resblock_kernel_sizes", tuple(&[3, 4, 7]))], &["resblock_kernel_sizes", "odd", "4"]);
     said(&[("resblock_dilation_sizes", text("((1,),(),(1,))"))], &["resblock_dilation_sizes", "[]"]);
     said(&[("resblock_dilation_sizes", text("((1,),(0,),(1,))"))], &["resblock_dilation_sizes", "[0]"]);

@@ -77,7 +77,7 @@ pub use vitstream_synth::{
 };
 #[cfg(feature = "verify")]
 pub use vitstream_verify as verify;
-pub use vitstream_vits::NoiseSource;
+pub use vitstream_vits::{HParams, NoiseSource};
 pub use voice::{Backend, OpenOptions, SpeechStream, Voice};
 
 /// Reads the voice in `input` and writes its pair to the directory `output`: see [`export`](mod@export).

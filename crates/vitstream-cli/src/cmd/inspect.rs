@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use serde_json::Value as Json;
+use vitstream::HParams;
 use vitstream::inspect::{
-    CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection, inspect,
+    CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection,
+    VoiceInspection, VoicePart, inspect,
 };
 
 use super::ReadArgs;
@@ -55,13 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) -> io::Result<()> {
     writeln!(out, "{}: {}", checkpoint.path.display(), checkpoint.format)?;
-    // By way of a text: as a number of twice the size, 1e-5 would be 9.99...e-6.
-    let hparams = serde_json::to_string(&checkpoint.hparams).and_then(|text| serde_json::from_str(&text));
-    if let Ok(serde_json::Value::Object(hparams)) = hparams {
-        for (name, value) in hparams {
-            writeln!(out, "  {name:<26} {value}")?;
-        }
-    }
+    describe_hparams(out, &checkpoint.hparams)?;
     writeln!(out, "  {:<26} {} samples", "hop", checkpoint.hop_length)?;
     if let Some(frames) = checkpoint.receptive_field {
         writeln!(out, "  {:<26} {frames} frames to each side", "receptive field")?;
@@ -90,6 +87,74 @@ fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) 
     Ok(())
 }
 
+fn describe_hparams(out: &mut impl Write, hparams: &HParams) -> io::Result<()> {
+    // By way of a text: as a number of twice the size, 1e-5 would be 9.99...e-6.
+    let hparams = serde_json::to_string(hparams).and_then(|text| serde_json::from_str(&text));
+    describe_json(out, "", &hparams.map_err(io::Error::from)?)
+}
+
+/// Rows of names and values; what stands within another value has the other's name before its own.
+fn describe_json(out: &mut impl Write, name: &str, value: &Json) -> io::Result<()> {
+    let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    match value {
+        // The kind of something, and what belongs to that kind.
+        Json::Object(map) if map.len() == 1 && map.values().all(Json::is_object) && !name.is_empty() => {
+            for (kind, value) in map {
+                writeln!(out, "  {name:<26} {}", kind.to_lowercase())?;
+                describe_json(out, name, value)?;
+            }
+            Ok(())
+        }
+        Json::Object(map) => map.iter().try_for_each(|(key, value)| describe_json(out, &inner(key), value)),
+        // Not a part of the network's shape: the rows around say it, if anybody does.
+        Json::Null => Ok(()),
+        value => writeln!(out, "  {name:<26} {}", plain(value)),
+    }
+}
+
+/// `8, 8, 4`; of lists in a list `(1, 2), (2, 6)`.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(values) => {
+            let values = values.iter().map(|value| match value {
+                Json::Array(_) => format!("({})", plain(value)),
+                value => plain(value),
+            });
+            values.collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn describe_voice(out: &mut impl Write, voice: &VoiceInspection) -> io::Result<()> {
+    let part = match voice.part {
+        VoicePart::Whole => "a whole voice",
+        VoicePart::Encoder => "the encoder of a streaming pair",
+        VoicePart::Decoder => "the decoder of a streaming pair",
+        VoicePart::StreamDecoder => "the decoder of a streaming pair that carries its state",
+    };
+    let stated = |value: Option<String>| value.unwrap_or_else(|| "not stated".to_owned());
+    let rows = [
+        ("what it is", part.to_owned()),
+        ("family", voice.family.unwrap_or("not known").to_owned()),
+        ("speakers", stated(voice.speakers.map(|n| n.to_string()))),
+        ("sample rate", stated(voice.sample_rate.map(|rate| format!("{rate} Hz")))),
+        ("streaming", if voice.streaming { "yes" } else { "no: export it to a pair first" }.to_owned()),
+    ];
+    writeln!(out, "voice")?;
+    for (name, value) in rows {
+        writeln!(out, "  {name:<26} {value}")?;
+    }
+    match &voice.hparams {
+        Some(hparams) => {
+            writeln!(out, "network")?;
+            describe_hparams(out, hparams)
+        }
+        None => Ok(()),
+    }
+}
+
 fn describe_sizes(out: &mut impl Write, sizes: &BTreeMap<String, Size>) -> io::Result<()> {
     for (name, size) in sizes {
         let (tensors, parameters) = (size.tensors, size.parameters);
@@ -111,6 +176,9 @@ fn describe_tensors(out: &mut impl Write, tensors: &[TensorInspection]) -> io::R
 
 fn describe_graph(out: &mut impl Write, graph: &GraphInspection) -> io::Result<()> {
     writeln!(out, "{}: an ONNX graph, opset {}, {} nodes", graph.path.display(), graph.opset, graph.nodes)?;
+    if let Some(voice) = &graph.voice {
+        describe_voice(out, voice)?;
+    }
     for (title, ports) in [("inputs", &graph.inputs), ("outputs", &graph.outputs)] {
         writeln!(out, "{title}")?;
         for PortInspection { name, dtype, shape } in ports {
@@ -126,6 +194,9 @@ fn describe_graph(out: &mut impl Write, graph: &GraphInspection) -> io::Result<(
         graph.weights.parameters,
         megabytes(graph.weights.bytes)
     )?;
+    for file in &graph.external {
+        writeln!(out, "  in {file}")?;
+    }
     writeln!(out, "operators")?;
     for (operator, count) in &graph.operators {
         writeln!(out, "  {operator:<22} {count}")?;
@@ -135,5 +206,20 @@ fn describe_graph(out: &mut impl Write, graph: &GraphInspection) -> io::Result<(
         writeln!(out, "  {key:<22} {value}")?;
     }
     describe_tensors(out, &graph.tensors)?;
-    Ok(())
+    match &graph.voice {
+        Some(VoiceInspection { exportable: true, part: VoicePart::Whole, .. }) => {
+            writeln!(out, "an export would write encoder.onnx, decoder.onnx and decoder.stream.onnx")
+        }
+        Some(VoiceInspection { exportable: true, .. }) => {
+            writeln!(out, "its folder can be exported again")
+        }
+        // It names the file, and says more than what is wrong with the graph alone.
+        Some(VoiceInspection { problem: Some(problem), .. }) => {
+            writeln!(out, "cannot be exported: {problem}")
+        }
+        _ => match &graph.problem {
+            Some(problem) => writeln!(out, "cannot be read: {problem}"),
+            None => writeln!(out, "its inputs and outputs are not those of a voice"),
+        },
+    }
 }
