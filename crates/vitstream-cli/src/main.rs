@@ -1,6 +1,7 @@
 //! The command line of vitstream.
 
 mod cmd;
+mod play;
 
 use std::io;
 use std::process::ExitCode;
@@ -64,7 +65,8 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // As for a usage that cannot be: this machine needs another one.
+            if error.is::<play::NoPlayer>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use tempfile::NamedTempFile;
 use vitstream::{Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
 
+use crate::play::Player;
+
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
 
@@ -18,11 +20,13 @@ const LONGEST_LINE: u64 = 1 << 20;
 
 /// Speak phoneme ids with an exported voice, or straight from a trained one
 ///
+/// With neither --output nor --raw the loudspeaker plays them.
+///
 /// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2],
 /// "speaker_id": 0}. A line that cannot be spoken is reported with its number and the others are spoken; the exit status
 /// is then 1.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("destination").required(true).args(["output", "raw"]))]
+#[command(group = clap::ArgGroup::new("destination").args(["output", "raw"]))]
 pub(crate) struct Args {
     /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
     voice: PathBuf,
@@ -125,15 +129,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
         seed: args.seed,
         chunking: args.chunk.map_or(Chunking::Scheduled, Chunking::Fixed),
     };
-    // Only a single utterance's length is known before its first sample is written.
-    let mut sink = Sink::new(args.output.as_deref(), voice.info().sample_rate, args.ids.is_some());
+    let mut output = if args.output.is_some() || args.raw {
+        // Only a single utterance's length is known before its first sample is written.
+        Output::Written(Sink::new(args.output.as_deref(), voice.info().sample_rate, args.ids.is_some()))
+    } else {
+        Output::Played { player: Player::open(voice.info().sample_rate)?, samples: 0 }
+    };
     let mut log = Log { stats: args.stats, timings: None };
     if let Some(path) = &args.timings {
         log.timings = Some(Timings::create(path, &voice)?);
     }
     if let Some(ids) = args.ids {
-        speak(&voice, &ids, &options, &mut sink, "utterance", &mut log)??;
-        sink.finish()?;
+        speak(&voice, &ids, &options, &mut output, "utterance", &mut log)??;
+        output.finish(log.stats)?;
         return log.finish();
     }
 
@@ -149,15 +157,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
                 let speaker = line.speaker_id.map(Speaker::Id).or(options.speaker.clone());
                 let options = SpeakOptions { speaker, ..options.clone() };
                 let name = format!("line {number}");
-                speak(&voice, &line.phoneme_ids, &options, &mut sink, &name, &mut log)?
+                speak(&voice, &line.phoneme_ids, &options, &mut output, &name, &mut log)?
             }
         };
         if let Err(error) = spoken {
             eprintln!("line {number}: {error:#}");
             bad += 1;
         }
+        output.end_utterance()?;
     }
-    sink.finish()?;
+    output.finish(log.stats)?;
     log.finish()?;
     if bad > 0 {
         bail!("{bad} of {number} lines could not be spoken");
@@ -204,7 +213,7 @@ fn speak(
     voice: &Voice,
     ids: &[i64],
     options: &SpeakOptions,
-    sink: &mut Sink,
+    output: &mut Output,
     name: &str,
     log: &mut Log,
 ) -> Result<Result<()>> {
@@ -212,7 +221,7 @@ fn speak(
         Ok(stream) => stream,
         Err(error) => return Ok(Err(error.into())),
     };
-    let start = sink.written;
+    let start = output.samples();
     let mut report = Report::default();
     while let Some(chunk) = stream.next() {
         let chunk = match chunk {
@@ -223,7 +232,7 @@ fn speak(
         report.last = chunk.ready;
         report.samples += chunk.samples.len();
         report.chunks += 1;
-        sink.write(&chunk.samples, stream.total_samples())?;
+        output.write(&chunk.samples, stream.total_samples())?;
     }
     if log.stats {
         report.print(name, voice, &stream);
@@ -257,7 +266,55 @@ impl Report {
     }
 }
 
-/// Where the samples go. Nothing is created before there are samples.
+/// Where the samples go.
+enum Output {
+    Written(Sink),
+    Played { player: Player, samples: u64 },
+}
+
+impl Output {
+    /// How many there were so far.
+    fn samples(&self) -> u64 {
+        match self {
+            Self::Written(sink) => sink.written,
+            Self::Played { samples, .. } => *samples,
+        }
+    }
+
+    /// `total`: samples of this utterance.
+    fn write(&mut self, chunk: &[f32], total: Option<usize>) -> Result<()> {
+        match self {
+            Self::Written(sink) => sink.write(chunk, total),
+            Self::Played { player, samples } => {
+                *samples += chunk.len() as u64;
+                player.write(chunk)
+            }
+        }
+    }
+
+    fn end_utterance(&mut self) -> Result<()> {
+        match self {
+            Self::Written(_) => Ok(()),
+            Self::Played { player, .. } => player.end_utterance(),
+        }
+    }
+
+    /// All is written, or heard.
+    fn finish(self, stats: bool) -> Result<()> {
+        match self {
+            Self::Written(sink) => sink.finish(),
+            Self::Played { player, .. } => {
+                let underruns = player.finish()?;
+                if stats {
+                    eprintln!("played with {underruns} underruns");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes samples. Nothing is created before there are samples.
 struct Sink {
     /// `None` is standard output.
     path: Option<PathBuf>,
