@@ -2,6 +2,7 @@
 
 mod cmd;
 mod play;
+mod voices;
 
 use std::io;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Command {
     Speak(cmd::speak::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
+    Voices(cmd::voices::Args),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
@@ -54,9 +56,10 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
-        Command::Speak(args) => cmd::speak::run(args).map(done),
+        Command::Speak(args) => cmd::speak::run(args, cli.quiet).map(done),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
+        Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
     };
     match result {

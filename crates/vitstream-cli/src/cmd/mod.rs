@@ -6,6 +6,7 @@ pub(crate) mod inspect;
 pub(crate) mod speak;
 mod timings;
 pub(crate) mod verify;
+pub(crate) mod voices;
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};

@@ -13,7 +13,7 @@ use vitstream::{Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wa
 use crate::play::Player;
 
 use super::timings::Timings;
-use super::{DecoderArg, RuntimeArg, VoiceArgs};
+use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 
 /// A line of more bytes is no utterance.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -28,7 +28,8 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("destination").args(["output", "raw"]))]
 pub(crate) struct Args {
-    /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
+    /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), any file that `export` reads, or a name that
+    /// `vitstream voices` lists
     voice: PathBuf,
 
     /// The utterance's phoneme ids
@@ -116,7 +117,8 @@ fn open(args: &Args) -> Result<Voice> {
     }
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
+    args.voice = voices::resolve(&args.voice, quiet)?;
     let voice = open(&args)?;
     let defaults = voice.info().scales;
     let options = SpeakOptions {
