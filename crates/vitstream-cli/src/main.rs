@@ -1,5 +1,6 @@
 //! The command line of vitstream.
 
+mod batch;
 mod cmd;
 mod play;
 mod voices;
@@ -29,6 +30,7 @@ enum Command {
     Export(cmd::export::Args),
     Inspect(cmd::inspect::Args),
     Speak(cmd::speak::Args),
+    Batch(cmd::batch::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
     Voices(cmd::voices::Args),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
         Command::Speak(args) => cmd::speak::run(args, cli.quiet).map(done),
+        Command::Batch(args) => cmd::batch::run(&args, cli.quiet),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),

@@ -1,5 +1,6 @@
 //! One file for each command, and the options that several share.
 
+pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod inspect;
