@@ -147,6 +147,7 @@ fn a_voice_is_listed_got_and_spoken() {
         fs::read(to).unwrap()
     };
     assert_eq!(spoken(KEY, "a.wav"), spoken(path.to_str().unwrap(), "b.wav"));
+    assert_eq!(spoken(KEY, "a.wav"), spoken("de-tugao-low", "b.wav"));
     assert_eq!(world.server.requests().len(), 0);
 
     let text = |args: &[&str]| {

@@ -34,8 +34,8 @@ pub(crate) struct Args {
 enum Command {
     /// Get voices, and print where they are
     Get {
-        /// A name of the list, such as `en_US-lessac-medium`; `facebook/mms-tts-LANGUAGE`, with one of the three letters
-        /// codes of ISO 639-3; or any repository of the hub as hf:OWNER/REPO, with @REVISION and :FILE if needed
+        /// A name of the list, such as `en_US-lessac-medium`; `facebook/mms-tts-LANGUAGE`, with a three-letter code
+        /// of ISO 639-3; or any repository of the hub as hf:OWNER/REPO, with @REVISION and :FILE if needed
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         Some(Command::Get { names }) => {
             let names: Vec<Name> = names.iter().map(|name| Name::parse(name)).collect::<Result<_>>()?;
             for name in &names {
-                let path = match voices.store().find(name)? {
+                let path = match voices.find(name)? {
                     Some(path) => path,
                     None => get(&voices, name, quiet)?,
                 };
@@ -74,7 +74,7 @@ fn list(voices: &Voices, args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     for entry in index.of_language(args.language.as_deref()) {
         // A folder that cannot be read must not hide what is published.
-        let path = voices.store().find(&Name::parse(&entry.key)?).unwrap_or_default();
+        let path = voices.find_published(entry).unwrap_or_default();
         lines.push(Line { entry, size_bytes: entry.size(), path });
     }
     let mut out = io::stdout().lock();

@@ -20,9 +20,9 @@ use directories::ProjectDirs;
 
 pub(crate) use index::{Entry, Index};
 pub(crate) use name::Name;
-pub(crate) use store::Store;
 
 use http::Client;
+use store::Store;
 
 /// Where the hub is, unless the environment says otherwise.
 const HUB: &str = "https://huggingface.co";
@@ -99,9 +99,22 @@ impl Voices {
         Ok(Self { store: Store::new(data.data_dir().join("voices")), client, piper, hub })
     }
 
-    /// What is on this machine.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// What to open for this voice, if it is on this machine.
+    pub(crate) fn find(&self, name: &Name) -> Result<Option<PathBuf>> {
+        if let Some(path) = self.store.find(name)? {
+            return Ok(Some(path));
+        }
+        // It may go by a former name, which the list knows as it was last seen.
+        let (Name::Piper(alias), Some(kept)) = (name, self.store.read_index()?) else { return Ok(None) };
+        match Index::parse(&kept).and_then(|index| index.find(alias).map(|entry| entry.key.clone())) {
+            Ok(key) => self.store.find(&Name::Piper(key)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What to open for a voice of the list.
+    pub(crate) fn find_published(&self, entry: &Entry) -> Result<Option<PathBuf>> {
+        self.store.find(&Name::Piper(entry.key.clone()))
     }
 
     /// Piper's published voices; as they were last seen when the network is not to be used.
@@ -147,7 +160,7 @@ pub(crate) fn resolve(path: &Path, get: impl FnOnce(&Voices, &Name) -> Result<Pa
         _ => return Ok(path.to_owned()),
     };
     let voices = Voices::from_env()?;
-    match voices.store().find(&name)? {
+    match voices.find(&name)? {
         Some(installed) => Ok(installed),
         None => get(&voices, &name),
     }

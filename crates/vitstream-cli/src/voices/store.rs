@@ -20,7 +20,7 @@ const PARTIAL: &str = ".partial";
 const INDEX: &str = ".voices.json";
 
 /// The user's voices.
-pub(crate) struct Store {
+pub(super) struct Store {
     root: PathBuf,
 }
 
@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// What to open for this voice, if it is here.
-    pub(crate) fn find(&self, name: &Name) -> Result<Option<PathBuf>> {
+    pub(super) fn find(&self, name: &Name) -> Result<Option<PathBuf>> {
         self.installed(&name.folder())
     }
 
