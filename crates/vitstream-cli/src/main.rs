@@ -1,6 +1,9 @@
 //! The command line of vitstream.
 
+mod batch;
 mod cmd;
+mod play;
+mod voices;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,8 +32,10 @@ enum Command {
     Export(cmd::export::Args),
     Inspect(cmd::inspect::Args),
     Speak(cmd::speak::Args),
+    Batch(cmd::batch::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
+    Voices(cmd::voices::Args),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
@@ -63,9 +68,11 @@ fn main() -> ExitCode {
     let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
-        Command::Speak(args) => cmd::speak::run(args).map(done),
+        Command::Speak(args) => cmd::speak::run(args, cli.quiet).map(done),
+        Command::Batch(args) => cmd::batch::run(&args, cli.quiet),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
+        Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
     });
@@ -75,7 +82,8 @@ fn main() -> ExitCode {
         Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::say(&format!("error: {}", terminal::describe(&error)));
-            failure
+            // As for a usage that cannot be: this machine needs another one.
+            if error.is::<play::NoPlayer>() { ExitCode::from(2) } else { failure }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each command, and the options that several share.
 
+pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod export;
 mod ids;
@@ -11,6 +12,7 @@ pub(crate) mod speak;
 pub(crate) mod terminal;
 mod timings;
 pub(crate) mod verify;
+pub(crate) mod voices;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,36 @@
 //! What happens when the process is told to end: nothing half-written is left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::{Context as _, Result};
 use vitstream::staging;
+
+type Hook = Box<dyn FnMut() + Send>;
+
+static HOOKS: Mutex<Vec<Hook>> = Mutex::new(Vec::new());
+
+static FLAG: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+
+/// Does `hook` before a signal ends the process.
+pub(crate) fn before_the_end(hook: impl FnMut() + Send + 'static) {
+    HOOKS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+}
+
+/// Lets the first signal set `flag` for work that ends by itself; a second one ends the process.
+pub(crate) fn finish_first(flag: Arc<AtomicBool>) {
+    *FLAG.lock().unwrap_or_else(PoisonError::into_inner) = Some(flag);
+}
+
+/// Whether a signal ends the process now.
+fn ends() -> bool {
+    if let Some(flag) = FLAG.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        flag.store(true, Ordering::Relaxed);
+        return false;
+    }
+    HOOKS.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(|hook| hook());
+    staging::abandon()
+}
 
 /// Watches for the signals that end programs. Those that whoever started this one wants ignored stay ignored.
 #[cfg(unix)]
@@ -16,7 +45,7 @@ pub(crate) fn watch() -> Result<()> {
     let mut signals = Signals::new(signals).context("cannot watch for signals")?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            if staging::abandon() {
+            if ends() {
                 // The shell sees that it was the signal.
                 let _ = emulate_default_handler(signal);
             }
@@ -36,7 +65,7 @@ fn ignored() -> u64 {
 #[cfg(not(unix))]
 pub(crate) fn watch() -> Result<()> {
     ctrlc::set_handler(|| {
-        if staging::abandon() {
+        if ends() {
             std::process::exit(130);
         }
     })

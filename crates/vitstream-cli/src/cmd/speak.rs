@@ -15,13 +15,15 @@ use super::ids::Ids;
 use super::outputs::Outputs;
 use super::terminal::{describe, say};
 use super::timings::Timings;
-use super::{DecoderArg, RuntimeArg, VoiceArgs};
+use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 pub(super) use line::Line;
-use line::read_line;
+pub(crate) use line::read_line;
 use loudness::Loudness;
 use sink::Sink;
 
 /// Speak phoneme ids with an exported voice, or straight from a trained one
+///
+/// With neither --output nor --raw the loudspeaker plays them.
 ///
 /// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2]}. A line
 /// may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`, `noise_scale`, `noise_w` and `seed`, which
@@ -121,12 +123,8 @@ fn open(args: &Args) -> Result<Voice> {
 
 /// Refuses what would have no effect, or could not be kept to, before anything is opened.
 fn check(args: &Args) -> Result<()> {
-    let live = args.raw || args.output.as_deref().is_some_and(is_live);
+    let live = args.output.as_deref().map_or(true, is_live);
     Loudness::check(args.volume, args.normalize, live)?;
-    ensure!(
-        args.ids.is_none() || args.raw || args.output.is_some(),
-        "nothing says where the audio goes: -o FILE for a WAV file, --raw for samples on standard output"
-    );
     ensure!(
         args.chunk.is_none() || args.options.profile.is_none(),
         "--profile says how chunks are chosen, which --chunk does already: leave one of them out"
@@ -158,8 +156,9 @@ fn check_speaker(info: &VoiceInfo, speaker: Option<&Speaker>, option: &str) -> R
     Ok(())
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     check(&args)?;
+    args.voice = voices::resolve(&args.voice, quiet)?;
     let mut outputs = Outputs::new([
         Some(&args.voice),
         args.options.profile.as_ref(),
@@ -188,7 +187,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let main = match (args.raw, args.output.as_deref()) {
         (true, _) => Some(Sink::raw()),
         (false, Some(path)) => Some(Sink::wav(path, info.sample_rate, args.ids.is_some())),
-        (false, None) => None,
+        (false, None) => Some(Sink::played(info.sample_rate)),
     };
     let mut log = Log { stats: args.stats, timings: None };
     if let Some(path) = &args.timings {
@@ -250,24 +249,24 @@ impl Session {
     /// Speaks one utterance. The outer error is the main sink's or the log's and ends everything, the inner one is this
     /// utterance's.
     fn speak(&mut self, line: &Line, name: &str) -> Result<Result<()>> {
-        match (&line.output_file, self.main.take()) {
-            (None, None) => Ok(Err(anyhow::anyhow!(
-                "nothing says where the audio goes: expected `output_file` in the line, or --output or --raw"
-            ))),
-            (None, Some(mut sink)) => {
-                let spoken = self.speak_to(line, name, &mut sink);
+        match &line.output_file {
+            None => {
+                let mut sink = self.main.take().expect("it is away only while an utterance is spoken");
+                let spoken = self.speak_to(line, name, &mut sink).and_then(|spoken| {
+                    sink.end_utterance()?;
+                    Ok(spoken)
+                });
                 self.main = Some(sink);
                 spoken
             }
-            (Some(path), main) => {
-                self.main = main;
+            Some(path) => {
                 if let Err(error) = self.check_file(path) {
                     return Ok(Err(error));
                 }
                 let mut sink = Sink::wav(path, self.voice.info().sample_rate, true);
                 // What goes wrong with a line's own file is the line's trouble alone.
                 Ok(match self.speak_to(line, name, &mut sink) {
-                    Ok(Ok(())) => sink.finish(),
+                    Ok(Ok(())) => sink.finish(false),
                     Ok(Err(error)) | Err(error) => Err(error),
                 })
             }
@@ -327,7 +326,8 @@ impl Session {
     }
 
     fn finish(self) -> Result<()> {
-        self.main.map_or(Ok(()), Sink::finish)?;
+        let stats = self.log.stats;
+        self.main.map_or(Ok(()), |sink| sink.finish(stats))?;
         self.log.timings.map_or(Ok(()), Timings::finish)?;
         self.loudness.finish();
         Ok(())

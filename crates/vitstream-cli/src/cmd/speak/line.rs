@@ -130,7 +130,7 @@ impl Line {
 
 /// The next line without its end, `None` after the last; the inner error is for a line that is too long, whose rest is
 /// skipped.
-pub(super) fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>>>> {
+pub(crate) fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>>>> {
     let mut line = Vec::new();
     if input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);

@@ -7,10 +7,82 @@ use anyhow::{Context as _, Result};
 use vitstream::staging::Output;
 use vitstream::wav;
 
-use crate::cmd::terminal::{Stdout, of_output};
+use crate::cmd::terminal::{Stdout, of_output, say};
+use crate::play::Player;
 
-/// Takes samples. Nothing is created before there are some.
-pub(super) struct Sink {
+/// Takes samples. Nothing is created, and no loudspeaker asked for, before there are some.
+pub(super) enum Sink {
+    /// A file, a pipe, standard output.
+    Written(Written),
+    /// The loudspeaker.
+    Played { sample_rate: u32, player: Option<Player>, samples: u64 },
+}
+
+impl Sink {
+    /// Bare samples on standard output.
+    pub(super) fn raw() -> Self {
+        Self::Written(Written::raw())
+    }
+
+    /// A WAV file; `-` for standard output.
+    pub(super) fn wav(path: &Path, sample_rate: u32, single: bool) -> Self {
+        Self::Written(Written::wav(path, sample_rate, single))
+    }
+
+    /// The loudspeaker.
+    pub(super) fn played(sample_rate: u32) -> Self {
+        Self::Played { sample_rate, player: None, samples: 0 }
+    }
+
+    /// Samples so far.
+    pub(super) fn written(&self) -> u64 {
+        match self {
+            Self::Written(file) => file.written,
+            Self::Played { samples, .. } => *samples,
+        }
+    }
+
+    /// `total`: samples of this utterance.
+    pub(super) fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
+        match self {
+            Self::Written(file) => file.write(samples, total),
+            Self::Played { sample_rate, player, samples: played } => {
+                let player = match player {
+                    Some(player) => player,
+                    None => player.insert(Player::open(*sample_rate)?),
+                };
+                *played += samples.len() as u64;
+                player.write(samples)
+            }
+        }
+    }
+
+    /// Nothing follows at once: what is there is heard, and silence after it is no gap.
+    pub(super) fn end_utterance(&mut self) -> Result<()> {
+        match self {
+            Self::Played { player: Some(player), .. } => player.end_utterance(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a file into its place, or waits until everything is heard. `stats` says how often the sound broke off.
+    pub(super) fn finish(self, stats: bool) -> Result<()> {
+        match self {
+            Self::Written(file) => file.finish(),
+            Self::Played { player: None, .. } => Ok(()),
+            Self::Played { player: Some(player), .. } => {
+                let underruns = player.finish()?;
+                if stats {
+                    say(&format!("played with {underruns} underruns"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes samples to a file or a stream.
+pub(super) struct Written {
     /// `None` is standard output.
     path: Option<PathBuf>,
     /// `None` writes no header.
@@ -26,25 +98,20 @@ enum Target {
     Output(Output),
 }
 
-impl Sink {
+impl Written {
     /// Bare samples on standard output.
-    pub(super) fn raw() -> Self {
+    fn raw() -> Self {
         Self { path: None, sample_rate: None, single: false, written: 0, target: None }
     }
 
     /// A WAV file; `-` for standard output.
-    pub(super) fn wav(path: &Path, sample_rate: u32, single: bool) -> Self {
+    fn wav(path: &Path, sample_rate: u32, single: bool) -> Self {
         let path = (path != Path::new("-")).then(|| path.to_owned());
         Self { path, sample_rate: Some(sample_rate), single, written: 0, target: None }
     }
 
-    /// Samples so far.
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
     /// `total`: samples of this utterance.
-    pub(super) fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
+    fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
         let mut bytes = Vec::new();
         let mut target = match self.target.take() {
             Some(target) => target,
@@ -65,7 +132,7 @@ impl Sink {
     }
 
     /// Puts a file into its place.
-    pub(super) fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<()> {
         let Some(Target::Output(mut output)) = self.target.take() else { return Ok(()) };
         if let Some(rate) = self.sample_rate.filter(|_| !output.is_stream()) {
             let header = wav::header(rate, Some(self.written));

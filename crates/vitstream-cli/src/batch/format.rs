@@ -1,0 +1,80 @@
+//! The files' formats.
+
+use anyhow::{Result, anyhow, ensure};
+use flacenc::component::BitRepr as _;
+use flacenc::error::Verify as _;
+use flacenc::{bitsink, config, source};
+use vitstream::wav;
+
+/// What a file is. Both have the same samples.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    #[default]
+    Wav,
+    Flac,
+}
+
+impl Format {
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Flac => "flac",
+        }
+    }
+
+    /// The bytes of a file.
+    pub(super) fn encode(self, samples: &[f32], sample_rate: u32) -> Result<Vec<u8>> {
+        let pcm = wav::s16le(samples);
+        match self {
+            Self::Wav => {
+                let mut bytes = wav::header(sample_rate, Some(samples.len() as u64)).to_vec();
+                bytes.extend(pcm);
+                Ok(bytes)
+            }
+            Self::Flac => flac(&pcm, sample_rate),
+        }
+    }
+}
+
+/// The fewest samples of a FLAC file: what its header says of blocks begins there.
+const FEWEST: usize = 16;
+
+fn flac(pcm: &[u8], sample_rate: u32) -> Result<Vec<u8>> {
+    let samples: Vec<i32> =
+        pcm.chunks_exact(2).map(|pair| i32::from(i16::from_le_bytes([pair[0], pair[1]]))).collect();
+    ensure!(
+        samples.len() >= FEWEST,
+        "FLAC has no files of {} samples, the fewest are {FEWEST}",
+        samples.len()
+    );
+    let config = config::Encoder::default().into_verified().map_err(|(_, error)| anyhow!("FLAC: {error}"))?;
+    let source = source::MemSource::from_samples(&samples, 1, 16, sample_rate as usize);
+    let stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
+        .map_err(|error| anyhow!("FLAC: {error}"))?;
+    let mut sink = bitsink::ByteSink::new();
+    stream.write(&mut sink).map_err(|error| anyhow!("FLAC: {error:?}"))?;
+    Ok(sink.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_give_back_the_same_samples() {
+        for (count, rate) in
+            [(16, 22_050), (4_095, 8_000), (4_096, 16_000), (4_097, 11_025), (10_001, 44_100)]
+        {
+            let samples: Vec<f32> = (0..count).map(|i| (i as f32 * 0.05).sin() * 1.1).collect();
+            let bytes = Format::Wav.encode(&samples, rate).unwrap();
+            let mut wav = hound::WavReader::new(&bytes[..]).unwrap();
+            let expected: Vec<i32> = wav.samples::<i32>().map(Result::unwrap).collect();
+            let bytes = Format::Flac.encode(&samples, rate).unwrap();
+            let mut flac = claxon::FlacReader::new(&bytes[..]).unwrap();
+            assert_eq!((flac.streaminfo().sample_rate, flac.streaminfo().channels), (rate, 1));
+            assert_eq!(flac.streaminfo().samples, Some(count));
+            assert_eq!(flac.samples().map(Result::unwrap).collect::<Vec<_>>(), expected, "{count} samples");
+        }
+        assert!(Format::Flac.encode(&[0.0; 15], 22_050).is_err());
+    }
+}

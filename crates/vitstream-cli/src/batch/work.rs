@@ -1,0 +1,353 @@
+//! The work itself: jobs that take lines, one after the other, until there are no more.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use vitstream::{Chunking, SpeakOptions, Voice};
+
+use super::journal::{Done, Journal};
+use super::line::{Line, Utterance, hex};
+use super::place::Place;
+use super::{Format, Shard};
+use crate::cmd::speak::read_line;
+
+/// Frames of a chunk: nobody waits for the first one, and where the last bits depend on chunks they depend on this.
+const CHUNK: usize = 256;
+
+/// The most bad lines that a summary lists; all are counted, and reported when they are met.
+const MOST_LISTED: usize = 100;
+
+/// What is to be done.
+pub(crate) struct Batch<'a> {
+    pub(crate) voice: &'a Voice,
+    /// All that decides what the voice sounds like, beside what a line says.
+    pub(crate) identity: String,
+    pub(crate) manifest: &'a Path,
+    pub(crate) output: &'a Path,
+    pub(crate) shard: Shard,
+    pub(crate) jobs: usize,
+    pub(crate) format: Format,
+    /// Set from outside to end the work after the utterances that are being spoken.
+    pub(crate) stop: &'a AtomicBool,
+}
+
+/// What happens meanwhile.
+pub(crate) enum Progress<'a> {
+    /// So many lines are this shard's.
+    Lines(u64),
+    /// One of them is done with.
+    Line,
+    /// It could not be spoken.
+    Bad(u64, &'a Error),
+}
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    /// Lines of this shard that are not blank.
+    pub(crate) lines: u64,
+    pub(crate) spoken: u64,
+    /// Were finished before.
+    pub(crate) skipped: u64,
+    /// Say what an earlier line of the manifest says.
+    pub(crate) repeated: u64,
+    pub(crate) failed: u64,
+    /// The first of those that failed.
+    pub(crate) errors: Vec<BadLine>,
+    pub(crate) interrupted: bool,
+    /// Of all files of these lines, also those finished before.
+    pub(crate) audio_seconds: f64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// How many files these lines have.
+    pub(crate) files: usize,
+    /// The SHA-256 of what `sha256sum` says of these files in the order of their names.
+    pub(crate) tree: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct BadLine {
+    line: u64,
+    error: String,
+}
+
+/// Why a line has no file.
+enum Failure {
+    /// It is this line's fault.
+    Line(Error),
+    /// The next lines would fail too.
+    All(Error),
+}
+
+/// Speaks the lines of the manifest.
+pub(crate) fn run(batch: &Batch<'_>, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Summary> {
+    let started = Instant::now();
+    fs::create_dir_all(batch.output).with_context(|| batch.output.display().to_string())?;
+    let journal = Journal::open(batch.output, batch.shard)?;
+    let lines = Lines::open(batch)?;
+    progress(Progress::Lines(count(batch.manifest, batch.shard)?));
+    let work = Work {
+        batch,
+        journal,
+        lines: Mutex::new(lines),
+        results: Mutex::new(Results::default()),
+        failed: AtomicBool::new(false),
+        progress,
+    };
+    let outcome = thread::scope(|scope| {
+        let jobs: Vec<_> = (0..batch.jobs).map(|_| scope.spawn(|| work.job())).collect();
+        jobs.into_iter()
+            .map(|job| job.join().unwrap_or_else(|_| Err(anyhow!("a job has panicked"))))
+            .fold(Ok(()), Result::and)
+    });
+    outcome?;
+    let Results { mut summary, files, samples } =
+        work.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Jobs find bad lines in any order.
+    summary.errors.sort_by_key(|bad| bad.line);
+    summary.interrupted = batch.stop.load(Ordering::Relaxed);
+    summary.audio_seconds = samples as f64 / f64::from(batch.voice.info().sample_rate);
+    summary.files = files.len();
+    summary.tree = tree(&files);
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+fn tree(files: &BTreeMap<Place, String>) -> String {
+    let mut hash = Sha256::new();
+    for (place, sha256) in files {
+        hash.update(format!("{sha256}  {place}\n"));
+    }
+    hex(&hash.finalize())
+}
+
+/// How many lines are this shard's, blank ones too.
+fn count(manifest: &Path, shard: Shard) -> Result<u64> {
+    let count = || -> io::Result<u64> {
+        let mut input = BufReader::new(File::open(manifest)?);
+        let (mut total, mut own) = (0, 0);
+        while input.skip_until(b'\n')? > 0 {
+            total += 1;
+            own += u64::from(shard.has(total));
+        }
+        Ok(own)
+    };
+    count().with_context(|| manifest.display().to_string())
+}
+
+/// The manifest as it is read: every shard reads all of it, to know which lines say the same.
+struct Lines<'a> {
+    batch: &'a Batch<'a>,
+    input: BufReader<File>,
+    number: u64,
+    /// The content of each file, and the line that names it first.
+    seen: HashMap<Place, (u64, String)>,
+}
+
+enum Next {
+    Utterance(u64, Box<Utterance>),
+    Repeated,
+    Bad(u64, Error),
+    Blank,
+}
+
+impl<'a> Lines<'a> {
+    fn open(batch: &'a Batch<'a>) -> Result<Self> {
+        let named = || batch.manifest.display().to_string();
+        let file = File::open(batch.manifest).with_context(named)?;
+        ensure!(
+            file.metadata().with_context(named)?.is_file(),
+            "{}: expected a file, since it is read twice",
+            batch.manifest.display()
+        );
+        Ok(Self { batch, input: BufReader::new(file), number: 0, seen: HashMap::new() })
+    }
+
+    /// The next line of this shard.
+    fn next(&mut self) -> io::Result<Option<Next>> {
+        while let Some(line) = read_line(&mut self.input)? {
+            self.number += 1;
+            let next = self.look_at(line);
+            if self.batch.shard.has(self.number) {
+                return Ok(Some(next));
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_at(&mut self, line: Result<Vec<u8>>) -> Next {
+        let Batch { voice, identity, format, .. } = self.batch;
+        let utterance = match line.and_then(|line| Line::parse(&line)) {
+            Ok(None) => return Next::Blank,
+            Ok(Some(line)) => line.resolve(voice.info(), identity, *format),
+            Err(error) => Err(error),
+        };
+        let utterance = match utterance {
+            Ok(utterance) => utterance,
+            Err(error) => return Next::Bad(self.number, error),
+        };
+        match self.seen.get(&utterance.place) {
+            Some((_, content)) if *content == utterance.content => Next::Repeated,
+            Some((first, _)) => Next::Bad(
+                self.number,
+                anyhow!("output_file {:?} is that of line {first} too", utterance.place.as_str()),
+            ),
+            None => {
+                self.seen.insert(utterance.place.clone(), (self.number, utterance.content.clone()));
+                Next::Utterance(self.number, Box::new(utterance))
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Results {
+    summary: Summary,
+    /// Each file with its hash.
+    files: BTreeMap<Place, String>,
+    samples: u64,
+}
+
+/// What the jobs share.
+struct Work<'a> {
+    batch: &'a Batch<'a>,
+    journal: Journal,
+    lines: Mutex<Lines<'a>>,
+    results: Mutex<Results>,
+    /// Whether another job has met an error that ends all.
+    failed: AtomicBool,
+    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+}
+
+impl Work<'_> {
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn job(&self) -> Result<()> {
+        let result = self.take_lines();
+        if result.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn take_lines(&self) -> Result<()> {
+        while !self.batch.stop.load(Ordering::Relaxed) && !self.failed.load(Ordering::Relaxed) {
+            let next = self.lines.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(next) = next.with_context(|| self.batch.manifest.display().to_string())? else { break };
+            match next {
+                Next::Blank => {}
+                Next::Repeated => {
+                    let summary = &mut self.results().summary;
+                    summary.lines += 1;
+                    summary.repeated += 1;
+                }
+                Next::Bad(line, error) => self.report(line, &error),
+                Next::Utterance(line, utterance) => {
+                    match self.finish(&utterance) {
+                        Ok((done, spoken)) => {
+                            let mut results = self.results();
+                            results.summary.lines += 1;
+                            *(if spoken {
+                                &mut results.summary.spoken
+                            } else {
+                                &mut results.summary.skipped
+                            }) += 1;
+                            results.samples += done.samples;
+                            results.files.insert(utterance.place, done.sha256);
+                        }
+                        Err(Failure::Line(error)) => self.report(line, &error),
+                        Err(Failure::All(error)) => return Err(error),
+                    };
+                }
+            }
+            (self.progress)(Progress::Line);
+        }
+        Ok(())
+    }
+
+    fn report(&self, line: u64, error: &Error) {
+        (self.progress)(Progress::Bad(line, error));
+        let summary = &mut self.results().summary;
+        summary.lines += 1;
+        summary.failed += 1;
+        if summary.errors.len() < MOST_LISTED {
+            summary.errors.push(BadLine { line, error: format!("{error:#}") });
+        }
+    }
+
+    /// Makes the utterance's file, unless it is there; tells whether it was spoken.
+    fn finish(&self, utterance: &Utterance) -> Result<(Done, bool), Failure> {
+        let place = &utterance.place;
+        let path = place.prepare(self.batch.output).map_err(Failure::Line)?;
+        let there = match fs::symlink_metadata(&path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::Line(anyhow!("{place}: {error}"))),
+        };
+        if let (Some(metadata), Some(done)) = (&there, self.journal.find(place)) {
+            if done.content != utterance.content {
+                return Err(Failure::Line(anyhow!(
+                    "{place}: is there already, spoken from another line, by another voice or in another way; delete it or \
+                     take another folder"
+                )));
+            }
+            if !metadata.is_file() || metadata.len() != done.bytes {
+                return Err(Failure::Line(anyhow!(
+                    "{place}: expected the {} bytes that were written, found {}; delete it",
+                    done.bytes,
+                    metadata.len()
+                )));
+            }
+            return Ok((done.clone(), false));
+        }
+        let (bytes, samples) = self.speak(utterance).map_err(Failure::Line)?;
+        if there.is_none() {
+            self.write(&path, &bytes).map_err(Failure::All)?;
+        } else if fs::read(&path).ok().as_ref() != Some(&bytes) {
+            // Had it the same bytes, a run was ended between the file and its line of the journal.
+            return Err(Failure::Line(anyhow!(
+                "{place}: is there already, and is not what this line says; delete it or take another folder"
+            )));
+        }
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let mut done = Done::new(utterance.content.clone(), sha256, bytes.len() as u64, samples);
+        let added = self.journal.add(place, &mut done);
+        added.map_err(|error| Failure::All(anyhow!("{}: {error}", self.batch.output.display())))?;
+        Ok((done, true))
+    }
+
+    /// The file's bytes, and how many samples it has.
+    fn speak(&self, utterance: &Utterance) -> Result<(Vec<u8>, u64)> {
+        let Batch { voice, format, .. } = self.batch;
+        let options = SpeakOptions {
+            speaker: utterance.speaker.clone(),
+            scales: Some(utterance.scales),
+            seed: Some(utterance.seed),
+            chunking: Chunking::Fixed(CHUNK),
+        };
+        let samples = voice.synthesize(&utterance.ids, &options)?;
+        Ok((format.encode(&samples, voice.info().sample_rate)?, samples.len() as u64))
+    }
+
+    fn write(&self, path: &PathBuf, bytes: &[u8]) -> Result<()> {
+        let write = || -> io::Result<()> {
+            let mut file = self.journal.temporary()?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().with_context(|| path.display().to_string())
+    }
+}

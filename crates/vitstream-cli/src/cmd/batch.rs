@@ -1,0 +1,129 @@
+//! `vitstream batch`: a manifest of utterances, a file for each.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vitstream::{Backend, Voice};
+
+use super::terminal::{describe as describe_error, print, say};
+use super::{DecoderArg, RuntimeArg, VoiceArgs, signals, voices};
+use crate::batch::{self, Batch, Format, Progress, Shard, Summary};
+
+/// Speak the lines of a manifest into files, one each, on all cores
+///
+/// Each line of the manifest is JSON: {"phoneme_ids": [1, 0, 20, 2], "output_file": "a.wav"}, with "speaker" or
+/// "speaker_id", "seed", "noise_scale", "length_scale" and "noise_w" if they differ from the voice's. A file that no
+/// output_file names is named by a hash of what is spoken. The seed of a line without one is the first eight bytes, the most
+/// significant first, of the SHA-256 of its ids in decimal, joined by commas. So files depend on nothing but their lines and the
+/// voice.
+///
+/// Run again, it goes on where it ended. A line that cannot be spoken is reported with its number and the others are spoken;
+/// the exit status is then 1.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The voice, as for `speak`
+    voice: PathBuf,
+
+    /// The file with a line of JSON for each utterance
+    manifest: PathBuf,
+
+    /// The folder for the files; made if it is not there
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+
+    /// Only every Nth line, from line I on, for work that several machines share
+    #[arg(long, value_name = "I/N", default_value_t)]
+    shard: Shard,
+
+    /// How many utterances are spoken at the same time [default: as many as there are cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+
+    /// What the files are
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Who computes [default: native; rten for folders that are not read back]
+    #[arg(long, value_enum)]
+    runtime: Option<RuntimeArg>,
+
+    #[command(flatten)]
+    options: VoiceArgs,
+}
+
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
+    let path = voices::resolve(&args.voice, quiet)?;
+    let backend = args.runtime.map_or(Backend::Auto, Backend::from);
+    let voice = args.options.open(&path, backend, DecoderArg::Auto, super::wall())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    signals::finish_first(stop.clone());
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let work = Batch {
+        identity: identity(&voice),
+        voice: &voice,
+        manifest: &args.manifest,
+        output: &args.output,
+        shard: args.shard,
+        jobs: args.jobs.map_or_else(cores, NonZero::get),
+        format: args.format,
+        stop: &stop,
+    };
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} lines, {per_sec}, {eta} left")?;
+    let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+    let summary = batch::run(&work, &|progress| match progress {
+        Progress::Lines(lines) => bar.set_length(lines),
+        Progress::Line => bar.inc(1),
+        Progress::Bad(line, error) => {
+            bar.suspend(|| say(&format!("line {line}: {}", describe_error(&error))))
+        }
+    });
+    bar.finish_and_clear();
+    let summary = summary?;
+    let text = match (args.json, quiet) {
+        (true, _) => serde_json::to_string_pretty(&summary)? + "\n",
+        (false, true) => String::new(),
+        (false, false) => describe(&summary),
+    };
+    print(&text)?;
+    Ok(match summary {
+        // As a shell tells of what Ctrl-C has ended.
+        Summary { interrupted: true, .. } => ExitCode::from(128 + 2),
+        Summary { failed: 1.., .. } => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// The voice's weights and who computes them. The number of threads changes no bit.
+fn identity(voice: &Voice) -> String {
+    let key = voice.profile_key().split('/').enumerate();
+    let key: Vec<&str> = key.filter(|(i, _)| *i != 1).map(|(_, part)| part).collect();
+    key.join("/")
+}
+
+fn describe(summary: &Summary) -> String {
+    let Summary { lines, spoken, skipped, repeated, failed, audio_seconds, seconds, files, tree, .. } =
+        summary;
+    let mut text = format!("{lines} lines: {spoken} spoken");
+    for (count, what) in
+        [(skipped, "were finished before"), (repeated, "say what an earlier line says"), (failed, "failed")]
+    {
+        if *count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    if summary.interrupted {
+        text += "; interrupted, run it again to go on";
+    }
+    format!("{text}\n{files} files, {audio_seconds:.1} s of audio, in {seconds:.1} s\ntree {tree}\n")
+}

@@ -1,0 +1,202 @@
+//! Playback: samples to the loudspeaker, through whatever this machine has.
+//!
+//! Samples go into a [queue](queue::Queue), a device takes them out as it plays. On Linux and the like the device is
+//! PulseAudio or PipeWire, spoken to over its socket; without one, the first program found that plays what it is fed. On
+//! macOS and Windows it is the system's own interface.
+
+#[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+mod native;
+mod program;
+#[cfg(all(feature = "playback", unix, not(target_vendor = "apple")))]
+mod pulse;
+mod queue;
+#[cfg(any(test, all(feature = "playback", any(windows, target_vendor = "apple"))))]
+mod resample;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result, bail};
+use vitstream::wav;
+
+use queue::Queue;
+
+/// There is nothing here to play with.
+#[derive(Debug)]
+pub(crate) struct NoPlayer;
+
+impl fmt::Display for NoPlayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no sound device or player found; write a file with -o FILE or samples with --raw")
+    }
+}
+
+impl std::error::Error for NoPlayer {}
+
+/// What plays the samples of a queue.
+trait Device {
+    /// Waits until everything was heard: the queue is closed already, or has failed. Returns how often the sound broke
+    /// off within an utterance, if the device can tell.
+    fn finish(self: Box<Self>) -> Result<Option<u64>>;
+}
+
+/// A loudspeaker in use. Dropped without [`finish`](Self::finish), it falls silent at once.
+pub(crate) struct Player {
+    queue: Arc<Queue>,
+    /// `None` once it has failed.
+    device: Option<Box<dyn Device>>,
+    clock: Clock,
+    /// For a device of another rate.
+    #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+    resampler: Option<resample::Resampler>,
+}
+
+impl Player {
+    /// The first device there is. The error is [`NoPlayer`] if there is none.
+    pub(crate) fn open(sample_rate: u32) -> Result<Self> {
+        let queue = Arc::new(Queue::new(sample_rate));
+        #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+        match native::Native::open(&queue, sample_rate) {
+            Ok((device, rate)) => {
+                let resampler = (rate != sample_rate).then(|| resample::Resampler::new(sample_rate, rate));
+                let mut player = Self::new(queue, Box::new(device), sample_rate);
+                player.resampler = resampler.transpose()?;
+                return Ok(player);
+            }
+            Err(error) => passed_over("the system's sound device", &error),
+        }
+        let device = open_device(&queue, sample_rate).ok_or(NoPlayer)?;
+        Ok(Self::new(queue, device, sample_rate))
+    }
+
+    fn new(queue: Arc<Queue>, device: Box<dyn Device>, sample_rate: u32) -> Self {
+        Self {
+            queue,
+            device: Some(device),
+            clock: Clock::new(sample_rate),
+            #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+            resampler: None,
+        }
+    }
+
+    /// Plays a chunk after all before it. Blocks while much more is waiting than the device has played.
+    pub(crate) fn write(&mut self, samples: &[f32]) -> Result<()> {
+        self.clock.arrived(samples.len(), Instant::now());
+        #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+        if let Some(resampler) = &mut self.resampler {
+            let samples = resampler.push(samples)?;
+            return self.push(&samples);
+        }
+        self.push(samples)
+    }
+
+    fn push(&mut self, samples: &[f32]) -> Result<()> {
+        if self.queue.push(&wav::s16le(samples)).is_err() {
+            // The device knows best why nobody listens any more.
+            if let Some(device) = self.device.take() {
+                device.finish()?;
+            }
+            bail!("the sound device is gone");
+        }
+        Ok(())
+    }
+
+    /// The utterance is complete: that the sound breaks off now is no underrun.
+    pub(crate) fn end_utterance(&mut self) -> Result<()> {
+        #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
+        if let Some(resampler) = &mut self.resampler {
+            let rest = resampler.finish()?;
+            self.push(&rest)?;
+        }
+        self.clock.utterance_ended();
+        self.queue.end_utterance();
+        Ok(())
+    }
+
+    /// Waits until everything was heard. Returns how often the sound broke off within an utterance because the next
+    /// samples were not there.
+    pub(crate) fn finish(mut self) -> Result<u64> {
+        self.end_utterance()?;
+        self.queue.close();
+        let counted = self.device.map(|device| device.finish()).transpose()?.flatten();
+        Ok(counted.unwrap_or(self.clock.underruns))
+    }
+}
+
+/// A way that is there but does not work; told with `-v`.
+fn passed_over(name: &str, error: &Error) {
+    tracing::info!("not played by {name}: {error:#}");
+}
+
+/// The first way to be heard that works.
+fn open_device(queue: &Arc<Queue>, sample_rate: u32) -> Option<Box<dyn Device>> {
+    #[cfg(all(feature = "playback", unix, not(target_vendor = "apple")))]
+    match pulse::Pulse::open(queue, sample_rate) {
+        Ok(device) => return Some(Box::new(device)),
+        Err(error) => passed_over("PulseAudio or PipeWire", &error),
+    }
+    for player in &program::PLAYERS {
+        match program::Program::start(player, queue, sample_rate) {
+            Ok(Some(device)) => return Some(Box::new(device)),
+            Ok(None) => {}
+            Err(error) => passed_over(player.name, &error),
+        }
+    }
+    None
+}
+
+/// Tells underruns by the clock alone: what arrives after all before it must have been played came too late.
+struct Clock {
+    sample_rate: u32,
+    /// Until when there is something to play; `None` between utterances.
+    until: Option<Instant>,
+    underruns: u64,
+}
+
+impl Clock {
+    fn new(sample_rate: u32) -> Self {
+        Self { sample_rate, until: None, underruns: 0 }
+    }
+
+    fn arrived(&mut self, samples: usize, now: Instant) {
+        let plays = Duration::from_secs_f64(samples as f64 / f64::from(self.sample_rate));
+        let start = match self.until {
+            Some(until) if until >= now => until,
+            Some(_) => {
+                self.underruns += 1;
+                now
+            }
+            None => now,
+        };
+        self.until = Some(start + plays);
+    }
+
+    fn utterance_ended(&mut self) {
+        self.until = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_come_too_late_are_underruns() {
+        let mut clock = Clock::new(1_000);
+        let start = Instant::now();
+        let mut at = |ms, samples| {
+            clock.arrived(samples, start + Duration::from_millis(ms));
+            clock.underruns
+        };
+        assert_eq!(at(0, 100), 0);
+        assert_eq!(at(90, 50), 0, "played until 150");
+        assert_eq!(at(150, 10), 0, "just in time");
+        assert_eq!(at(200, 10), 1, "40 ms of silence");
+        assert_eq!(at(205, 10), 1, "the gap moves what follows");
+        assert_eq!(at(219, 10), 1);
+        clock.utterance_ended();
+        clock.arrived(10, start + Duration::from_secs(9));
+        assert_eq!(clock.underruns, 1, "between utterances is silence");
+    }
+}

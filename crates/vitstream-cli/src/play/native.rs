@@ -1,0 +1,120 @@
+//! The system's own sound interface, CoreAudio or WASAPI.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow};
+use cpal::traits::{DeviceTrait as _, HostTrait as _, StreamTrait as _};
+use cpal::{BufferSize, OutputCallbackInfo, Stream, StreamConfig};
+
+use super::Device;
+use super::queue::Queue;
+
+/// How often it is looked whether the device is still there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The system's default device.
+pub(super) struct Native {
+    queue: Arc<Queue>,
+    stream: Stream,
+    underruns: Arc<AtomicU64>,
+    /// Tells, once the last sample was taken, when it will have been heard.
+    taken: Receiver<Duration>,
+}
+
+impl Native {
+    /// Also returns the rate at which the device takes samples.
+    pub(super) fn open(queue: &Arc<Queue>, sample_rate: u32) -> Result<(Self, u32)> {
+        let device = cpal::default_host().default_output_device().context("there is no sound device")?;
+        let default = device.default_output_config()?;
+        let mut refusal = None;
+        // Some devices take any rate, others only their own.
+        for rate in [sample_rate, default.sample_rate()] {
+            let channels = default.channels();
+            let config = StreamConfig { channels, sample_rate: rate, buffer_size: BufferSize::Default };
+            let underruns = Arc::new(AtomicU64::new(0));
+            let (tell, taken) = channel();
+            let mut feed = Feed {
+                queue: queue.clone(),
+                underruns: underruns.clone(),
+                channels: usize::from(channels).max(1),
+                started: false,
+                dry: false,
+                tell,
+            };
+            let failed = queue.clone();
+            let stream = device.build_output_stream(
+                config,
+                move |frames: &mut [f32], info: &OutputCallbackInfo| feed.fill(frames, info, rate),
+                move |error| failed.fail(anyhow!("the sound device: {error}")),
+                None,
+            );
+            match stream.and_then(|stream| stream.play().map(|()| stream)) {
+                Ok(stream) => return Ok((Self { queue: queue.clone(), stream, underruns, taken }, rate)),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        Err(refusal.map_or_else(|| anyhow!("the sound device takes no samples"), Error::from))
+    }
+}
+
+impl Device for Native {
+    fn finish(self: Box<Self>) -> Result<Option<u64>> {
+        let Self { queue, stream, underruns, taken } = *self;
+        let latency = loop {
+            match taken.recv_timeout(LOOK) {
+                Ok(latency) => break latency,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Duration::ZERO,
+            }
+            if let Some(failure) = queue.failure() {
+                return Err(failure);
+            }
+        };
+        thread::sleep(latency);
+        drop(stream);
+        queue.failure().map_or_else(|| Ok(Some(underruns.load(Ordering::Relaxed))), Err)
+    }
+}
+
+/// Gives the device what it asks for, in its own thread.
+struct Feed {
+    queue: Arc<Queue>,
+    underruns: Arc<AtomicU64>,
+    channels: usize,
+    started: bool,
+    /// Whether the silence that is played is counted already.
+    dry: bool,
+    tell: Sender<Duration>,
+}
+
+impl Feed {
+    fn fill(&mut self, frames: &mut [f32], info: &OutputCallbackInfo, rate: u32) {
+        let count = frames.len() / self.channels;
+        // Asked before samples are taken: then there was more to come if there are too few.
+        let within = self.queue.is_within_utterance();
+        let bytes = self.queue.take_now(2 * count);
+        let samples =
+            bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_767.0);
+        let given = samples.len();
+        frames.fill(0.0);
+        for (frame, sample) in frames.chunks_exact_mut(self.channels).zip(samples) {
+            frame.fill(sample);
+        }
+        self.started |= given > 0;
+        let dry = given < count && within && self.queue.is_within_utterance();
+        if dry && self.started && !self.dry {
+            self.underruns.fetch_add(1, Ordering::Relaxed);
+        }
+        self.dry = dry;
+        if self.queue.is_done() {
+            let at = info.timestamp();
+            let buffer = Duration::from_secs_f64(count as f64 / f64::from(rate.max(1)));
+            // The receiver is there until it is told.
+            let _ = self.tell.send(at.playback.duration_since(at.callback) + buffer);
+        }
+    }
+}

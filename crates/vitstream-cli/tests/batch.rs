@@ -1,0 +1,310 @@
+//! `vitstream batch`: files that depend on nothing but their lines and the voice.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use vitstream_testing::golden;
+
+/// A manifest in a folder of its own, and room for outputs beside it.
+struct Work {
+    dir: TempDir,
+}
+
+impl Work {
+    fn new(lines: &[String]) -> Self {
+        let work = Self { dir: tempfile::tempdir().unwrap() };
+        work.write(lines);
+        work
+    }
+
+    fn write(&self, lines: &[String]) {
+        fs::write(self.path("manifest.jsonl"), lines.join("\n")).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, output: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
+        command.arg("batch").arg(golden("multi.ckpt")).args([self.path("manifest.jsonl"), self.path(output)]);
+        command.args(["--sample-rate", "22050", "--json"]).args(args);
+        command
+    }
+
+    /// Runs it; the summary and what was said beside it.
+    fn run(&self, output: &str, args: &[&str], code: i32) -> (Json, String) {
+        let output = self.command(output, args).assert().code(code).get_output().clone();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{stderr}")), stderr)
+    }
+
+    fn refused(&self, output: &str, args: &[&str], part: &str) {
+        let output = self.command(output, args).assert().failure().get_output().clone();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(part), "{stderr:?} lacks {part:?}");
+    }
+
+    fn tree(&self, output: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        walk(&self.path(output), "", &mut files);
+        files
+    }
+}
+
+fn walk(dir: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{below}{}", entry.file_name().to_str().unwrap());
+        if name == ".vitstream-batch" {
+            continue;
+        }
+        if entry.path().is_dir() {
+            walk(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+/// What `sha256sum` says of the files, hashed.
+fn hash(tree: &BTreeMap<String, Vec<u8>>) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let lines: String =
+        tree.iter().map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes)))).collect();
+    hex(&Sha256::digest(lines))
+}
+
+/// Lines of every kind that can be spoken.
+fn lines() -> Vec<String> {
+    let mut lines: Vec<String> = (0..14)
+        .map(|i| {
+            let ids: Vec<i64> = (0..4 + i % 5).map(|k| 1 + (i * 7 + k * 3) % 30).collect();
+            let mut line = json!({"phoneme_ids": ids});
+            match i % 4 {
+                0 => line["output_file"] = json!(format!("some/folder {}/{i}.wav", i % 2)),
+                1 => line["seed"] = json!(i),
+                2 => line["speaker_id"] = json!(i % 3),
+                _ => line["length_scale"] = json!(1.5),
+            }
+            line.to_string()
+        })
+        .collect();
+    lines.insert(3, String::new());
+    lines
+}
+
+#[test]
+fn neither_jobs_nor_shards_nor_order_change_a_bit() {
+    let work = Work::new(&lines());
+    let (first, _) = work.run("one", &["--jobs", "1"], 0);
+    let expected = work.tree("one");
+    assert_eq!(expected.len(), 14);
+    assert_eq!((&first["lines"], &first["spoken"], &first["files"]), (&json!(14), &json!(14), &json!(14)));
+    assert_eq!(first["tree"], json!(hash(&expected)));
+    let samples: usize = expected.values().map(|bytes| (bytes.len() - 44) / 2).sum();
+    assert!((first["audio_seconds"].as_f64().unwrap() - samples as f64 / 22_050.0).abs() < 1e-6);
+
+    for jobs in ["2", "3", "4"] {
+        let (summary, _) = work.run(jobs, &["--jobs", jobs], 0);
+        assert!(work.tree(jobs) == expected, "{jobs} jobs");
+        assert_eq!(summary["tree"], first["tree"]);
+    }
+    let mut spoken = 0;
+    for shard in ["2/3", "3/3", "1/3"] {
+        let (summary, _) = work.run("shards", &["--shard", shard], 0);
+        spoken += summary["spoken"].as_u64().unwrap();
+    }
+    assert_eq!(spoken, 14);
+    assert!(work.tree("shards") == expected);
+    let (all, _) = work.run("shards", &[], 0);
+    assert_eq!((&all["skipped"], &all["spoken"], &all["tree"]), (&json!(14), &json!(0), &first["tree"]));
+
+    let mut reversed = lines();
+    reversed.reverse();
+    work.write(&reversed);
+    let (summary, _) = work.run("reversed", &["--threads", "2"], 0);
+    assert!(work.tree("reversed") == expected);
+    assert_eq!(summary["tree"], first["tree"]);
+}
+
+/// A file of the manifest is what `speak` writes of the same ids and seed.
+#[test]
+fn a_file_is_what_speak_writes() {
+    let work = Work::new(&[
+        json!({"phoneme_ids": [1, 5, 7, 2], "seed": 9, "speaker_id": 1, "output_file": "a.wav"}).to_string(),
+        json!({"phoneme_ids": [1, 5, 7, 2], "speaker_id": 1, "output_file": "b.wav"}).to_string(),
+    ]);
+    work.run("out", &[], 0);
+    let derived = u64::from_be_bytes(Sha256::digest("1,5,7,2")[..8].try_into().unwrap());
+    for (file, seed) in [("a.wav", 9), ("b.wav", derived)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.arg("speak").arg(golden("multi.ckpt"));
+        command.args(["--sample-rate", "22050", "--ids", "1,5,7,2", "--speaker", "1", "-o"]);
+        command.arg(work.path(file)).args(["--seed", &seed.to_string()]).assert().success();
+        assert!(fs::read(work.path(file)).unwrap() == work.tree("out")[file], "{file}");
+    }
+}
+
+#[test]
+fn flac_has_the_same_samples() {
+    let work = Work::new(&lines()[1..3]);
+    work.run("wav", &[], 0);
+    work.run("flac", &["--format", "flac"], 0);
+    let (wavs, flacs) = (work.tree("wav"), work.tree("flac"));
+    assert_eq!(wavs.len(), 2);
+    for (name, wav) in wavs {
+        let flac = &flacs[&name.replace(".wav", ".flac")];
+        assert!(flac.len() < wav.len());
+        let mut reader = claxon::FlacReader::new(&flac[..]).unwrap();
+        assert_eq!(reader.streaminfo().sample_rate, 22_050);
+        let samples: Vec<i32> = reader.samples().map(Result::unwrap).collect();
+        let expected =
+            hound::WavReader::new(&wav[..]).unwrap().samples().map(Result::unwrap).collect::<Vec<i32>>();
+        assert!(samples == expected, "{name}");
+    }
+    work.write(&[json!({"phoneme_ids": [1], "output_file": "a.wav"}).to_string()]);
+    let (summary, _) = work.run("flac", &["--format", "flac"], 1);
+    assert!(summary["errors"][0]["error"].as_str().unwrap().contains("ends in .flac"), "{summary}");
+}
+
+#[test]
+fn bad_lines_are_reported_and_passed_over() {
+    let long = format!("{{\"phoneme_ids\": [{}1]}}", "1,".repeat(600_000));
+    let mut lines = vec![
+        json!({"phoneme_ids": [1, 2], "output_file": "good.wav"}).to_string(),
+        "not json".to_owned(),
+        json!({"phoneme_ids": [1, 9_999]}).to_string(),
+        json!({"phoneme_ids": []}).to_string(),
+        json!({"phoneme_ids": [1], "speaker_id": 9}).to_string(),
+        json!({"phoneme_ids": [1], "speaker": "nobody"}).to_string(),
+        json!({"phoneme_ids": [1], "length_scale": 1e9}).to_string(),
+        json!({"text": "Hello."}).to_string(),
+        long,
+        json!({"phoneme_ids": [1, 3], "output_file": "good.wav"}).to_string(),
+    ];
+    for bad in
+        ["../out.wav", "/tmp/out.wav", "a/../../out.wav", "", "x", ".vitstream-batch/x.wav", "a\u{0}.wav"]
+    {
+        lines.push(json!({"phoneme_ids": [1], "output_file": bad}).to_string());
+    }
+    lines.push("\u{1}".to_owned());
+    let bad = lines.len() - 1;
+    lines.push(json!({"phoneme_ids": [1, 2], "output_file": "good.wav"}).to_string());
+    lines.push(json!({"phoneme_ids": [4, 2]}).to_string());
+    let work = Work::new(&lines);
+    let (summary, stderr) = work.run("out", &["--jobs", "3"], 1);
+    assert_eq!(
+        (&summary["spoken"], &summary["repeated"], &summary["failed"]),
+        (&json!(2), &json!(1), &json!(bad))
+    );
+    assert_eq!(summary["lines"], json!(lines.len()));
+    let errors = summary["errors"].as_array().unwrap();
+    let numbers: Vec<u64> = errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (2..=bad as u64 + 1).collect::<Vec<_>>());
+    for (line, part) in
+        [(2, "JSON"), (3, "9999"), (6, "nobody"), (8, "text"), (9, "more than"), (10, "line 1")]
+    {
+        let error = errors[line - 2]["error"].as_str().unwrap();
+        assert!(error.contains(part), "line {line}: {error}");
+        assert!(stderr.contains(&format!("line {line}: {error}")), "{stderr}");
+    }
+    assert_eq!(work.tree("out").len(), 2);
+    assert!(!work.path("out.wav").exists());
+    let beside = fs::read_dir(work.dir.path()).unwrap().count();
+    assert_eq!(beside, 2, "the manifest and the output");
+}
+
+#[test]
+fn work_goes_on_where_it_ended() {
+    let work = Work::new(&lines());
+    let (first, _) = work.run("out", &[], 0);
+    let expected = work.tree("out");
+    let state = work.path("out/.vitstream-batch");
+    // As after a power cut: a file is missing, another is not in the journal, and a half is left.
+    let journal = fs::read_to_string(state.join("1-of-1.jsonl")).unwrap();
+    assert_eq!(journal.lines().count(), 14);
+    let missing: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    fs::remove_file(work.path("out").join(missing["file"].as_str().unwrap())).unwrap();
+    fs::write(state.join("1-of-1.jsonl"), &journal[..journal.len() - 20]).unwrap();
+    fs::write(state.join("1-of-1+left"), "RIFF").unwrap();
+    let (again, _) = work.run("out", &[], 0);
+    assert_eq!(
+        (&again["spoken"], &again["skipped"], &again["tree"]),
+        (&json!(2), &json!(12), &first["tree"])
+    );
+    assert!(work.tree("out") == expected);
+    assert!(!state.join("1-of-1+left").exists());
+    let (third, _) = work.run("out", &["--shard", "1/2"], 0);
+    assert_eq!(third["spoken"], json!(0));
+}
+
+/// A file is never taken for another, and never written over.
+#[test]
+fn files_of_others_are_left_alone() {
+    let line = |ids: &[i64], file: &str| json!({"phoneme_ids": ids, "output_file": file}).to_string();
+    let work = Work::new(&[line(&[1, 2], "a.wav"), line(&[3], "b.wav")]);
+    work.run("out", &[], 0);
+    let before = work.tree("out");
+    let fails = |args: &[&str], parts: &[&str]| {
+        let (summary, _) = work.run("out", args, 1);
+        let errors = summary["errors"].to_string();
+        for part in parts {
+            assert!(errors.contains(part), "{errors} lacks {part}");
+        }
+    };
+    fails(&["--fast"], &["a.wav: is there already", "b.wav: is there already", "in another way"]);
+    work.write(&[line(&[1, 4], "a.wav"), line(&[3], "b.wav")]);
+    fails(&[], &["a.wav: is there already"]);
+    assert!(work.tree("out") == before);
+
+    fs::write(work.path("out/c.wav"), "my own").unwrap();
+    fs::create_dir(work.path("out/d.wav")).unwrap();
+    fs::write(work.path("out/b.wav"), "cut").unwrap();
+    work.write(&[line(&[5], "c.wav"), line(&[6], "d.wav"), line(&[7], "c.wav/e.wav"), line(&[3], "b.wav")]);
+    fails(
+        &[],
+        &["c.wav: is there already", "d.wav: is there already", "expected a folder", "b.wav: expected the"],
+    );
+    assert_eq!(fs::read(work.path("out/c.wav")).unwrap(), b"my own");
+}
+
+#[test]
+fn what_cannot_begin_says_why() {
+    let work = Work::new(&lines());
+    for shard in ["0/3", "4/3", "x", "1"] {
+        work.refused("out", &["--shard", shard], "expected I/N");
+    }
+    work.refused("out", &["--jobs", "0"], "--jobs");
+    work.refused("manifest.jsonl", &[], "manifest.jsonl");
+    fs::remove_file(work.path("manifest.jsonl")).unwrap();
+    work.refused("out", &[], "manifest.jsonl");
+    fs::create_dir(work.path("manifest.jsonl")).unwrap();
+    work.refused("out", &[], "expected a file");
+    fs::remove_dir(work.path("manifest.jsonl")).unwrap();
+    fs::write(work.path("manifest.jsonl"), "").unwrap();
+    let (summary, _) = work.run("out", &[], 0);
+    assert_eq!((&summary["lines"], &summary["tree"]), (&json!(0), &json!(hash(&BTreeMap::new()))));
+}
+
+/// A folder that draws its own noise cannot be made the same twice.
+#[test]
+fn a_voice_that_takes_no_seed_is_refused_line_by_line() {
+    let work = Work::new(&[json!({"phoneme_ids": [1, 2]}).to_string()]);
+    let pair = work.path("pair");
+    let mut export = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+    export.arg("export").arg(golden("multi.ckpt")).arg(&pair).assert().success();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+    command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
+    command.arg("batch").arg(&pair).args([work.path("manifest.jsonl"), work.path("out")]);
+    let output =
+        command.args(["--runtime", "rten", "--sample-rate", "22050"]).assert().code(1).get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("line 1: a seed has no effect on this voice"), "{stderr}");
+}
