@@ -50,8 +50,8 @@ pub(crate) fn recover(path: &Path, encoder: &Graph, decoder: &Graph) -> Result<(
         untold: Untold::default(),
     };
     reading.check_together()?;
-    reading.speakers()?;
     reading.text_encoder()?;
+    reading.speakers()?;
     reading.duration_predictor()?;
     reading.flow()?;
     reading.generator()?;

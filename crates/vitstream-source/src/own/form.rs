@@ -349,7 +349,7 @@ impl<'a> Comparison<'a> {
                 describe(found),
             ));
         }
-        let (Some(numbers), Some(others)) = (expected.to_f32(), found.to_f32()) else {
+        if expected.dtype != DType::F32 {
             return match expected.data == found.data {
                 true => Ok(()),
                 false => {
@@ -357,19 +357,23 @@ impl<'a> Comparison<'a> {
                     Err(self.differs(place, &format!("constant `{what}`"), expected, found))
                 }
             };
-        };
+        }
         let tolerance = if self.rounded { HALF_PRECISION } else { 0.0 };
-        let is_same = |expected: f32, found: f32| {
-            expected.is_nan() || (expected - found).abs() <= tolerance * expected.abs()
-        };
-        let differs = numbers.iter().zip(&others).position(|(&expected, &found)| !is_same(expected, found));
-        match differs {
-            None => Ok(()),
-            Some(at) => {
+        // The file's weights are not looked at, so their pages are not read.
+        let others = found.data.as_chunks::<4>().0;
+        for (at, &number) in expected.data.as_chunks().0.iter().enumerate() {
+            let number = f32::from_le_bytes(number);
+            if number.is_nan() {
+                continue;
+            }
+            let other = others.get(at).map_or(f32::NAN, |&other| f32::from_le_bytes(other));
+            let is_same = (number - other).abs() <= tolerance * number.abs();
+            if !is_same {
                 let what = format!("element {at} of the constant `{what}`");
-                Err(self.differs(place, &what, numbers[at], others[at]))
+                return Err(self.differs(place, &what, number, other));
             }
         }
+        Ok(())
     }
 }
 
