@@ -17,15 +17,19 @@ encoder, decoder = (
 )
 meta = decoder.get_modelmeta().custom_metadata_map
 states = json.loads(meta["states"])
+config = os.path.join(directory, "config.json")
+inference = json.load(open(config, encoding="utf-8")).get("inference", {}) if os.path.exists(config) else {}
+scales = [inference.get(name, usual) for name, usual in (("noise_scale", 0.667), ("length_scale", 1), ("noise_w", 0.8))]
 
-feed = {"input": np.array([ids]), "input_lengths": np.array([len(ids)])}
-feed["scales"] = np.array([0.667, 1.0, 0.8], np.float32)  # noise_scale, length_scale, noise_w
+feed = {"input": np.array([ids]), "input_lengths": np.array([len(ids)]), "scales": np.array(scales, np.float32)}
 if int(meta["n_speakers"]) > 1:
     feed["sid"] = np.array([speaker])
-z, _, *g = encoder.run(None, feed)
+# By name: which outputs there are depends on the voice and on how it was exported (`g`, `durations`).
+outputs = dict(zip([output.name for output in encoder.get_outputs()], encoder.run(None, feed)))
+z = outputs["z"]
 
 feed = {state["input"]: np.zeros(state["shape"], np.float32) for state in states}
-feed |= dict(zip(["g"], g))
+feed |= {name: outputs[name] for name in ("g",) if name in outputs}
 with wave.open(out, "wb") as wav:
     wav.setnchannels(1), wav.setsampwidth(2), wav.setframerate(int(meta["sample_rate"]))
     start, size = 0, max(int(meta["look_ahead"]), chunk)  # the first call takes at least the look-ahead
@@ -34,5 +38,5 @@ with wave.open(out, "wb") as wav:
         feed |= {"z": z[:, :, start:end], "last": np.array([int(end == z.shape[2])])}
         samples, *following = decoder.run(["output"] + [state["output"] for state in states], feed)
         feed |= {state["input"]: value for state, value in zip(states, following)}
-        wav.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        wav.writeframes(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
         start, size = end, chunk

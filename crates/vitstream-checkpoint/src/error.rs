@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::excerpt;
+
 /// A checkpoint, or something asked of it, is not as it must be.
 ///
 /// Displays as `FILE: tensor KEY: what is wrong: expected E, found F. Remedy.`, leaving out what does not apply.
@@ -29,6 +31,12 @@ pub enum ErrorKind {
     /// The operating system could not open, stat or map the file.
     #[error("{0}")]
     Io(io::Error),
+    /// No regular file; the text says what it is.
+    #[error("expected a file, found {0}")]
+    NotAFile(&'static str),
+    /// Somebody wrote to the file while it was mapped.
+    #[error("changed while it was read")]
+    Changed,
     /// The file is neither a PyTorch zip checkpoint nor a safetensors file; the text says what it is.
     #[error("not a checkpoint: this is {0}")]
     NotACheckpoint(&'static str),
@@ -47,6 +55,9 @@ pub enum ErrorKind {
     /// An entry that is needed is compressed or encrypted.
     #[error("entry {0} is compressed or encrypted")]
     Compressed(String),
+    /// An entry's data is not what its checksum says.
+    #[error("the checksum of {0} is wrong")]
+    Checksum(String),
     /// The tensors were written on a big-endian machine.
     #[error("written on a big-endian machine, which is not supported")]
     BigEndian,
@@ -103,6 +114,17 @@ pub enum ErrorKind {
     TooLarge,
 }
 
+/// Bytes of what was expected or found in a message: a shape of 64 axes fits, a name of a megabyte does not.
+const MAX_DETAIL: usize = 2048;
+
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+        text.push_str("...");
+    }
+    text
+}
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self {
@@ -115,6 +137,10 @@ impl Error {
                 remedy: None,
             }),
         }
+    }
+
+    pub(crate) fn io(error: io::Error) -> Self {
+        Self::new(ErrorKind::Io(error))
     }
 
     pub(crate) fn zip(problem: impl Into<String>) -> Self {
@@ -131,17 +157,17 @@ impl Error {
     }
 
     pub(crate) fn of(mut self, key: impl Into<String>) -> Self {
-        self.inner.key = Some(key.into());
+        self.inner.key = Some(excerpt(&key.into()));
         self
     }
 
     pub(crate) fn expected(mut self, expected: impl fmt::Display) -> Self {
-        self.inner.expected = Some(expected.to_string());
+        self.inner.expected = Some(bounded(expected.to_string()));
         self
     }
 
     pub(crate) fn found(mut self, found: impl fmt::Display) -> Self {
-        self.inner.found = Some(found.to_string());
+        self.inner.found = Some(bounded(found.to_string()));
         self
     }
 

@@ -40,14 +40,17 @@ pub mod limits;
 mod map;
 mod origin;
 mod pickle;
+mod regular;
 mod safetensors;
 mod sniff;
 mod tensor;
 mod tensors;
+mod text;
 mod torch_zip;
 mod value;
+mod zip;
 
-use std::fs::{self, File};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,10 +59,13 @@ use bytes::Bytes;
 pub use error::{Error, ErrorKind};
 pub use map::MappedFile;
 use origin::Origin;
+pub use regular::{read_file, regular_file};
 pub use tensor::{DType, F32Buf, Tensor, TensorRef};
 pub use tensors::Tensors;
+pub use text::{decode_text, excerpt};
 use torch_zip::Archive;
 pub use value::{Malformed, Object, Value};
+pub use zip::{Packing, ZipMember, is_zip, zip_members};
 
 /// Under these keys of the root a state dict is looked for, in this order: PyTorch Lightning's; that of the
 /// original VITS and of Coqui.
@@ -95,7 +101,21 @@ impl Checkpoint {
     /// is), is damaged, exceeds a limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::read(path.to_path_buf(), MappedFile::open(path)?)
+        let file = MappedFile::open(path).map_err(|e| match e.kind() {
+            ErrorKind::NotAFile("a directory") => {
+                e.remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read")
+            }
+            _ => e,
+        })?;
+        Self::read(path.to_path_buf(), file)
+    }
+
+    /// Reads a checkpoint from a file that is mapped already. `path` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_file(path: &Path, file: MappedFile) -> Result<Self, Error> {
+        Self::read(path.to_path_buf(), file)
     }
 
     /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
@@ -121,7 +141,7 @@ impl Checkpoint {
             let archive = Archive::open(&path, data.clone())?;
             let metadata = inert::value(&pickle::parse(&archive.pickle()?)?)?;
             let origin = Origin::Archive(Arc::new(archive));
-            let tensors = Tensors::new(state_dict(&metadata)?, origin.clone());
+            let tensors = Tensors::new(&state_dict(&metadata)?, origin.clone());
             Ok(Self { origin, format: Format::TorchZip, metadata, tensors, file })
         };
         read().map_err(|e: Error| e.in_file(&path))
@@ -166,7 +186,8 @@ impl Checkpoint {
     }
 
     /// The tensors of the state dict: that under `state_dict` (Lightning), or under `model` (original VITS, Coqui), or
-    /// the root itself; all tensors of a safetensors file.
+    /// the root itself; where there is none, those of all dicts within the root, under names joined by dots; all tensors
+    /// of a safetensors file.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
     }
@@ -189,7 +210,7 @@ impl std::fmt::Debug for Checkpoint {
 /// # Errors
 /// When it is no regular file, or cannot be read.
 pub fn map_file(path: &Path) -> Result<Bytes, Error> {
-    Ok(MappedFile::open(path)?.bytes())
+    MappedFile::open(path).map(|file| file.bytes())
 }
 
 impl MappedFile {
@@ -198,36 +219,17 @@ impl MappedFile {
     /// # Errors
     /// As [`map_file`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let map = || {
-            // Asked before opening: opening a pipe would wait for its writer.
-            let metadata = fs::metadata(path).map_err(io_error)?;
-            if metadata.is_dir() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("a directory"))
-                    .remedy("Give the checkpoint file itself; a sharded checkpoint directory is not read"));
-            }
-            if !metadata.is_file() {
-                return Err(Error::new(ErrorKind::NotACheckpoint("not a regular file")));
-            }
-            if metadata.len() == 0 {
-                return Ok(Bytes::new().into());
-            }
-            Self::map(&File::open(path).map_err(io_error)?).map_err(io_error)
-        };
-        map().map_err(|e| e.in_file(path))
+        Self::map(path, regular_file(path)?).map_err(|e| Error::io(e).in_file(path))
     }
 }
 
-fn io_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io(error))
-}
-
 /// The items of the state dict.
-fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
+fn state_dict(root: &Value) -> Result<Cow<'_, [(Value, Value)]>, Error> {
     for key in STATE_DICT_KEYS {
         let Some(value) = root.get(key) else { continue };
         // A `model` may also be a table of settings.
         match value.items() {
-            Some(items) if key == "state_dict" || holds_tensors(items) => return Ok(items),
+            Some(items) if key == "state_dict" || holds_tensors(items) => return Ok(items.into()),
             _ => {}
         }
         if let Some(error) = tensors::unusable(value) {
@@ -237,15 +239,40 @@ fn state_dict(root: &Value) -> Result<&[(Value, Value)], Error> {
     if let Some(error) = tensors::unusable(root) {
         return Err(error.remedy("A whole object was pickled: save its state_dict() instead"));
     }
-    match root.items() {
-        Some(items) if holds_tensors(items) => Ok(items),
-        Some(items) => {
-            let keys: Vec<&str> = items.iter().filter_map(|(key, _)| key.as_str()).take(12).collect();
-            Err(Error::new(ErrorKind::NoStateDict)
-                .expected("the key state_dict or model, or tensors at the top")
-                .found(format!("the keys {}", keys.join(", "))))
+    let Some(items) = root.items() else {
+        return Err(Error::new(ErrorKind::NoStateDict).found(root.describe()));
+    };
+    if holds_tensors(items) {
+        return Ok(items.into());
+    }
+    let mut found = Vec::new();
+    nested(items, "", 0, &mut found);
+    if found.is_empty() {
+        let keys: Vec<String> =
+            items.iter().filter_map(|(key, _)| key.as_str().map(excerpt)).take(12).collect();
+        return Err(Error::new(ErrorKind::NoStateDict)
+            .expected("the key state_dict or model, or tensors at the top")
+            .found(format!("the keys {}", keys.join(", "))));
+    }
+    Ok(found.into())
+}
+
+/// Collects the tensors of dicts within dicts, as those write who save a network in parts: `{generator: {...}}`,
+/// `{net: {decoder: {...}}}`. Optimizers hold tensors as well, but under numbers.
+fn nested(items: &[(Value, Value)], prefix: &str, depth: usize, found: &mut Vec<(Value, Value)>) {
+    for (key, value) in items {
+        let Some(key) = key.as_str().filter(|key| prefix.len() + key.len() < limits::MAX_KEY_BYTES) else {
+            continue;
+        };
+        match value {
+            Value::Tensor(_) => found.push((Value::Str(format!("{prefix}{key}")), value.clone())),
+            _ if depth < limits::MAX_STATE_DICT_DEPTH => {
+                if let Some(items) = value.items() {
+                    nested(items, &format!("{prefix}{key}."), depth + 1, found);
+                }
+            }
+            _ => {}
         }
-        None => Err(Error::new(ErrorKind::NoStateDict).found(root.describe())),
     }
 }
 

@@ -38,6 +38,15 @@ pub const MAX_GLOBAL_BYTES: usize = 512;
 /// Axes of a tensor. PyTorch's own kernels stop at 64 as well.
 pub const MAX_RANK: usize = 64;
 
+/// Levels of dicts within dicts in which tensors are looked for when no state dict is where one usually is. StyleTTS2's
+/// `net.decoder.KEY` has two.
+pub const MAX_STATE_DICT_DEPTH: usize = 4;
+
+/// Bytes of a key that is put together from the names of dicts within dicts.
+pub const MAX_KEY_BYTES: usize = 1 << 10;
+
 /// Bytes that gathering one strided view may allocate. Stride 0 lets a view of four bytes claim any size, so the
-/// file's length bounds nothing here.
+/// file's length bounds nothing here. It bounds each tensor; what all of them may take together is for the caller to
+/// decide, who knows which of them are used: [`TensorRef::nbytes`](crate::TensorRef::nbytes) says what each would take
+/// before anything is laid out.
 pub const MAX_GATHER_BYTES: usize = 1 << 30;

@@ -3,16 +3,29 @@
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use memmap2::Mmap;
+
+use crate::error::{Error, ErrorKind};
 
 /// A file's contents, mapped and read-only, or bytes that were in memory anyway. Cheap to clone.
 #[derive(Clone)]
 pub struct MappedFile {
     bytes: Bytes,
     map: Option<Arc<Mmap>>,
+    source: Option<Arc<Mapped>>,
+}
+
+/// The file that was mapped, and what was known of it then.
+struct Mapped {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    modified: Option<SystemTime>,
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -26,23 +39,55 @@ impl AsRef<[u8]> for Owner {
 }
 
 impl MappedFile {
+    /// Maps `file`, which was opened at `path`.
+    pub(crate) fn map(path: &Path, file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let (length, modified) = (metadata.len(), metadata.modified().ok());
+        // There is nothing to map in an empty file.
+        let mapped = if length == 0 { Bytes::new().into() } else { Self::map_contents(&file)? };
+        let source = Mapped { path: path.to_owned(), file, length, modified };
+        Ok(Self { source: Some(Arc::new(source)), ..mapped })
+    }
+
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn map(file: &File) -> io::Result<Self> {
+    fn map_contents(file: &File) -> io::Result<Self> {
         // SAFETY: the mapping is private to this process and never written through. Another process that rewrites
         // the file while it is mapped changes what is read (or, if it shortens the file, ends this process with
         // SIGBUS): the price of every memory-mapped reader. No invariant of this crate rests on two reads of the
         // same bytes agreeing: every length and offset taken from the file is checked against the map's own length
         // after it has been copied out, and all tensor types admit every bit pattern.
         let map = Arc::new(unsafe { Mmap::map(file)? });
-        Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map) })
+        Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map), source: None })
     }
 
     /// WebAssembly maps nothing: the file is read.
     #[cfg(target_family = "wasm")]
-    pub(crate) fn map(mut file: &File) -> io::Result<Self> {
+    fn map_contents(mut file: &File) -> io::Result<Self> {
         let mut contents = Vec::new();
         io::Read::read_to_end(&mut file, &mut contents)?;
         Ok(Bytes::from(contents).into())
+    }
+
+    /// Makes sure that the file is as it was when it was mapped, so that what was read of it belongs together. To be
+    /// asked when everything is read. It goes by length and time: a change within the resolution of the file
+    /// system's clock goes unseen, and one that shortens the file can end the process before it is seen.
+    ///
+    /// # Errors
+    /// When its length or the time of its last change is another.
+    pub fn check_unchanged(&self) -> Result<(), Error> {
+        let Some(mapped) = &self.source else { return Ok(()) };
+        let metadata = mapped.file.metadata().map_err(|e| Error::io(e).in_file(&mapped.path))?;
+        if (metadata.len(), metadata.modified().ok()) == (mapped.length, mapped.modified) {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Changed).in_file(&mapped.path);
+        Err(match metadata.len() == mapped.length {
+            true => error,
+            false => {
+                error.expected(format!("{} bytes", mapped.length)).found(format!("{} bytes", metadata.len()))
+            }
+        }
+        .remedy("Wait until nothing writes to it, then try again"))
     }
 
     /// The contents. The mapping lives as long as any slice of them.
@@ -66,7 +111,7 @@ impl MappedFile {
 
 impl From<Bytes> for MappedFile {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, map: None }
+        Self { bytes, map: None, source: None }
     }
 }
 
@@ -81,7 +126,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("vitstream-release-{}", std::process::id()));
         let contents: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         File::create(&path).unwrap().write_all(&contents).unwrap();
-        let file = MappedFile::map(&File::open(&path).unwrap()).unwrap();
+        let file = MappedFile::map(&path, File::open(&path).unwrap()).unwrap();
         let slice = file.bytes().slice(5..390_000);
         assert_eq!(slice[..], contents[5..390_000]);
         file.release();
@@ -89,5 +134,26 @@ mod tests {
         drop(file);
         assert_eq!(slice[..], contents[5..390_000]);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("voice.ckpt");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        file.check_unchanged().unwrap();
+
+        // Another file in its place does not touch the mapping.
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        std::fs::write(&path, [2; 50]).unwrap();
+        file.check_unchanged().unwrap();
+        let old = File::options().append(true).open(folder.path().join("old")).unwrap();
+        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let error = file.check_unchanged().unwrap_err().to_string();
+        assert!(error.contains("voice.ckpt: changed while it was read"), "{error}");
+        old.set_len(101).unwrap();
+        let error = file.check_unchanged().unwrap_err().to_string();
+        assert!(error.contains("expected 100 bytes, found 101 bytes"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind};
+use crate::text::excerpt;
 use crate::torch_zip::Archive;
 
 /// An opened file. Cheap to clone.
@@ -29,7 +30,7 @@ impl Origin {
     pub(crate) fn storage(&self, key: &str) -> Result<Bytes, Error> {
         match self {
             Self::Archive(archive) => archive.storage(key),
-            Self::File(_) => Err(Error::new(ErrorKind::MissingStorage(key.to_owned()))),
+            Self::File(_) => Err(Error::new(ErrorKind::MissingStorage(excerpt(key)))),
         }
     }
 }

@@ -5,8 +5,10 @@ use crate::error::{Error, ErrorKind};
 /// The pickled magic number (0x1950a86a20f9469cfc6c) with which PyTorch before 1.6 began a file.
 const LEGACY_MAGIC: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-const LEGACY_REMEDY: &str = "Convert it with a recent PyTorch: python3 -c \"import torch; \
-    torch.save(torch.load('OLD.pth', map_location='cpu'), 'NEW.pth')\"";
+/// `weights_only` is False because such files hold more than weights, and PyTorch 2.6 and later refuse it by default.
+const LEGACY_REMEDY: &str = "Convert it with PyTorch, which runs what is in the file, so only if you trust it: \
+    python3 -c \"import torch; \
+    torch.save(torch.load('OLD.pth', map_location='cpu', weights_only=False), 'NEW.pth')\"";
 const DOWNLOAD_REMEDY: &str = "Download it again; this is not the file itself";
 
 /// The error for a file that begins neither as a zip nor as a safetensors file does.

@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use crate::error::{Error, ErrorKind};
 use crate::limits::MAX_GATHER_BYTES;
 use crate::origin::Origin;
+use crate::text::excerpt;
 
 /// An element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -415,7 +416,7 @@ impl Tensor {
             Storage::Computed { nbytes, .. } => ("of its own", *nbytes as u64),
         };
         let too_short = |expected: String| {
-            self.error(ErrorKind::StorageTooShort(key.to_string()))
+            self.error(ErrorKind::StorageTooShort(excerpt(key)))
                 .expected(expected)
                 .found(format!("{} bytes", storage.len().min(usize::try_from(claimed).unwrap_or(usize::MAX))))
                 .remedy("The checkpoint is damaged or was edited: download or save it again")

@@ -243,6 +243,74 @@ fn a_directory_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_wrong_checksum_is_refused_where_it_is_used() {
+    let with_crc = |name: &str, crc: u32| {
+        open(tampered(name, move |record| record[16..20].copy_from_slice(&crc.to_le_bytes())))
+    };
+    let read = |checkpoint: &Checkpoint| checkpoint.tensors().require("w")?.to_f32();
+    let right = crc32fast::hash(&f32s(&[1.0; 4]));
+    let checkpoint = with_crc("archive/data/0", right).expect("opens");
+    // Twice: the second time it is known.
+    assert!(read(&checkpoint).is_ok() && read(&checkpoint).is_ok());
+    let error = read(&with_crc("archive/data/0", right ^ 1).expect("opens")).expect_err("damaged");
+    assert!(matches!(error.kind(), ErrorKind::Checksum(_)) && error.key() == Some("tensor w"), "{error}");
+    assert!(error.to_string().contains("damaged download"), "{error}");
+    // Nobody needs the other storage, and 0 stands for what was not computed.
+    assert!(read(&with_crc("archive/data/1", 1).expect("opens")).is_ok());
+    assert!(read(&with_crc("archive/data/0", 0).expect("opens")).is_ok());
+    let error = with_crc("archive/data.pkl", 1).expect_err("the pickle is needed");
+    assert!(matches!(error.kind(), ErrorKind::Checksum(_)), "{error}");
+}
+
+#[test]
+fn an_end_record_within_a_comment_is_none() {
+    let pickle = Pickle::checkpoint(&[("w", op().tensor("FloatStorage", "0", 1, 0, &[1], &[1]))], &[]);
+    let file = torch_file(&pickle, &[("0", &f32s(&[7.0]))]);
+    let end = file.len() - 22;
+    let commented = |comment: &[u8]| {
+        let mut file = file.clone();
+        let length = u16::try_from(comment.len()).expect("short");
+        file[end + 20..].copy_from_slice(&length.to_le_bytes());
+        file.extend(comment);
+        open(file)
+    };
+    let value = |checkpoint: Checkpoint| checkpoint.tensors().require("w").and_then(|w| w.to_f32());
+    assert_eq!(*value(commented(b"a comment").expect("opens")).expect("there"), [7.0]);
+    // Copies of the record itself, with and without something behind it; and one of an empty archive.
+    let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+    for comment in [file[end..].to_vec(), [&file[end..], b"x"].concat(), empty.clone()] {
+        assert_eq!(*value(commented(&comment).expect("opens")).expect("there"), [7.0]);
+    }
+    // A record that tells of an empty directory where it stands itself: which of the two is meant?
+    let mut other = empty;
+    other[16..20].copy_from_slice(&u32::try_from(file.len()).expect("short").to_le_bytes());
+    assert!(commented(&other).expect_err("two").to_string().contains("two end records"));
+}
+
+#[test]
+fn messages_stay_short_whatever_a_file_calls_its_things() {
+    let name = "n\u{1b}".repeat(1 << 20);
+    let tensor = op().tensor("FloatStorage", "no such key", 4, 0, &[4], &[1]);
+    let error = with(&name, tensor).tensors().require(&name).and_then(|w| w.to_f32()).expect_err("missing");
+    assert!(error.to_string().len() < 1000 && !error.to_string().contains('\u{1b}'));
+    let error = with("bad", op().tensor("FloatStorage", &name, 4, 0, &[4], &[1]));
+    let error = error.tensors().require("bad").and_then(|w| w.to_f32()).expect_err("missing");
+    assert!(error.to_string().len() < 1000 && !error.to_string().contains('\u{1b}'));
+    let pickle = Pickle::new().raw(b"}").text(&name).raw(b"}s.");
+    assert!(refused(torch_file(&pickle, &[])).to_string().len() < 1000);
+}
+
+#[test]
+fn the_files_of_a_zip_are_told() {
+    let file = Bytes::from(zip::write(&[("voice/", b""), ("voice/b.ckpt", b"12345"), ("a.json", b"{}")]));
+    let members = vitstream_checkpoint::zip_members(&file).expect("a zip");
+    let told: Vec<(&str, u64, &[u8])> =
+        members.iter().map(|member| (&*member.name, member.len, &*member.data)).collect();
+    assert_eq!(told, [("voice/b.ckpt", 5, &b"12345"[..]), ("a.json", 2, b"{}")]);
+    assert!(members.iter().all(|member| member.packing == vitstream_checkpoint::Packing::Stored));
+}
+
+#[test]
 fn files_of_other_kinds_and_no_files_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(Checkpoint::open(folder.path()).expect_err("a folder").to_string().contains("a directory"));

@@ -161,6 +161,24 @@ fn lazily_negated_views_are_not_taken_for_plain_ones() {
     assert!(error.to_string().contains("negated"), "{error}");
 }
 
+/// Networks that were saved in parts, without one dict that holds all tensors.
+#[test]
+fn state_dicts_within_dicts_are_joined() {
+    let tensor = || op().tensor("FloatStorage", "0", 1, 0, &[1], &[1]);
+    let part = |name: &str| op().raw(b"}").text(name).raw(&tensor().0).raw(b"s");
+    let net = op().raw(b"}").text("decoder").raw(&part("w").0).raw(b"s");
+    let net = net.text("bert").raw(&part("b").0).raw(b"s");
+    let pickle = Pickle::new().raw(b"}").text("net").raw(&net.0).raw(b"s").text("epoch").raw(b"K\x01s.");
+    let file = torch_file(&pickle, &[("0", &f32s(&[2.0]))]);
+    let checkpoint = Checkpoint::from_bytes("test.pth", file.into()).expect("opens");
+    let names: Vec<&str> = checkpoint.tensors().iter().map(|tensor| tensor.name()).collect();
+    assert_eq!(names, ["net.decoder.w", "net.bert.b"]);
+    assert_eq!(
+        *checkpoint.tensors().require("net.decoder.w").and_then(|w| w.to_f32()).expect("there"),
+        [2.0]
+    );
+}
+
 #[test]
 fn state_dicts_are_found_where_each_family_keeps_them() {
     let tensor = op().tensor("FloatStorage", "0", 1, 0, &[], &[]);

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use cmd::terminal::{self, Lines};
+
 /// Turn a trained VITS / Piper voice into a streaming voice, and speak with it
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
@@ -32,6 +34,9 @@ enum Command {
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
+    /// Runs a graph for `speak` and `verify`, which it may end
+    #[command(hide = true)]
+    GraphWorker,
 }
 
 fn main() -> ExitCode {
@@ -46,29 +51,31 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .without_time()
-        .with_target(false)
+        .with_ansi(false)
+        .event_format(Lines::new())
         .init();
+    // Proofs tell "no" from "cannot say".
+    let failure = match cli.command {
+        Command::Verify(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    };
     let done = |()| ExitCode::SUCCESS;
-    let result = match cli.command {
+    let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
         Command::Speak(args) => cmd::speak::run(args).map(done),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
-    };
+        Command::GraphWorker => cmd::run_graphs().map(done),
+    });
     match result {
         Ok(code) => code,
         // Whoever read the output has enough of it.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            terminal::say(&format!("error: {}", terminal::describe(&error)));
+            failure
         }
     }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -293,7 +293,7 @@ fn the_voices_json_is_passed_on() {
     let symbols = StateDict::open(&golden("multi.ckpt")).get("model_g.enc_p.emb.weight").dims[0] as u64;
     let json = json.replace("256", &symbols.to_string());
     // In each of the places where it may be, and above all where the caller says.
-    for name in ["voice.ckpt.json", "en_US-x-medium.onnx.json", "config.json", "elsewhere.txt"] {
+    for name in ["voice.ckpt.json", "voice.onnx.json", "voice.json", "config.json", "elsewhere.txt"] {
         let place = Place::with(fs::read(golden("multi.ckpt")).unwrap());
         place.write(name, &json);
         let mut command = vitstream();
@@ -327,7 +327,9 @@ fn no_json_is_no_problem_and_several_are_a_warning() {
     place.write("b.onnx.json", voice_json(1, 1, 1));
     let done =
         vitstream().arg("export").arg(place.path("voice.ckpt")).arg(place.path("out")).assert().success();
-    says(&done.get_output().stderr, "several *.onnx.json");
+    // They can be those of other voices.
+    says(&done.get_output().stderr, "a.onnx.json, b.onnx.json can be that of another voice");
+    says(&done.get_output().stdout, "voice JSON       none");
     assert_eq!(names(&place.path("out")), ALL);
 }
 
@@ -532,13 +534,22 @@ fn other_networks_are_refused_by_name() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_a_warning() {
+fn weights_that_are_no_numbers_are_refused_unless_allowed() {
     let mut state = small();
     state.get("model_g.dec.conv_pre.weight").values[0] = f32::NAN;
     state.get("model_g.flow.flows.0.pre.bias").values[0] = f32::NEG_INFINITY;
     let place = Place::with(state.write());
-    let done =
-        vitstream().arg("export").arg(place.path("voice.ckpt")).arg(place.path("out")).assert().success();
+    let export = |allowed: &[&str]| {
+        let mut command = vitstream();
+        command.arg("export").args(allowed).arg(place.path("voice.ckpt")).arg(place.path("out"));
+        command.assert()
+    };
+    let refused = export(&[]).failure();
+    for part in ["voice.ckpt", "not finite", "dec.conv_pre.weight", "flow.flows.0.pre.bias"] {
+        says(&refused.get_output().stderr, part);
+    }
+    assert!(!place.path("out").exists());
+    let done = export(&["--allow-nan"]).success();
     for part in ["voice.ckpt", "not finite", "dec.conv_pre.weight", "flow.flows.0.pre.bias"] {
         says(&done.get_output().stderr, part);
     }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vitstream::export::{ExportOptions, Layout, Precision, export, files};
-use vitstream::native::{self, NativeOptions};
 use vitstream::source::{ReadOptions, load};
+use vitstream_synth::native::{self, NativeOptions};
 use vitstream_synth::{Chunking, SpeakOptions, Speaker};
 use vitstream_vits::NoiseSource;
 

@@ -16,5 +16,15 @@ pub const VOICE: &str = "voice.onnx";
 pub const VOICE_CONFIG: &str = "voice.onnx.json";
 /// Symbols and ids, as sherpa-onnx reads them.
 pub const TOKENS: &str = "tokens.txt";
+
+/// Whether an export may have written a file of this name.
+pub fn is_one(name: &str) -> bool {
+    let fixed = [ENCODER, DECODER, STREAM_DECODER, CONFIG, ENCODER_CONFIG, VOICE, VOICE_CONFIG, TOKENS];
+    // A client's archive is named after the voice.
+    fixed.contains(&name) || name.ends_with(".tar.gz")
+}
 /// The text that published voices carry beside their JSON, with their licence.
 pub const MODEL_CARD: &str = "MODEL_CARD";
+
+/// Says, while it is there, that the files of the folder are being replaced and may be of two voices.
+pub const UNFINISHED: &str = ".vitstream-unfinished";

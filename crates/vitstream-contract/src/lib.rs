@@ -1,6 +1,10 @@
-//! The folder of an exported voice as a contract between whoever writes, reads or checks one: the names of its files.
+//! What the folder of an exported voice says, to whoever writes, reads or checks one: the names of its files, and what can be
+//! done when one of them is not as it should be.
 //!
 //! Nothing is read or written here, and nothing of the network is known.
 #![forbid(unsafe_code)]
 
 pub mod files;
+mod remedy;
+
+pub use remedy::Remedy;

@@ -87,12 +87,12 @@ fn single(channels: usize, kernel: usize, dilation: usize, options: Options) -> 
             conv_pre: conv(r, 2, 1, 1, 1),
             cond: None,
             ups: vec![UpSpec {
-                weight: r.vec(channels * 16, 0.1).into(),
+                weight: r.vec(channels * RATE, 0.1).into(),
                 bias: None,
                 c_in: 1,
                 c_out: channels,
-                kernel: 16,
-                stride: 16,
+                kernel: RATE,
+                stride: RATE,
                 padding: 0,
             }],
             resblocks: vec![ResBlockSpec::Two {
@@ -104,22 +104,25 @@ fn single(channels: usize, kernel: usize, dilation: usize, options: Options) -> 
     Decoder::new(&spec, options).expect("a valid network")
 }
 
+/// Rows a frame in [`single`]: enough for any tile.
+const RATE: usize = 64;
+
 fn kernels(options: Options) {
     println!("register multiply-adds: {:.1} GFLOP/s", peak(options.isa));
     for channels in [16, 32, 64, 128, 256] {
         for (kernel, dilation) in [(3, 1), (5, 2), (7, 12), (11, 5)] {
             let rate = |mode| {
                 let decoder = single(channels, kernel, dilation, Options { mode, ..options });
-                let frames = 56 * 2048 / channels / kernel / 7;
+                let frames = (14 * 2048 / channels / kernel / 7).max(1);
                 let z = vec![0.1; 2 * frames];
                 let mut out = Vec::new();
                 let mut stream = decoder.stream(None).expect("no speakers");
                 // Until the last of the convolutions has rows to work on at every push.
-                while out.len() < 16 * frames {
+                while out.len() < RATE * frames {
                     out.clear();
                     stream.push(&z, frames, &mut out).expect("fits");
                 }
-                let flop = 2.0 * 12.0 * (16 * frames * channels * channels * kernel) as f64;
+                let flop = 2.0 * 12.0 * (RATE * frames * channels * channels * kernel) as f64;
                 let (_, best) = time(9, || {
                     out.clear();
                     stream.push(&z, frames, &mut out).expect("fits");
@@ -127,9 +130,9 @@ fn kernels(options: Options) {
                 flop / best / 1e6
             };
             println!(
-                "{channels:4} channels, k {kernel:2}, d {dilation:2}: direct {:6.1}, fast {:6.1} GFLOP/s",
+                "{channels:4} channels, k {kernel:2}, d {dilation:2}: direct {:6.1}, Winograd {:6.1} GFLOP/s",
                 rate(Mode::Direct),
-                rate(Mode::Fast)
+                rate(Mode::Winograd)
             );
         }
     }
@@ -230,7 +233,7 @@ fn qualities(options: Options) {
     let total = 310;
     for quality in &QUALITIES {
         let (spec, work) = random(quality);
-        for mode in [Mode::Direct, Mode::Fast] {
+        for mode in [Mode::Direct, Mode::Winograd] {
             let decoder = Decoder::new(&spec, Options { mode, ..options }).expect("a valid network");
             let z = Random(2).vec(total * decoder.channels(), 1.0);
             let rate = |chunk: usize| {
@@ -251,6 +254,41 @@ fn qualities(options: Options) {
     }
 }
 
+/// What a network takes for weights that training let decay to denormal numbers, for products of tiny numbers, and
+/// for silence, each as a share of what it takes otherwise.
+fn slow_numbers(options: Options) {
+    let frames = 861;
+    let take = |spec: &DecoderSpec<'_>, z: &[f32]| {
+        let decoder = Decoder::new(spec, options).expect("a valid network");
+        let (_, best) = time(5, || {
+            let mut out = Vec::new();
+            let mut stream = decoder.stream(None).expect("no speakers");
+            stream.push(z, frames, &mut out).expect("fits");
+            stream.finish(&mut out).expect("once");
+        });
+        best
+    };
+    let (spec, _) = random(&QUALITIES[0]);
+    let z = Random(2).vec(frames * spec.flow.channels, 1.0);
+    let normal = take(&spec, &z);
+    println!(
+        "ten seconds of x-low: {normal:.1} ms; silence {:.2}",
+        take(&spec, &vec![0.0; z.len()]) / normal
+    );
+    for factor in [1e-39, 1e-20, 1e-12] {
+        let mut spec = spec.clone();
+        for block in &mut spec.generator.resblocks {
+            if let ResBlockSpec::Two { convs } = block {
+                let weights = convs.iter_mut().flat_map(|conv| conv.weight.to_mut());
+                weights.for_each(|weight| *weight *= factor);
+            }
+        }
+        let quiet: Vec<f32> = z.iter().map(|v| v * factor).collect();
+        let (weights, both) = (take(&spec, &z), take(&spec, &quiet));
+        println!("  weights times {factor:e}: {:.2}, latent too: {:.2}", weights / normal, both / normal);
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let path = args.next().map(PathBuf::from).or_else(|| shared("joe/joe.ckpt"));
@@ -263,16 +301,21 @@ fn main() {
     println!("instruction set: {}", isa.name());
     kernels(Options { isa, ..Options::default() });
     qualities(Options { isa, ..Options::default() });
+    slow_numbers(Options { isa, ..Options::default() });
 
     let Some(path) = path else { return };
     let model = voice::load(&path);
-    for mode in [Mode::Direct, Mode::Fast] {
+    for mode in [Mode::Direct, Mode::Winograd] {
         let options = Options { isa, mode, threads: 1 };
         let mut decoder = None;
         let (load, _) =
             time(3, || decoder = Some(Decoder::new(&voice::decoder(&model), options).expect("fits")));
         let decoder = decoder.expect("made");
-        println!("{mode:?}: packed in {load:.0} ms, {:.1} MB", decoder.weight_bytes() as f64 / 1e6);
+        let (bytes, begin) = (decoder.weight_bytes() as f64 / 1e6, decoder.look_ahead() + 9);
+        println!(
+            "{mode:?}: packed in {load:.0} ms, {bytes:.1} MB, {} frames of look-ahead",
+            decoder.look_ahead()
+        );
         let total = 621;
         let z = Random(2).vec(total * decoder.channels(), 1.0);
         let g = vec![0.1; decoder.gin_channels()];
@@ -293,7 +336,7 @@ fn main() {
                 let mut out = Vec::new();
                 let mut stream = decoder.stream(g).expect("fits");
                 let start = ThreadTime::now();
-                let mut at = 52;
+                let mut at = begin;
                 stream.push_strided(&z, total, at, &mut out).expect("fits");
                 first = first.min(start.elapsed().as_secs_f64() * 1e3);
                 while at < total {
@@ -304,7 +347,7 @@ fn main() {
                 stream.finish(&mut out).expect("once");
             });
             println!(
-                "  stream of {total} by {chunk}: median {median:.1}, best {best:.1} ms; first push of 52: {first:.2} ms"
+                "  stream of {total} by {chunk}: median {median:.1}, best {best:.1} ms; first push of {begin}: {first:.2} ms"
             );
         }
         let encoder = Encoder::new(&voice::encoder(&model), options).expect("fits");

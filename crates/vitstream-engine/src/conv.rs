@@ -1,20 +1,22 @@
 //! Convolutions packed for the kernels.
 
 use crate::kernels::{Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
-use crate::rows::{LINE, Line, Rows, aligned, floats, floats_mut, padded, zeros};
+use crate::lag::Edge;
+use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
-/// Which convolution a [`Decoder`](crate::Decoder) uses. An [`Encoder`](crate::Encoder) has its whole input
-/// at once and uses Winograd's method in both modes; its result depends on neither mode nor threads.
+/// Which convolution a [`Decoder`](crate::Decoder) uses. Either gives the same bits for every way of cutting an
+/// utterance into pushes and for any number of threads. An [`Encoder`](crate::Encoder) uses Winograd's method in
+/// both modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Direct sums: the same bits for every way of cutting an utterance into pushes.
+    /// Winograd's method where it takes fewer multiplications and its tiles wait for at most a frame more.
     #[default]
+    Winograd,
+    /// Direct sums everywhere: the plainest computation, to hold the other against. The audio differs by
+    /// rounding, less than 2e-5.
     Direct,
-    /// Winograd's method where it is faster. The audio differs from [`Mode::Direct`], and with the pushes, by
-    /// rounding: less than 2e-5.
-    Fast,
 }
 
 /// What packing depends on besides the weights.
@@ -23,12 +25,31 @@ pub(crate) struct Target<'a> {
     pub(crate) kernels: Kernels,
     /// Where the weights go.
     pub(crate) arena: &'a Arena,
-    pub(crate) mode: Mode,
+    /// Which tiles of Winograd's method may be used, if any.
+    pub(crate) tiles: Option<Tiles>,
+}
+
+/// What limits the tiles of Winograd's method.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tiles {
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Whether weights for Winograd's method are held transformed, which takes up to twice the memory and
-    /// pays where few rows share them; otherwise they are transformed whenever enough rows are computed.
+    /// Whether weights are held transformed, which takes up to twice the memory and pays where few rows share
+    /// them; otherwise they are transformed whenever enough rows are computed, so that only a whole sequence
+    /// has results that depend on nothing else.
     pub(crate) transformed: bool,
+    /// Where the input of a stream is known, and for how many rows a tile may wait beyond that.
+    pub(crate) wait: Option<(Edge, i64)>,
+}
+
+impl Tiles {
+    /// The plan with the fewest multiplications for a kernel.
+    fn plan(self, kernel: usize, dilation: usize, c_in: usize) -> Option<Plan> {
+        let waits = |plan: &Plan| {
+            self.wait.is_none_or(|(edge, most)| edge.wait((plan.outputs() * dilation) as i64) <= most)
+        };
+        Plan::choices(kernel, self.accurate).filter(|_| c_in >= MIN_CHANNELS).find(waits)
+    }
 }
 
 /// Input channels below which the transforms cost more than they save.
@@ -74,7 +95,8 @@ impl Panels {
             for (row, out) in panel.chunks_exact_mut(width).enumerate() {
                 let (tap, c) = (row / c_in, row % c_in);
                 for (i, out) in out.iter_mut().enumerate() {
-                    *out = weight(first + i, c, tap);
+                    let weight = weight(first + i, c, tap);
+                    *out = if weight.abs() < SMALL { 0.0 } else { weight };
                 }
             }
         }
@@ -301,12 +323,18 @@ impl Conv {
             _ => 0.0,
         };
         let shape = (order.len(), inputs.len(), spec.kernel);
-        let packed = Packed::new(target, shape, spec.dilation, weight, bias);
+        let plan = target.tiles.and_then(|tiles| tiles.plan(spec.kernel, spec.dilation, inputs.len()));
+        let packed = Packed::new(target, plan, shape, spec.dilation, weight, bias);
         Self { packed, reach: spec.reach(), order }
     }
 
     pub(crate) fn reach(&self) -> usize {
         self.reach
+    }
+
+    /// Rows of a block that must be computed at once.
+    pub(crate) fn block(&self) -> usize {
+        self.packed.block()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -324,7 +352,7 @@ impl Conv {
         bias
     }
 
-    /// Computes the rows `from..to` of `input`'s time.
+    /// Computes the rows `from..to` of `input`'s time, whole blocks from `from` on; the last may lack rows.
     pub(crate) fn run(
         &self,
         kernels: Kernels,
@@ -343,14 +371,14 @@ impl Packed {
     /// Packs `weight(panel channel, c_in, tap)` for `(panel channels, c_in, taps)`.
     fn new(
         target: Target<'_>,
+        plan: Option<Plan>,
         (channels, c_in, kernel): (usize, usize, usize),
         dilation: usize,
         weight: impl Fn(usize, usize, usize) -> f32,
         bias: impl Fn(usize) -> f32,
     ) -> Self {
-        let plan =
-            Plan::new(kernel, target.accurate).filter(|_| target.mode == Mode::Fast && c_in >= MIN_CHANNELS);
-        let winograd = plan.map(|plan| Winograd { plan, transformed: target.transformed });
+        let transformed = target.tiles.is_some_and(|tiles| tiles.transformed);
+        let winograd = plan.map(|plan| Winograd { plan, transformed });
         let lanes = target.kernels.lanes();
         let pack = |arena| Panels::pack(arena, lanes, channels, c_in, kernel, weight, bias);
         let panels = match winograd {
@@ -358,6 +386,11 @@ impl Packed {
             _ => pack(Some(target.arena)),
         };
         Self { panels, kernel, dilation, winograd }
+    }
+
+    /// Rows of a block that must be computed at once.
+    fn block(&self) -> usize {
+        self.winograd.as_ref().map_or(1, |winograd| winograd.plan.outputs() * self.dilation)
     }
 
     /// Computes `rows` rows; `x` begins with what tap 0 of the first reads.
@@ -424,12 +457,17 @@ struct Phase {
 impl Up {
     pub(crate) fn new(target: Target<'_>, spec: &UpSpec<'_>, factor: f32) -> Self {
         let channels = padded(spec.c_out);
+        // All phases are computed for the same input rows, so tiles must be of one length.
+        let taps = spec.kernel / spec.stride;
+        let tiles = target.tiles.filter(|_| spec.kernel.is_multiple_of(spec.stride));
+        let plan = tiles.and_then(|tiles| tiles.plan(taps, 1, spec.c_in));
         let phases = (0..spec.stride)
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
                 let taps = (spec.kernel - first).div_ceil(spec.stride);
                 let packed = Packed::new(
                     target,
+                    plan,
                     (channels, spec.c_in, taps),
                     1,
                     |o, c, tap| {
@@ -454,6 +492,11 @@ impl Up {
 
     pub(crate) fn stride(&self) -> usize {
         self.phases.len()
+    }
+
+    /// Input rows of a block that must be computed at once.
+    pub(crate) fn block(&self) -> usize {
+        self.phases[0].packed.block()
     }
 
     /// Context rows before and after.

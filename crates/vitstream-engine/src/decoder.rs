@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Up};
+use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Tiles, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
-use crate::network::{Buf, Cond, Kind, Network, Op, OpId, State};
+use crate::lag::Edge;
+use crate::network::{Buf, Cond, Kind, Network, Op, State};
 use crate::options::{Options, Workers};
+use crate::rows::SMALL;
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
+use crate::winograd::Plan;
 
-/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them. The flow
-/// transforms its weights for each block in [`Mode::Fast`].
-fn block(mode: Mode) -> usize {
-    match mode {
-        Mode::Direct => 56,
-        Mode::Fast => 224,
-    }
-}
+/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
+const BLOCK: usize = 56;
 
 /// Rows that a stage of the generator makes at once.
 const STAGE_BLOCK: usize = 448;
@@ -45,8 +42,6 @@ struct Ports {
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     channels: usize,
-    /// Frames that are fed at once.
-    block: usize,
     gin: usize,
     hop: usize,
     reach: usize,
@@ -67,12 +62,11 @@ impl Decoder {
         let gin = gin_channels(spec)?;
         let mut network = Network::new(kernels);
         let arena = &Arena::huge();
-        let target = Target { kernels, arena, mode: options.mode, accurate: false, transformed: true };
-        let ports = build_flow(&mut network, target, &spec.flow);
-        let ports = build_generator(&mut network, target, &spec.generator, ports, spec.flow.layers.len());
-        let (reach, look_ahead) = reach(spec);
-        let block = block(options.mode);
-        let shape = Shape { channels: spec.flow.channels, block, gin, hop, reach, look_ahead };
+        let packer = Packer { kernels, arena, mode: options.mode };
+        let halves = build_flow(&mut network, packer, &spec.flow);
+        let ports = build_generator(&mut network, packer, &spec.generator, halves, spec.flow.layers.len());
+        let (reach, look_ahead) = (reach(spec), network.finish()?);
+        let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
         Ok(Self { network: Arc::new(network), workers, ports, shape })
     }
 
@@ -94,6 +88,8 @@ impl Decoder {
             ports: self.ports,
             shape: self.shape,
             frames: 0,
+            given: 0,
+            early: Vec::new(),
             finished: false,
         })
     }
@@ -118,8 +114,8 @@ impl Decoder {
         self.shape.reach
     }
 
-    /// Frames by which the samples lag behind the pushes at most, until the end: the receptive field, and up
-    /// to a row at each rate, since all phases of an input row are computed at once.
+    /// Frames by which the samples lag behind the pushes, until the end: the receptive field, up to a row at
+    /// each rate, since all phases of an input row are computed at once, and what tiles wait for.
     pub fn look_ahead(&self) -> usize {
         self.shape.look_ahead
     }
@@ -143,17 +139,23 @@ pub struct Stream {
     ports: Ports,
     shape: Shape,
     frames: usize,
+    /// Samples given so far.
+    given: usize,
+    /// Samples that are known before they are due.
+    early: Vec<f32>,
     finished: bool,
 }
 
 impl Stream {
-    /// Takes the next `frames` frames and appends to `out` all samples that are now determined.
+    /// Takes the next `frames` frames and appends to `out` the samples of as many, or, near the beginning,
+    /// those of the frames that more than [`Decoder::look_ahead`] frames have followed.
     ///
     /// `z`: `[inter_channels, frames]`, row-major, as upstream's `z_p`.
     ///
     /// # Errors
     /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite;
-    /// nothing is consumed then.
+    /// nothing is consumed then. When a sample is not a number: nothing is appended then, and the stream is
+    /// finished.
     pub fn push(&mut self, z: &[f32], frames: usize, out: &mut Vec<f32>) -> Result<(), Error> {
         self.push_strided(z, frames, frames, out)
     }
@@ -187,8 +189,8 @@ impl Stream {
             finite("latent z", &row[..frames])?;
         }
         let half = self.shape.channels / 2;
-        for first in (0..frames).step_by(self.shape.block) {
-            let n = self.shape.block.min(frames - first);
+        for first in (0..frames).step_by(BLOCK) {
+            let n = BLOCK.min(frames - first);
             for (buf, channels) in [(self.ports.a, 0..half), (self.ports.b, half..self.shape.channels)] {
                 let rows = self.state.input(buf);
                 let from = rows.end();
@@ -197,20 +199,34 @@ impl Stream {
                 for (t, row) in rows.since_mut(from).chunks_exact_mut(width).enumerate() {
                     row.fill(0.0);
                     for (v, c) in row.iter_mut().zip(channels.clone()) {
-                        *v = z[c * stride + first + t];
+                        let value = z[c * stride + first + t];
+                        *v = if value.abs() < SMALL { 0.0 } else { value };
                     }
                 }
             }
             self.frames += n;
-            self.workers.run(|| self.state.advance(out));
+            self.workers.run(|| self.state.advance(&mut self.early));
         }
+        let due = self.frames.saturating_sub(self.shape.look_ahead) * self.shape.hop;
+        self.give(due, out)
+    }
+
+    /// Appends the samples up to sample `due`, if all that are there are numbers.
+    fn give(&mut self, due: usize, out: &mut Vec<f32>) -> Result<(), Error> {
+        if let Some(at) = self.early.iter().position(|sample| !sample.is_finite()) {
+            self.finished = true;
+            return Err(Error::NotANumber { sample: self.given + at });
+        }
+        out.extend(self.early.drain(..due - self.given));
+        self.given = due;
         Ok(())
     }
 
     /// Ends the utterance and appends the remaining samples: `frames * hop` in all.
     ///
     /// # Errors
-    /// When the stream is already finished, or no frame was pushed.
+    /// When the stream is already finished, or no frame was pushed. When a sample is not a number: nothing is
+    /// appended then.
     pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), Error> {
         if self.finished {
             return Err(Error::Finished);
@@ -220,8 +236,8 @@ impl Stream {
         }
         self.finished = true;
         self.state.complete(self.frames as i64);
-        self.workers.run(|| self.state.advance(out));
-        Ok(())
+        self.workers.run(|| self.state.advance(&mut self.early));
+        self.give(self.frames * self.shape.hop, out)
     }
 
     /// Frames pushed.
@@ -371,54 +387,63 @@ fn branch_reach(spec: &ResBlockSpec<'_>) -> usize {
     }
 }
 
-/// Frames on each side that a sample depends on, and those by which it lags.
-fn reach(spec: &DecoderSpec<'_>) -> (usize, usize) {
+/// Frames on each side that a sample depends on.
+fn reach(spec: &DecoderSpec<'_>) -> usize {
     let generator = &spec.generator;
     let kernels = generator.resblocks.len() / generator.ups.len();
     // From the samples back to frames, in rows of each rate.
     let mut reach = generator.conv_post.reach();
-    let mut lag = reach;
     for (up, blocks) in generator.ups.iter().zip(generator.resblocks.chunks(kernels)).rev() {
         let branches = blocks.iter().map(branch_reach).max().unwrap_or(0);
         reach = (reach + branches + up.padding).div_ceil(up.stride);
-        lag = (lag + branches).div_ceil(up.stride) + up.padding.div_ceil(up.stride);
     }
     let flow: usize = spec.flow.layers.iter().flat_map(|l| &l.wn.in_layers).map(ConvSpec::reach).sum();
-    let frames = generator.conv_pre.reach() + flow;
-    (reach + frames, lag + frames)
+    reach + generator.conv_pre.reach() + flow
 }
 
-/// A half of the latent, and the operation that wrote it last.
+/// Packs the weights of operations as their places in the network allow.
 #[derive(Clone, Copy)]
-struct Half {
-    buf: Buf,
-    written: Option<OpId>,
+struct Packer<'a> {
+    kernels: Kernels,
+    arena: &'a Arena,
+    mode: Mode,
+}
+
+impl<'a> Packer<'a> {
+    /// For an operation that needs `after` more rows of a stream of which is known as much as `edge` says.
+    ///
+    /// Of the tiles that save the most multiplications it takes those that wait for at most a frame more:
+    /// until they are full no sample is known, and so every frame is one more to be computed before the first
+    /// audio.
+    fn target(self, edge: Edge, after: usize, accurate: bool) -> Target<'a> {
+        let Self { kernels, arena, mode } = self;
+        let wait = Some((edge.behind(after as i64), edge.rate()));
+        let tiles = Tiles { accurate, transformed: true, wait };
+        Target { kernels, arena, tiles: (mode == Mode::Winograd).then_some(tiles) }
+    }
 }
 
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal
 /// within each goes into the channel order of the next weights.
-fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) -> [Half; 2] {
-    let target = Target { accurate: true, transformed: false, ..target };
+fn build_flow(network: &mut Network, packer: Packer<'_>, flow: &FlowSpec<'_>) -> [Buf; 2] {
     let half = flow.channels / 2;
-    network.segment(block(target.mode), 1);
-    let mut halves = [(); 2].map(|()| Half { buf: network.buffer(half, 1), written: None });
+    network.segment(BLOCK, 1);
+    let halves = [(); 2].map(|()| network.buffer(half, 1));
+    let target = |network: &Network, buf, after| packer.target(network.edge(buf), after, true);
     for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
         let flipped = step % 2 == 0;
         let (source, sink) = if flipped { (1, 0) } else { (0, 1) };
         let hidden = pre.c_out;
         let mut h = network.buffer(hidden, 1);
         let fold = Fold { flip_in: flipped, ..Fold::default() };
-        network.push(
-            Op::new(Kind::Conv(Conv::new(target, pre, fold)), halves[source].buf)
-                .ready(halves[source].written)
-                .store(h),
-        );
+        let pre = Conv::new(target(network, halves[source], 0), pre, fold);
+        network.push(Op::new(Kind::Conv(pre), halves[source]).store(h));
         let output = network.buffer(hidden, 1);
-        let mut skipped = None;
         let layers = wn.in_layers.len();
         for (l, (in_layer, res_skip)) in wn.in_layers.iter().zip(&wn.res_skip_layers).enumerate() {
             let acts = network.buffer(hidden, 1);
-            let gate = network.push(Op::new(Kind::Gate(Conv::gate(target, in_layer)), h).store(acts));
+            let gate = Conv::gate(target(network, h, in_layer.reach()), in_layer);
+            let gate = network.push(Op::new(Kind::Gate(gate), h).store(acts));
             if let Some(cond) = &wn.cond_layer {
                 let rows = l * 2 * hidden..(l + 1) * 2 * hidden;
                 network.conds.push(Cond {
@@ -428,6 +453,7 @@ fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) ->
                 });
             }
             let last = l + 1 == layers;
+            let target = target(network, acts, 0);
             if !last {
                 let next = network.buffer(hidden, 1);
                 let res = Conv::part(target, res_skip, 0..hidden, 0..hidden, Fold::default());
@@ -437,21 +463,21 @@ fn build_flow(network: &mut Network, target: Target<'_>, flow: &FlowSpec<'_>) ->
             let outputs = if last { 0..hidden } else { hidden..2 * hidden };
             let skip = Kind::Conv(Conv::part(target, res_skip, 0..hidden, outputs, Fold::default()));
             let skip = Op::new(skip, acts);
-            skipped = Some(network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) }));
+            network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) });
         }
         // x1 - m, so m comes with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
-        let post = Op::new(Kind::Conv(Conv::new(target, post, fold)), output).ready(skipped);
-        halves[sink].written = Some(network.push(post.accumulate(halves[sink].buf)));
+        let post = Conv::new(target(network, output, 0), post, fold);
+        network.push(Op::new(Kind::Conv(post), output).accumulate(halves[sink]));
     }
     halves
 }
 
 fn build_generator(
     network: &mut Network,
-    target: Target<'_>,
+    packer: Packer<'_>,
     spec: &GeneratorSpec<'_>,
-    halves: [Half; 2],
+    halves: [Buf; 2],
     flips: usize,
 ) -> Ports {
     let pre = &spec.conv_pre;
@@ -461,24 +487,23 @@ fn build_generator(
     let mut act = network.buffer(pre.c_out, 1);
     // The halves lag differently, so each has its own part of the convolution.
     let inputs = if flipped { [half..pre.c_in, 0..half] } else { [0..half, half..pre.c_in] };
-    let [a, b] = inputs.map(|inputs| {
+    // Of the two, the last coupling's target is the slower one and completes the sum.
+    let mut parts: Vec<(Buf, std::ops::Range<usize>)> = halves.into_iter().zip(inputs).collect();
+    if flipped {
+        parts.reverse();
+    }
+    let mut ops = Vec::new();
+    for (buf, inputs) in parts {
         let bias = if inputs.start == 0 { 1.0 } else { 0.0 };
         let fold = Fold { flip_in: flipped, bias, ..Fold::default() };
-        Kind::Conv(Conv::part(Target { accurate: true, ..target }, pre, inputs, 0..pre.c_out, fold))
-    });
-    // Of the two, the last coupling's target is the slower one and completes the sum.
-    let order = if flips.is_multiple_of(2) {
-        [(a, halves[0]), (b, halves[1])]
-    } else {
-        [(b, halves[1]), (a, halves[0])]
-    };
-    let [(first, first_half), (second, second_half)] = order;
-    let first = network.push(Op::new(first, first_half.buf).ready(first_half.written).store(raw));
-    network
-        .push(Op::new(second, second_half.buf).ready(second_half.written).addend(raw).activate(act, SLOPE));
+        let target = packer.target(network.edge(buf), pre.reach(), true);
+        let op = Op::new(Kind::Conv(Conv::part(target, pre, inputs, 0..pre.c_out, fold)), buf);
+        let first = ops.is_empty();
+        ops.push(network.push(if first { op.store(raw) } else { op.addend(raw).activate(act, SLOPE) }));
+    }
     if let Some(cond) = &spec.cond {
         network.conds.push(Cond {
-            op: first,
+            op: ops[0],
             weight: cond.weight.to_vec(),
             bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b.to_vec()),
         });
@@ -490,10 +515,11 @@ fn build_generator(
     let mut factor = 1.0;
     let mut rate = 1;
     for (i, (up, blocks)) in spec.ups.iter().zip(spec.resblocks.chunks(num_kernels)).enumerate() {
-        network.segment((STAGE_BLOCK / up.stride).max(1), up.stride);
+        network.segment((STAGE_BLOCK / up.stride).max(Plan::MAX_OUTPUTS), up.stride);
         rate *= up.stride;
         let channels = up.c_out;
         let x = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
+        let target = packer.target(network.edge(act), up.padding.div_ceil(up.stride), false);
         network.push(Op::new(Kind::Up(Up::new(target, up, factor)), act).store(x.raw).activate(x.act, SLOPE));
         act = network.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
@@ -502,7 +528,7 @@ fn build_generator(
         let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
         branches.sort_by_key(|b| branch_reach(b));
         for (j, block) in branches.into_iter().enumerate() {
-            build_resblock(network, target, block, x, (channels, rate), |op| {
+            build_resblock(network, packer, block, x, (channels, rate), |op| {
                 match (j == 0, j + 1 == num_kernels) {
                     (true, true) => op.activate(act, slope),
                     (true, false) => op.store(sum),
@@ -514,7 +540,7 @@ fn build_generator(
         factor = 1.0 / num_kernels as f32;
     }
     network.push(Op::new(Kind::Post(ConvPost::new(&spec.conv_post, factor)), act));
-    Ports { a: halves[0].buf, b: halves[1].buf }
+    Ports { a: halves[0], b: halves[1] }
 }
 
 /// A stream of rows, as it is and through LeakyReLU.
@@ -526,13 +552,16 @@ struct Stage {
 
 fn build_resblock(
     network: &mut Network,
-    target: Target<'_>,
+    packer: Packer<'_>,
     spec: &ResBlockSpec<'_>,
     mut x: Stage,
     (channels, rate): (usize, usize),
     last: impl Fn(Op) -> Op,
 ) {
-    let conv = |spec| Kind::Conv(Conv::new(target, spec, Fold::default()));
+    let conv = |network: &Network, input, spec: &ConvSpec<'_>| {
+        let target = packer.target(network.edge(input), spec.reach(), false);
+        Op::new(Kind::Conv(Conv::new(target, spec, Fold::default())), input)
+    };
     let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
         ResBlockSpec::One { convs1, convs2 } => convs1.iter().map(Some).zip(convs2).collect(),
         ResBlockSpec::Two { convs } => convs.iter().map(|c| (None, c)).collect(),
@@ -542,10 +571,10 @@ fn build_resblock(
         let mut input = x.act;
         if let Some(first) = first {
             let between = network.buffer(channels, rate);
-            network.push(Op::new(conv(first), input).activate(between, SLOPE));
+            network.push(conv(network, input, first).activate(between, SLOPE));
             input = between;
         }
-        let op = Op::new(conv(second), input).residual(x.raw);
+        let op = conv(network, input, second).residual(x.raw);
         if i + 1 == count {
             network.push(last(op));
         } else {

@@ -50,9 +50,20 @@ pub enum Error {
         /// What it was.
         found: String,
     },
+    /// The caller asked for an end.
+    #[error("stopped before the end, as the caller asked")]
+    Stopped,
     /// `push` or `finish` after `finish`.
     #[error("the stream is finished; open another with Decoder::stream")]
     Finished,
+    /// The network's sums overflow: a sample is infinite or not a number.
+    #[error(
+        "sample {sample} is not a number: the weights are damaged, or the scales far beyond those that the voice was trained for"
+    )]
+    NotANumber {
+        /// Counts from the utterance's first.
+        sample: usize,
+    },
     /// The threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

@@ -11,12 +11,20 @@
 //! - One micro-kernel does all the work: a tile of rows times a panel of output channels, the accumulators in
 //!   registers. It is written once over arrays of floats and compiled for each instruction set; `kernels`
 //!   holds all `unsafe` code.
-//! - An output value is one chain of multiply-adds in a fixed order, whatever the tile, the push or the
-//!   thread: so [`Mode::Direct`] gives the same bits for every way of cutting an utterance, on a given
+//! - An output value is one chain of multiply-adds in a fixed order, whatever the rows beside it, the push or
+//!   the thread. Winograd's method, which the encoder and by default the decoder use where a kernel has 2 to 14
+//!   taps and at least 32 input channels, rounds the outputs of a tile together; so in a stream the tiles of each
+//!   layer lie at fixed times. The bits are therefore the same for every way of cutting an utterance, on a given
 //!   instruction set.
-//! - [`Mode::Fast`], and the encoder in both modes, use Winograd's method where a kernel has 2 to 14 taps, at
-//!   least 32 input channels, and, where the weights are transformed on the way, rows for eight tiles: below
-//!   that the transforms cost more than the multiplications they save (measured with the example `measure`).
+//! - A tile is computed when all its inputs are known, and so looks ahead. Each layer takes the tile with the
+//!   fewest multiplications that waits for at most a frame more than a direct sum; where blocks of tiles end is
+//!   chosen so that a chain of layers waits once ([`Decoder::look_ahead`] says for how long in all, and the
+//!   samples are held back to lag by exactly that).
+//! - Weights that are transformed while they are used pay from eight tiles on: below that it costs more than the
+//!   multiplications that it saves (measured with the example `measure`). Only the encoder does so, whose rows
+//!   are always a whole sequence.
+//! - What all rows of a stream take together is bounded before it is allocated; a sample that is not a number is
+//!   an error and not the loudest sound.
 #![deny(unsafe_code)]
 
 mod conv;
@@ -26,6 +34,7 @@ mod error;
 #[cfg(feature = "from_vits")]
 pub mod from_vits;
 mod kernels;
+mod lag;
 mod network;
 mod options;
 mod rows;

@@ -3,13 +3,21 @@
 //! Every stream is addressed by absolute time, so that an operation needs no notion of chunks: it computes
 //! the rows that its input now determines, from where it stopped. Operations that look ahead lag behind their
 //! input by themselves; sums of streams with different lag wait for the slower one, without a copy that
-//! delays the faster.
+//! delays the faster. An operation that computes tiles does so only when all inputs of a tile are known, and
+//! its tiles lie at fixed times: so pushes change no bit.
 
 use std::sync::{Arc, Mutex};
 
 use crate::conv::{Conv, ConvPost, Up};
+use crate::error::Error;
 use crate::kernels::{Arena, DotTask, Epilogue, Kernels};
-use crate::rows::{Line, Rows, floats};
+use crate::lag::{Edge, Grid};
+use crate::rows::{Line, Rows, floats, padded};
+use crate::spec::limit;
+
+/// Most floats that the rows of a stream may take together, 128 MiB, whatever the kernels, dilations and branches
+/// that make it keep them. Published voices need a twentieth of it.
+const MAX_ROWS: usize = 1 << 25;
 
 /// Index of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,22 @@ struct BufSpec {
     block: usize,
     /// Who reads it, and how many rows back.
     readers: Vec<(OpId, usize)>,
+    /// The operation that wrote to it last; none for what comes from outside.
+    writer: Option<OpId>,
+    /// Where what that operation wrote ends.
+    edge: Edge,
+    /// Fewest rows by which any row lies behind the frames, and most by which one that is still read does.
+    least: i64,
+    most: i64,
+}
+
+impl BufSpec {
+    /// Rows that it holds at a time: those of a block, and what lies between the first to write and the last to
+    /// read.
+    fn rows(&self) -> usize {
+        let kept = (self.most - self.least).max(self.before as i64);
+        self.block + self.after + kept as usize
+    }
 }
 
 /// What an operation computes.
@@ -51,8 +75,6 @@ pub(crate) enum Kind {
 pub(crate) struct Op {
     pub(crate) kind: Kind,
     pub(crate) input: Buf,
-    /// The operation that gives the input its final values, where others have written to it before.
-    pub(crate) ready: Option<OpId>,
     pub(crate) residual: Option<Buf>,
     pub(crate) addend: Option<Buf>,
     /// Where the sums go, and whether they are added to what is there.
@@ -63,12 +85,7 @@ pub(crate) struct Op {
 
 impl Op {
     pub(crate) fn new(kind: Kind, input: Buf) -> Self {
-        Self { kind, input, ready: None, residual: None, addend: None, raw: None, act: None }
-    }
-
-    pub(crate) fn ready(mut self, op: Option<OpId>) -> Self {
-        self.ready = op;
-        self
+        Self { kind, input, residual: None, addend: None, raw: None, act: None }
     }
 
     pub(crate) fn residual(mut self, buf: Buf) -> Self {
@@ -104,6 +121,41 @@ impl Op {
             Kind::Post(post) => (post.reach, post.reach),
         }
     }
+
+    /// Rows of a block that must be computed at once.
+    fn block(&self) -> usize {
+        match &self.kind {
+            Kind::Conv(conv) | Kind::Gate(conv) => conv.block(),
+            Kind::Up(up) => up.block(),
+            Kind::Post(_) => 1,
+        }
+    }
+
+    /// Output rows of an input row.
+    fn stride(&self) -> usize {
+        if let Kind::Up(up) = &self.kind { up.stride() } else { 1 }
+    }
+
+    /// The streams of which a row is needed for each row of the result, besides the input.
+    fn added(&self) -> impl Iterator<Item = Buf> {
+        let accumulated = self.raw.and_then(|(buf, accumulate)| accumulate.then_some(buf));
+        [self.residual, self.addend, accumulated].into_iter().flatten()
+    }
+
+    /// The streams that are written.
+    fn written(&self) -> impl Iterator<Item = Buf> {
+        [self.raw.map(|raw| raw.0), self.act.map(|act| act.0)].into_iter().flatten()
+    }
+}
+
+/// An operation in its place.
+#[derive(Debug)]
+struct Step {
+    op: Op,
+    /// The streams that it reads, the input first, and who must have written what is read of each.
+    reads: Vec<(Buf, Option<OpId>)>,
+    /// The blocks in which it is computed.
+    grid: Grid,
 }
 
 /// A speaker's share in the bias of an operation: `weight @ g + bias`.
@@ -130,11 +182,13 @@ struct Segment {
 pub(crate) struct Network {
     pub(crate) kernels: Kernels,
     bufs: Vec<BufSpec>,
-    ops: Vec<Op>,
+    steps: Vec<Step>,
     segments: Vec<Segment>,
     pub(crate) conds: Vec<Cond>,
     /// Rows of the last segment's block.
     block: usize,
+    /// Where the samples end.
+    samples: Option<Edge>,
     /// The buffers of a stream that is no more: to be given memory costs a short utterance a tenth of its
     /// time.
     spare: Mutex<Option<Vec<Rows>>>,
@@ -145,10 +199,11 @@ impl Network {
         Self {
             kernels,
             bufs: Vec::new(),
-            ops: Vec::new(),
+            steps: Vec::new(),
             segments: Vec::new(),
             conds: Vec::new(),
             block: 0,
+            samples: None,
             spare: Mutex::new(None),
         }
     }
@@ -161,31 +216,74 @@ impl Network {
             after: 0,
             block: self.block,
             readers: Vec::new(),
+            writer: None,
+            edge: Edge::frames(),
+            least: i64::MAX,
+            most: 0,
         });
         Buf(self.bufs.len() - 1)
     }
 
+    /// Where a stream ends, as far as it is written by the operations so far.
+    pub(crate) fn edge(&self, buf: Buf) -> Edge {
+        self.bufs[buf.0].edge
+    }
+
+    /// Frames by which the samples lie behind at most, rounded up.
+    ///
+    /// # Errors
+    /// When a stream would have to hold more rows than [`MAX_ROWS`] allows.
+    pub(crate) fn finish(&mut self) -> Result<usize, Error> {
+        let held = self.bufs.iter().map(|buf| buf.rows().saturating_mul(padded(buf.channels)));
+        let held = held.fold(0usize, usize::saturating_add);
+        limit("flow and dec", "number of floats that a stream keeps", held, 0..=MAX_ROWS, "at most 2^25")?;
+        let samples = self.samples.map_or(0, Edge::most);
+        let hop = self.samples.map_or(1, Edge::rate);
+        Ok((samples as usize).div_ceil(hop as usize))
+    }
+
     /// Begins a segment with the next operation, which makes `stride` rows of each of `block`.
     pub(crate) fn segment(&mut self, block: usize, stride: usize) {
-        let at = self.ops.len();
+        let at = self.steps.len();
         self.block = block * stride;
         self.segments.push(Segment { ops: at..at, block: block as i64 });
     }
 
     pub(crate) fn push(&mut self, op: Op) -> OpId {
-        let id = OpId(self.ops.len());
+        let id = OpId(self.steps.len());
         let (before, after) = op.reach();
+        let reads: Vec<Buf> = std::iter::once(op.input).chain(op.added()).collect();
+        let edges = reads.iter().map(|buf| self.bufs[buf.0].edge);
+        let needs = edges.enumerate().map(|(i, edge)| if i == 0 { edge.behind(after as i64) } else { edge });
+        let edge = needs.reduce(Edge::meet).unwrap_or_else(Edge::frames);
+        let grid = edge.grid(op.block() as i64);
+        let edge = edge.on(grid);
+
         let input = &mut self.bufs[op.input.0];
         input.before = input.before.max(before);
         input.after = input.after.max(after);
-        input.readers.push((id, before));
-        let accumulated = op.raw.and_then(|(buf, accumulate)| accumulate.then_some(buf));
-        for buf in [op.residual, op.addend, accumulated].into_iter().flatten() {
-            self.bufs[buf.0].readers.push((id, 0));
+        let read: Vec<_> = reads.into_iter().map(|buf| (buf, self.bufs[buf.0].writer)).collect();
+        for (i, &(Buf(buf), writer)) in read.iter().enumerate() {
+            let back = if i == 0 { before } else { 0 };
+            let buf = &mut self.bufs[buf];
+            buf.readers.push((id, back));
+            buf.most = buf.most.max(edge.most() + back as i64);
+            if writer.is_none() {
+                buf.least = 0;
+            }
         }
-        self.ops.push(op);
+        let out = edge.times(op.stride() as i64);
+        for Buf(buf) in op.written() {
+            let buf = &mut self.bufs[buf];
+            buf.least = buf.least.min(out.least());
+            (buf.writer, buf.edge) = (Some(id), out);
+        }
+        if let Kind::Post(_) = op.kind {
+            self.samples = Some(out);
+        }
+        self.steps.push(Step { op, reads: read, grid });
         if let Some(segment) = self.segments.last_mut() {
-            segment.ops.end = self.ops.len();
+            segment.ops.end = self.steps.len();
         }
         id
     }
@@ -193,15 +291,14 @@ impl Network {
     /// Buffers for a stream. A push never has more rows than a block; what lags keeps some more.
     fn buffers(&self) -> Vec<Rows> {
         let arena = Arena::huge();
-        let rows = |b: &BufSpec| b.block + b.block / 4 + b.before + b.after;
-        self.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, rows(b))).collect()
+        self.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, b.rows())).collect()
     }
 
     /// Bytes of packed weights.
     pub(crate) fn bytes(&self) -> usize {
-        self.ops
+        self.steps
             .iter()
-            .map(|op| match &op.kind {
+            .map(|step| match &step.op.kind {
                 Kind::Conv(conv) | Kind::Gate(conv) => conv.bytes(),
                 Kind::Up(up) => up.bytes(),
                 Kind::Post(post) => size_of_val(post.weights.as_slice()),
@@ -226,19 +323,19 @@ pub(crate) struct State {
 impl State {
     /// `g`: `[gin_channels]`, of the length that every [`Cond`] expects.
     pub(crate) fn new(network: Arc<Network>, g: &[f32]) -> Self {
-        let mut biases = vec![None; network.ops.len()];
+        let mut biases = vec![None; network.steps.len()];
         for cond in &network.conds {
             let mut extra: Vec<f32> = cond.weight.chunks_exact(g.len()).map(|row| dot(row, g)).collect();
             for (e, b) in extra.iter_mut().zip(&cond.bias) {
                 *e += b;
             }
-            if let Kind::Conv(conv) | Kind::Gate(conv) = &network.ops[cond.op.0].kind {
+            if let Kind::Conv(conv) | Kind::Gate(conv) = &network.steps[cond.op.0].op.kind {
                 biases[cond.op.0] = Some(conv.bias_with(&extra));
             }
         }
         let spare = network.spare.lock().ok().and_then(|mut spare| spare.take());
         let bufs = spare.unwrap_or_else(|| network.buffers());
-        Self { bufs, done: vec![0; network.ops.len()], biases, total: None, network }
+        Self { bufs, done: vec![0; network.steps.len()], biases, total: None, network }
     }
 
     /// The rows of an input stream.
@@ -282,29 +379,51 @@ impl State {
 
     /// Time up to which an operation's output is determined, in rows of its input.
     fn available(&mut self, network: &Network, op: usize) -> i64 {
-        let Op { input, ready, .. } = &network.ops[op];
-        let spec = &network.bufs[input.0];
-        let total = self.total.map(|frames| frames * spec.rate as i64);
-        let rows = &mut self.bufs[input.0];
-        if total == Some(rows.end()) {
-            rows.pad(spec.after);
+        let step = &network.steps[op];
+        let mut available = i64::MAX;
+        for (i, &(Buf(buf), writer)) in step.reads.iter().enumerate() {
+            let spec = &network.bufs[buf];
+            let known = match writer {
+                Some(OpId(writer)) => self.done[writer] * network.steps[writer].op.stride() as i64,
+                None => self.bufs[buf].end(),
+            };
+            let total = self.total.map(|frames| frames * spec.rate as i64);
+            let complete = total.is_some_and(|total| known >= total);
+            if complete && Some(self.bufs[buf].end()) == total {
+                self.bufs[buf].pad(spec.after);
+            }
+            let after = if i == 0 { step.op.reach().1 as i64 } else { 0 };
+            let end = if complete { total.unwrap_or(known) } else { known - after };
+            available = available.min(end);
         }
-        let end = match ready {
-            Some(op) if total != Some(self.done[op.0]) => self.done[op.0],
-            _ => rows.end(),
-        };
-        (end - network.ops[op].reach().1 as i64).min(total.unwrap_or(i64::MAX))
+        available
     }
 
+    /// Whether all rows of an operation's input were known if it were known up to `time`.
+    fn is_end(&self, network: &Network, op: usize, time: i64) -> bool {
+        let rate = network.bufs[network.steps[op].op.input.0].rate as i64;
+        self.total.is_some_and(|frames| frames * rate == time)
+    }
+
+    /// Computes what an operation's inputs determine, up to `limit`.
     fn run(&mut self, network: &Network, op: usize, limit: i64, out: &mut Vec<f32>) {
-        let (from, to) = (self.done[op], self.available(network, op).min(limit));
-        if to <= from {
-            return;
+        let end = self.available(network, op).min(limit);
+        let grid = network.steps[op].grid;
+        // The last block may lack rows, which will never be.
+        let end = if self.is_end(network, op, end) { end } else { grid.floor(end) };
+        while self.done[op] < end {
+            let to = grid.stop(self.done[op], end);
+            self.compute(network, op, to, out);
         }
-        self.done[op] = to;
+    }
+
+    /// Computes an operation from where it stopped up to `to`.
+    fn compute(&mut self, network: &Network, op: usize, to: i64, out: &mut Vec<f32>) {
+        let from = std::mem::replace(&mut self.done[op], to);
         let kernels = network.kernels;
-        let Op { kind, input, residual, addend, raw, act, .. } = &network.ops[op];
-        let stride = if let Kind::Up(up) = kind { up.stride() as i64 } else { 1 };
+        let this = &network.steps[op].op;
+        let Op { kind, input, residual, addend, raw, act } = this;
+        let stride = this.stride() as i64;
         let (first, end) = (from * stride, to * stride);
         let mut take = |buf: Buf| {
             let mut rows = std::mem::take(&mut self.bufs[buf.0]);
@@ -357,15 +476,7 @@ impl State {
     /// Lets go of the rows that no operation will read again.
     fn retire(&mut self, network: &Network, ops: &std::ops::Range<usize>) {
         for op in ops.clone() {
-            for Buf(buf) in [
-                Some(network.ops[op].input),
-                network.ops[op].residual,
-                network.ops[op].addend,
-                network.ops[op].raw.map(|r| r.0),
-            ]
-            .into_iter()
-            .flatten()
-            {
+            for &(Buf(buf), _) in &network.steps[op].reads {
                 let wanted = network.bufs[buf].readers.iter();
                 let keep = wanted.map(|&(OpId(op), before)| self.done[op] - before as i64).min();
                 if let Some(keep) = keep {

@@ -130,22 +130,31 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a kernel of `kernel` taps; `None` where there is nothing to gain.
+    /// Most outputs of a tile.
+    pub(crate) const MAX_OUTPUTS: usize = 7;
+
+    /// The plans for a kernel of `kernel` taps, those with fewer multiplications and larger tiles first; none
+    /// where there is nothing to gain.
     ///
     /// Before the generator, which amplifies errors, fewer pairs are `accurate` enough.
-    pub(crate) fn new(kernel: usize, accurate: bool) -> Option<Self> {
-        if !(2..=2 * MAX_TAPS).contains(&kernel) {
-            return None;
-        }
-        let groups = kernel.div_ceil(MAX_TAPS);
+    pub(crate) fn choices(kernel: usize, accurate: bool) -> impl Iterator<Item = Self> {
+        let groups = kernel.div_ceil(MAX_TAPS).max(1);
         let taps = kernel.div_ceil(groups);
-        let pairs = match (taps, accurate) {
-            (2, _) => 2,
-            (3, _) | (4 | 5, true) => 3,
-            (_, false) => 4,
-            (_, true) => return None,
+        // More pairs than 3 for 3 taps or than 2 for 2 save little more.
+        let pairs: &[usize] = match (taps, accurate) {
+            _ if !(2..=2 * MAX_TAPS).contains(&kernel) => &[],
+            (2, _) => &[2],
+            (3, _) => &[3, 2],
+            (4, true) => &[3],
+            (4, false) => &[4, 3],
+            (5, true) => &[3, 2],
+            (5, false) => &[4, 3, 2],
+            (6, true) => &[],
+            (6, false) => &[4],
+            (_, true) => &[3],
+            (_, false) => &[4, 3],
         };
-        Some(Self { groups, taps, pairs })
+        pairs.iter().map(move |&pairs| Self { groups, taps, pairs })
     }
 
     /// Products of a tile, `n`.
@@ -162,13 +171,15 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::{Conv, Fold, Mode, Target};
+    use crate::conv::{Conv, Fold, Target, Tiles};
     use crate::kernels::{Arena, Epilogue, Isa, Kernels};
+    use crate::lag::Edge;
     use crate::rows::Rows;
     use crate::spec::ConvSpec;
 
-    /// Largest error of a fast convolution against double precision, relative to the largest output.
-    fn error(kernels: Kernels, kernel: usize, accurate: bool, seed: u32) -> f64 {
+    /// Largest error of a convolution against double precision, relative to the largest output; tiles wait
+    /// for `wait` rows at most.
+    fn error(kernels: Kernels, kernel: usize, accurate: bool, seed: u32, wait: i64) -> f64 {
         let (c_in, c_out, dilation, t) = (48, 40, 1 + seed as usize % 3, 150i64);
         let mut state = seed;
         let mut next = || {
@@ -178,8 +189,9 @@ mod tests {
         let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| next()).collect();
         let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_dilation(dilation);
         let arena = &Arena::default();
-        let target =
-            Target { kernels, arena, mode: Mode::Fast, accurate, transformed: seed.is_multiple_of(2) };
+        let wait = Some((Edge::frames(), wait));
+        let tiles = Tiles { accurate, transformed: seed.is_multiple_of(2), wait };
+        let target = Target { kernels, arena, tiles: Some(tiles) };
         let conv = Conv::new(target, &spec, Fold::default());
         let reach = spec.reach();
         let mut x = Rows::new(c_in, reach);
@@ -221,13 +233,17 @@ mod tests {
                     (3, false, 2e-6),
                     (5, true, 2e-6),
                     (5, false, 1e-5),
+                    (7, true, 2e-6),
                     (7, false, 1e-5),
                     (9, false, 1e-5),
                     (11, false, 1e-5),
                 ] {
-                    let error = error(kernels, kernel, accurate, seed);
-                    println!("{isa:?} k={kernel} accurate={accurate}: {error:.1e}");
-                    assert!(error < bound, "{isa:?} k={kernel} accurate={accurate}: {error}");
+                    // The smaller the tiles, the fewer the points.
+                    for wait in [i64::MAX, 11, 7, 3] {
+                        let error = error(kernels, kernel, accurate, seed, wait);
+                        println!("{isa:?} k={kernel} accurate={accurate} wait={wait}: {error:.1e}");
+                        assert!(error < bound, "{isa:?} k={kernel} accurate={accurate} wait={wait}: {error}");
+                    }
                 }
             }
         }
@@ -235,11 +251,25 @@ mod tests {
 
     #[test]
     fn transforms_multiply_polynomials_exactly() {
-        for kernel in [3, 4, 5, 6, 7, 9, 11, 14] {
-            let plan = Plan::new(kernel, false).expect("in range");
-            assert!(plan.groups * plan.taps >= kernel && plan.outputs() + plan.taps == plan.products() + 1);
+        for kernel in 2..=14 {
+            for accurate in [false, true] {
+                let plans: Vec<Plan> = Plan::choices(kernel, accurate).collect();
+                assert!(accurate || !plans.is_empty(), "a kernel of {kernel} taps has a plan");
+                for plan in &plans {
+                    assert!(
+                        plan.groups * plan.taps >= kernel
+                            && plan.outputs() + plan.taps == plan.products() + 1
+                    );
+                    assert!((2..=Plan::MAX_OUTPUTS).contains(&plan.outputs()), "{plan:?}");
+                    assert!(
+                        plan.products() * plan.groups < plan.outputs() * kernel,
+                        "{plan:?} saves something"
+                    );
+                }
+                assert!(plans.is_sorted_by(|a, b| a.outputs() > b.outputs()));
+            }
         }
-        assert_eq!(Plan::new(1, false), None);
-        assert_eq!(Plan::new(7, true), None);
+        assert_eq!(Plan::choices(1, false).count() + Plan::choices(0, false).count(), 0);
+        assert_eq!(Plan::choices(15, false).count(), 0);
     }
 }

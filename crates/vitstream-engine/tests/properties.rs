@@ -2,10 +2,13 @@
 
 mod common;
 
-use common::naive::{Random, network, reference};
+use common::naive::{Random, network, reference, sized};
 use common::{difference, same_bits};
 use proptest::prelude::*;
+use vitstream_engine::spec::{ConvSpec, DecoderSpec, ResBlockSpec};
 use vitstream_engine::{Decoder, Error, Isa, Mode, Options};
+
+const MODES: [Mode; 2] = [Mode::Winograd, Mode::Direct];
 
 fn decode(decoder: &Decoder, z: &[f32], frames: usize, g: Option<&[f32]>, pushes: &[usize]) -> Vec<f32> {
     let mut stream = decoder.stream(g).expect("g fits");
@@ -15,13 +18,44 @@ fn decode(decoder: &Decoder, z: &[f32], frames: usize, g: Option<&[f32]>, pushes
         stream.push_strided(&z[at..], frames, n, &mut samples).expect("fits");
         at += n;
         let lag = decoder.look_ahead();
-        assert!(
-            samples.len() >= at.saturating_sub(lag) * decoder.hop(),
-            "samples lag by more than {lag} frames"
-        );
+        assert_eq!(samples.len(), at.saturating_sub(lag) * decoder.hop(), "samples lag by {lag} frames");
     }
     stream.finish(&mut samples).expect("not finished");
+    assert_eq!(samples.len(), frames * decoder.hop());
     samples
+}
+
+/// Holds every instruction set and both modes against `expected`, and all pushes and `threads` against one another.
+fn check(
+    (spec, g): (DecoderSpec<'static>, Option<Vec<f32>>),
+    seed: u64,
+    frames: usize,
+    pushes: &[usize],
+    threads: usize,
+) -> Result<(), TestCaseError> {
+    let z = Random(seed ^ 1).vec(spec.flow.channels * frames, 1.5);
+    let expected = reference(&spec, &z, frames, g.as_deref());
+    for mode in MODES {
+        let mut widest: Option<Vec<f32>> = None;
+        for isa in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar] {
+            let decoder = match Decoder::new(&spec, Options { isa, mode, threads: 1 }) {
+                Err(Error::Isa(_)) => continue,
+                decoder => decoder.expect("a valid network"),
+            };
+            let samples = decode(&decoder, &z, frames, g.as_deref(), pushes);
+            let difference = difference(&samples, &expected);
+            prop_assert!(difference < 1e-4, "{:?} {:?}: {}", isa, mode, difference);
+            let whole = decode(&decoder, &z, frames, g.as_deref(), &[frames]);
+            prop_assert!(same_bits(&samples, &whole), "{:?} {:?}: pushes of {:?}", isa, mode, pushes);
+            widest.get_or_insert(whole);
+        }
+        let shared =
+            Decoder::new(&spec, Options { threads, mode, ..Options::default() }).expect("a valid network");
+        let samples = decode(&shared, &z, frames, g.as_deref(), pushes);
+        let same = same_bits(&samples, &widest.expect("the scalar set at least"));
+        prop_assert!(same, "{:?}: {} threads", mode, threads);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -30,32 +64,11 @@ proptest! {
     #[test]
     fn any_network_in_any_pushes(
         seed in any::<u64>(),
-        frames in 1usize..90,
+        frames in 1usize..60,
         pushes in prop::collection::vec(1usize..60, 1..5),
         threads in 1usize..4,
     ) {
-        let (spec, g) = network(seed);
-        let z = Random(seed ^ 1).vec(spec.flow.channels * frames, 1.5);
-        let expected = reference(&spec, &z, frames, g.as_deref());
-        let mut first: Option<Vec<f32>> = None;
-        for isa in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar] {
-            for mode in [Mode::Direct, Mode::Fast] {
-                let decoder = match Decoder::new(&spec, Options { isa, mode, threads: 1 }) {
-                    Err(Error::Isa(_)) => continue,
-                    decoder => decoder.expect("a valid network"),
-                };
-                let samples = decode(&decoder, &z, frames, g.as_deref(), &pushes);
-                prop_assert!(difference(&samples, &expected) < 1e-4, "{:?} {:?}: {}", isa, mode, difference(&samples, &expected));
-                if mode == Mode::Direct {
-                    let whole = decode(&decoder, &z, frames, g.as_deref(), &[frames]);
-                    prop_assert!(same_bits(&samples, &whole), "{:?}: pushes of {:?}", isa, pushes);
-                    first.get_or_insert(whole);
-                }
-            }
-        }
-        let shared = Decoder::new(&spec, Options { threads, ..Options::default() }).expect("a valid network");
-        let samples = decode(&shared, &z, frames, g.as_deref(), &pushes);
-        prop_assert!(same_bits(&samples, &first.expect("the scalar set at least")), "{} threads", threads);
+        check(network(seed), seed, frames, &pushes, threads)?;
     }
 
     #[test]
@@ -83,27 +96,113 @@ proptest! {
     }
 }
 
-/// Direct convolution, whatever the pushes and the threads: the same bits.
+proptest! {
+    // Naive loops over as many channels take their time.
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn networks_of_as_many_channels_as_real_ones(
+        seed in any::<u64>(),
+        frames in 1usize..14,
+        pushes in prop::collection::vec(1usize..9, 1..5),
+        threads in 1usize..4,
+    ) {
+        check(sized(seed, MIN_CHANNELS), seed, frames, &pushes, threads)?;
+    }
+}
+
+/// Channels from which on the engine uses Winograd's method.
+const MIN_CHANNELS: usize = 32;
+
+/// Whatever the pushes and the threads: the same bits.
 #[test]
 fn thousands_of_chunkings_give_the_same_bits() {
     let random = &mut Random(1);
     let mut chunkings = 0;
-    for seed in 0..12 {
-        let (spec, g) = network(seed);
+    for seed in 0..24 {
+        // Of three networks two have channels enough for Winograd's method; they take longer.
+        let wide = seed % 3 > 0;
+        let (spec, g) = if wide { sized(seed, MIN_CHANNELS) } else { network(seed) };
+        let mode = MODES[usize::from(seed % 6 == 0)];
         let decoders: Vec<Decoder> = [1, 2, 3]
-            .map(|threads| Decoder::new(&spec, Options { threads, ..Options::default() }).expect("fits"))
+            .map(|threads| {
+                Decoder::new(&spec, Options { threads, mode, ..Options::default() }).expect("fits")
+            })
             .into();
-        let frames = 1 + random.below(48);
+        let frames = 1 + random.below(if wide { 24 } else { 48 });
         let z = random.vec(spec.flow.channels * frames, 1.5);
         let whole = decode(&decoders[0], &z, frames, g.as_deref(), &[frames]);
-        for i in 0..200 {
+        for i in 0..if wide { 60 } else { 180 } {
             let pushes: Vec<usize> = (0..1 + random.below(6)).map(|_| 1 + random.below(frames)).collect();
             let samples = decode(&decoders[i % decoders.len()], &z, frames, g.as_deref(), &pushes);
-            assert!(same_bits(&samples, &whole), "network {seed}, {frames} frames, pushes of {pushes:?}");
+            assert!(
+                same_bits(&samples, &whole),
+                "network {seed}, {frames} frames, {mode:?}, pushes of {pushes:?}"
+            );
             chunkings += 1;
         }
     }
     assert!(chunkings > 2000);
+}
+
+/// Finite weights whose sums overflow: an error, and no sample of what would be the loudest sound.
+#[test]
+fn what_is_not_a_number_is_no_sound() {
+    let (mut refused, mut spoken) = (0, 0);
+    for seed in 0..6 {
+        for mode in MODES {
+            let (mut spec, g) = if seed % 2 == 0 { network(seed) } else { sized(seed, MIN_CHANNELS) };
+            // In the flow gates would hide it, in the generator the last tanh.
+            let huge: &mut [f32] = match seed % 3 {
+                0 => spec.generator.conv_pre.weight.to_mut(),
+                1 => spec.generator.ups[0].weight.to_mut(),
+                _ => match spec.flow.layers.first_mut() {
+                    Some(layer) => layer.pre.weight.to_mut(),
+                    None => spec.generator.conv_pre.weight.to_mut(),
+                },
+            };
+            huge.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 2 == 0 { 3e38 } else { -3e38 });
+            let decoder =
+                Decoder::new(&spec, Options { mode, ..Options::default() }).expect("finite weights");
+            // Some end before the first sample is due.
+            let frames = 9 + [0, decoder.look_ahead()][usize::from(seed > 3)];
+            let z = Random(seed).vec(spec.flow.channels * frames, 2.0);
+            let mut out = vec![0.25];
+            let mut stream = decoder.stream(g.as_deref()).expect("g fits");
+            let result = stream.push(&z, frames, &mut out).and_then(|()| stream.finish(&mut out));
+            match result {
+                Ok(()) => spoken += 1,
+                Err(error) => {
+                    assert!(matches!(error, Error::NotANumber { .. }), "{error}");
+                    assert!(error.to_string().contains("not a number"), "{error}");
+                    assert_eq!(stream.push(&z, frames, &mut out), Err(Error::Finished));
+                    refused += 1;
+                }
+            }
+            assert!(out.iter().all(|sample| sample.is_finite()));
+            // The memory that the stream leaves behind is the next one's.
+            drop(stream);
+            let quiet = network(seed + 1);
+            let decoder = Decoder::new(&quiet.0, Options { mode, ..Options::default() }).expect("fits");
+            let z = Random(seed).vec(quiet.0.flow.channels * 5, 1.0);
+            decode(&decoder, &z, 5, quiet.1.as_deref(), &[2]);
+        }
+    }
+    assert!(refused > spoken, "{refused} refused, {spoken} spoken");
+}
+
+/// Kernels, dilations and branches that are each within bounds, but together would keep gigabytes.
+#[test]
+fn the_rows_of_all_layers_together_are_bounded() {
+    let (mut spec, _) = network(3);
+    let c = spec.generator.ups[0].c_out;
+    let conv = ConvSpec::new(vec![0.0; c * c * 1023], c, c, 1023).with_dilation(1024);
+    let block = ResBlockSpec::Two { convs: vec![conv; 64] };
+    spec.generator.ups.truncate(1);
+    spec.generator.resblocks = vec![block];
+    spec.generator.conv_post = ConvSpec::new(vec![0.0; c * 7], 1, c, 7);
+    let error = Decoder::new(&spec, Options::default()).expect_err("gigabytes");
+    assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("at most 2^25"), "{error}");
 }
 
 #[test]

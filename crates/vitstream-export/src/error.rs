@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use vitstream_contract::Remedy;
 use vitstream_onnx::{BuildError, ValidateError};
 
 /// Why a voice could not be exported. Every message names the file it is about.
@@ -52,6 +53,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// The file or folder that it is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Source(error) => error.path(),
+            Self::Output { path, .. } | Self::Config { path, .. } | Self::Io { path, .. } => Some(path),
+            Self::Option(_) | Self::Graph { .. } | Self::Interrupted => None,
+        }
+    }
+
+    /// What its user can do about it, if anything is known to help.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Source(error) => error.remedy(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -1,6 +1,7 @@
 //! From a trained voice to a streaming pair, or to one graph.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -9,20 +10,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::Value;
 use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
-
-pub use vitstream_contract::files;
-use vitstream_contract::files::MODEL_CARD;
-use vitstream_source::config::VoiceConfig;
-use vitstream_source::{self as source, ReadOptions, Source};
 
 use crate::error::{self, Error};
 use crate::package::{self, PackageOptions, Prepared};
 pub use crate::precision::AudioError;
 use crate::precision::audio_error;
-use crate::staging::{Commit, Interrupted};
+use crate::staging::{Interrupted, Staging};
+pub use vitstream_contract::files;
+use vitstream_contract::files::MODEL_CARD;
+use vitstream_source::config::VoiceConfig;
+use vitstream_source::json::MAX_SIZE;
+use vitstream_source::{self as source, ReadOptions, Source};
 
 /// The operator sets that can be asked for.
 pub const OPSETS: RangeInclusive<i64> = 15..=21;
@@ -98,6 +100,10 @@ pub struct ExportSummary {
     pub input: PathBuf,
     /// What it is.
     pub format: &'static str,
+    /// The voice's JSON that was taken, or what it was put together from; `None` when there is none.
+    pub config: Option<PathBuf>,
+    /// What was done and chosen to read the voice.
+    pub notes: Vec<String>,
     /// The directory.
     pub output: PathBuf,
     /// The network's hyper-parameters.
@@ -173,7 +179,8 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
-    let Source { model, audit, config, format, mut warnings } = source::load(input, &options.read)?;
+    let Source { model, audit, config, format, mut warnings, notes, files: read_from } =
+        source::load(input, &options.read)?;
     warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
@@ -200,7 +207,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         None => None,
     };
     let mut export = Export {
-        commit: Commit::begin(output)?,
+        staging: Staging::begin(output, &inputs(input, config.as_ref()))?,
         metadata: metadata(&model, sample_rate, audit.fingerprint),
         precision: options.precision,
         cancel: options.cancel.clone(),
@@ -235,11 +242,14 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         }
     }
     export.check_cancelled()?;
-    export.commit.finish()?;
+    source::check_unchanged(&read_from)?;
+    export.staging.finish()?;
     let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
         input: input.to_owned(),
         format,
+        config: config.map(|config| config.path),
+        notes,
         output: output.to_owned(),
         speakers: model.hparams.num_speakers,
         sample_rate,
@@ -288,6 +298,16 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
     Ok(())
 }
 
+/// The files that an export of `input` reads and that could be called as those that it writes.
+fn inputs(input: &Path, config: Option<&VoiceConfig>) -> Vec<PathBuf> {
+    let graphs = [files::ENCODER, files::DECODER, files::VOICE].map(|name| input.join(name));
+    // A folder with a pair has a `voice.onnx` that an earlier export may have put there, and that is not read.
+    let graphs = graphs
+        .into_iter()
+        .filter(|path| !(path.ends_with(files::VOICE) && input.join(files::ENCODER).exists()));
+    graphs.chain([input.to_owned()]).chain(config.map(|config| config.path.clone())).collect()
+}
+
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -328,7 +348,7 @@ pub fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph, Build
 
 /// An export under way.
 struct Export {
-    commit: Commit,
+    staging: Staging,
     metadata: BTreeMap<String, String>,
     precision: Precision,
     cancel: Arc<AtomicBool>,
@@ -347,12 +367,13 @@ impl Export {
         if options.stream_decoder {
             self.graph(files::STREAM_DECODER, "stream_decoder", stream_decoder(model, options.opset))?;
         } else {
-            self.commit.remove(files::STREAM_DECODER);
+            self.staging.remove(files::STREAM_DECODER)?;
         }
         match config {
             Some(config) => self.text(files::CONFIG, &config.to_streaming()),
-            None => Ok(()),
-        }
+            None => self.remove_config(files::CONFIG),
+        }?;
+        self.remove_config(files::ENCODER_CONFIG)
     }
 
     /// The pair for a client: in its directory, or in one archive.
@@ -367,7 +388,10 @@ impl Export {
         let Some(archive) = &prepared.archive else {
             self.graph(files::ENCODER, "encoder", encoder)?;
             self.graph(files::DECODER, "decoder", model.emit_decoder(options.opset))?;
-            self.commit.remove(files::STREAM_DECODER);
+            self.staging.remove(files::STREAM_DECODER)?;
+            let other =
+                if prepared.config_name == files::CONFIG { files::ENCODER_CONFIG } else { files::CONFIG };
+            self.remove_config(other)?;
             return self.text(prepared.config_name, &prepared.config);
         };
         let mut members = vec![(prepared.config_name, prepared.config.clone())];
@@ -384,7 +408,7 @@ impl Export {
         }
         let cancel = self.cancel.clone();
         let bytes = self
-            .commit
+            .staging
             .write(archive, |out| package::write_archive(&mut Cancellable { out, cancel }, &members))?;
         self.files.push(FileSummary::plain(archive, bytes));
         Ok(())
@@ -403,16 +427,39 @@ impl Export {
             self.metadata.extend(config.sherpa_metadata());
         }
         self.graph(files::VOICE, "voice", model.emit_single(options.opset, options.encoder_form()))?;
-        let Some(config) = config else { return Ok(()) };
+        let Some(config) = config else {
+            return [files::VOICE_CONFIG, files::TOKENS]
+                .into_iter()
+                .try_for_each(|name| self.staging.remove(name));
+        };
         self.text(files::VOICE_CONFIG, &config.to_whole())?;
         match config.sherpa_tokens() {
             Some(tokens) => self.text(files::TOKENS, tokens.as_bytes()),
-            None => Ok(()),
+            None => self.staging.remove(files::TOKENS),
         }
     }
 
+    /// An earlier export's JSON would be taken for this voice's, so it goes. One that no export wrote stays, and this
+    /// export with it.
+    fn remove_config(&mut self, name: &str) -> Result<(), Error> {
+        let path = self.staging.directory().join(name);
+        if let Ok(metadata) = fs::symlink_metadata(&path)
+            && metadata.is_file()
+        {
+            let json =
+                if metadata.len() <= MAX_SIZE { fs::read(&path).map_err(Error::io(&path))? } else { vec![] };
+            let json: Value = serde_json::from_slice(&json).unwrap_or_default();
+            if json.get("streaming") != Some(&Value::Bool(true)) {
+                let problem = "is no file of an earlier export, and would be taken for the JSON of this voice, which has none: move \
+                               it away, or name another directory";
+                return Err(Error::Output { path, problem: problem.to_owned() });
+            }
+        }
+        self.staging.remove(name)
+    }
+
     fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Error> {
-        let bytes = self.commit.write(name, |out| out.write_all(text))?;
+        let bytes = self.staging.write(name, |out| out.write_all(text))?;
         self.files.push(FileSummary::plain(name, bytes));
         Ok(())
     }
@@ -426,7 +473,7 @@ impl Export {
         let (graph, mut summary) = self.finish_graph(file, name, graph)?;
         let cancel = self.cancel.clone();
         summary.bytes =
-            self.commit.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
+            self.staging.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
         tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
         self.files.push(summary);
         Ok(())

@@ -5,6 +5,6 @@ pub mod error;
 pub mod export;
 pub mod package;
 mod precision;
-mod staging;
+pub mod staging;
 
 pub use error::Error;

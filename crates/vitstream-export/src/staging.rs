@@ -1,31 +1,82 @@
-//! All files of an export or none: everything is written beside its place first, and only then renamed.
+//! Everything that is written: one file or a folder's files, whole or not at all.
+//!
+//! All files are written beside their places, complete and flushed, before anything old is touched. Then, in a folder:
+//!
+//! 1. Every old file is kept under a second name, a hard link (`.vitstream-old.NAME`; an empty `.vitstream-none.NAME`
+//!    says that there was none).
+//! 2. A file `.vitstream-unfinished` is made.
+//! 3. The new files are renamed to their places, one by one. Each name has a whole file at every moment.
+//! 4. `.vitstream-unfinished` is removed: from here on the new files count.
+//! 5. The second names are removed.
+//!
+//! A process that is killed in the midst of 3 leaves a mixture, and the mark that says so. [`vitstream_source::check_finished`]
+//! names it to readers; the next export puts the old files back before it does anything else. One that is killed before or after leaves
+//! second names or parts, which the next export removes. A lock on the folder keeps two exports from each other.
 
-use std::fs;
+mod file;
+mod live;
+
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+pub use file::{Output, write};
+use file::{Part, sweep, sync_directory};
+use live::Live;
+pub use live::abandon;
+use same_file::is_same_file;
+use vitstream_contract::files::UNFINISHED;
 
 use crate::Error;
 
+/// Begins the second name of an old file.
+const OLD: &str = ".vitstream-old.";
+
+/// Begins the name of an empty file that stands for an old one that was not there.
+const NONE: &str = ".vitstream-none.";
+
+/// How often a directory is made anew because another process removed it in the moment before it was locked.
+const TRIES: usize = 8;
+
 /// Files that are ready to take their places in one directory.
-pub(crate) struct Commit {
+pub(crate) struct Staging {
     directory: PathBuf,
+    /// Files that are never replaced, whatever they are called.
+    inputs: Vec<PathBuf>,
     /// The outermost directory that had to be made, to be removed again if nothing comes of it.
     made: Option<PathBuf>,
-    ready: Vec<(String, NamedTempFile)>,
+    ready: Vec<(String, Part)>,
     obsolete: Vec<String>,
+    /// Keeps other exports away until this is dropped.
+    _lock: Option<File>,
 }
 
-impl Commit {
-    /// Makes the directory, with its parents, if it is not there.
-    pub(crate) fn begin(directory: &Path) -> Result<Self, Error> {
-        let made =
-            directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
-        let made = made.map(Path::to_owned);
-        let commit = Self { directory: directory.to_owned(), made, ready: Vec::new(), obsolete: Vec::new() };
-        fs::create_dir_all(directory).map_err(Error::io(directory))?;
-        Ok(commit)
+impl Staging {
+    /// Makes the directory, with its parents, if it is not there; puts back what a killed export has mixed up, and removes
+    /// what it has left.
+    /// `inputs` are files that must not be replaced.
+    pub(crate) fn begin(directory: &Path, inputs: &[PathBuf]) -> Result<Self, Error> {
+        let made = make(directory)?;
+        let mut staging = Self {
+            directory: directory.to_owned(),
+            inputs: inputs.to_vec(),
+            made,
+            ready: Vec::new(),
+            obsolete: Vec::new(),
+            _lock: None,
+        };
+        staging._lock = lock(directory)?;
+        let _live = live::lock();
+        if directory.join(UNFINISHED).exists() {
+            roll_back(directory)?;
+        }
+        remove_second_names(directory);
+        sweep(directory);
+        Ok(staging)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Writes a file beside its place. Returns its size in bytes.
@@ -35,100 +86,261 @@ impl Commit {
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<u64, Error> {
         let path = self.directory.join(name);
-        let mut file = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".part")
-            .tempfile_in(&self.directory)
-            .map_err(Error::io(&path))?;
-        let write = |file: &mut NamedTempFile| {
-            let mut buffered = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+        self.check_place(&path)?;
+        let mut part = Part::create(&self.directory).map_err(Error::io(&path))?;
+        let write = |part: &mut Part| {
+            let mut buffered = BufWriter::with_capacity(1 << 16, &mut part.file);
             content(&mut buffered)?;
             buffered.flush()?;
             drop(buffered);
-            share(file.as_file())?;
-            file.as_file().metadata().map(|metadata| metadata.len())
+            part.file.sync_all()?;
+            part.file.metadata().map(|metadata| metadata.len())
         };
-        let size = write(&mut file).map_err(|error| match error.get_ref() {
+        let size = write(&mut part).map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<Interrupted>() => Error::Interrupted,
             _ => Error::Io { path, source: error },
         })?;
-        self.ready.push((name.to_owned(), file));
+        self.ready.push((name.to_owned(), part));
         Ok(size)
     }
 
     /// Says that a file of this name, if there is one, does not belong to what is being written.
-    pub(crate) fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) -> Result<(), Error> {
+        self.check_place(&self.directory.join(name))?;
         self.obsolete.push(name.to_owned());
+        Ok(())
     }
 
     /// Puts all files into their places. When one cannot be put there, the old ones come back.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
-        let backup = tempfile::Builder::new()
-            .prefix(".replaced.")
-            .tempdir_in(&self.directory)
-            .map_err(Error::io(&self.directory))?;
-        let mut undo: Vec<Step> = Vec::new();
-        let result = self.swap(backup.path(), &mut undo);
-        if result.is_err() {
-            for step in undo.into_iter().rev() {
-                // Nothing better can be done about a failure here than to report the first one.
-                let _ = match step {
-                    Step::Placed(path) => fs::remove_file(path),
-                    Step::Saved { from, to } => fs::rename(to, from),
-                };
-            }
-            return result;
+        let mut live = live::lock();
+        let names: Vec<&String> = self.ready.iter().map(|(name, _)| name).chain(&self.obsolete).collect();
+        for name in &names {
+            self.check_place(&self.directory.join(name))?;
         }
+        let kept = names.iter().try_for_each(|name| keep(&self.directory, name));
+        let io = Error::io(&self.directory);
+        let begun = kept.and_then(|()| {
+            sync_directory(&self.directory)
+                .and_then(|()| File::create_new(self.directory.join(UNFINISHED)))
+                .and_then(|_| sync_directory(&self.directory))
+                .map_err(io)
+        });
+        if let Err(error) = begun.and_then(|()| self.place(&mut live)) {
+            if !self.directory.join(UNFINISHED).exists() {
+                remove_second_names(&self.directory);
+                return Err(error);
+            }
+            return match roll_back(&self.directory) {
+                Ok(()) => Err(error),
+                Err(worse) => Err(Error::Output {
+                    path: self.directory.clone(),
+                    problem: format!("{error}; then {worse}"),
+                }),
+            };
+        }
+        remove_second_names(&self.directory);
+        live.complete();
+        live.forget_made(&self.directory);
         self.made = None;
         Ok(())
     }
 
-    fn swap(&mut self, backup: &Path, undo: &mut Vec<Step>) -> Result<(), Error> {
-        let names = self.ready.iter().map(|(name, _)| name.clone()).chain(self.obsolete.iter().cloned());
-        for name in names {
-            let (from, to) = (self.directory.join(&name), backup.join(&name));
-            match fs::rename(&from, &to) {
-                Ok(()) => undo.push(Step::Saved { from, to }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::Io { path: from, source }),
-            }
-        }
-        for (name, file) in self.ready.drain(..) {
+    /// Refuses to replace anything but a file, and any of the inputs.
+    fn check_place(&self, path: &Path) -> Result<(), Error> {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+        };
+        let problem = if !metadata.is_file() {
+            let found = match metadata.file_type() {
+                kind if kind.is_dir() => "a directory",
+                kind if kind.is_symlink() => "a link",
+                _ => "something else",
+            };
+            format!("expected a file to replace, found {found}: move it away, or name another directory")
+        } else if self
+            .inputs
+            .iter()
+            .any(|input| input.is_file() && is_same_file(input, path).unwrap_or(false))
+        {
+            "is read by this export and would be overwritten: name another directory".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Error::Output { path: path.to_owned(), problem })
+    }
+
+    fn place(&mut self, live: &mut Live) -> Result<(), Error> {
+        // What is left when one fails is removed later, when nothing is locked.
+        self.ready.reverse();
+        while let Some((name, part)) = self.ready.pop() {
             let path = self.directory.join(name);
-            file.persist(&path).map_err(|error| Error::Io { path: path.clone(), source: error.error })?;
-            undo.push(Step::Placed(path));
+            part.place(&path, live).map_err(Error::io(&path))?;
         }
-        Ok(())
+        for name in &self.obsolete {
+            let path = self.directory.join(name);
+            remove_if_there(&path).map_err(Error::io(&path))?;
+        }
+        sync_directory(&self.directory)
+            .and_then(|()| fs::remove_file(self.directory.join(UNFINISHED)))
+            .and_then(|()| sync_directory(&self.directory))
+            .map_err(Error::io(&self.directory))
     }
 }
 
-/// Temporary files are private to their owner; what takes their place should be readable as any new file is.
-#[cfg(unix)]
-fn share(file: &fs::File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn share(_: &fs::File) -> io::Result<()> {
-    Ok(())
-}
-
-/// What was done, to be undone.
-enum Step {
-    Placed(PathBuf),
-    Saved { from: PathBuf, to: PathBuf },
-}
-
-impl Drop for Commit {
+impl Drop for Staging {
     fn drop(&mut self) {
         self.ready.clear();
         if let Some(made) = &self.made {
-            // Removes empty directories only, from the innermost outwards.
-            for directory in self.directory.ancestors().take_while(|path| path.starts_with(made)) {
-                let _ = fs::remove_dir(directory);
+            live::remove_empty(made, &self.directory);
+            live::lock().forget_made(&self.directory);
+        }
+    }
+}
+
+/// Makes `directory` and returns the outermost directory that was not there.
+fn make(directory: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut live = live::lock();
+    let absent =
+        directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
+    if let Some(outermost) = absent {
+        live.add_made(outermost, directory);
+    }
+    fs::create_dir_all(directory).map_err(|source| {
+        if let Some(outermost) = absent {
+            live::remove_empty(outermost, directory);
+            live.forget_made(directory);
+        }
+        Error::Io { path: directory.to_owned(), source }
+    })?;
+    Ok(absent.map(Path::to_owned))
+}
+
+/// Locks `directory` itself, so that nothing is left of the lock. `None` where directories cannot be locked.
+fn lock(directory: &Path) -> Result<Option<File>, Error> {
+    for _ in 0..TRIES {
+        let file = match open_to_lock(directory) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(directory).map_err(Error::io(directory))?;
+                continue;
+            }
+            Err(error) => return Err(Error::Io { path: directory.to_owned(), source: error }),
+        };
+        match file.try_lock() {
+            Ok(()) if is_still(&file, directory) => return Ok(Some(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let problem = "another export is writing to this directory: wait for its end, or name another directory";
+                return Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(
+                    "{}: cannot be locked ({error}); let no other export write to it at the same time",
+                    directory.display()
+                );
+                return Ok(None);
             }
         }
+    }
+    let problem = "other programs keep removing this directory".to_owned();
+    Err(Error::Output { path: directory.to_owned(), problem })
+}
+
+#[cfg(unix)]
+fn open_to_lock(directory: &Path) -> io::Result<File> {
+    File::open(directory)
+}
+
+#[cfg(unix)]
+fn is_still(file: &File, directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), fs::metadata(directory)), (Ok(a), Ok(b)) if id(&a) == id(&b))
+}
+
+/// Elsewhere directories cannot be opened: a file in it is locked, and stays.
+#[cfg(not(unix))]
+fn open_to_lock(directory: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(directory.join(".vitstream-lock"))
+}
+
+#[cfg(not(unix))]
+fn is_still(_: &File, _: &Path) -> bool {
+    true
+}
+
+/// Gives the old file a second name, or says that there is none.
+fn keep(directory: &Path, name: &str) -> Result<(), Error> {
+    let (path, second) = (directory.join(name), directory.join(format!("{OLD}{name}")));
+    let kept = match fs::hard_link(&path, &second) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            File::create_new(directory.join(format!("{NONE}{name}"))).map(drop)
+        }
+        // Not every file system has second names.
+        Err(_) => fs::copy(&path, &second).and_then(|_| File::open(&second)?.sync_all()),
+        Ok(()) => Ok(()),
+    };
+    kept.map_err(Error::io(&path))
+}
+
+/// The second names in `directory`: the name before, and whether there was a file.
+fn second_names(directory: &Path) -> Vec<(PathBuf, String, bool)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (name, was_there) = match name.strip_prefix(OLD) {
+                Some(name) => (name.to_owned(), true),
+                None => (name.strip_prefix(NONE)?.to_owned(), false),
+            };
+            Some((entry.path(), name, was_there))
+        })
+        .collect()
+}
+
+fn remove_second_names(directory: &Path) {
+    for (second, _, _) in second_names(directory) {
+        let _ = fs::remove_file(second);
+    }
+}
+
+/// Puts the old files back. What cannot be put back stays under its second name, and the error says so.
+fn roll_back(directory: &Path) -> Result<(), Error> {
+    let mut stuck = Vec::new();
+    for (second, name, was_there) in second_names(directory) {
+        let path = directory.join(&name);
+        let back = if was_there {
+            // The same file under both names is left as it is by a rename.
+            fs::rename(&second, &path).and_then(|()| remove_if_there(&second))
+        } else if crate::export::files::is_one(&name) {
+            remove_if_there(&path).and_then(|()| remove_if_there(&second))
+        } else {
+            remove_if_there(&second)
+        };
+        if let Err(error) = back {
+            stuck.push(format!("{} of {name} ({error})", second.display()));
+        }
+    }
+    if !stuck.is_empty() {
+        let problem = format!(
+            "the files that were there before could not be put back; they are kept: {}. Rename them by hand, and remove {UNFINISHED}",
+            stuck.join(", ")
+        );
+        return Err(Error::Output { path: directory.to_owned(), problem });
+    }
+    sync_directory(directory)
+        .and_then(|()| remove_if_there(&directory.join(UNFINISHED)))
+        .map_err(Error::io(directory))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -139,6 +351,8 @@ pub(crate) struct Interrupted;
 
 #[cfg(test)]
 mod tests {
+    use vitstream_source::check_finished;
+
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
@@ -154,11 +368,11 @@ mod tests {
     fn all_files_appear_together() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("a/b");
-        let mut commit = Commit::begin(&directory).unwrap();
-        assert_eq!(commit.write("one", |out| out.write_all(b"1")).unwrap(), 1);
-        commit.write("two", |out| out.write_all(b"22")).unwrap();
+        let mut staging = Staging::begin(&directory, &[]).unwrap();
+        assert_eq!(staging.write("one", |out| out.write_all(b"1")).unwrap(), 1);
+        staging.write("two", |out| out.write_all(b"22")).unwrap();
         assert!(!directory.join("one").exists());
-        commit.finish().unwrap();
+        staging.finish().unwrap();
         assert_eq!(names(&directory), ["one", "two"]);
     }
 
@@ -166,11 +380,11 @@ mod tests {
     fn a_failure_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("a/b");
-        let mut commit = Commit::begin(&directory).unwrap();
-        commit.write("one", |out| out.write_all(b"1")).unwrap();
-        let full = commit.write("two", |_| Err(io::Error::from(io::ErrorKind::StorageFull)));
+        let mut staging = Staging::begin(&directory, &[]).unwrap();
+        staging.write("one", |out| out.write_all(b"1")).unwrap();
+        let full = staging.write("two", |_| Err(io::Error::from(io::ErrorKind::StorageFull)));
         assert!(full.unwrap_err().to_string().contains("two"));
-        drop(commit);
+        drop(staging);
         assert!(names(root.path()).is_empty());
     }
 
@@ -179,13 +393,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("one"), "old").unwrap();
         fs::write(root.path().join("gone"), "old").unwrap();
-        let mut commit = Commit::begin(root.path()).unwrap();
-        commit.write("one", |out| out.write_all(b"new")).unwrap();
-        commit.write("two", |out| out.write_all(b"new")).unwrap();
-        commit.remove("gone");
+        let mut staging = Staging::begin(root.path(), &[]).unwrap();
+        staging.write("one", |out| out.write_all(b"new")).unwrap();
+        staging.write("two", |out| out.write_all(b"new")).unwrap();
+        staging.remove("gone").unwrap();
         // The file that waits to become `two` disappears.
-        fs::remove_file(commit.ready[1].1.path()).unwrap();
-        assert!(commit.finish().is_err());
+        fs::remove_file(&staging.ready[1].1.path).unwrap();
+        assert!(staging.finish().is_err());
         assert_eq!(names(root.path()), ["gone", "one"]);
         assert_eq!(fs::read_to_string(root.path().join("one")).unwrap(), "old");
     }
@@ -194,11 +408,126 @@ mod tests {
     fn obsolete_files_go() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("gone"), "old").unwrap();
-        let mut commit = Commit::begin(root.path()).unwrap();
-        commit.write("one", |out| out.write_all(b"new")).unwrap();
-        commit.remove("gone");
-        commit.remove("never there");
-        commit.finish().unwrap();
+        let mut staging = Staging::begin(root.path(), &[]).unwrap();
+        staging.write("one", |out| out.write_all(b"new")).unwrap();
+        staging.remove("gone").unwrap();
+        staging.remove("never there").unwrap();
+        staging.finish().unwrap();
         assert_eq!(names(root.path()), ["one"]);
+    }
+
+    #[test]
+    fn only_files_are_replaced_or_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("decoder.stream.onnx");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("mine"), "mine").unwrap();
+        let mut staging = Staging::begin(root.path(), &[]).unwrap();
+        for error in [
+            staging.write("decoder.stream.onnx", |out| out.write_all(b"1")).map(drop).unwrap_err(),
+            staging.remove("decoder.stream.onnx").unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("decoder.stream.onnx") && error.contains("found a directory"), "{error}");
+        }
+        // One that appears while the others are written.
+        staging.write("one", |out| out.write_all(b"1")).unwrap();
+        fs::create_dir(root.path().join("one")).unwrap();
+        let error = staging.finish().unwrap_err().to_string();
+        assert!(error.contains("one: ") && error.contains("found a directory"), "{error}");
+        assert_eq!(names(root.path()), ["decoder.stream.onnx", "one"]);
+        assert_eq!(fs::read_to_string(folder.join("mine")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn no_input_is_replaced_by_whatever_name() {
+        let root = tempfile::tempdir().unwrap();
+        let input = root.path().join("config.txt");
+        fs::write(&input, "input").unwrap();
+        fs::hard_link(&input, root.path().join("config.json")).unwrap();
+        let mut staging = Staging::begin(root.path(), &[input]).unwrap();
+        let error = staging.write("config.json", |out| out.write_all(b"1")).unwrap_err().to_string();
+        assert!(error.contains("config.json: is read by this export"), "{error}");
+        assert!(staging.remove("config.json").is_err());
+    }
+
+    #[test]
+    fn two_exports_do_not_write_to_one_directory_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut first = Staging::begin(root.path(), &[]).unwrap();
+        first.write("one", |out| out.write_all(b"1")).unwrap();
+        let error = Staging::begin(root.path(), &[]).err().unwrap().to_string();
+        assert!(error.contains("another export"), "{error}");
+        first.finish().unwrap();
+        Staging::begin(root.path(), &[]).unwrap();
+        assert_eq!(names(root.path()), ["one"]);
+    }
+
+    /// A folder as a killed export leaves it: new files in `placed`, old ones kept.
+    fn torn(root: &Path, placed: &[&str]) {
+        for (name, old) in [("decoder.onnx", true), ("encoder.onnx", true), ("config.json", false)] {
+            if old {
+                fs::write(root.join(name), "old").unwrap();
+            }
+            keep(root, name).unwrap();
+        }
+        File::create_new(root.join(UNFINISHED)).unwrap();
+        for name in placed {
+            fs::write(root.join("part"), "new").unwrap();
+            fs::rename(root.join("part"), root.join(name)).unwrap();
+        }
+        fs::write(root.join(".vitstream-killed.part"), "new").unwrap();
+    }
+
+    #[test]
+    fn a_killed_export_is_named_and_put_right_by_the_next() {
+        for placed in [&[][..], &["encoder.onnx"], &["encoder.onnx", "decoder.onnx", "config.json"]] {
+            let root = tempfile::tempdir().unwrap();
+            torn(root.path(), placed);
+            let error = check_finished(root.path()).unwrap_err().to_string();
+            assert!(error.contains("was killed"), "{error}");
+            // Even if nothing comes of it.
+            drop(Staging::begin(root.path(), &[]).unwrap());
+            check_finished(root.path()).unwrap();
+            assert_eq!(names(root.path()), ["decoder.onnx", "encoder.onnx"], "{placed:?}");
+            for name in names(root.path()) {
+                assert_eq!(fs::read_to_string(root.path().join(name)).unwrap(), "old", "{placed:?}");
+            }
+        }
+    }
+
+    /// Killed after the mark was removed: the new files count, and nothing is left of the old ones.
+    #[test]
+    fn an_export_that_was_killed_at_its_very_end_counts() {
+        let root = tempfile::tempdir().unwrap();
+        torn(root.path(), &["encoder.onnx", "decoder.onnx", "config.json"]);
+        fs::remove_file(root.path().join(UNFINISHED)).unwrap();
+        check_finished(root.path()).unwrap();
+        drop(Staging::begin(root.path(), &[]).unwrap());
+        assert_eq!(names(root.path()), ["config.json", "decoder.onnx", "encoder.onnx"]);
+        assert_eq!(fs::read_to_string(root.path().join("encoder.onnx")).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_kept_and_named() {
+        let root = tempfile::tempdir().unwrap();
+        torn(root.path(), &["encoder.onnx"]);
+        fs::remove_file(root.path().join("encoder.onnx")).unwrap();
+        fs::create_dir(root.path().join("encoder.onnx")).unwrap();
+        let error = Staging::begin(root.path(), &[]).err().unwrap().to_string();
+        assert!(error.contains(".vitstream-old.encoder.onnx") && error.contains("kept"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join(".vitstream-old.encoder.onnx")).unwrap(), "old");
+        check_finished(root.path()).unwrap_err();
+    }
+
+    #[test]
+    fn a_strangers_leftovers_remove_no_other_files() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("thesis.txt"), "mine").unwrap();
+        for name in [UNFINISHED, ".vitstream-none.thesis.txt", ".vitstream-none.tokens.txt"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        drop(Staging::begin(root.path(), &[]).unwrap());
+        assert_eq!(names(root.path()), ["thesis.txt"]);
     }
 }

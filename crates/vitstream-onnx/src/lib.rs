@@ -19,6 +19,7 @@ mod schema;
 #[cfg(test)]
 mod test_graphs;
 pub mod validate;
+pub mod wire;
 
 pub use builder::{BuildError, GraphBuilder};
 pub use decode::{DecodeError, decode};

@@ -1,17 +1,22 @@
 //! The voice's JSON, as piper writes it: found beside the checkpoint, checked against the network, and passed on.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use vitstream_checkpoint::{excerpt, read_file};
 use vitstream_vits::HParams;
 
 use crate::Error;
-use vitstream_contract::files::MODEL_CARD;
+use crate::Surroundings;
+use crate::json::{self, MAX_SIZE};
+use vitstream_contract::files::{self, MODEL_CARD};
 
-/// A file larger than this is no voice's JSON.
-pub const MAX_SIZE: u64 = 16 << 20;
+/// Sample rates in hertz that a voice may have: from the telephone's half to twice the highest that sound cards have.
+const SAMPLE_RATES: std::ops::RangeInclusive<u64> = 4000..=384_000;
+
+/// Things of one kind that a warning lists.
+const MAX_LISTED: usize = 5;
 
 /// A voice's JSON.
 #[derive(Clone, Debug)]
@@ -29,17 +34,17 @@ impl VoiceConfig {
     /// # Errors
     /// When the file cannot be read or is no JSON object.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let problem = |problem: String| Error::Config { path: path.to_owned(), problem };
-        let size = fs::metadata(path).map_err(Error::io(path))?.len();
-        if size > MAX_SIZE {
-            return Err(problem(format!("expected a voice's JSON, found a file of {size} bytes")));
-        }
-        let text = fs::read(path).map_err(Error::io(path))?;
-        match serde_json::from_slice(&text) {
-            Ok(Value::Object(json)) => Ok(Self { path: path.to_owned(), json, derived: false }),
-            Ok(_) => Err(problem("expected a JSON object".to_owned())),
-            Err(error) => Err(problem(format!("not valid JSON: {error}"))),
-        }
+        Ok(Self { path: path.to_owned(), json: json::read(path)?, derived: false })
+    }
+
+    /// As [`read`](Self::read), of contents that are in memory already.
+    pub fn parse(path: &Path, contents: &[u8]) -> Result<Self, Error> {
+        Ok(Self { path: path.to_owned(), json: json::parse(path, contents)?, derived: false })
+    }
+
+    /// What was read from the file at `path`.
+    pub fn of(path: &Path, json: serde_json::Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), json, derived: false }
     }
 
     /// Reads the JSON called `named`, or without a name whichever [`find`](Self::find) finds.
@@ -53,58 +58,52 @@ impl VoiceConfig {
         }
     }
 
-    /// Looks for the JSON that belongs to the checkpoint at `input`: `INPUT.json`, then the only `*.onnx.json` in its
-    /// directory, then `config.json` there.
+    /// Looks for the JSON that belongs to the voice's file at `input`: beside it, under one of the
+    /// [`names_beside`](Self::names_beside) it. A JSON of any other name can be that of another voice, and is not taken.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find(input: &Path) -> Result<Option<Self>, Error> {
-        Self::beside(input)?.as_deref().map(Self::read).transpose()
+        Surroundings::of(input).voice_json(&Self::names_beside(input))
     }
 
-    /// Where [`find`](Self::find) finds it.
-    pub fn beside(input: &Path) -> Result<Option<PathBuf>, Error> {
-        let mut own = input.as_os_str().to_owned();
-        own.push(".json");
-        let own = PathBuf::from(own);
-        if own.is_file() {
-            return Ok(Some(own));
+    /// The names under which the JSON of the file at `input` may lie beside it, the first before the others: for
+    /// `joe.ckpt` they are `joe.ckpt.json`, `joe.onnx.json`, `joe.json` and `config.json`.
+    pub fn names_beside(input: &Path) -> Vec<String> {
+        let name = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let mut names = Vec::new();
+        names.extend(name(input.file_name()).map(|name| format!("{name}.json")));
+        if let Some(stem) = name(input.file_stem()) {
+            names.extend([format!("{stem}.onnx.json"), format!("{stem}.json")]);
         }
-        let directory =
-            input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::beside_in(directory)
+        names.push("config.json".to_owned());
+        names.dedup();
+        names
     }
 
-    /// Looks for `config.json` in the `directory` of a voice, then for the only other `*.json` there.
+    /// Looks for the JSON of the voice in `directory`: under one of the [`NAMES_IN_FOLDER`](Self::NAMES_IN_FOLDER). What else
+    /// lies there can be another voice's.
     ///
     /// # Errors
     /// When there is one that cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
-        let named = directory.join("config.json");
-        let found = if named.is_file() { Some(named) } else { Self::only(directory, ".json")? };
-        found.as_deref().map(Self::read).transpose()
+        Surroundings::Folder(directory.to_owned()).voice_json(&Self::names_in_folder())
     }
 
-    /// The only `*.onnx.json` in `directory`, or `config.json` there.
-    fn beside_in(directory: &Path) -> Result<Option<PathBuf>, Error> {
-        let general = directory.join("config.json");
-        Ok(Self::only(directory, ".onnx.json")?.or_else(|| general.is_file().then_some(general)))
+    /// The names under which the JSON of a voice in a folder may lie there: its own, and those of its graphs.
+    pub const NAMES_IN_FOLDER: [&str; 3] = [files::CONFIG, files::ENCODER_CONFIG, files::VOICE_CONFIG];
+
+    pub(crate) fn names_in_folder() -> Vec<String> {
+        Self::NAMES_IN_FOLDER.map(str::to_owned).into()
     }
 
-    fn only(directory: &Path, ending: &str) -> Result<Option<PathBuf>, Error> {
-        let entries = fs::read_dir(directory).map_err(Error::io(directory))?;
-        let mut voices: Vec<PathBuf> = entries
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.to_string_lossy().ends_with(ending) && path.is_file())
-            .collect();
-        if voices.len() > 1 {
-            tracing::warn!(
-                "{}: several *{ending} files, none is taken; name one with --config",
-                directory.display()
-            );
-            voices.clear();
+    /// What a message says of a `directory` in which [`find_in`](Self::find_in) finds nothing.
+    pub fn absent_from(directory: &Path) -> String {
+        let around = Surroundings::Folder(directory.to_owned());
+        match around.other_voices() {
+            None => "there is no config.json".to_owned(),
+            Some(others) => format!("there is no config.json; if it is one of {others}, call it so"),
         }
-        Ok(voices.pop())
     }
 
     /// A JSON that was put together from what stands in `path`.
@@ -125,11 +124,12 @@ impl VoiceConfig {
     /// The text that published voices carry beside their JSON, with their licence.
     pub fn model_card(&self) -> Option<Vec<u8>> {
         let path = self.path.with_file_name(MODEL_CARD);
-        let fits = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_SIZE);
-        fits.then(|| fs::read(path).ok()).flatten()
+        // A link could lead to anything.
+        let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        if is_link { None } else { read_file(&path, MAX_SIZE).ok() }
     }
 
-    /// What contradicts the network, in words.
+    /// What contradicts the network or cannot be played, in words.
     pub fn check(&self, hparams: &HParams) -> Vec<String> {
         let audio = self.json.get("audio");
         let claims = [
@@ -141,20 +141,106 @@ impl VoiceConfig {
                 hparams.sample_rate.map(u64::from),
             ),
         ];
-        claims
-            .into_iter()
-            .filter_map(|(name, claim, truth)| {
-                let (claim, truth) = (claim?, truth?);
-                (claim.as_u64() != Some(truth)).then(|| {
-                    format!("{}: {name} is {claim}, but the network has {truth}", self.path.display())
-                })
-            })
-            .collect()
+        let contradictions = claims.into_iter().filter_map(|(name, claim, truth)| {
+            let (claim, truth) = (claim?, truth?);
+            let claim_text = excerpt(&claim.to_string());
+            (claim.as_u64() != Some(truth))
+                .then(|| format!("{name} is {claim_text}, but the network has {truth}"))
+        });
+        let mut found: Vec<String> = contradictions.collect();
+        if let Some(rate) = audio.and_then(|audio| audio.get("sample_rate"))
+            && !rate.as_u64().is_some_and(|rate| SAMPLE_RATES.contains(&rate))
+        {
+            let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            let rate = excerpt(&rate.to_string());
+            found.push(format!("audio.sample_rate is {rate}: expected {least} to {most} hertz"));
+        }
+        found.extend(self.check_symbols(hparams.num_symbols));
+        found.extend(self.check_speakers(hparams.num_speakers));
+        found.into_iter().map(|problem| format!("{}: {problem}", self.path.display())).collect()
+    }
+
+    /// Ids that the network has no symbol for, and symbols that clients cannot find in a text.
+    fn check_symbols(&self, num_symbols: usize) -> Vec<String> {
+        let Some(map) = self.json.get("phoneme_id_map").and_then(Value::as_object) else { return Vec::new() };
+        let (mut beyond, mut negative, mut long) = (Vec::new(), Vec::new(), Vec::new());
+        for (symbol, ids) in map {
+            // Some write a bare id where Piper has a list.
+            let ids = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
+            let shown = excerpt(symbol);
+            for id in ids.iter().filter_map(Value::as_i64) {
+                match usize::try_from(id) {
+                    Ok(id) if id >= num_symbols => beyond.push(format!("{id} for \"{shown}\"")),
+                    Ok(_) => {}
+                    Err(_) => negative.push(format!("{id} for \"{shown}\"")),
+                }
+            }
+            if symbol.chars().count() != 1 {
+                long.push(format!("\"{shown}\""));
+            }
+        }
+        let mut found = Vec::new();
+        if !beyond.is_empty() {
+            found.push(format!(
+                "phoneme_id_map has ids beyond the network's {num_symbols} symbols: {}: a text with one of them cannot be \
+                 spoken",
+                few(&beyond)
+            ));
+        }
+        if !negative.is_empty() {
+            found.push(format!(
+                "phoneme_id_map has negative ids: {}: a text with one of them cannot be spoken",
+                few(&negative)
+            ));
+        }
+        // What was put together here has the symbols of its family, which Piper's clients do not play anyway.
+        if !long.is_empty() && !self.derived {
+            found.push(format!(
+                "phoneme_id_map has symbols that are not a single character: {}: clients that look up one character \
+                 after the other, such as Piper, refuse the voice or never find them",
+                few(&long)
+            ));
+        }
+        found
+    }
+
+    /// Speakers that the network does not have.
+    fn check_speakers(&self, num_speakers: usize) -> Option<String> {
+        let map = self.json.get("speaker_id_map").and_then(Value::as_object)?;
+        let known = |id: &Value| {
+            id.as_i64().and_then(|id| usize::try_from(id).ok()).is_some_and(|id| id < num_speakers.max(1))
+        };
+        let unknown: Vec<String> = map
+            .iter()
+            .filter(|(_, id)| !known(id))
+            .map(|(name, id)| format!("{} for \"{}\"", excerpt(&id.to_string()), excerpt(name)))
+            .collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "speaker_id_map has ids beyond the network's {num_speakers} speakers: {}: they cannot be chosen",
+                few(&unknown)
+            )
+        })
     }
 
     /// Samples a second, if the JSON says.
     pub fn sample_rate(&self) -> Option<u32> {
         self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
+    }
+
+    /// Whether it says anything of a rate, be it nonsense.
+    pub fn states_sample_rate(&self) -> bool {
+        self.json.get("audio").and_then(|audio| audio.get("sample_rate")).is_some()
+    }
+
+    /// How many symbols the network has, if the JSON says.
+    pub fn num_symbols(&self) -> Option<usize> {
+        self.json.get("num_symbols")?.as_u64().and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// How many speakers the network has, if the JSON says.
+    pub fn num_speakers(&self) -> Option<u64> {
+        self.json.get("num_speakers")?.as_u64()
     }
 
     /// One of the scales under `inference`, if the JSON says.
@@ -207,13 +293,20 @@ impl VoiceConfig {
         let map = self.json.get("phoneme_id_map")?.as_object()?;
         let mut tokens: Vec<(u64, &str)> = map
             .iter()
-            // A line cannot hold a line feed.
-            .filter(|(symbol, _)| !symbol.contains(['\n', '\r']))
+            // A line cannot hold a line feed, and one without a symbol would be read as a space's.
+            .filter(|(symbol, _)| !symbol.is_empty() && !symbol.contains(['\n', '\r']))
             .filter_map(|(symbol, ids)| Some((ids.as_array()?.first()?.as_u64()?, symbol.as_str())))
             .collect();
         tokens.sort_unstable();
         Some(tokens.iter().map(|(id, symbol)| format!("{symbol} {id}\n")).collect())
     }
+}
+
+/// The first of `things`, and how many there are beside them.
+fn few(things: &[String]) -> String {
+    let more = things.len().saturating_sub(MAX_LISTED);
+    let text = things[..things.len() - more].join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
 }
 
 /// `json` as the text of a file.
@@ -237,7 +330,7 @@ mod tests {
         let voice = config(serde_json::json!({
             "espeak": {"voice": "en-us"},
             "language": {"code": "en_US", "name_english": "English"},
-            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": []},
+            "phoneme_id_map": {"^": [1], "_": [0], " ": [3], "\n": [4], "odd": "no ids", "none": [], "": [5]},
             "streaming": true,
         }));
         let expected = [("language", "English"), ("voice", "en-us"), ("has_espeak", "1")];

@@ -11,9 +11,10 @@ use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
 
 use crate::Error;
-use crate::settings::{Settings, hparams_error, json};
+use crate::keys::Keys;
+use crate::settings::{Settings, hparams_error, plain};
 use crate::voice::{Symbols, Voice};
-use crate::{Parts, ReadOptions};
+use crate::{Context, Parts};
 
 /// Names of settings, and of what the weights tell. `num_chars` is not among them: Coqui itself does not keep it up.
 const CLAIMS: [(&str, &str); 11] = [
@@ -33,31 +34,38 @@ const CLAIMS: [(&str, &str); 11] = [
 /// Of the plain predictor's norms, as `TTS.tts.layers.generic.normalization.LayerNorm` has it.
 const PREDICTOR_NORM_EPS: f32 = 1e-4;
 
-pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -> Result<Parts, Error> {
     let path = checkpoint.path();
-    let config = find_config(checkpoint, options)?;
+    let config = find_config(checkpoint, context)?;
     let args = config.section("model_args");
-    refuse_other_networks(checkpoint, &args)?;
+    refuse_other_networks(path, &keys, &args)?;
     let conditioned = args.flag("condition_dp_on_speaker")?.unwrap_or(true);
 
-    let mut tensors: Vec<(String, Tensor)> =
-        checkpoint.tensors().iter().map(rename).collect::<Result<_, _>>()?;
+    let Keys { tensors, notes, mut warnings, .. } = keys;
+    let mut tensors: Vec<(String, Tensor)> = tensors.iter().map(rename).collect::<Result<_, _>>()?;
     if !conditioned {
         unconditioned(path, &mut tensors)?;
     }
     let weights = Weights::new(tensors);
     let hparams = hparams(path, &config, &args, &weights)?;
-    let mut warnings = Vec::new();
     let voice = voice(&config, &args, &hparams, &mut warnings)?.config(&config.path, &hparams);
     let files = vec![checkpoint.file().clone()];
-    Ok(Parts { weights, hparams, config: Some(voice), format: "Coqui VITS checkpoint", warnings, files })
+    Ok(Parts {
+        weights,
+        hparams,
+        config: Some(voice),
+        format: "Coqui VITS checkpoint",
+        warnings,
+        notes,
+        files,
+    })
 }
 
 /// As Coqui does, the file beside the checkpoint counts; the copy inside serves where there is none.
-fn find_config(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Settings, Error> {
+fn find_config(checkpoint: &Checkpoint, context: &Context<'_>) -> Result<Settings, Error> {
     let path = checkpoint.path();
     let is_ours = |settings: &Settings| settings.get("model_args").is_some_and(Json::is_object);
-    if let Some(named) = &options.config {
+    if let Some(named) = &context.options.config {
         let settings = Settings::read(named)?;
         return if is_ours(&settings) {
             Ok(settings)
@@ -65,10 +73,10 @@ fn find_config(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Setting
             Err(settings.problem("model_args", "missing"))
         };
     }
-    if let Some(settings) = Settings::beside(path, "config.json")?.filter(is_ours) {
+    if let Some(settings) = context.around.settings("config.json")?.filter(is_ours) {
         return Ok(settings);
     }
-    let inside = checkpoint.lookup(&["config"])?.map(json);
+    let inside = checkpoint.lookup(&["config"])?.map(plain);
     let inside = inside.and_then(|config| match config {
         Json::Object(map) => Some(Settings::new(path, map)),
         _ => None,
@@ -79,10 +87,10 @@ fn find_config(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Setting
     })
 }
 
-fn refuse_other_networks(checkpoint: &Checkpoint, args: &Settings) -> Result<(), Error> {
-    let path = checkpoint.path();
+fn refuse_other_networks(path: &Path, keys: &Keys, args: &Settings) -> Result<(), Error> {
     let unsupported = |feature| Err(Error::Unsupported { path: path.to_owned(), feature });
-    let has = |key: &str| checkpoint.tensors().get(key).is_some();
+    let shape = |key: &str| keys.shape(key).map(<[usize]>::to_vec);
+    let has = |key: &str| keys.shape(key).is_some();
     if args.flag("use_language_embedding")? == Some(true) || has("emb_l.weight") {
         return unsupported("several languages with an embedding each (use_language_embedding, emb_l)");
     }
@@ -92,7 +100,6 @@ fn refuse_other_networks(checkpoint: &Checkpoint, args: &Settings) -> Result<(),
     if args.get("encoder_sample_rate").is_some() {
         return unsupported("an encoder of another sample rate than the decoder's (encoder_sample_rate)");
     }
-    let shape = |key: &str| checkpoint.tensors().get(key).map(|tensor| tensor.shape().to_vec());
     if shape("emb_g.weight").is_some_and(|shape| shape.first() == Some(&1)) {
         return unsupported("a speaker embedding with a single speaker (emb_g of one row)");
     }
@@ -107,7 +114,8 @@ fn refuse_other_networks(checkpoint: &Checkpoint, args: &Settings) -> Result<(),
     Ok(())
 }
 
-/// A predictor that is not told the speaker: zeros in place of the layer that would tell it.
+/// A predictor that is not told the speaker: zeros in place of the layer that would tell it. They are made when they are
+/// asked for, which is after the shapes were found to fit and to be affordable.
 fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(), Error> {
     // The plain predictor has the layer all the same, and does not use it.
     tensors.retain(|(key, _)| !key.starts_with("dp.cond."));
@@ -117,8 +125,11 @@ fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(),
     let (&[_, hidden], &[_, gin]) = (&emb[..], &emb_g[..]) else { return Ok(()) };
     let path: Arc<Path> = path.into();
     for (key, shape) in [("dp.cond.weight", vec![hidden, gin, 1]), ("dp.cond.bias", vec![hidden])] {
-        let zeros = Bytes::from(vec![0; shape.iter().product::<usize>() * DType::F32.size()]);
-        tensors.push((key.to_owned(), Tensor::from_bytes(&path, key, DType::F32, shape, zeros)?));
+        let bytes = shape.iter().try_fold(DType::F32.size(), |bytes, &length| bytes.checked_mul(length));
+        // A length that does not fit the shape is refused with both.
+        let bytes = bytes.unwrap_or(usize::MAX);
+        let zeros = move || Bytes::from(vec![0; bytes]);
+        tensors.push((key.to_owned(), Tensor::computed(&path, key, DType::F32, shape, bytes, zeros)?));
     }
     Ok(())
 }
@@ -264,8 +275,8 @@ fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
 }
 
 /// A tensor under upstream's key. What is not known keeps its own, and is found to be unexpected later.
-fn rename(tensor: &Tensor) -> Result<(String, Tensor), Error> {
-    let key = upstream_key(tensor.name()).unwrap_or_else(|| tensor.name().to_owned());
+fn rename((name, tensor): &(String, Tensor)) -> Result<(String, Tensor), Error> {
+    let key = upstream_key(name).unwrap_or_else(|| name.clone());
     let norm = key.ends_with(".gamma") || key.ends_with(".beta");
     let tensor = match (norm, tensor.shape()) {
         (true, &[1, channels, 1]) => tensor.with_unit_axes(&[channels])?,

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use vitstream_contract::Remedy;
 use vitstream_onnx::DecodeError;
 use vitstream_vits::{HParamsError, WeightsError};
 
@@ -18,6 +19,45 @@ pub enum Error {
         /// What it looks like.
         found: &'static str,
     },
+    /// The checkpoint belongs to no network that is known.
+    #[error("{}: this is no VITS network: none of its keys are known; it has {keys}", path.display())]
+    UnknownNetwork {
+        /// The input.
+        path: PathBuf,
+        /// Some of its keys.
+        keys: String,
+    },
+    /// Weights are infinite or not numbers.
+    #[error("{}: weights that are not finite in {tensors}: the training went wrong or the file is damaged", path.display())]
+    NotFinite {
+        /// The input.
+        path: PathBuf,
+        /// In which tensors.
+        tensors: String,
+    },
+    /// The tensors would take more memory than a file of this size explains.
+    #[error(
+        "{}: its tensors would take {needed} bytes of memory, more than the {budget} that are allowed for a file of {size} bytes",
+        path.display()
+    )]
+    Budget {
+        /// The input.
+        path: PathBuf,
+        /// Bytes that the tensors take as float32.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// The archive or folder holds no voice, or several.
+    #[error("{}: {problem}", path.display())]
+    Container {
+        /// The archive or folder.
+        path: PathBuf,
+        /// What it is, what is in it, and what to do.
+        problem: String,
+    },
     /// There are weights but no hyper-parameters.
     #[error("{}: expected `hyper_parameters` (a dict, as PyTorch Lightning saves it), found {found}", path.display())]
     NoHyperParameters {
@@ -35,7 +75,7 @@ pub enum Error {
         missing: Vec<(&'static str, &'static str)>,
     },
     /// There is no configuration beside the weights.
-    #[error("{}: there is no {expected} beside it; name it with --config", path.display())]
+    #[error("{}: there is no {expected} beside it", path.display())]
     NoConfig {
         /// The input.
         path: PathBuf,
@@ -67,6 +107,16 @@ pub enum Error {
         place: String,
         /// What was expected, what was found, and what to do.
         problem: String,
+    },
+    /// The files of a folder may be of two voices.
+    #[error(
+        "{}: an export into this directory is running, or was killed while it replaced files: wait for its end, or export \
+         again, which puts everything right",
+        path.display()
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
     },
     /// Weights and hyper-parameters do not fit each other.
     #[error("{}: {source}", path.display())]
@@ -107,14 +157,7 @@ pub enum Error {
 
 fn describe_missing(missing: &[(&str, &str)]) -> String {
     let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-    let flags: Vec<String> =
-        missing.iter().map(|(name, example)| format!("--hparam \"{name}={example}\"")).collect();
-    format!(
-        "weights without hyper-parameters, and their shapes do not tell {}; name the config.json of the training or the \
-         voice's JSON with --config, or give each with the voice's own values, such as {}",
-        names.join(", "),
-        flags.join(" ")
-    )
+    format!("weights without hyper-parameters, and their shapes do not tell {}", names.join(", "))
 }
 
 impl Error {
@@ -124,12 +167,52 @@ impl Error {
         matches!(
             self,
             Self::OtherNetwork { .. }
+                | Self::UnknownNetwork { .. }
+                | Self::NotFinite { .. }
                 | Self::Unsupported { .. }
                 | Self::HParams { .. }
                 | Self::Unrecoverable { .. }
                 | Self::Weights { .. }
                 | Self::Onnx { .. }
         )
+    }
+
+    /// The file or folder that it is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Checkpoint(error) => Some(error.path()),
+            Self::Option(_) => None,
+            Self::OtherNetwork { path, .. }
+            | Self::UnknownNetwork { path, .. }
+            | Self::NotFinite { path, .. }
+            | Self::Budget { path, .. }
+            | Self::Container { path, .. }
+            | Self::NoHyperParameters { path, .. }
+            | Self::MissingHParams { path, .. }
+            | Self::NoConfig { path, .. }
+            | Self::Unsupported { path, .. }
+            | Self::HParams { path, .. }
+            | Self::Unrecoverable { path, .. }
+            | Self::Unfinished { path }
+            | Self::Weights { path, .. }
+            | Self::Config { path, .. }
+            | Self::Io { path, .. }
+            | Self::Onnx { path, .. } => Some(path),
+        }
+    }
+
+    /// What its user can do about it, if anything is known to help.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::NoConfig { .. } => Some(Remedy::Config),
+            Self::MissingHParams { missing, .. } => {
+                let owned = |&(name, example): &(&str, &str)| (name.to_owned(), example.to_owned());
+                Some(Remedy::HParams(missing.iter().map(owned).collect()))
+            }
+            Self::NotFinite { .. } => Some(Remedy::AllowNan),
+            Self::Budget { .. } => Some(Remedy::Memory),
+            _ => None,
+        }
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -5,14 +5,15 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
-use vitstream_checkpoint::{Checkpoint, Tensor};
+use vitstream_checkpoint::{Checkpoint, Tensor, excerpt};
 use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
 
 use crate::Error;
+use crate::keys::Keys;
 use crate::settings::{Settings, hparams_error};
 use crate::voice::{Symbols, Voice};
-use crate::{Parts, ReadOptions};
+use crate::{Context, Parts};
 
 /// Names of settings, and of what the weights tell.
 const CLAIMS: [(&str, &str); 19] = [
@@ -37,11 +38,12 @@ const CLAIMS: [(&str, &str); 19] = [
     ("prior_encoder_num_wavenet_layers", "flow.n_layers"),
 ];
 
-pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -> Result<Parts, Error> {
     let path = checkpoint.path();
-    let config = match &options.config {
+    let Keys { tensors, notes, mut warnings, .. } = keys;
+    let config = match &context.options.config {
         Some(path) => Settings::read(path)?,
-        None => Settings::beside(path, "config.json")?.ok_or_else(|| Error::NoConfig {
+        None => context.around.settings("config.json")?.ok_or_else(|| Error::NoConfig {
             path: path.to_owned(),
             expected: "the config.json of a Hugging Face VitsModel",
         })?,
@@ -49,7 +51,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     config.only("model_type", "vits")?;
     refuse_other_networks(&config)?;
 
-    let tensors: Vec<(String, Tensor)> = checkpoint.tensors().iter().map(rename).collect::<Result<_, _>>()?;
+    let tensors: Vec<(String, Tensor)> = tensors.iter().map(rename).collect::<Result<_, _>>()?;
     let speakers = tensors.iter().any(|(key, _)| key == "emb_g.weight");
     let weights = Weights::new(tensors.into_iter().map(|(key, tensor)| match is_conditioning(&key) {
         // A model of one speaker can have these layers, but nothing to feed them.
@@ -57,17 +59,21 @@ pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
         _ => (key, tensor),
     }));
     let hparams = hparams(path, &config, &weights)?;
-    let mut warnings = Vec::new();
-    let voice = voice(path, &config, &hparams, &mut warnings)?.config(&config.path, &hparams);
+    let voice = voice(path, context, &config, &hparams, &mut warnings)?.config(&config.path, &hparams);
     let files = vec![checkpoint.file().clone()];
-    Ok(Parts { weights, hparams, config: Some(voice), format: "Hugging Face VitsModel", warnings, files })
+    Ok(Parts {
+        weights,
+        hparams,
+        config: Some(voice),
+        format: "Hugging Face VitsModel",
+        warnings,
+        notes,
+        files,
+    })
 }
 
 /// The weights in a folder as `save_pretrained` writes it, if it is one.
 pub(crate) fn weights_in(directory: &Path) -> Option<PathBuf> {
-    if !directory.join("config.json").is_file() {
-        return None;
-    }
     let files = ["model.safetensors", "pytorch_model.bin"].map(|name| directory.join(name));
     files.into_iter().find(|path| path.is_file())
 }
@@ -126,6 +132,7 @@ fn hparams(path: &Path, config: &Settings, weights: &Weights) -> Result<HParams,
 /// The voice's defaults and its symbols, as the tokenizer uses them.
 fn voice(
     path: &Path,
+    context: &Context<'_>,
     config: &Settings,
     hparams: &HParams,
     warnings: &mut Vec<String>,
@@ -136,9 +143,11 @@ fn voice(
             config.problem("speaking_rate", format!("expected a positive number, found {speaking_rate}"))
         );
     }
-    let tokenizer = Settings::beside(path, "tokenizer_config.json")?
+    let tokenizer = context
+        .around
+        .settings("tokenizer_config.json")?
         .unwrap_or_else(|| Settings::new(&path.with_file_name("tokenizer_config.json"), Map::new()));
-    let symbols = match Settings::beside(path, "vocab.json")? {
+    let symbols = match context.around.settings("vocab.json")? {
         Some(vocab) => {
             let blank = tokenizer.flag("add_blank")?.unwrap_or(true).then_some(0);
             Some(Symbols { ids: ids(&vocab, hparams)?, blank, ..Symbols::default() })
@@ -171,7 +180,9 @@ fn ids(vocab: &Settings, hparams: &HParams) -> Result<Vec<(String, i64)>, Error>
     let id = |(symbol, id): (&String, &Json)| {
         let valid = id.as_i64().filter(|&id| usize::try_from(id).is_ok_and(|id| id < hparams.num_symbols));
         let message = format!("expected an id below {}, found {id}", hparams.num_symbols);
-        valid.map(|id| (symbol.clone(), id)).ok_or_else(|| vocab.problem(&format!("{symbol:?}"), message))
+        valid
+            .map(|id| (symbol.clone(), id))
+            .ok_or_else(|| vocab.problem(&format!("\"{}\"", excerpt(symbol)), message))
     };
     let mut ids = vocab.map.iter().map(id).collect::<Result<Vec<_>, _>>()?;
     ids.sort_by_key(|&(_, id)| id);
@@ -184,9 +195,9 @@ fn is_conditioning(key: &str) -> bool {
 }
 
 /// A tensor under upstream's key. What is not known keeps its own, and is found to be unexpected later.
-fn rename(tensor: &Tensor) -> Result<(String, Tensor), Error> {
-    let key = upstream_key(tensor.name()).unwrap_or_else(|| tensor.name().to_owned());
-    let linear = tensor.name().ends_with("_proj.weight") && key.contains(".attn_layers.");
+fn rename((name, tensor): &(String, Tensor)) -> Result<(String, Tensor), Error> {
+    let key = upstream_key(name).unwrap_or_else(|| name.clone());
+    let linear = name.ends_with("_proj.weight") && key.contains(".attn_layers.");
     let tensor = match (linear, tensor.shape()) {
         // A Linear is a convolution of one tap.
         (true, &[outputs, inputs]) => tensor.with_unit_axes(&[outputs, inputs, 1])?,

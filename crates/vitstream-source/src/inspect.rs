@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vitstream_checkpoint::map_file;
+use vitstream_checkpoint::{excerpt, map_file};
 use vitstream_onnx::{Graph, ValueId, decode};
 use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::Error;
 use crate::{Parts, ReadOptions};
+
+/// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
+const MAX_PARTS: usize = 16;
+
+/// What the others are counted under.
+const OTHER_PARTS: &str = "(others)";
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +34,8 @@ pub struct CheckpointInspection {
     pub path: PathBuf,
     /// What it is.
     pub format: &'static str,
+    /// The voice's JSON that goes with it, if there is one.
+    pub config: Option<PathBuf>,
     /// The network's hyper-parameters.
     pub hparams: HParams,
     /// Samples of a frame.
@@ -36,6 +44,10 @@ pub struct CheckpointInspection {
     pub receptive_field: Option<usize>,
     /// Why it cannot be exported, if it cannot.
     pub problem: Option<String>,
+    /// What is unusual about it.
+    pub warnings: Vec<String>,
+    /// What was done and chosen to read it.
+    pub notes: Vec<String>,
     /// The tensors that an export uses, by upstream's part.
     pub parts: BTreeMap<String, Size>,
     /// The tensors that it leaves out, by reason.
@@ -126,14 +138,24 @@ pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> 
 }
 
 fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
-    let Parts { weights: network, hparams, format, .. } = crate::read(path, options)?;
+    let Parts { weights: network, hparams, config, format, mut warnings, notes, .. } =
+        crate::read(path, options)?;
+    warnings.extend(config.iter().flat_map(|config| config.check(&hparams)));
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
+    let problem = match &loaded {
+        Ok((_, audit)) => crate::check_finite(path, audit, options).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
     let mut parts = BTreeMap::<String, Size>::new();
     let mut unneeded = BTreeMap::<String, Size>::new();
     for (key, tensor) in network.iter() {
         let entry = match weights::unneeded(key) {
             Some(reason) => unneeded.entry(reason.to_owned()).or_default(),
-            None => parts.entry(key.split('.').next().unwrap_or(key).to_owned()).or_default(),
+            None => {
+                let part = excerpt(key.split('.').next().unwrap_or(key));
+                let room = parts.len() < MAX_PARTS || parts.contains_key(&part);
+                parts.entry(if room { part } else { OTHER_PARTS.to_owned() }).or_default()
+            }
         };
         entry.tensors += 1;
         entry.parameters += tensor.numel() as u64;
@@ -149,8 +171,11 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
         format,
         hop_length: hparams.hop_length(),
         receptive_field: loaded.as_ref().ok().map(|(model, _)| model.receptive_field()),
-        problem: loaded.err().map(|error| error.to_string()),
+        problem,
+        config: config.map(|config| config.path),
         hparams,
+        warnings,
+        notes,
         parts,
         unneeded,
         tensors: tensors.collect(),

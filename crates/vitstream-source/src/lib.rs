@@ -4,32 +4,38 @@
 //! the rest of the program does not know the difference. Adding a format: one module, one arm in `read`, one fixture,
 //! one fuzz target.
 
+mod archive;
+mod budget;
 pub mod config;
 mod coqui;
 mod error;
 mod huggingface;
 pub mod inspect;
+pub mod json;
+mod keys;
 mod lightning;
 mod own;
 mod pair;
 mod recover;
 mod settings;
 mod state_dict;
+mod surroundings;
 mod traced;
 mod voice;
 mod voice_onnx;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use vitstream_checkpoint::{Checkpoint, MappedFile};
+use vitstream_checkpoint::{Checkpoint, MappedFile, excerpt, regular_file};
 use vitstream_vits::{Audit, HParams, Network, SynthesizerTrn, Weights};
 
-pub use error::Error;
-
+use archive::Inside;
 use config::VoiceConfig;
+pub use error::Error;
+use keys::Keys;
+pub(crate) use surroundings::Surroundings;
 
 /// A voice that was read from a file.
 pub struct Source {
@@ -43,15 +49,73 @@ pub struct Source {
     pub format: &'static str,
     /// What the reader found unusual.
     pub warnings: Vec<String>,
+    /// What the reader did and chose, for people.
+    pub notes: Vec<String>,
+    /// What it was read from.
+    pub files: Vec<MappedFile>,
+}
+
+/// Makes sure that `files` are as they were when they were opened: see [`MappedFile::check_unchanged`]. To be asked before
+/// anything that was made of them is put in its place.
+pub fn check_unchanged(files: &[MappedFile]) -> Result<(), Error> {
+    files.iter().try_for_each(|file| Ok(file.check_unchanged()?))
+}
+
+/// Refuses a folder whose files an export is just replacing, or was when it was killed: they may be of two voices.
+///
+/// # Errors
+/// When it is such a folder.
+pub fn check_finished(directory: &Path) -> Result<(), Error> {
+    match directory.join(vitstream_contract::files::UNFINISHED).exists() {
+        true => Err(Error::Unfinished { path: directory.to_owned() }),
+        false => Ok(()),
+    }
 }
 
 /// What is said of a voice beside its file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The voice's JSON, or the configuration of its training; without it, each format looks where its own usually is.
     pub config: Option<PathBuf>,
-    /// Hyper-parameters for files that state none, `NAME=VALUE` each: `upsample_rates=8,8,4`.
+    /// Hyper-parameters for weights that state none, or in place of those that a checkpoint states, `NAME=VALUE` each:
+    /// `upsample_rates=8,8,4`.
     pub hparams: Vec<String>,
+    /// Whether weights may be infinite or not numbers. What is made of them will be noise or silence.
+    pub allow_nan: bool,
+    /// Which weights to take from a checkpoint that holds those as trained and their average; `None` takes what
+    /// upstream's export takes (those in the place where Piper has them) and warns when there are both.
+    pub weights: Option<WeightSet>,
+    /// Bytes of memory that the tensors of the file may take as float32, and those that an archive may unpack to.
+    /// Without it, twice the file's size and 64 MiB, for archives four times: no honest file takes more, and a small one
+    /// that was made to exhaust memory is refused first.
+    pub memory_budget: Option<u64>,
+}
+
+/// One of the sets of weights in a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightSet {
+    /// As the last step of training left them.
+    Raw,
+    /// Averaged over steps (exponential moving average, stochastic weight averaging).
+    Ema,
+}
+
+/// What readers of checkpoints are told beside the tensors.
+pub(crate) struct Context<'a> {
+    /// The voice's file, as messages name it.
+    path: &'a Path,
+    options: &'a ReadOptions,
+    around: &'a Surroundings,
+}
+
+impl Context<'_> {
+    /// The voice's JSON: the one that was named, or the one that lies beside the voice under a name of its own.
+    fn voice_json(&self) -> Result<Option<VoiceConfig>, Error> {
+        match &self.options.config {
+            Some(path) => VoiceConfig::read(path).map(Some),
+            None => self.around.voice_json(&VoiceConfig::names_beside(self.path)),
+        }
+    }
 }
 
 /// What a reader makes of its file.
@@ -66,6 +130,8 @@ pub struct Parts {
     pub format: &'static str,
     /// What is unusual about it.
     pub warnings: Vec<String>,
+    /// What was done and chosen, for people.
+    pub notes: Vec<String>,
     /// The mapped files that the tensors lie in.
     pub files: Vec<MappedFile>,
 }
@@ -76,7 +142,7 @@ pub struct Parts {
 /// When the file cannot be read, holds no VITS network, or holds one whose parts contradict each other or are not all
 /// stated.
 pub fn load(path: &Path, options: &ReadOptions) -> Result<Source, Error> {
-    put_together(path, read(path, options)?)
+    put_together(path, read(path, options)?, options)
 }
 
 /// As [`load`], for a finished voice whose file is in memory. `name` stands for it in messages; no JSON is looked for.
@@ -84,67 +150,191 @@ pub fn load(path: &Path, options: &ReadOptions) -> Result<Source, Error> {
 /// # Errors
 /// As [`load`].
 pub fn load_onnx(name: &Path, bytes: Bytes) -> Result<Source, Error> {
-    put_together(name, voice_onnx::read_file(name, bytes.into())?)
+    let options = ReadOptions::default();
+    let parts = voice_onnx::read_file(name, bytes.into())?;
+    budget::check(name, &parts, &options)?;
+    put_together(name, parts, &options)
 }
 
-fn put_together(path: &Path, parts: Parts) -> Result<Source, Error> {
-    let Parts { weights, hparams, config, format, warnings, .. } = parts;
+fn put_together(path: &Path, parts: Parts, options: &ReadOptions) -> Result<Source, Error> {
+    let Parts { weights, hparams, config, format, warnings, notes, files } = parts;
     let weights_error = |source| Error::Weights { path: path.to_owned(), source };
     let (model, audit) = SynthesizerTrn::load_weights(&weights, hparams).map_err(weights_error)?;
-    Ok(Source { model, audit, config, format, warnings })
+    check_finite(path, &audit, options)?;
+    Ok(Source { model, audit, config, format, warnings, notes, files })
+}
+
+/// Refuses weights that are no numbers, unless they are allowed.
+pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result<(), Error> {
+    /// Tensors that the message lists.
+    const LISTED: usize = 5;
+    if audit.non_finite.is_empty() || options.allow_nan {
+        return Ok(());
+    }
+    let mut tensors: Vec<String> = audit.non_finite.iter().take(LISTED).map(|key| excerpt(key)).collect();
+    if audit.non_finite.len() > LISTED {
+        tensors.push(format!("{} more", audit.non_finite.len() - LISTED));
+    }
+    Err(Error::NotFinite { path: path.to_owned(), tensors: tensors.join(", ") })
 }
 
 /// Tells what `path` is and hands it to its reader.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
-    let config = options.config.as_deref();
-    if path.is_dir() {
-        if let Some(weights) = huggingface::weights_in(path) {
-            return read(&weights, options);
+    let parts = if path.is_dir() {
+        read_folder(path, options)?
+    } else {
+        read_file(path, MappedFile::open(path)?, &Surroundings::of(path), options)?
+    };
+    budget::check(path, &parts, options)?;
+    Ok(parts)
+}
+
+/// Says where a voice's JSON was looked for in vain, and which ones were not taken.
+fn missing_json(path: &Path, names: &[String], around: &Surroundings, parts: &mut Parts) {
+    if parts.config.is_some() {
+        return;
+    }
+    let names = names.join(", ");
+    parts.notes.push(format!("no voice JSON: there is none of {names}"));
+    if let Some(others) = around.other_voices() {
+        parts.warnings.push(format!(
+            "{}: no voice JSON is taken: {others} can be that of another voice, by its name; expected one of {names}, or \
+             one that is named",
+            path.display()
+        ));
+    }
+}
+
+fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
+    let container = |problem: String| Error::Container { path: path.to_owned(), problem };
+    if let Some(weights) = huggingface::weights_in(path) {
+        let has = |name: &str| path.join(name).exists();
+        if !has("config.json") && !has(vitstream_contract::files::ENCODER) {
+            let weights = weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(container(format!(
+                "a folder with {weights} and without the config.json that a Hugging Face VitsModel has beside it: fetch \
+                 the model's config.json into the folder as well"
+            )));
         }
-        refuse_flags(path, options, "a directory with a pair")?;
-        return pair::read(path, config);
+        if has("config.json") {
+            return read_file(&weights, MappedFile::open(&weights)?, &Surroundings::of(&weights), options);
+        }
     }
-    if is_onnx(path)? {
+    for pickle in ["data.pkl", "archive/data.pkl"] {
+        if path.join(pickle).is_file() {
+            let problem = format!("this is a checkpoint that was unpacked ({pickle}): {}", archive::REPACK);
+            return Err(container(problem));
+        }
+    }
+    refuse_flags(path, options, "a directory with a pair")?;
+    let mut parts = pair::read(path, options.config.as_deref())?;
+    missing_json(path, &VoiceConfig::names_in_folder(), &Surroundings::Folder(path.to_owned()), &mut parts);
+    Ok(parts)
+}
+
+/// Reads the voice's `file`; `path` stands for it in messages.
+fn read_file(
+    path: &Path,
+    file: MappedFile,
+    around: &Surroundings,
+    options: &ReadOptions,
+) -> Result<Parts, Error> {
+    let context = Context { path, options, around };
+    let bytes = file.bytes();
+    if begins_as_onnx(&bytes) {
         refuse_flags(path, options, "a finished voice")?;
-        return voice_onnx::read(path, config);
+        let mut parts = match around {
+            Surroundings::Folder(_) => voice_onnx::read(path, options.config.as_deref())?,
+            Surroundings::Archive { .. } => {
+                Parts { config: context.voice_json()?, ..voice_onnx::read_file(path, file)? }
+            }
+        };
+        missing_json(path, &VoiceConfig::names_beside(path), around, &mut parts);
+        return Ok(parts);
     }
-    let checkpoint = Checkpoint::open(path)?;
-    let network = Network::of(checkpoint.tensors().iter().map(|tensor| tensor.name()));
+    // Archives within archives are not opened.
+    if !matches!(around, Surroundings::Archive { .. })
+        && let Some(inside) = archive::voice(path, &bytes, budget::unpacked(bytes.len(), options))?
+    {
+        let mut parts = read_inside(path, inside, options)?;
+        // What lies in the archive as it is, is a part of its map.
+        parts.files.push(file);
+        return Ok(parts);
+    }
+    let checkpoint = Checkpoint::from_file(path, file)?;
+    let keys = Keys::of(&checkpoint, options.weights)?;
     let states_hparams = checkpoint.metadata().get("hyper_parameters").is_some();
-    let bare = network == Network::Vits && !states_hparams;
-    if !bare {
-        let found = if states_hparams { "a checkpoint with hyper-parameters" } else { network.describe() };
-        refuse_flags(path, options, found)?;
+    if keys.network != Network::Vits && !options.hparams.is_empty() {
+        return Err(hparams_without_effect(path, keys.network.describe()));
     }
-    match network {
-        Network::Vits if bare => state_dict::read(&checkpoint, options),
-        Network::Vits => lightning::read(&checkpoint, options),
-        Network::HuggingFaceVits => huggingface::read(&checkpoint, options),
-        Network::CoquiVits => coqui::read(&checkpoint, options),
+    let mut parts = match keys.network {
+        Network::Vits if states_hparams => lightning::read(&checkpoint, keys, &context),
+        Network::Vits => state_dict::read(&checkpoint, keys, &context),
+        Network::HuggingFaceVits => huggingface::read(&checkpoint, keys, &context),
+        Network::CoquiVits => coqui::read(&checkpoint, keys, &context),
+        Network::Unknown => Err(Error::UnknownNetwork { path: path.to_owned(), keys: keys.examples() }),
         other => Err(Error::OtherNetwork { path: path.to_owned(), found: other.describe() }),
+    }?;
+    missing_json(path, &VoiceConfig::names_beside(path), around, &mut parts);
+    Ok(parts)
+}
+
+/// Reads the voice inside the archive at `path`.
+fn read_inside(path: &Path, inside: Inside, options: &ReadOptions) -> Result<Parts, Error> {
+    match inside {
+        Inside::File { name, contents, around } => {
+            let inner = path.join(&name);
+            let mut parts = read_file(&inner, contents.into(), &around, options)?;
+            parts.notes.push(format!("read from inside the archive: {}", excerpt(&name)));
+            Ok(parts)
+        }
+        Inside::Pair { graphs: [encoder, decoder], around } => {
+            refuse_flags(path, options, "an archive with a pair")?;
+            let config = match &options.config {
+                Some(path) => Some(VoiceConfig::read(path)?),
+                None => around.voice_json(&VoiceConfig::names_in_folder())?,
+            };
+            let parts = pair::read_graphs(path, [encoder.into(), decoder.into()], config)?;
+            let notes = vec!["read from inside the archive: encoder.onnx, decoder.onnx".to_owned()];
+            Ok(Parts { notes, ..parts })
+        }
     }
 }
 
-/// Only weights without hyper-parameters need some.
+/// Hyper-parameters and sets of weights are for checkpoints only.
 fn refuse_flags(path: &Path, options: &ReadOptions, found: &str) -> Result<(), Error> {
-    if options.hparams.is_empty() {
-        return Ok(());
+    if !options.hparams.is_empty() {
+        return Err(hparams_without_effect(path, found));
     }
-    let problem = "--hparam is for weights without hyper-parameters";
-    Err(Error::Option(format!("{problem}; {} is {found}", path.display())))
+    if options.weights.is_some() {
+        let problem = "trained and averaged weights are told apart in checkpoints only";
+        return Err(Error::Option(format!("{problem}; {} is {found}", path.display())));
+    }
+    Ok(())
 }
 
-/// An ONNX model begins with its IR version, a small number. The length that a safetensors file begins with can look like
-/// it, but is followed by a brace.
+fn hparams_without_effect(path: &Path, found: &str) -> Error {
+    let problem =
+        "hyper-parameters can be given for checkpoints of VITS and Piper and for weights that state none";
+    Error::Option(format!("{problem}; {} is {found}", path.display()))
+}
+
+/// Whether the file at `path` is an ONNX model.
 pub fn is_onnx(path: &Path) -> Result<bool, Error> {
     if !path.is_file() {
         // The reader of checkpoints says what it is instead.
         return Ok(false);
     }
     let mut start = Vec::new();
-    File::open(path).map_err(Error::io(path))?.take(9).read_to_end(&mut start).map_err(Error::io(path))?;
-    let safetensors = matches!(start[..], [.., 0, 0, 0, 0, b'{']);
-    Ok(matches!(start[..], [0x08, 0..0x20, ..]) && !safetensors)
+    regular_file(path)?.take(9).read_to_end(&mut start).map_err(Error::io(path))?;
+    Ok(begins_as_onnx(&start))
+}
+
+/// An ONNX model begins with its IR version, a small number. The length that a safetensors file begins with can look like
+/// it, but is followed by a brace.
+fn begins_as_onnx(data: &[u8]) -> bool {
+    let start = &data[..data.len().min(9)];
+    matches!(start, [0x08, 0..0x20, ..]) && !matches!(start, [.., 0, 0, 0, 0, b'{'])
 }
 
 #[cfg(test)]

@@ -1,38 +1,64 @@
 //! A checkpoint of piper's training, as PyTorch Lightning saves it: hyper-parameters beside the state dict.
 
-use vitstream_checkpoint::{Checkpoint, ErrorKind, Value};
-use vitstream_vits::weights::unneeded;
+use vitstream_checkpoint::{Checkpoint, Value};
 use vitstream_vits::{HParams, Weights};
 
 use crate::Error;
-use crate::config::VoiceConfig;
-use crate::{Parts, ReadOptions};
+use crate::keys::Keys;
+use crate::settings::flags;
+use crate::{Context, Parts};
 
-pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+/// What `--hparam` can state in place of the file: everything that a file can state.
+const NAMES: [&str; 16] = [
+    "num_symbols",
+    "num_speakers",
+    "gin_channels",
+    "inter_channels",
+    "hidden_channels",
+    "filter_channels",
+    "n_heads",
+    "n_layers",
+    "kernel_size",
+    "resblock",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+    "upsample_rates",
+    "upsample_initial_channel",
+    "upsample_kernel_sizes",
+    "use_sdp",
+];
+
+pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -> Result<Parts, Error> {
     let path = checkpoint.path();
-    let weights =
-        Weights::new(checkpoint.tensors().iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())));
-    // What was meant to be a needed tensor and cannot be understood is named, before its key would be called missing.
-    let mut others: Vec<&str> = checkpoint.tensors().others().map(|(key, _)| key).collect();
-    others.sort_unstable();
-    for key in others {
-        let needed = key.strip_prefix("model_g.").is_some_and(|key| unneeded(key).is_none());
-        match checkpoint.tensors().require(key) {
-            Err(error) if needed && !matches!(error.kind(), ErrorKind::NotATensor) => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
-    }
+    keys.check_others(checkpoint)?;
+    let Keys { tensors, mut notes, warnings, .. } = keys;
+    let weights = Weights::new(tensors);
     let hyper_parameters = checkpoint.lookup(&["hyper_parameters"])?;
     let missing = |found: String| Error::NoHyperParameters { path: path.to_owned(), found };
     let hyper_parameters = hyper_parameters.ok_or_else(|| missing("none".to_owned()))?;
     if hyper_parameters.items().is_none() && !matches!(hyper_parameters, Value::Object(_)) {
         return Err(missing(hyper_parameters.describe().to_string()));
     }
-    let hparams = HParams::from_lightning(hyper_parameters, &|key| weights.shape(key))
-        .map_err(|source| Error::HParams { path: path.to_owned(), source })?;
-    let config = VoiceConfig::named_or_beside(options.config.as_deref(), path)?;
+    let hparams_error = |source| Error::HParams { path: path.to_owned(), source };
+    let shape = |key: &str| weights.shape(key);
+    let names = NAMES.iter().copied().chain(["sample_rate"]);
+    let stated = flags(&context.options.hparams, names)?;
+    let hparams = if stated.map.is_empty() {
+        HParams::from_lightning(hyper_parameters, &shape).map_err(hparams_error)?
+    } else {
+        notes
+            .extend(stated.map.iter().map(|(name, value)| format!("stated by the caller: {name} = {value}")));
+        let mut items = hyper_parameters.items().unwrap_or_default().to_vec();
+        items.retain(|(key, _)| !key.as_str().is_some_and(|key| stated.map.contains_key(key)));
+        // Numbers and tuples are read from their texts, as the second generation of Lightning writes them.
+        items.extend(stated.map.iter().map(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (Value::Str(name.clone()), Value::Str(text))
+        }));
+        HParams::from_lightning(&Value::Dict(items), &shape).map_err(hparams_error)?
+    };
+    weights.hold(&hparams);
+    let config = context.voice_json()?;
     let files = vec![checkpoint.file().clone()];
-    Ok(Parts { weights, hparams, config, format: "Piper checkpoint", warnings: Vec::new(), files })
+    Ok(Parts { weights, hparams, config, format: "Piper checkpoint", warnings, notes, files })
 }

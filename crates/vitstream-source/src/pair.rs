@@ -6,6 +6,7 @@ use vitstream_checkpoint::MappedFile;
 
 use crate::Error;
 use crate::Parts;
+use crate::check_finished;
 use crate::config::VoiceConfig;
 use crate::own::{self, is_own};
 use crate::recover::recover;
@@ -13,12 +14,13 @@ use crate::voice_onnx::{self, open, sample_rate};
 use vitstream_contract::files;
 
 pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
+    check_finished(directory)?;
     let paths = [files::ENCODER, files::DECODER].map(|name| directory.join(name));
     let single = directory.join(files::VOICE);
     if single.is_file() && !paths[0].exists() {
         return voice_onnx::read(&single, config);
     }
-    if let Some(absent) = paths.iter().find(|path| !path.is_file()) {
+    if let Some(absent) = paths.iter().find(|path| !path.exists()) {
         let problem = format!(
             "expected a voice's file, or a directory with a pair; there is no {}",
             absent.file_name().unwrap_or_default().to_string_lossy()
@@ -29,8 +31,21 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
             problem,
         });
     }
+    let config = match config {
+        Some(path) => Some(VoiceConfig::read(path)?),
+        None => VoiceConfig::find_in(directory)?,
+    };
     let [encoder, decoder] = &paths;
-    let files = [MappedFile::open(encoder)?, MappedFile::open(decoder)?];
+    read_graphs(directory, [MappedFile::open(encoder)?, MappedFile::open(decoder)?], config)
+}
+
+/// The pair whose encoder and decoder are `files`, in the folder or archive `directory`.
+pub(crate) fn read_graphs(
+    directory: &Path,
+    files: [MappedFile; 2],
+    config: Option<VoiceConfig>,
+) -> Result<Parts, Error> {
+    let [encoder, decoder] = &[files::ENCODER, files::DECODER].map(|name| directory.join(name));
     let graphs = [open(encoder, files[0].bytes())?, open(decoder, files[1].bytes())?];
     let (weights, hparams, format) = if graphs.iter().any(is_own) {
         let (weights, hparams) = own::recover(directory, &graphs[0], &graphs[1])?;
@@ -40,9 +55,13 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
         hparams.sample_rate = graphs.iter().find_map(sample_rate);
         (weights, hparams, "streaming pair (ONNX)")
     };
-    let config = match config {
-        Some(path) => Some(VoiceConfig::read(path)?),
-        None => VoiceConfig::find_in(directory)?,
-    };
-    Ok(Parts { weights, hparams, config, format, warnings: Vec::new(), files: files.into() })
+    Ok(Parts {
+        weights,
+        hparams,
+        config,
+        format,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+        files: files.into(),
+    })
 }

@@ -1,15 +1,14 @@
 //! What the readers share: settings in JSON, as a family's own code reads them, and what they say held against the
 //! weights.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
-use vitstream_checkpoint::Value;
+use vitstream_checkpoint::{Value, excerpt};
 use vitstream_vits::{HParams, HParamsError};
 
 use crate::Error;
-use crate::config::MAX_SIZE;
+use crate::json;
 
 /// A JSON object, or a section of one, and the file it stands in.
 #[derive(Clone, Debug)]
@@ -25,26 +24,14 @@ impl Settings {
         Self { path: path.to_owned(), prefix: String::new(), map }
     }
 
-    /// Reads a JSON object. Python writes and reads a bare `Infinity` and `NaN`, which JSON does not know: they become
-    /// null.
+    /// Reads a JSON object as Python does.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let problem = |problem: String| Error::Config { path: path.to_owned(), problem };
-        let size = fs::metadata(path).map_err(Error::io(path))?.len();
-        if size > MAX_SIZE {
-            return Err(problem(format!("expected a JSON configuration, found a file of {size} bytes")));
-        }
-        let text = fs::read(path).map_err(Error::io(path))?;
-        match serde_json::from_slice(&without_infinities(&text)) {
-            Ok(Json::Object(map)) => Ok(Self::new(path, map)),
-            Ok(_) => Err(problem("expected a JSON object".to_owned())),
-            Err(error) => Err(problem(format!("not valid JSON: {error}"))),
-        }
+        json::read_python(path).map(|map| Self::new(path, map))
     }
 
-    /// The file `name` in the folder of `input`, if there is one.
-    pub(crate) fn beside(input: &Path, name: &str) -> Result<Option<Self>, Error> {
-        let path = input.with_file_name(name);
-        if path.is_file() { Self::read(&path).map(Some) } else { Ok(None) }
+    /// As [`read`](Self::read), of contents that are in memory already.
+    pub(crate) fn parse(path: &Path, contents: &[u8]) -> Result<Self, Error> {
+        json::parse_python(path, contents).map(|map| Self::new(path, map))
     }
 
     /// The object under `name`; an empty one when there is none.
@@ -176,11 +163,7 @@ fn same(a: &Json, b: &Json) -> bool {
 
 /// A value for a message.
 fn short(value: &Json) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
-    }
+    excerpt(&value.to_string())
 }
 
 /// The error for hyper-parameters that contradict each other or the weights.
@@ -188,31 +171,8 @@ pub(crate) fn hparams_error(path: &Path) -> impl Fn(HParamsError) -> Error {
     move |source| Error::HParams { path: path.to_owned(), source }
 }
 
-/// Python's bare `Infinity`, `-Infinity` and `NaN` become `null`, texts apart.
-fn without_infinities(text: &[u8]) -> Vec<u8> {
-    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
-    let mut out = Vec::with_capacity(text.len());
-    let (mut rest, mut quoted) = (text, false);
-    while let Some((&byte, behind)) = rest.split_first() {
-        if quoted {
-            let taken = if byte == b'\\' { rest.len().min(2) } else { 1 };
-            quoted = byte != b'"';
-            out.extend_from_slice(&rest[..taken]);
-            rest = &rest[taken..];
-        } else if let Some(word) = WORDS.iter().find(|word| rest.starts_with(word)) {
-            out.extend_from_slice(b"null");
-            rest = &rest[word.len()..];
-        } else {
-            quoted = byte == b'"';
-            out.push(byte);
-            rest = behind;
-        }
-    }
-    out
-}
-
 /// A pickled dict as JSON. What JSON has no word for becomes null.
-pub(crate) fn json(value: &Value) -> Json {
+pub(crate) fn plain(value: &Value) -> Json {
     match value {
         Value::Bool(flag) => (*flag).into(),
         Value::Int(number) => (*number).into(),
@@ -221,10 +181,10 @@ pub(crate) fn json(value: &Value) -> Json {
         _ => {
             if let Some(items) = value.items() {
                 let items =
-                    items.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), json(value))));
+                    items.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), plain(value))));
                 Json::Object(items.collect())
             } else if let Some(elements) = value.elements() {
-                elements.iter().map(json).collect()
+                elements.iter().map(plain).collect()
             } else {
                 Json::Null
             }
@@ -232,11 +192,28 @@ pub(crate) fn json(value: &Value) -> Json {
     }
 }
 
+/// Hyper-parameters given as `NAME=VALUE`, each by one of `names`.
+pub(crate) fn flags<'a>(given: &[String], names: impl Iterator<Item = &'a str>) -> Result<Settings, Error> {
+    let names: Vec<&str> = names.collect();
+    let mut map = Map::new();
+    for text in given {
+        let (name, value) = flag(text)?;
+        if !names.contains(&name.as_str()) {
+            return Err(Error::Option(format!(
+                "hyper-parameter {text}: expected one of {}",
+                names.join(", ")
+            )));
+        }
+        map.insert(name, value);
+    }
+    Ok(Settings::new(Path::new("hyper-parameter"), map))
+}
+
 /// A named flag `NAME=VALUE` as a setting. The value is JSON or a Python literal; brackets around a list may be left out.
-pub(crate) fn flag(text: &str) -> Result<(String, Json), Error> {
+fn flag(text: &str) -> Result<(String, Json), Error> {
     let problem = || {
         Error::Option(format!(
-            "--hparam {text}: expected NAME=VALUE, such as upsample_rates=8,8,4 or resblock_dilation_sizes=(1,2),(2,6),(3,12)"
+            "hyper-parameter {text}: expected NAME=VALUE, such as upsample_rates=8,8,4 or resblock_dilation_sizes=(1,2),(2,6),(3,12)"
         ))
     };
     let (name, value) = text.split_once('=').ok_or_else(problem)?;
@@ -254,14 +231,6 @@ pub(crate) fn flag(text: &str) -> Result<(String, Json), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn infinities_become_null_but_not_in_texts() {
-        let text = br#"{"a": Infinity, "b": [-Infinity, NaN, 1], "c": "NaN \" Infinity"}"#;
-        let json: Json = serde_json::from_slice(&without_infinities(text)).unwrap();
-        assert_eq!(json, serde_json::json!({"a": null, "b": [null, null, 1], "c": "NaN \" Infinity"}));
-        assert_eq!(without_infinities(br#""\"#), br#""\"#);
-    }
 
     #[test]
     fn flags_are_json_or_python() {

@@ -2,17 +2,16 @@
 //! stand in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes
 //! cannot tell is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
 
-use std::path::Path;
-
 use serde_json::{Map, Value as Json};
 use vitstream_checkpoint::Checkpoint;
 use vitstream_vits::{HParams, ResBlockKind, Untold, Weights};
 
 use crate::Error;
 use crate::config::VoiceConfig;
-use crate::settings::{Settings, flag, hparams_error};
+use crate::keys::Keys;
+use crate::settings::{Settings, flags, hparams_error};
 use crate::voice::Voice;
-use crate::{Parts, ReadOptions};
+use crate::{Context, Parts};
 
 /// What may be stated although shapes tell it; then it has to be true.
 const CLAIMS: [(&str, &str); 13] = [
@@ -34,21 +33,26 @@ const CLAIMS: [(&str, &str); 13] = [
 /// Further names of `--hparam`.
 const FLAGS: [&str; 5] = ["sample_rate", "num_speakers", "gin_channels", "use_sdp", "resblock"];
 
-pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Parts, Error> {
+pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -> Result<Parts, Error> {
     let path = checkpoint.path();
-    let flags = flags(&options.hparams)?;
-    let settings = match &options.config {
+    keys.check_others(checkpoint)?;
+    let Keys { tensors, notes, mut warnings, .. } = keys;
+    let names = CLAIMS.iter().map(|&(name, _)| name).chain(FLAGS);
+    let flags = flags(&context.options.hparams, names)?;
+    let settings = match &context.options.config {
         Some(path) => Some(Settings::read(path)?),
-        None => VoiceConfig::beside(path)?.as_deref().map(Settings::read).transpose()?,
+        None => {
+            let beside = context.around.first(&VoiceConfig::names_beside(path))?;
+            beside.map(|(path, contents)| Settings::parse(&path, &contents)).transpose()?
+        }
     };
     let kind = settings.as_ref().map(|settings| (settings, Kind::of(settings)));
-    if let (Some((settings, Kind::Other)), true) = (&kind, options.config.is_some()) {
+    if let (Some((settings, Kind::Other)), true) = (&kind, context.options.config.is_some()) {
         let problem = "expected a VITS config.json (`model`, `data`) or a voice's JSON (`audio`)".to_owned();
         return Err(Error::Config { path: settings.path.clone(), problem });
     }
 
-    let tensors = checkpoint.tensors().iter();
-    let weights = Weights::new(tensors.map(|tensor| (tensor.name().to_owned(), tensor.clone())));
+    let weights = Weights::new(tensors);
     let (none, training) = (Settings::new(path, Map::new()), |name: &str| match &kind {
         Some((settings, Kind::Training)) => settings.section(name),
         _ => Settings::new(path, Map::new()),
@@ -97,7 +101,6 @@ pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
     data.expect("hop_length", hparams.hop_length())?;
     voice.expect("hop_length", hparams.hop_length())?;
 
-    let mut warnings = Vec::new();
     let config = match &kind {
         Some((settings, Kind::Training)) => {
             warnings.push(format!(
@@ -106,13 +109,13 @@ pub(crate) fn read(checkpoint: &Checkpoint, options: &ReadOptions) -> Result<Par
             ));
             Some(original_voice(&data)?.config(&settings.path, &hparams))
         }
-        Some((settings, Kind::Voice)) => Some(VoiceConfig::read(&settings.path)?),
+        Some((settings, Kind::Voice)) => Some(VoiceConfig::of(&settings.path, settings.map.clone())),
         _ => None,
     };
     let original = ["iteration", "learning_rate"].iter().any(|key| checkpoint.metadata().get(key).is_some());
     let format = if original { "original VITS checkpoint" } else { "VITS state dict" };
     let files = vec![checkpoint.file().clone()];
-    Ok(Parts { weights, hparams, config, format, warnings, files })
+    Ok(Parts { weights, hparams, config, format, warnings, notes, files })
 }
 
 /// What a JSON found with the weights is.
@@ -135,21 +138,6 @@ impl Kind {
             () => Self::Other,
         }
     }
-}
-
-/// `--hparam`, by name.
-fn flags(given: &[String]) -> Result<Settings, Error> {
-    let mut map = Map::new();
-    for text in given {
-        let (name, value) = flag(text)?;
-        let mut names = CLAIMS.iter().map(|&(name, _)| name).chain(FLAGS);
-        if !names.any(|known| known == name) {
-            let names: Vec<&str> = CLAIMS.iter().map(|&(name, _)| name).chain(FLAGS).collect();
-            return Err(Error::Option(format!("--hparam {text}: expected one of {}", names.join(", "))));
-        }
-        map.insert(name, value);
-    }
-    Ok(Settings::new(Path::new("--hparam"), map))
 }
 
 /// Holds the settings against the weights.

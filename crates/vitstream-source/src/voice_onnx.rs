@@ -43,7 +43,15 @@ pub(crate) fn read_file(path: &Path, file: MappedFile) -> Result<Parts, Error> {
         hparams.sample_rate = sample_rate(&graph);
         (weights, hparams, "Piper voice (ONNX)")
     };
-    Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), files: vec![file] })
+    Ok(Parts {
+        weights,
+        hparams,
+        config: None,
+        format,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+        files: vec![file],
+    })
 }
 
 /// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32

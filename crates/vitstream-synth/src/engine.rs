@@ -7,6 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::cancel::Cancel;
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::noise::Noise;
 use crate::voice::Scales;
@@ -17,14 +20,16 @@ use crate::voice::Scales;
 pub struct EncodeRequest<'a> {
     /// Phoneme ids, at least one.
     pub ids: &'a [i64],
-    /// The speaker's index, for voices of several.
-    pub speaker: Option<i64>,
+    /// The speaker's index, for voices of several; below their number.
+    pub speaker: Option<usize>,
     /// Noise and speed.
     pub scales: Scales,
     /// The noise to use; `None` lets the encoder draw its own.
     pub noise: Option<Noise>,
     /// More frames than these are an error.
     pub max_frames: usize,
+    /// Asked from time to time by an encoder that can stop early; it ends with [`Error::Cancelled`] then.
+    pub cancel: &'a Cancel,
 }
 
 /// Takes phoneme ids and gives the latent of the whole utterance.

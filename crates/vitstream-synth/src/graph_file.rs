@@ -2,12 +2,11 @@
 //! voice is opened, whatever runtime will compute it.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
-use memmap2::Mmap;
+use vitstream_checkpoint::map_file;
 use vitstream_onnx::{Graph, ValueId, ValueInfo};
 
 use crate::error::{Error, Result};
@@ -15,18 +14,17 @@ use crate::error::{Error, Result};
 pub(crate) struct GraphFile {
     pub(crate) path: PathBuf,
     pub(crate) graph: Graph,
+    /// The file, mapped.
+    pub(crate) bytes: Bytes,
 }
 
 impl GraphFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: the map is only read, and only while this value lives, which opening a voice does not outlast. A
-        // file that another program cuts short meanwhile would stop this process, as with any mapped file.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        let graph = vitstream_onnx::decode(Bytes::from_owner(bytes)).map_err(|e| {
+        let bytes = map_file(path)?;
+        let graph = vitstream_onnx::decode(bytes.clone()).map_err(|e| {
             Error::model(path, format!("not an ONNX graph that can be read: {e}; export the voice again"))
         })?;
-        Ok(Self { path: path.to_owned(), graph })
+        Ok(Self { path: path.to_owned(), graph, bytes })
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) -> Error {

@@ -15,10 +15,12 @@
 //! [`Decoder`](engine::Decoder), a chunk at a time as the [schedule] says → samples. The streamed audio is the
 //! audio: it equals decoding everything at once.
 
-mod config;
+mod cancel;
 pub mod engine;
 mod error;
 mod graph_file;
+#[cfg(feature = "native")]
+pub mod native;
 mod noise;
 mod pair;
 mod receptive;
@@ -26,20 +28,22 @@ mod receptive;
     not(any(feature = "rten", feature = "onnxruntime")),
     allow(dead_code, unused_variables, reason = "without a runtime nobody reads what one would be given")
 )]
-mod runtime;
+pub mod runtime;
 pub mod schedule;
 mod stream;
 mod voice;
 pub mod wav;
 
+pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use noise::Noise;
-pub use runtime::Runtime;
+pub use pair::MAX_STATE_ELEMENTS;
 #[cfg(feature = "onnxruntime")]
 pub use runtime::onnxruntime_environment;
+pub use runtime::{Runtime, Wall};
 pub use schedule::{Chunking, Cost, Profile};
 pub use stream::{Chunk, SpeechStream};
 pub use voice::{
-    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, Scales, SpeakOptions, Speaker, Voice, VoiceInfo,
-    VoiceOptions,
+    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker,
+    Voice, VoiceInfo, VoiceOptions,
 };

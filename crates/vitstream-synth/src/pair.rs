@@ -1,6 +1,7 @@
 //! An exported pair behind the [engine's seam](crate::engine): `encoder.onnx`, and `decoder.stream.onnx` or
 //! `decoder.onnx`.
 
+mod bound;
 mod encoder;
 mod stateful;
 mod windowed;
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use encoder::OnnxEncoder;
+pub use stateful::MAX_STATE_ELEMENTS;
 pub(crate) use stateful::StatefulDecoder;
 pub(crate) use windowed::WindowedDecoder;
 
@@ -61,7 +63,7 @@ impl Pair {
             Some(rate) => Some(rate),
             None => encoder.number("sample_rate")?,
         };
-        let size = std::fs::metadata(&decoder.path).map_err(|e| Error::io(&decoder.path, e))?.len();
+        let size = decoder.bytes.len();
         let identity = decoder.metadata("pair_id").map_or_else(|| format!("size-{size}"), str::to_owned);
         let symbols = encoder.table_rows("input");
 

@@ -1,7 +1,9 @@
 //! Running an ONNX graph: one small trait, and the runtimes behind it.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,6 +13,9 @@ use crate::error::{Error, Result};
 mod onnxruntime;
 #[cfg(feature = "rten")]
 mod rten;
+mod wall;
+
+pub use wall::{Wall, serve};
 
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::environment as onnxruntime_environment;
@@ -76,55 +81,176 @@ impl FromStr for Runtime {
 
 /// How graphs are to be run.
 #[derive(Clone, Debug)]
-pub(crate) struct RuntimeOptions {
-    pub(crate) runtime: Runtime,
-    pub(crate) threads: usize,
-    pub(crate) library: Option<PathBuf>,
+pub struct RuntimeOptions {
+    /// Who computes.
+    pub runtime: Runtime,
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Where ONNX Runtime's shared library is; looked for when absent.
+    pub library: Option<PathBuf>,
+    /// Where graphs run. Without a wall they run in this process: what panics there is an error, but what aborts or
+    /// takes all memory ends the process.
+    pub wall: Option<Wall>,
+}
+
+/// Where a graph is.
+#[derive(Clone, Debug)]
+pub enum GraphSource<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// In memory, as a file would hold it.
+    Memory {
+        /// Stands for it in messages.
+        name: &'a Path,
+        /// The ONNX file.
+        bytes: Cow<'a, [u8]>,
+    },
+}
+
+impl<'a> GraphSource<'a> {
+    /// The file, or what stands for it in messages.
+    pub fn path(&self) -> &'a Path {
+        match self {
+            Self::File(path) | Self::Memory { name: path, .. } => path,
+        }
+    }
 }
 
 /// A tensor on its way into a graph. The data is row-major.
-pub(crate) struct Tensor<'a> {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) data: Data<'a>,
+pub struct Tensor<'a> {
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub data: Data<'a>,
 }
 
-pub(crate) enum Data<'a> {
+/// A tensor's elements.
+pub enum Data<'a> {
+    /// float32
     F32(Cow<'a, [f32]>),
+    /// int64
     I64(Cow<'a, [i64]>),
 }
 
 impl<'a> Tensor<'a> {
-    pub(crate) fn f32(shape: &[usize], data: impl Into<Cow<'a, [f32]>>) -> Self {
+    /// A float32 tensor.
+    pub fn f32(shape: &[usize], data: impl Into<Cow<'a, [f32]>>) -> Self {
         Self { shape: shape.to_vec(), data: Data::F32(data.into()) }
     }
 
-    pub(crate) fn i64(shape: &[usize], data: impl Into<Cow<'a, [i64]>>) -> Self {
+    /// An int64 tensor.
+    pub fn i64(shape: &[usize], data: impl Into<Cow<'a, [i64]>>) -> Self {
         Self { shape: shape.to_vec(), data: Data::I64(data.into()) }
     }
 }
 
 /// A tensor out of a graph: every output of a pair is float32.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) data: Vec<f32>,
+pub struct Output {
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// The elements, row-major.
+    pub data: Vec<f32>,
 }
 
 /// One loaded graph. Several threads may run it; whether at once is the runtime's affair.
-pub(crate) trait Runner: Send + Sync {
+pub trait Runner: Send + Sync {
     /// Feeds `inputs` by name and gives the values of `outputs`, in their order.
+    ///
+    /// # Errors
+    /// When the runtime refuses the inputs, fails, or crashes.
     fn run(&self, inputs: &[(&str, Tensor<'_>)], outputs: &[&str]) -> Result<Vec<Output>>;
 }
 
-/// Loads the graph at `path`.
-pub(crate) fn load(path: &Path, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
+/// Loads a graph.
+///
+/// # Errors
+/// When the runtime is not there, refuses the graph, or crashes.
+pub fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
     options.runtime.available(options.library.as_deref())?;
+    if let Some(wall) = &options.wall
+        && let Some(walled) = wall::Walled::load(&graph, options, wall)?
+    {
+        return Ok(Box::new(walled));
+    }
+    let (path, runtime) = (graph.path().to_owned(), options.runtime);
+    let inner = caught(&path, runtime, "loading", || load_here(graph, options))?;
+    Ok(Box::new(Caught { path, runtime, inner }))
+}
+
+/// Loads the graph in this process.
+fn load_here(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
     match options.runtime {
         #[cfg(feature = "rten")]
-        Runtime::Rten => Ok(Box::new(rten::Model::load(path, options)?)),
+        Runtime::Rten => Ok(Box::new(rten::Model::load(graph, options)?)),
         #[cfg(feature = "onnxruntime")]
-        Runtime::OnnxRuntime => Ok(Box::new(onnxruntime::Model::load(path, options)?)),
+        Runtime::OnnxRuntime => Ok(Box::new(onnxruntime::Model::load(graph, options)?)),
         #[allow(unreachable_patterns, reason = "which runtimes exist depends on the features")]
         other => Err(Error::Runtime(format!("this build of vitstream is without the runtime {other}"))),
+    }
+}
+
+/// A graph in this process, whose runtime may panic.
+struct Caught {
+    path: PathBuf,
+    runtime: Runtime,
+    inner: Box<dyn Runner>,
+}
+
+impl Runner for Caught {
+    fn run(&self, inputs: &[(&str, Tensor<'_>)], outputs: &[&str]) -> Result<Vec<Output>> {
+        caught(&self.path, self.runtime, "running", || self.inner.run(inputs, outputs))
+    }
+}
+
+/// Makes a panic of `work` an error.
+fn caught<T>(path: &Path, runtime: Runtime, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the runtime leaves behind is its own: the next call begins with the graph and new inputs.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let why = reason(&panic_message(&*panic));
+        Err(Error::Crashed {
+            path: path.to_owned(),
+            message: format!("{runtime} crashed while {doing} it: {why}; the graph is damaged"),
+        })
+    })
+}
+
+/// What a panic says.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+}
+
+/// What a runtime says, as a part of one line: it quotes names of the graph, and its messages have any length.
+fn reason(error: &dyn fmt::Display) -> String {
+    const LONGEST: usize = 400;
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(LONGEST) {
+        None => text.escape_debug().to_string(),
+        Some((end, _)) => format!("{}...", text[..end].escape_debug()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_the_files_name() {
+        let error = caught("g.onnx".as_ref(), Runtime::Rten, "running", || -> Result<()> {
+            panic!("index {} out of\nrange", 7)
+        })
+        .unwrap_err();
+        assert!(matches!(error, Error::Crashed { .. }));
+        let message = error.to_string();
+        for part in ["g.onnx", "rten", "running", "index 7 out of range"] {
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn what_a_runtime_says_is_one_line_of_some_length() {
+        assert_eq!(reason(&"node \"a\x1b[2J\"\n\n  failed "), "node \\\"a\\u{1b}[2J\\\" failed");
+        assert_eq!(reason(&"ä".repeat(1000)).chars().count(), 403);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cancel::Cancel;
 use crate::engine::{DecodeSession, EncodeRequest, Latent};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
@@ -12,7 +13,7 @@ use crate::voice::{Inner, MAX_FRAMES, Scales};
 /// What is to be spoken, checked.
 pub(crate) struct Request {
     pub(crate) ids: Vec<i64>,
-    pub(crate) speaker: Option<i64>,
+    pub(crate) speaker: Option<usize>,
     pub(crate) scales: Scales,
     pub(crate) noise: Option<Noise>,
 }
@@ -45,6 +46,7 @@ pub struct SpeechStream {
     index: usize,
     /// Samples given so far.
     given: usize,
+    cancel: Cancel,
     state: State,
 }
 
@@ -68,8 +70,15 @@ impl SpeechStream {
             durations: None,
             index: 0,
             given: 0,
+            cancel: Cancel::new(),
             state: State::Waiting(request),
         }
+    }
+
+    /// Stops this utterance: the next chunk, or the one being computed where that is possible, is
+    /// [`Error::Cancelled`] then, and the last.
+    pub fn cancel_handle(&self) -> Cancel {
+        self.cancel.clone()
     }
 
     /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
@@ -92,7 +101,11 @@ impl SpeechStream {
     /// The next chunk of the utterance; `None` behind the last.
     fn advance(&mut self) -> Result<Option<Chunk>> {
         loop {
-            match std::mem::replace(&mut self.state, State::Ended) {
+            let state = std::mem::replace(&mut self.state, State::Ended);
+            if self.cancel.is_cancelled() && !matches!(state, State::Ended) {
+                return Err(Error::Cancelled);
+            }
+            match state {
                 State::Ended => return Ok(None),
                 State::Waiting(request) => {
                     let latent = self.voice.encoder.encode(&EncodeRequest {
@@ -101,6 +114,7 @@ impl SpeechStream {
                         scales: request.scales,
                         noise: request.noise,
                         max_frames: MAX_FRAMES,
+                        cancel: &self.cancel,
                     })?;
                     self.encoded = Some(self.started.elapsed());
                     let hop = self.voice.decoder.hop_length();

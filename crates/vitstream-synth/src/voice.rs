@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::config::Config;
+use vitstream_source::config::VoiceConfig;
+
 use crate::engine::{Decoder, Encoder};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::pair::Pair;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::runtime::{Runtime, RuntimeOptions, Wall};
 use crate::schedule::{Chunking, Cost, Profile};
 use crate::stream::{Request, SpeechStream};
 
@@ -25,6 +27,9 @@ pub const MAX_STRETCHED_IDS: f64 = 50_000.0;
 
 /// The most frames of one utterance, whatever made it so long.
 pub const MAX_FRAMES: usize = 1 << 17;
+
+/// Samples a second that a voice can have: what sound devices play, with room on both sides.
+pub const SAMPLE_RATES: RangeInclusive<u32> = 1_000..=384_000;
 
 /// Noise and speed, in the order in which the encoder's input `scales` takes them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +50,11 @@ impl Default for Scales {
 }
 
 impl Scales {
-    fn check(self) -> Result<()> {
+    /// Whether a voice speaks with them.
+    ///
+    /// # Errors
+    /// When one is outside its range.
+    pub fn check(self) -> Result<()> {
         let within = |name: &str, value: f32, low: f32, high: f32| {
             // Not a number is in no range.
             if (low..=high).contains(&value) {
@@ -57,6 +66,15 @@ impl Scales {
         within("length scale", self.length, 0.05, 20.0)?;
         within("noise_w", self.noise_w, 0.0, 2.0)
     }
+}
+
+/// Refuses what no sound device plays.
+fn check_sample_rate(path: &Path, rate: u32) -> Result<()> {
+    if SAMPLE_RATES.contains(&rate) {
+        return Ok(());
+    }
+    let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+    Err(Error::model(path, format!("the sample rate: expected {least} to {most} hertz, found {rate}")))
 }
 
 /// One of a voice's speakers.
@@ -97,6 +115,8 @@ pub struct VoiceOptions {
     pub threads: usize,
     /// Where ONNX Runtime's shared library is; looked for when absent.
     pub library: Option<PathBuf>,
+    /// Where graphs run; in this process when absent, which a stranger's graph can then end.
+    pub wall: Option<Wall>,
     /// Which decoder.
     pub decoder: DecoderChoice,
     /// The sample rate in hertz, for a pair whose files do not say it.
@@ -111,6 +131,7 @@ impl Default for VoiceOptions {
             runtime: Runtime::default(),
             threads: 1,
             library: None,
+            wall: None,
             decoder: DecoderChoice::default(),
             sample_rate: None,
             profile: Profile::default(),
@@ -169,8 +190,8 @@ impl std::fmt::Debug for Voice {
 }
 
 impl Voice {
-    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json` or the one
-    /// other `*.json`, which may be missing.
+    /// Opens the pair in `dir`: `encoder.onnx`, `decoder.stream.onnx` or `decoder.onnx`, and `config.json`
+    /// (or `encoder.onnx.json`), which may be missing.
     ///
     /// # Errors
     /// When a file is missing or damaged, files of different voices lie together, the sample rate is nowhere to be
@@ -179,27 +200,30 @@ impl Voice {
         if !(1..=256).contains(&options.threads) {
             return Err(Error::request(format!("threads: expected 1 to 256, found {}", options.threads)));
         }
-        let (config, config_path) = Config::find(dir)?;
+        let config = VoiceConfig::find_in(dir)?;
+        let config = config.as_ref();
         let runtime = RuntimeOptions {
             runtime: options.runtime,
             threads: options.threads,
             library: options.library.clone(),
+            wall: options.wall.clone(),
         };
         let pair = Pair::open(dir, options.decoder, &runtime)?;
         let sample_rate = options
             .sample_rate
             .or(pair.sample_rate)
-            .or(config.audio.sample_rate)
-            .filter(|&rate| rate > 0)
+            .or(config.and_then(VoiceConfig::sample_rate))
             .ok_or_else(|| {
-                Error::model(
-                    dir,
-                    "the sample rate is in no metadata and in no JSON; put config.json there, or give it",
-                )
+                let json = config.map_or_else(
+                    || VoiceConfig::absent_from(dir),
+                    |config| format!("{} does not say it", config.path.display()),
+                );
+                Error::NoSampleRate { path: dir.to_owned(), where_not: format!("no metadata, and {json}") }
             })?;
-        let speakers = match (pair.speakers, config.num_speakers) {
+        check_sample_rate(dir, sample_rate)?;
+        let speakers = match (pair.speakers, config.and_then(VoiceConfig::num_speakers)) {
             (None, Some(n)) if n > 1 => {
-                let json = config_path.map_or_else(String::new, |path| path.display().to_string());
+                let json = config.map_or_else(String::new, |config| config.path.display().to_string());
                 return Err(Error::Mismatch(format!(
                     "{json} speaks of {n} speakers, encoder.onnx has a single one"
                 )));
@@ -215,18 +239,19 @@ impl Voice {
             }
         };
         let defaults = Scales::default();
+        let scale = |name, default| config.and_then(|config| config.scale(name)).unwrap_or(default);
         let scales = Scales {
-            noise: config.inference.noise_scale.unwrap_or(defaults.noise),
-            length: config.inference.length_scale.unwrap_or(defaults.length),
-            noise_w: config.inference.noise_w.unwrap_or(defaults.noise_w),
+            noise: scale("noise_scale", defaults.noise),
+            length: scale("length_scale", defaults.length),
+            noise_w: scale("noise_w", defaults.noise_w),
         };
         let profile_key =
             format!("{}/{}/{}/{}", options.runtime, options.threads, pair.decoder_kind, pair.identity);
         let info = VoiceInfo {
             sample_rate,
-            symbols: pair.symbols.or(config.num_symbols.and_then(|n| usize::try_from(n).ok())),
+            symbols: pair.symbols.or(config.and_then(VoiceConfig::num_symbols)),
             speakers,
-            speaker_ids: config.speaker_id_map,
+            speaker_ids: config.map(VoiceConfig::speaker_ids).unwrap_or_default(),
             scales,
             cost: options.profile.costs.get(&profile_key).copied().unwrap_or(pair.cost),
             profile_key,
@@ -329,10 +354,7 @@ impl Voice {
         }
         let noise = match (options.seed, self.inner.encoder.takes_noise()) {
             (Some(_), false) => {
-                return Err(Error::request(
-                    "a seed has no effect on this voice, whose encoder draws its noise inside the graph; export it with \
-                     `--noise input`, or speak with noise scale 0 and noise_w 0",
-                ));
+                return Err(Error::NoNoise);
             }
             (Some(seed), true) => Some(Noise::new(seed)),
             (None, true) => Some(Noise::new(RandomState::new().hash_one(0))),
@@ -342,7 +364,7 @@ impl Voice {
     }
 
     /// The index of `speaker`, `None` for a voice without embeddings.
-    fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<i64>> {
+    fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<usize>> {
         let info = &self.inner.info;
         let id = match speaker {
             None => 0,
@@ -360,12 +382,12 @@ impl Voice {
                 })?,
             },
         };
-        if !usize::try_from(id).is_ok_and(|id| id < info.speakers) {
+        let Some(id) = usize::try_from(id).ok().filter(|&id| id < info.speakers) else {
             return Err(Error::request(format!(
                 "speaker {id}: expected 0 to {}",
                 info.speakers.saturating_sub(1)
             )));
-        }
+        };
         Ok((info.speakers > 1).then_some(id))
     }
 }

@@ -1,7 +1,8 @@
 //! Why a voice could not be verified.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use vitstream_contract::Remedy;
 use vitstream_onnx::DecodeError;
 
 /// Why a voice could not be verified. Every message names the file it is about.
@@ -43,6 +44,27 @@ pub enum Error {
     /// An option has a value that nothing can be made of.
     #[error("{0}")]
     Option(String),
+}
+
+impl Error {
+    /// The file or folder that it is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Source(error) => error.path(),
+            Self::Export(error) => error.path(),
+            Self::Onnx { path, .. } | Self::Unrecoverable { path, .. } | Self::Run { path, .. } => Some(path),
+            Self::Option(_) => None,
+        }
+    }
+
+    /// What its user can do about it, if anything is known to help.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Source(error) => error.remedy(),
+            Self::Export(error) => error.remedy(),
+            _ => None,
+        }
+    }
 }
 
 impl From<vitstream_checkpoint::Error> for Error {

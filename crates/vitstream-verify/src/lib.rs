@@ -19,14 +19,14 @@
 //! ```
 
 mod compare;
+mod contract;
 mod cut;
 mod error;
 mod limits;
-#[cfg(feature = "onnxruntime")]
-mod onnxruntime;
 mod page;
 mod pair;
 mod picture;
+mod player;
 mod reference;
 mod report;
 mod session;
@@ -42,7 +42,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vitstream_synth::Runtime;
+use vitstream_synth::{MAX_IDS, Runtime, SAMPLE_RATES, Wall};
 
 pub use report::{Against, Check, Part, Report, Verdict, WeightDifference};
 pub use utterance::Utterance;
@@ -62,7 +62,7 @@ use voice::{Decoder, Encoder, Origin, Request, Whole};
 use weights::Settings;
 
 /// Most ids that are spoken.
-const MOST_IDS: usize = 5000;
+const MOST_IDS: usize = MAX_IDS;
 
 /// Metadata that speak of more frames, or of more samples to a frame, are damaged.
 const MOST_PER_FRAME: usize = 1 << 20;
@@ -83,6 +83,8 @@ pub struct VerifyOptions {
     pub threads: usize,
     /// Where ONNX Runtime's shared library is; looked for when absent.
     pub library: Option<PathBuf>,
+    /// Where graphs run; in this process when absent, which a damaged file can then end.
+    pub wall: Option<Wall>,
     /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
     pub ids: Option<Vec<i64>>,
 }
@@ -95,6 +97,7 @@ impl Default for VerifyOptions {
             runtime: Runtime::default(),
             threads: 1,
             library: None,
+            wall: None,
             ids: None,
         }
     }
@@ -122,16 +125,30 @@ struct HeldVoice {
 /// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
-    let engine = Engine::new(options.runtime, options.threads, options.library.as_deref())?;
+    let engine =
+        Engine::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
     let mut checks = Vec::new();
     let pair = Pair::open(dir, &engine, &mut checks)?;
+    checks.push(contract::metadata(&pair));
+    let mut broken_config = false;
     let config = match VoiceConfig::find_in(dir) {
         Ok(config) => config,
         Err(error) => {
             checks.push(Check::new(Part::Files, files::CONFIG, Verdict::Failed, error.to_string()));
+            broken_config = true;
             None
         }
     };
+    if let Some(config) = &config {
+        checks.push(contract::config(config, &pair));
+        // Hyper-parameters follow from the files of any pair that can be read back; its weights are left where they are.
+        if let Ok(parts) = sources::read(dir, &ReadOptions::default()) {
+            let unusual = config.check(&parts.hparams);
+            if !unusual.is_empty() {
+                checks.push(contract::warnings(&unusual));
+            }
+        }
+    }
     // What another exporter does not write into its files, their weights tell.
     let recovered = if pair.is_ours() { None } else { sources::load(dir, &ReadOptions::default()).ok() };
     let model = recovered.as_ref().map(|source| &source.model);
@@ -150,14 +167,22 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
         .number("sample_rate")
         .and_then(|rate| u32::try_from(rate).ok())
         .or_else(|| config.as_ref()?.sample_rate())
-        .filter(|&rate| rate > 0)
-        .unwrap_or(ASSUMED_RATE);
+        .filter(|rate| SAMPLE_RATES.contains(rate));
+    // A folder that says none is one whose user says it; one that says nonsense is damaged.
+    let silent = !broken_config
+        && pair.metadata("sample_rate").is_none()
+        && config.as_ref().is_none_or(|config| !config.states_sample_rate());
+    let assumed = silent.then_some(ASSUMED_RATE);
+    let sample_rate = sample_rate.unwrap_or(ASSUMED_RATE);
 
     let utterances = utterances(&pair, config.as_ref(), options)?;
     let held = match &options.against {
         Some(path) => Some((path, open_against(path, &pair, &engine, &options.read)?)),
         None => None,
     };
+    if let Some(first) = utterances.first() {
+        checks.extend(player::plays(dir, &pair, &engine, first, assumed));
+    }
     let spoken = pair.speak(&utterances, &mut checks);
     let mut sounds = pair.stream(&spoken, known, sample_rate, &mut checks);
 
@@ -188,7 +213,15 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
                 let HeldVoice { model, origin, values } = &**voice;
                 let found = compare_weights(&pair, recovered.as_ref(), model, &mut checks);
                 differences.extend(found);
-                compare_stages(&mut comparison, &pair, &spoken, origin, values);
+                let problem = compare_stages(&mut comparison, &pair, &spoken, origin, values);
+                if let (Err(error), Some(problem)) = (model, problem) {
+                    return Err(Error::Run {
+                        path: (*path).clone(),
+                        problem: format!(
+                            "nothing can be held against it: {error}; it does not speak: {problem}"
+                        ),
+                    });
+                }
                 (model.as_ref().map_or("voice (ONNX)", |source| source.format), *values)
             }
         };
@@ -203,7 +236,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     Ok(Report {
         pair: dir.to_owned(),
         against,
-        runtime: engine.runtime.to_string(),
+        runtime: engine.options.runtime.to_string(),
         vitstream_version: env!("CARGO_PKG_VERSION"),
         passed: checks.iter().all(|check| check.verdict != Verdict::Failed),
         utterances,
@@ -247,6 +280,7 @@ fn utterances(
 /// Tells what `path` is, reads it, and prepares it for running.
 fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -> Result<Held, Error> {
     if let Some(reference) = Reference::read(path)? {
+        reference.check(path, pair.symbols(), pair.speakers(None))?;
         return Ok(Held::Reference(Box::new(reference)));
     }
     let held = |model, origin, values| Ok(Held::Voice(Box::new(HeldVoice { model, origin, values })));
@@ -258,6 +292,9 @@ fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -
             &OnnxFile::read(&path.join(files::ENCODER))?,
             &OnnxFile::read(&path.join(files::DECODER))?,
         );
+        if origin.is_err() {
+            return held(Ok(model?), origin, "the pair there");
+        }
         return held(model, origin, "the pair there, run in the same runtime");
     }
     if sources::is_onnx(path)? {
@@ -333,20 +370,29 @@ fn compare_weights(
     differences
 }
 
+/// Compares what both speak. Gives the source's first problem when it spoke nothing.
 fn compare_stages(
     comparison: &mut Comparison,
     pair: &Pair,
     spoken: &[Spoken],
     origin: &Result<Origin, Error>,
     values: &str,
-) {
+) -> Option<String> {
+    let (mut compared, mut first) = (false, None);
     for one in spoken {
         let result = origin.as_ref().map_err(ToString::to_string).and_then(|origin| {
             origin.stages(&Request::quiet(&one.utterance)).map_err(|error| error.to_string())
         });
         match result {
-            Ok(expected) => comparison.add(one, pair, &expected, values),
-            Err(problem) => comparison.source_failed(&one.utterance.to_string(), &problem),
+            Ok(expected) => {
+                comparison.add(one, pair, &expected, values);
+                compared = true;
+            }
+            Err(problem) => {
+                comparison.source_failed(&one.utterance.to_string(), &problem);
+                first.get_or_insert(problem);
+            }
         }
     }
+    first.filter(|_| !compared)
 }

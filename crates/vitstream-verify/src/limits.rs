@@ -39,8 +39,14 @@ pub(super) const WEIGHT: f64 = 1e-5;
 /// A weight that was rounded to half precision: half a unit of its last place, and a little.
 pub(super) const HALF: f64 = 5e-4;
 
-/// A voice whose loudest sample is quieter than this (-60 dB) is silent.
+/// A voice whose samples are all within a range as narrow (-60 dB) is silent.
 pub(super) const SILENCE: f64 = 1e-3;
+
+/// A sample that is as loud can be no louder: the hyperbolic tangent at the end of a generator is flat there.
+pub(super) const CLIPPED: f32 = 0.999;
+
+/// Speech has hardly a sample at full scale; random weights in a loud network have up to 93 % there.
+pub(super) const MOST_CLIPPED: f64 = 0.99;
 
 /// Frames that an utterance of so many ids may come out at. Longer ones are those of a damaged duration predictor, and
 /// would take all memory.

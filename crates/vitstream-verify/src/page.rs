@@ -16,13 +16,15 @@ use super::table::{number, title, verdict};
 const MOST_SECONDS: usize = 20;
 /// Weights that are listed.
 const MOST_WEIGHTS: usize = 200;
+/// More ids than these are unfolded when they are wanted.
+const MOST_IDS: usize = 40;
 /// Nodes that are listed of each.
 const MOST_NODES: usize = 4;
 
 const PARTS: [Part; 5] = [Part::Files, Part::Speaking, Part::Streaming, Part::Weights, Part::Source];
 
 const STYLE: &str = "
-:root { color-scheme: light; --ink: #1c2430; --faint: #667085; --line: #e2e6ec; --good: #12753f; --bad: #b42318; }
+:root { color-scheme: light; --ink: #1c2430; --faint: #667085; --line: #e2e6ec; --good: #12753f; --bad: #b42318; --warn: #8a5a00; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f5f6f8; color: var(--ink); font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 24px 64px; }
@@ -41,11 +43,11 @@ th { text-align: left; font-weight: 600; color: var(--faint); border-bottom: 1px
 td { border-bottom: 1px solid var(--line); padding: 6px 10px; vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 th.n, td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.name { white-space: nowrap; } td.weight { min-width: 270px; }
+td.name, td.verdict { white-space: nowrap; } td.weight { min-width: 270px; }
 td.detail { color: var(--faint); overflow-wrap: anywhere; min-width: 220px; }
 tr.group td { background: #f0f2f5; font-weight: 600; }
 tr.failed td.detail { color: var(--bad); }
-.ok { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 700; } .open { color: var(--faint); }
+.ok { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 700; } .open { color: var(--faint); } .warning { color: var(--warn); font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .sound { display: grid; grid-template-columns: 150px 1fr; gap: 4px 16px; align-items: center; }
@@ -56,7 +58,19 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .axis { display: flex; justify-content: space-between; font-size: 12px; color: var(--faint); }
 .legend { display: flex; align-items: center; gap: 8px; font-size: 12px; color: var(--faint); margin: 6px 0; }
 .legend img { width: 200px; height: 10px; image-rendering: pixelated; border-radius: 2px; }
-@media (max-width: 640px) { .sound { grid-template-columns: 1fr; } main { padding: 16px 12px 40px; } }
+summary { cursor: pointer; color: var(--faint); }
+@media (max-width: 640px) {
+main { padding: 16px 12px 40px; } .card { padding: 12px; }
+.sound, dl { grid-template-columns: minmax(0, 1fr); } dl { gap: 0; } dd { margin-bottom: 10px; }
+thead { display: none; } table, tbody, tr.group td { display: block; }
+tr { display: flex; flex-wrap: wrap; gap: 0 14px; border-bottom: 1px solid var(--line); padding: 7px 0; }
+tr.group { padding: 0; } tr.group td { flex: 1; padding: 6px 10px; }
+td, td.detail, td.weight { border: 0; padding: 0; min-width: 0; overflow-wrap: anywhere; }
+td.name, td.weight { flex: 1 1 calc(100% - 98px); white-space: normal; }
+td.verdict { flex: none; width: 84px; order: 1; text-align: right; }
+td.n { order: 2; font-size: 13px; } td.n::before { content: attr(data-label) ' '; color: var(--faint); }
+td.detail { order: 3; flex: 1 0 100%; } td:empty { display: none; }
+}
 ";
 
 impl Report {
@@ -117,7 +131,11 @@ impl Report {
                     @for utterance in &self.utterances {
                         div {
                             (utterance) span.faint { " (" (utterance.ids.len()) " ids) " }
-                            span.ids { (utterance.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")) }
+                            @if utterance.ids.len() > MOST_IDS {
+                                details { summary { "ids" } (ids(&utterance.ids)) }
+                            } @else {
+                                (ids(&utterance.ids))
+                            }
                         }
                     }
                 }
@@ -135,8 +153,8 @@ impl Report {
                         tr.failed {
                             td.name { (weight.file) }
                             td.weight { code { (weight.name) } }
-                            td.n { (weight.differing) " / " (weight.elements) }
-                            td.n { (number(Some(weight.relative))) }
+                            td.n data-label="Differ" { (weight.differing) " / " (weight.elements) }
+                            td.n data-label="Relative" { (number(Some(weight.relative))) }
                             td.detail {
                                 (weight.detail)
                                 @if !weight.nodes.is_empty() { br; "read by "
@@ -173,6 +191,10 @@ impl Report {
     }
 }
 
+fn ids(ids: &[i64]) -> Markup {
+    html! { span.ids { (ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")) } }
+}
+
 /// What is worth looking at stands above.
 fn longest_first(sounds: &[Sound]) -> Vec<&Sound> {
     let mut sorted: Vec<&Sound> = sounds.iter().collect();
@@ -183,16 +205,17 @@ fn longest_first(sounds: &[Sound]) -> Vec<&Sound> {
 fn row(check: &Check) -> Markup {
     let class = match check.verdict {
         Verdict::Ok => "ok",
+        Verdict::Warning => "warning",
         Verdict::Failed => "bad",
         Verdict::NotChecked => "open",
     };
     html! {
         tr.failed[check.verdict == Verdict::Failed] {
             td.name { (check.name) }
-            td.n { (number(check.max)) }
-            td.n { (number(check.rms)) }
-            td.n { (number(check.limit)) @if !check.unit.is_empty() && check.limit.is_some() { " " (check.unit) } }
-            td.name { span class=(class) { (verdict(check.verdict)) } }
+            td.n data-label="Largest" { (number(check.max)) }
+            td.n data-label="RMS" { (number(check.rms)) }
+            td.n data-label="Limit" { (number(check.limit)) @if !check.unit.is_empty() && check.limit.is_some() { " " (check.unit) } }
+            td.verdict { span class=(class) { (verdict(check.verdict)) } }
             td.detail { (check.detail) }
         }
     }
@@ -326,6 +349,16 @@ mod tests {
         assert!(page.matches("&lt;script&gt;").count() >= 12);
         // In an attribute a quote would end it.
         assert!(!page.contains("'x')</script>\""));
+    }
+
+    /// On a phone a row of a table becomes a card, whose figures have lost the table's heading.
+    #[test]
+    fn every_figure_of_a_table_says_what_it_is() {
+        let page = report().page();
+        assert!(page.contains("name=\"viewport\"") && page.contains("@media (max-width: 640px)"));
+        let figures = page.matches("<td class=\"n\"").count();
+        assert!(figures >= 5);
+        assert_eq!(page.matches("<td class=\"n\" data-label=\"").count(), figures);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Pair {
     pub(super) encoder: Option<(OnnxFile, Option<Encoder>)>,
     pub(super) decoder: Option<(OnnxFile, Option<Decoder>)>,
     pub(super) stream: Option<(OnnxFile, Option<Stateful>)>,
+    /// There is a stream decoder that cannot even be read.
+    stream_broken: bool,
 }
 
 /// What was spoken of an utterance.
@@ -50,12 +52,13 @@ impl Pair {
                 ),
             });
         }
-        let mut pair = Self { encoder: None, decoder: None, stream: None };
+        let mut pair = Self { encoder: None, decoder: None, stream: None, stream_broken: false };
         pair.encoder = open_file(&path(files::ENCODER), checks, |file| Encoder::open(engine, file, false));
         pair.decoder = open_file(&path(files::DECODER), checks, |file| Decoder::open(engine, file));
         if path(files::STREAM_DECODER).exists() {
             pair.stream =
                 open_file(&path(files::STREAM_DECODER), checks, |file| Stateful::open(engine, file));
+            pair.stream_broken = pair.stream.is_none();
         }
         checks.push(pair.belong_together());
         Ok(pair)
@@ -67,6 +70,13 @@ impl Pair {
         encoder
             .chain(self.decoder.iter().map(|(file, _)| file))
             .chain(self.stream.iter().map(|(file, _)| file))
+    }
+
+    /// Whether what a player needs could be loaded.
+    pub(super) fn loads(&self) -> bool {
+        let encoder = matches!(&self.encoder, Some((_, Some(_))));
+        let stream = !matches!(&self.stream, Some((_, None))) && !self.stream_broken;
+        encoder && matches!(&self.decoder, Some((_, Some(_)))) && stream
     }
 
     /// A metadata entry of any file.
@@ -132,12 +142,14 @@ impl Pair {
     pub(super) fn speakers(&self, stated: Option<usize>) -> Option<usize> {
         let (encoder, _) = self.encoder.as_ref()?;
         encoder.input("sid")?;
-        Some(self.number("n_speakers").or_else(|| stages::speakers(encoder)).or(stated).unwrap_or(1))
+        // What the graph shows is so, whatever is said of it.
+        Some(stages::speakers(encoder).or_else(|| self.number("n_speakers")).or(stated).unwrap_or(1))
     }
 
     /// How many phoneme ids there are.
     pub(super) fn symbols(&self) -> Option<usize> {
-        self.number("num_symbols").or_else(|| stages::symbols(&self.encoder.as_ref()?.0))
+        let shown = self.encoder.as_ref().and_then(|(encoder, _)| stages::symbols(encoder));
+        shown.or_else(|| self.number("num_symbols"))
     }
 
     /// Speaks every utterance in one go.
@@ -147,7 +159,7 @@ impl Pair {
         let mut z_p = tally("latent z_p", None, "");
         let mut z = tally("latent z, after the flow", None, "");
         let mut audio = tally("audio, loudest sample", Some(limits::FULL_SCALE), "");
-        let mut loudest = None;
+        let mut loudness = Loudness::default();
         let mut spoken = Vec::new();
         for utterance in utterances {
             let place = || utterance.to_string();
@@ -194,7 +206,7 @@ impl Pair {
                     match decoder.audio(latent, y_mask, g) {
                         Ok(samples) => {
                             finite(&mut audio, &samples.data, utterance);
-                            loudest = Some(peak(&samples.data).max(loudest.unwrap_or(0.0)));
+                            loudness.add(&samples.data);
                             stages.audio = Some(samples);
                         }
                         Err(error) => audio.fail(format!("{utterance}: {error}")),
@@ -209,8 +221,8 @@ impl Pair {
             }
             spoken.push(Spoken { utterance: utterance.clone(), stages });
         }
-        if loudest.is_some_and(|loudest| loudest < limits::SILENCE) {
-            audio.fail(format!("is silent: no sample is louder than {}", limits::SILENCE));
+        if let Some(problem) = loudness.problem() {
+            audio.fail(problem);
         }
         checks.extend([w, z_p, z, audio].map(Tally::finish));
         spoken
@@ -354,6 +366,41 @@ fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &Decoder) -> Check
         }
     }
     tally.finish()
+}
+
+/// How loud everything was that was spoken.
+#[derive(Default)]
+struct Loudness {
+    samples: usize,
+    /// Of these, at full scale.
+    clipped: usize,
+    range: Option<(f32, f32)>,
+}
+
+impl Loudness {
+    fn add(&mut self, samples: &[f32]) {
+        self.samples += samples.len();
+        self.clipped += samples.iter().filter(|sample| sample.abs() >= limits::CLIPPED).count();
+        for &sample in samples.iter().filter(|sample| sample.is_finite()) {
+            let (low, high) = self.range.unwrap_or((sample, sample));
+            self.range = Some((low.min(sample), high.max(sample)));
+        }
+    }
+
+    /// Why this is no speech.
+    fn problem(&self) -> Option<String> {
+        let (low, high) = self.range?;
+        if f64::from(high - low) < limits::SILENCE {
+            return Some(format!("is silent: all samples are between {low} and {high}"));
+        }
+        let share = self.clipped as f64 / self.samples as f64;
+        (share > limits::MOST_CLIPPED).then(|| {
+            format!(
+                "is noise: {:.0} % of the samples are at full scale; the decoder's weights are damaged",
+                100.0 * share
+            )
+        })
+    }
 }
 
 /// Counts the largest value, and fails for what is not finite.

@@ -7,13 +7,32 @@
 use std::path::Path;
 
 use vitstream_checkpoint::{Checkpoint, Format};
+use vitstream_synth::{MAX_IDS, MAX_STRETCHED_IDS, Scales};
 
 use crate::Error;
 use crate::session::Array;
 use crate::voice::{Request, Stages};
 
-/// Batches of more ids than this are no utterances.
-const MOST_IDS: usize = 1 << 16;
+/// Most bytes of the tensors that are read: the longest utterance's latents and audio, a few times.
+const MOST_BYTES: usize = 512 << 20;
+
+/// What is read of the file.
+const NAMES: [&str; 14] = [
+    "input",
+    "input_lengths",
+    "scales",
+    "sid",
+    "noise.dp",
+    "noise.p",
+    "logw",
+    "x_mask",
+    "w_ceil",
+    "z_p",
+    "y_mask",
+    "g",
+    "z",
+    "audio",
+];
 
 fn dims<T>(array: &Option<Array<T>>) -> Option<&[usize]> {
     array.as_ref().map(|array| &*array.dims)
@@ -36,6 +55,22 @@ impl Reference {
         if file.format() != Format::Safetensors || !has("input") || !has("scales") {
             return Ok(None);
         }
+        let mut left = MOST_BYTES;
+        for name in NAMES {
+            let Some(tensor) = file.tensors().get(name) else { continue };
+            let elements =
+                tensor.shape().iter().try_fold(1usize, |product, &length| product.checked_mul(length));
+            // Whatever they are stored as, they are read as eight bytes at most.
+            let bytes = elements.and_then(|elements| elements.checked_mul(8));
+            left = bytes.and_then(|bytes| left.checked_sub(bytes)).ok_or_else(|| Error::Unrecoverable {
+                path: path.to_owned(),
+                place: format!("tensor {name}"),
+                problem: format!(
+                    "of shape {:?}: with it there is more than {MOST_BYTES} bytes allow",
+                    tensor.shape()
+                ),
+            })?;
+        }
         let ints = |name: &str| -> Result<Option<Array<i64>>, Error> {
             let Some(tensor) = file.tensors().get(name) else { return Ok(None) };
             Ok(Some(Array { dims: tensor.shape().to_vec(), data: tensor.to_i64()? }))
@@ -54,8 +89,13 @@ impl Reference {
         let &[batch @ (1..), ids @ (1..)] = input.dims.as_slice() else {
             return Err(wrong("input", "phoneme ids [batch, ids]", &input.dims));
         };
-        if input.data.len() > MOST_IDS {
-            return Err(wrong("input", "at most 65536 phoneme ids", &input.dims));
+        // A batch takes as much memory as its items; one item as the square of its length.
+        if ids > MAX_IDS || batch.saturating_mul(ids).saturating_mul(ids) > MAX_IDS * MAX_IDS {
+            return Err(wrong(
+                "input",
+                &format!("at most {MAX_IDS} phoneme ids, fewer in a batch"),
+                &input.dims,
+            ));
         }
         let input_lengths = ints("input_lengths")?.unwrap_or_else(|| Array::full(&[batch], ids as i64));
         let scales = floats("scales")?.ok_or_else(|| needed("scales"))?;
@@ -98,6 +138,77 @@ impl Reference {
         }
         let request = Request { input, input_lengths, scales, sid, noise_dp, noise_p };
         Ok(Some(Self { request, stages }.masked()))
+    }
+
+    /// Whether the voice can speak it, and whether it contradicts itself: what is wrong with the reference is not the
+    /// voice's fault.
+    pub(super) fn check(
+        &self,
+        path: &Path,
+        symbols: Option<usize>,
+        speakers: Option<usize>,
+    ) -> Result<(), Error> {
+        let wrong = |name: &str, problem: String| {
+            Err(Error::Unrecoverable { path: path.to_owned(), place: format!("tensor {name}"), problem })
+        };
+        let Self { request, stages } = self;
+        let within = |name: &str, values: &[i64], count: usize| match values
+            .iter()
+            .position(|&id| !usize::try_from(id).is_ok_and(|id| id < count))
+        {
+            None => Ok(()),
+            Some(at) => wrong(
+                name,
+                format!("{} at position {at}: expected 0 to {}", values[at], count.saturating_sub(1)),
+            ),
+        };
+        within("input", &request.input.data, symbols.unwrap_or(i32::MAX as usize))?;
+        let ids = request.input.dims[1];
+        for &length in &request.input_lengths.data {
+            if !usize::try_from(length).is_ok_and(|length| (1..=ids).contains(&length)) {
+                return wrong("input_lengths", format!("expected 1 to {ids}, found {length}"));
+            }
+        }
+        match (&request.sid, speakers) {
+            (Some(sid), Some(count)) => within("sid", &sid.data, count)?,
+            (None, Some(_)) => return wrong("sid", "expected a speaker, found none".to_owned()),
+            _ => {}
+        }
+        if let &[noise, length, noise_w] = request.scales.data.as_slice() {
+            let scales = Scales { noise, length, noise_w };
+            if let Err(error) = scales.check() {
+                return wrong("scales", error.to_string());
+            }
+            if ids as f64 * f64::from(length) > MAX_STRETCHED_IDS {
+                return wrong("scales", format!("{ids} phoneme ids are too long at length scale {length}"));
+            }
+        }
+        let floats = [
+            ("noise.dp", &request.noise_dp),
+            ("noise.p", &request.noise_p),
+            ("logw", &stages.w),
+            ("w_ceil", &stages.w_ceil),
+            ("z_p", &stages.z_p),
+            ("y_mask", &stages.y_mask),
+            ("g", &stages.g),
+            ("z", &stages.z),
+            ("audio", &stages.audio),
+        ];
+        for (name, array) in floats {
+            let values = array.as_ref().map_or(&[][..], |array| &array.data);
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return wrong(name, format!("value number {at} is {}, expected finite numbers", values[at]));
+            }
+        }
+        let frames = |array: &Option<Array<f32>>| array.as_ref()?.dims.last().copied();
+        if let Some(expected) = frames(&stages.z_p) {
+            for (name, array) in [("y_mask", &stages.y_mask), ("z", &stages.z)] {
+                if let Some(found) = frames(array).filter(|&found| found != expected) {
+                    return wrong(name, format!("expected the {expected} frames of z_p, found {found}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The latent is written unmasked; a decoder masks it.

@@ -66,6 +66,8 @@ pub enum Part {
 pub enum Verdict {
     /// As it should be.
     Ok,
+    /// Worth knowing, but no mistake.
+    Warning,
     /// Not as it should be.
     Failed,
     /// Could not be looked at; the detail says why.

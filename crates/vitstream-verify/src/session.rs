@@ -4,16 +4,12 @@
 //! the files, and stages inside a graph are outputs that the file does not have.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rten::{ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
-use rten_tensor::prelude::*;
-use vitstream_synth::Runtime;
+use vitstream_synth::runtime::{self, GraphSource, Runner, RuntimeOptions, Tensor};
+use vitstream_synth::{Runtime, Wall};
 
 use crate::Error;
 use crate::cut::{OnnxFile, Part};
-#[cfg(feature = "onnxruntime")]
-use crate::onnxruntime;
 
 /// A tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,34 +39,21 @@ pub(super) enum Feed<'a> {
 
 /// Who runs the graphs, and how.
 pub(super) struct Engine {
-    pub(super) runtime: Runtime,
-    threads: Arc<ThreadPool>,
-    #[cfg(feature = "onnxruntime")]
-    onnxruntime: Option<onnxruntime::Library>,
+    pub(super) options: RuntimeOptions,
 }
 
 impl Engine {
-    pub(super) fn new(runtime: Runtime, threads: usize, library: Option<&Path>) -> Result<Self, Error> {
+    pub(super) fn new(
+        runtime: Runtime,
+        threads: usize,
+        library: Option<&Path>,
+        wall: Option<Wall>,
+    ) -> Result<Self, Error> {
         if !(1..=256).contains(&threads) {
             return Err(Error::Option(format!("threads: expected 1 to 256, found {threads}")));
         }
-        #[cfg(not(feature = "onnxruntime"))]
-        if runtime == Runtime::OnnxRuntime {
-            let _ = library;
-            return Err(Error::Option(
-                "this build of vitstream is without ONNX Runtime; build it with the feature `onnxruntime`"
-                    .to_owned(),
-            ));
-        }
-        Ok(Self {
-            runtime,
-            threads: Arc::new(ThreadPool::with_num_threads(threads)),
-            #[cfg(feature = "onnxruntime")]
-            onnxruntime: match runtime {
-                Runtime::OnnxRuntime => Some(onnxruntime::Library::load(library, threads)?),
-                Runtime::Rten => None,
-            },
-        })
+        runtime.available(library).map_err(|error| Error::Option(error.to_string()))?;
+        Ok(Self { options: RuntimeOptions { runtime, threads, library: library.map(Path::to_owned), wall } })
     }
 
     /// Loads a whole file.
@@ -85,28 +68,10 @@ impl Engine {
     }
 
     fn load_bytes(&self, path: &Path, bytes: &[u8], inputs: Vec<String>) -> Result<Session, Error> {
-        let refused = |name: &str, error: &dyn std::fmt::Display| Error::Run {
-            path: path.to_owned(),
-            problem: format!("{name} cannot load it: {error}"),
-        };
-        #[cfg(feature = "onnxruntime")]
-        if let Some(library) = &self.onnxruntime {
-            let session = library.session(bytes).map_err(|error| refused("ONNX Runtime", &error))?;
-            return Ok(Session { path: path.to_owned(), inputs, graph: Loaded::OnnxRuntime(session) });
-        }
-        let model = ModelOptions::with_all_ops()
-            .prepack_weights(true)
-            .load(bytes.to_vec())
-            .map_err(|error| refused("rten", &error))?;
-        let graph = Loaded::Rten(Box::new(model), self.threads.clone());
-        Ok(Session { path: path.to_owned(), inputs, graph })
+        let graph = GraphSource::Memory { name: path, bytes: bytes.into() };
+        let runner = runtime::load(graph, &self.options).map_err(|error| failed(path, error))?;
+        Ok(Session { path: path.to_owned(), inputs, runner })
     }
-}
-
-enum Loaded {
-    Rten(Box<rten::Model>, Arc<ThreadPool>),
-    #[cfg(feature = "onnxruntime")]
-    OnnxRuntime(onnxruntime::Session),
 }
 
 /// A loaded graph.
@@ -114,7 +79,7 @@ pub(super) struct Session {
     path: PathBuf,
     /// What it takes.
     inputs: Vec<String>,
-    graph: Loaded,
+    runner: Box<dyn Runner>,
 }
 
 impl Session {
@@ -122,63 +87,31 @@ impl Session {
     pub(super) fn run(&self, feeds: &[(&str, Feed<'_>)], outputs: &[&str]) -> Result<Vec<Array<f32>>, Error> {
         let mut given = Vec::with_capacity(self.inputs.len());
         for name in &self.inputs {
-            let feed = feeds.iter().find(|(fed, _)| fed == name).ok_or_else(|| {
-                self.failed(&format!(
+            let (_, feed) = feeds.iter().find(|(fed, _)| fed == name).ok_or_else(|| Error::Run {
+                path: self.path.clone(),
+                problem: format!(
                     "takes an input `{name}` that is none of a voice's: not a graph of this kind"
-                ))
+                ),
             })?;
-            given.push(*feed);
-        }
-        match &self.graph {
-            Loaded::Rten(model, threads) => self.run_rten(model, threads, &given, outputs),
-            #[cfg(feature = "onnxruntime")]
-            Loaded::OnnxRuntime(session) => {
-                session.run(&given, outputs).map_err(|problem| self.failed(&problem))
-            }
-        }
-    }
-
-    fn failed(&self, problem: &dyn std::fmt::Display) -> Error {
-        Error::Run { path: self.path.clone(), problem: problem.to_string() }
-    }
-
-    fn run_rten(
-        &self,
-        model: &rten::Model,
-        threads: &Arc<ThreadPool>,
-        feeds: &[(&str, Feed<'_>)],
-        outputs: &[&str],
-    ) -> Result<Vec<Array<f32>>, Error> {
-        let node = |name: &str| {
-            model
-                .find_node(name)
-                .ok_or_else(|| self.failed(&format!("the graph has no value called `{name}`")))
-        };
-        let mut values: Vec<(NodeId, ValueOrView<'_>)> = Vec::with_capacity(feeds.len());
-        for (name, feed) in feeds {
-            let value = match feed {
-                Feed::F32(array) => ValueView::from_shape(&array.dims, &array.data)
-                    .map_err(|error| self.failed(&error))?
-                    .into(),
-                // rten's only wide integer is int32: it reads int64 graphs as such.
-                Feed::I64(array) => {
-                    let data = array.data.iter().map(|&v| i32::try_from(v)).collect::<Result<Vec<_>, _>>();
-                    let data =
-                        data.map_err(|_| self.failed(&format!("`{name}` holds a number beyond 32 bits")))?;
-                    Value::from_shape(&array.dims, data).map_err(|error| self.failed(&error))?.into()
-                }
+            let tensor = match feed {
+                Feed::F32(array) => Tensor::f32(&array.dims, array.data.as_slice()),
+                Feed::I64(array) => Tensor::i64(&array.dims, array.data.as_slice()),
             };
-            values.push((node(name)?, value));
+            given.push((name.as_str(), tensor));
         }
-        let ids = outputs.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>()?;
-        let options = RunOptions::default().with_thread_pool(Some(threads.clone()));
-        let results = model.run(values, &ids, Some(options)).map_err(|error| self.failed(&error))?;
-        let arrays = outputs.iter().zip(results).map(|(name, value)| {
-            let tensor = value
-                .into_tensor::<f32>()
-                .ok_or_else(|| self.failed(&format!("`{name}`: expected float32, found something else")))?;
-            Ok(Array { dims: tensor.shape().to_vec(), data: tensor.into_data() })
-        });
-        arrays.collect()
+        let values = self.runner.run(&given, outputs).map_err(|error| failed(&self.path, error))?;
+        Ok(values.into_iter().map(|value| Array { dims: value.shape, data: value.data }).collect())
     }
+}
+
+/// The runtime's reason; the file is named once.
+fn failed(path: &Path, error: vitstream_synth::Error) -> Error {
+    use vitstream_synth::Error as Reason;
+    let problem = match error {
+        Reason::Model { message, .. } | Reason::Run { message, .. } | Reason::Crashed { message, .. } => {
+            message
+        }
+        other => other.to_string(),
+    };
+    Error::Run { path: path.to_owned(), problem }
 }

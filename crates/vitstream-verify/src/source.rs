@@ -57,9 +57,11 @@ impl Comparison {
         }
     }
 
-    /// The source could not speak this.
+    /// The source could not speak this: no fault of the pair's.
     pub(super) fn source_failed(&mut self, what: &str, error: &str) {
-        self.audio.fail(format!("{what}: the source itself failed: {error}"));
+        let why = format!("{what}: the source itself failed: {error}");
+        self.encoder_missing(&why);
+        self.decoder_missing(&why);
     }
 
     /// The pair's encoder could not speak this, or was not asked to.

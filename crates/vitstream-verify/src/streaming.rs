@@ -3,14 +3,12 @@
 use std::ops::Range;
 
 use serde::Deserialize;
+use vitstream_synth::MAX_STATE_ELEMENTS;
 
 use super::cut::OnnxFile;
 use super::session::{Array, Engine, Feed, Session};
 use super::voice::Decoder;
 use crate::Error;
-
-/// No state of a real decoder has as many elements: a file that asks for more is damaged.
-const LARGEST_STATE: usize = 1 << 24;
 
 /// A decoder that has to see as much before it says anything does not stream.
 const MOST_LOOK_AHEAD: usize = 1000;
@@ -144,6 +142,7 @@ impl Stateful {
                     ))
                 },
             )?;
+        let mut left = MAX_STATE_ELEMENTS;
         for State { input, output, shape } in &states {
             if file.input(input).is_none() || file.output(output).is_none() {
                 return Err(wrong(format!(
@@ -151,11 +150,12 @@ impl Stateful {
                 )));
             }
             let elements = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-            if elements.is_none_or(|elements| elements > LARGEST_STATE) {
-                return Err(wrong(format!(
-                    "metadata `states`: `{input}` of shape {shape:?} is too large to be true"
-                )));
-            }
+            left = elements.and_then(|elements| left.checked_sub(elements)).ok_or_else(|| {
+                wrong(format!(
+                    "metadata `states`: with `{input}` of shape {shape:?} there are more than {MAX_STATE_ELEMENTS} elements \
+                     in all: the file is damaged"
+                ))
+            })?;
         }
         if file.output("output").is_none() {
             return Err(wrong("expected an output `output`, found none".to_owned()));

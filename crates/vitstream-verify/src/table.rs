@@ -62,10 +62,15 @@ impl Report {
     /// The verdict in one line.
     pub fn summary(&self) -> String {
         let count = |verdict| self.checks.iter().filter(|check| check.verdict == verdict).count();
-        let open = match count(Verdict::NotChecked) {
+        let some = |count: usize, what: &str| match count {
             0 => String::new(),
-            n => format!(", {n} not checked"),
+            n => format!(", {n} {what}"),
         };
+        let warned = match count(Verdict::Warning) {
+            1 => some(1, "warning"),
+            n => some(n, "warnings"),
+        };
+        let open = warned + &some(count(Verdict::NotChecked), "not checked");
         match self.passed {
             true => format!("passed: {} checks are ok{open}", count(Verdict::Ok)),
             false => format!("FAILED: {} of {} checks{open}", count(Verdict::Failed), self.checks.len()),
@@ -91,6 +96,7 @@ pub(super) fn title(part: Part) -> &'static str {
 pub(super) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Ok => "ok",
+        Verdict::Warning => "warning",
         Verdict::Failed => "FAILED",
         Verdict::NotChecked => "not checked",
     }

@@ -24,8 +24,16 @@ pub struct HParamsError {
     pub message: String,
 }
 
+/// Bytes of a message: a value that a file gives in place of a number can be of any length.
+const MAX_MESSAGE: usize = 512;
+
 pub(crate) fn error(name: &str, message: impl Into<String>) -> HParamsError {
-    HParamsError { name: name.to_owned(), message: message.into() }
+    let mut message = message.into();
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push_str("...");
+    }
+    HParamsError { name: name.to_owned(), message }
 }
 
 /// Which residual block the generator is made of (upstream's `resblock` "1" or "2").
@@ -175,6 +183,12 @@ impl HParams {
             size("num_speakers", emb_g.as_ref().and_then(|s| s.first().copied()).unwrap_or(1))?;
         let gin_channels = match (num_speakers, &emb_g) {
             (0 | 1, _) => 0,
+            (_, None) if emb.is_some() => {
+                let message = format!(
+                    "the file says {num_speakers}, but there is no speaker embedding (emb_g.weight) among its tensors"
+                );
+                return Err(error("num_speakers", message));
+            }
             // The file says 0 where upstream silently takes 512; the table tells the truth.
             (_, Some(table)) if table.len() == 2 => table[1],
             _ => size("gin_channels", 0)?,

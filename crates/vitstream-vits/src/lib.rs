@@ -42,7 +42,7 @@ mod support;
 
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
-pub use shapes::Untold;
+pub use shapes::{Contradiction, Untold};
 pub use split::{
     DecoderHalf, EncoderForm, EncoderHalf, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn,
 };

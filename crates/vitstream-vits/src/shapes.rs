@@ -29,6 +29,12 @@ impl HParams {
         shape: &dyn Fn(&str) -> Option<Vec<usize>>,
         untold: Untold,
     ) -> Result<Self, HParamsError> {
+        let hparams = Self::measured(shape, untold)?;
+        hparams.check()?;
+        Ok(hparams)
+    }
+
+    fn measured(shape: &dyn Fn(&str) -> Option<Vec<usize>>, untold: Untold) -> Result<Self, HParamsError> {
         let shapes = Shapes(shape);
         let [num_symbols, hidden_channels] = shapes.dims("num_symbols", "enc_p.emb.weight")?;
         let [stats, ..] = shapes.dims::<3>("inter_channels", "enc_p.proj.weight")?;
@@ -46,7 +52,7 @@ impl HParams {
         let [upsample_initial_channel, ..] =
             shapes.normed::<3>("upsample_initial_channel", "dec.conv_pre")?;
         let generator = shapes.generator()?;
-        let hparams = Self {
+        Ok(Self {
             num_symbols,
             num_speakers,
             gin_channels,
@@ -67,9 +73,76 @@ impl HParams {
             upsample_initial_channel,
             upsample_kernel_sizes: generator.upsample_kernel_sizes,
             sample_rate: untold.sample_rate,
+        })
+    }
+}
+
+/// A hyper-parameter that the file states otherwise than its own tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Its name.
+    pub name: &'static str,
+    /// What the file states.
+    pub stated: String,
+    /// What the tensors have.
+    pub told: String,
+    /// The tensors that tell.
+    pub by: &'static str,
+}
+
+impl std::fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, stated, told, by } = self;
+        write!(f, "{name}: the file says {stated}, its tensors ({by}) have {told}")
+    }
+}
+
+/// Hyper-parameters that both a file and its tensors tell, and which tensors do.
+const TOLD: [(&str, &str); 12] = [
+    ("num_symbols", "enc_p.emb.weight"),
+    ("num_speakers", "emb_g.weight"),
+    ("inter_channels", "enc_p.proj.weight"),
+    ("hidden_channels", "enc_p.emb.weight"),
+    ("filter_channels", "enc_p.encoder.ffn_layers.0.conv_1.weight"),
+    ("n_heads", "enc_p.encoder.attn_layers.0.emb_rel_k"),
+    ("n_layers", "enc_p.encoder.attn_layers.*"),
+    ("kernel_size", "enc_p.encoder.ffn_layers.0.conv_1.weight"),
+    ("resblock", "dec.resblocks.*"),
+    ("resblock_kernel_sizes", "dec.resblocks.*"),
+    ("upsample_initial_channel", "dec.conv_pre"),
+    ("upsample_kernel_sizes", "dec.ups.*"),
+];
+
+impl HParams {
+    /// Where these, as a file states them, are not what its tensors have. `shape` gives the shape of a tensor under its
+    /// upstream key. Nothing when the tensors make no network of their own.
+    pub fn contradictions(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Vec<Contradiction> {
+        let untold = Untold {
+            upsample_rates: self.upsample_rates.clone(),
+            resblock_dilation_sizes: self.resblock_dilation_sizes.clone(),
+            sample_rate: self.sample_rate,
         };
-        hparams.check()?;
-        Ok(hparams)
+        // Rates and dilations are the file's own, and need not fit what the tensors have: they are not checked.
+        let Ok(told) = Self::measured(shape, untold) else { return Vec::new() };
+        let json = |hparams: &Self| serde_json::to_value(hparams).unwrap_or_default();
+        let (stated, told) = (json(self), json(&told));
+        let differing = TOLD.iter().filter(|(name, _)| stated.get(name) != told.get(name));
+        let text =
+            |json: &serde_json::Value, name: &str| json.get(name).map_or(String::new(), ToString::to_string);
+        let mut found: Vec<Contradiction> = differing
+            .map(|&(name, by)| Contradiction {
+                name,
+                stated: text(&stated, name),
+                told: text(&told, name),
+                by,
+            })
+            .collect();
+        let sdp = |json: &serde_json::Value| json["duration"].get("Stochastic").is_some();
+        if sdp(&stated) != sdp(&told) {
+            let (stated, told) = (sdp(&stated).to_string(), sdp(&told).to_string());
+            found.push(Contradiction { name: "use_sdp", stated, told, by: "dp.*" });
+        }
+        found
     }
 }
 

@@ -4,11 +4,23 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use vitstream_checkpoint::{F32Buf, Tensor};
+use vitstream_checkpoint::{F32Buf, Tensor, excerpt};
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::hparams::HParams;
+use crate::shapes::Contradiction;
 
 /// More problems than this are not collected: the file is another network.
 const MAX_PROBLEMS: usize = 200;
+
+/// Lines of each kind in the message: it should fit a terminal.
+const MAX_LISTED: usize = 12;
+
+/// Comparing names takes the product of their lengths, for every pair of a missing and a left-over one. Names of voices
+/// stay below the length; that many of each kind are compared at once in well below a second.
+const MAX_COMPARED_BYTES: usize = 96;
+const MAX_COMPARED_MISSING: usize = 32;
+const MAX_COMPARED_UNEXPECTED: usize = 256;
 
 /// How many zeros may stand in for missing tensors while the other problems are being collected.
 const MAX_STAND_IN: usize = 1 << 24;
@@ -64,6 +76,8 @@ pub enum WeightsError {
 /// The difference between the tensors that the hyper-parameters ask for and those in the file.
 #[derive(Clone, Debug, Default)]
 pub struct Mismatch {
+    /// Hyper-parameters that the tensors contradict.
+    pub contradictions: Box<[Contradiction]>,
     /// Keys that are asked for and absent, each with the nearest one that is left over.
     pub missing: Vec<(String, Option<String>)>,
     /// Keys whose shape is another: key, expected, found.
@@ -77,18 +91,21 @@ pub struct Mismatch {
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::from("the tensors do not fit the hyper-parameters");
-        for (key, expected, found) in &self.wrong_shape {
-            let _ = write!(text, "\n  {key}: expected {expected:?}, found {found:?}");
+        for contradiction in &self.contradictions {
+            let _ = write!(text, "\n  {contradiction}");
         }
-        for (key, nearest) in &self.missing {
-            let _ = write!(text, "\n  {key}: missing");
-            if let Some(nearest) = nearest {
-                let _ = write!(text, " (did you mean {nearest}?)");
-            }
-        }
-        for key in &self.unexpected {
-            let _ = write!(text, "\n  {key}: unexpected");
-        }
+        let shapes = self.wrong_shape.iter();
+        list(
+            &mut text,
+            shapes.map(|(key, expected, found)| format!("{key}: expected {expected:?}, found {found:?}")),
+            "of another shape",
+        );
+        let missing = self.missing.iter().map(|(key, nearest)| match nearest {
+            Some(nearest) => format!("{key}: missing (did you mean {nearest}?)"),
+            None => format!("{key}: missing"),
+        });
+        list(&mut text, missing, "missing");
+        list(&mut text, self.unexpected.iter().map(|key| format!("{key}: unexpected")), "unexpected");
         if self.truncated {
             text.push_str("\n  and more");
         }
@@ -96,23 +113,42 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
+/// The first of `lines`, and how many there are beside them.
+fn list(text: &mut String, lines: impl ExactSizeIterator<Item = String>, kind: &str) {
+    let more = lines.len().saturating_sub(MAX_LISTED);
+    for line in lines.take(MAX_LISTED) {
+        text.push_str("\n  ");
+        text.push_str(&line);
+    }
+    if more > 0 {
+        let _ = write!(text, "\n  and {more} more {kind}");
+    }
+}
+
 /// A named group of tensors that training needs and inference does not.
-const UNNEEDED: [(&str, &str); 8] = [
+const UNNEEDED: [(&str, &str); 10] = [
     ("enc_q.", "posterior encoder (training only)"),
     ("dp.post_", "posterior half of the duration predictor (training only)"),
     ("dp.flows.1.", "the duration predictor's first coupling (dropped at inference)"),
     ("model_d.", "discriminator (training only)"),
+    ("discriminator.", "discriminator (training only)"),
     ("speaker_encoder.", "speaker encoder (training only)"),
     ("audio_resampler.", "resampler (training only)"),
     (NO_SPEAKERS, "conditioning on a speaker, of which there is one"),
+    (OTHER_SET, "another set of the same weights, trained or averaged"),
     (OUTSIDE, "outside the generator (training only)"),
 ];
 
 /// To be set before keys of layers that take a speaker, in a network without an embedding of speakers.
 pub const NO_SPEAKERS: &str = "(one speaker).";
 
-/// Set before keys of a Lightning module that are not the generator's, such as metrics.
-const OUTSIDE: &str = "(outside model_g).";
+/// To be set before keys of a set of weights that was not chosen: of the averaged ones where those as trained are taken,
+/// or the other way round.
+pub const OTHER_SET: &str = "(other set).";
+
+/// Set before keys of a Lightning module that are not the generator's, such as metrics; to be set before those beside any
+/// generator that is only a part of what was saved.
+pub const OUTSIDE: &str = "(outside model_g).";
 
 /// Why inference does not need the tensor called `key`, if it is known not to.
 pub fn unneeded(key: &str) -> Option<&'static str> {
@@ -131,6 +167,7 @@ struct State {
     missing: BTreeSet<String>,
     wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
     non_finite: Vec<String>,
+    contradictions: Vec<Contradiction>,
     stand_in: usize,
     fingerprint: Xxh3,
 }
@@ -181,6 +218,11 @@ impl Weights {
         self.tensors.retain(|key, _| !claimed.contains(key));
     }
 
+    /// Holds `hparams` as a file states them against the tensors, so that a mismatch says which of the numbers is another.
+    pub fn hold(&self, hparams: &HParams) {
+        self.state.borrow_mut().contradictions = hparams.contradictions(&|key| self.shape(key));
+    }
+
     /// The outermost scope.
     pub fn root(&self) -> Scope<'_> {
         Scope { weights: self, path: String::new() }
@@ -208,25 +250,41 @@ impl Weights {
                     let entry = audit.unneeded.entry(reason).or_default();
                     *entry = (entry.0 + 1, entry.1 + tensor.nbytes() as u64);
                 }
-                None => unexpected.push(label(key, tensor)),
+                None => unexpected.push((key.as_str(), tensor)),
             }
         }
         if state.missing.is_empty() && state.wrong_shape.is_empty() && unexpected.is_empty() {
             return Ok(audit);
         }
-        let nearest = |key: &String| {
-            let distance = |other: &&String| strsim::levenshtein(key, other);
-            unexpected
-                .iter()
-                .min_by_key(distance)
-                .filter(|other| strsim::levenshtein(key, other) * 3 <= key.len())
+        let comparable = |key: &str| key.len() <= MAX_COMPARED_BYTES;
+        let candidates: Vec<&str> =
+            unexpected.iter().map(|&(key, _)| key).filter(|key| comparable(key)).collect();
+        let candidates = &candidates[..candidates.len().min(MAX_COMPARED_UNEXPECTED)];
+        let nearest = |key: &str| {
+            let near = candidates.iter().map(|other| (strsim::levenshtein(key, other), other)).min()?;
+            (near.0 * 3 <= key.len()).then_some(*near.1)
         };
-        let missing =
-            state.missing.iter().map(|key| (key.clone(), nearest(key).cloned())).take(MAX_PROBLEMS).collect();
+        let named = |key: &str| {
+            let tensor = self.tensors.get(key);
+            tensor.map_or_else(|| excerpt(key), |tensor| label(key, tensor))
+        };
+        let missing = state.missing.iter().take(MAX_PROBLEMS).enumerate().map(|(i, key)| {
+            let compared = i < MAX_COMPARED_MISSING && comparable(key);
+            let nearest = if compared { nearest(key) } else { None };
+            (excerpt(key), nearest.map(named))
+        });
         let truncated = unexpected.len() > MAX_PROBLEMS || state.missing.len() > MAX_PROBLEMS;
-        let wrong_shape = state.wrong_shape.clone();
-        unexpected.truncate(MAX_PROBLEMS);
-        Err(WeightsError::Mismatch(Mismatch { missing, wrong_shape, unexpected, truncated }))
+        Err(WeightsError::Mismatch(Mismatch {
+            contradictions: state.contradictions.clone().into(),
+            missing: missing.collect(),
+            wrong_shape: state.wrong_shape.clone(),
+            unexpected: unexpected
+                .into_iter()
+                .take(MAX_PROBLEMS)
+                .map(|(key, tensor)| label(key, tensor))
+                .collect(),
+            truncated,
+        }))
     }
 }
 
@@ -235,9 +293,9 @@ fn label(key: &str, tensor: &Tensor) -> String {
     let bare = key.strip_prefix(OUTSIDE).or(key.strip_prefix(NO_SPEAKERS)).unwrap_or(key);
     let name = tensor.name();
     if name.replace("_orig_mod.", "").ends_with(bare) {
-        key.to_owned()
+        excerpt(key)
     } else {
-        format!("{key} ({name} in the file)")
+        format!("{} ({} in the file)", excerpt(key), excerpt(name))
     }
 }
 

@@ -1,37 +1,240 @@
 //! Why something failed.
 
-use std::path::PathBuf;
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::Path;
 
-/// Why something failed. Every message names the file it is about.
-#[derive(Debug, thiserror::Error)]
+use vitstream_contract::Remedy;
+
+/// Why something failed: a message that names the file it is about, what was expected and what was found.
+///
+/// What to do about it depends on who asks, so it is no part of the message: [`remedy`](Self::remedy) names it.
+///
+/// ```
+/// use vitstream::{ErrorKind, OpenOptions, Voice};
+///
+/// let error = Voice::open("Cargo.toml", &OpenOptions::default()).expect_err("no voice");
+/// assert_eq!(error.kind(), ErrorKind::Input);
+/// assert_eq!(error.path(), Some("Cargo.toml".as_ref()));
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Repr>);
+
+/// A [`std::result::Result`] with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure it is. Messages may change; kinds are what programs decide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Error {
-    /// A voice cannot be read.
-    #[error(transparent)]
-    Source(#[from] vitstream_source::Error),
-    /// An option has a value that nothing can be made of.
-    #[error("{0}")]
+pub enum ErrorKind {
+    /// A file or folder could not be read or written.
+    Io,
+    /// The input is damaged, or is no voice.
+    Input,
+    /// The input is a voice, or another network, that vitstream cannot handle.
+    Unsupported,
+    /// An option or a request makes no sense for this voice.
+    Request,
+    /// The output cannot be put where it was asked for.
+    Output,
+    /// The runtime is not there, or failed while it computed.
+    Runtime,
+    /// The caller asked to stop.
+    Interrupted,
+    /// A defect of vitstream.
+    Internal,
+}
+
+#[derive(Debug)]
+enum Repr {
+    Source(vitstream_source::Error),
+    Synth(vitstream_synth::Error),
+    #[cfg(feature = "export")]
+    Export(vitstream_export::Error),
+    #[cfg(feature = "verify")]
+    Verify(vitstream_verify::Error),
     Option(String),
-    /// The engine refuses the network, or the options.
-    #[cfg(feature = "native")]
-    #[error("{}: {source}", path.display())]
-    Engine {
-        /// The voice.
-        path: PathBuf,
-        /// Its reason.
-        source: vitstream_engine::Error,
-    },
 }
 
 impl Error {
-    /// Whether the voice was read and is not what this version understands, as opposed to files that cannot be read and
-    /// options that make no sense.
-    pub fn is_about_content(&self) -> bool {
-        match self {
-            Self::Source(error) => error.is_about_content(),
-            Self::Option(_) => false,
-            #[cfg(feature = "native")]
-            Self::Engine { .. } => true,
+    pub(crate) fn option(problem: impl Into<String>) -> Self {
+        Repr::Option(problem.into()).into()
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match &*self.0 {
+            Repr::Source(error) => source_kind(error),
+            Repr::Synth(error) => synth_kind(error),
+            #[cfg(feature = "export")]
+            Repr::Export(error) => export_kind(error),
+            #[cfg(feature = "verify")]
+            Repr::Verify(error) => verify_kind(error),
+            Repr::Option(_) => ErrorKind::Request,
         }
+    }
+
+    /// Whether the voice was read and is not what the native engine understands.
+    pub(crate) fn is_about_content(&self) -> bool {
+        match &*self.0 {
+            Repr::Source(error) => error.is_about_content(),
+            Repr::Synth(error) => error.is_about_content(),
+            _ => false,
+        }
+    }
+
+    /// The file or folder that it is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.0 {
+            Repr::Source(error) => error.path(),
+            Repr::Synth(error) => error.path(),
+            #[cfg(feature = "export")]
+            Repr::Export(error) => error.path(),
+            #[cfg(feature = "verify")]
+            Repr::Verify(error) => error.path(),
+            Repr::Option(_) => None,
+        }
+    }
+
+    /// What its user can do about it, if anything is known to help.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match &*self.0 {
+            Repr::Source(error) => error.remedy(),
+            Repr::Synth(error) => error.remedy(),
+            #[cfg(feature = "export")]
+            Repr::Export(error) => error.remedy(),
+            #[cfg(feature = "verify")]
+            Repr::Verify(error) => error.remedy(),
+            Repr::Option(_) => None,
+        }
+    }
+
+    fn inner(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(match &*self.0 {
+            Repr::Source(error) => error,
+            Repr::Synth(error) => error,
+            #[cfg(feature = "export")]
+            Repr::Export(error) => error,
+            #[cfg(feature = "verify")]
+            Repr::Verify(error) => error,
+            Repr::Option(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Repr::Option(problem) => f.write_str(problem),
+            _ => self.inner().map_or(Ok(()), |inner| write!(f, "{inner}")),
+        }
+    }
+}
+
+impl StdError for Error {
+    /// What lies below the error whose message this has already given.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner()?.source()
+    }
+}
+
+impl From<Repr> for Error {
+    fn from(repr: Repr) -> Self {
+        Self(Box::new(repr))
+    }
+}
+
+impl From<vitstream_source::Error> for Error {
+    fn from(error: vitstream_source::Error) -> Self {
+        Repr::Source(error).into()
+    }
+}
+
+impl From<vitstream_synth::Error> for Error {
+    fn from(error: vitstream_synth::Error) -> Self {
+        match error {
+            vitstream_synth::Error::Source(error) => error.into(),
+            error => Repr::Synth(error).into(),
+        }
+    }
+}
+
+#[cfg(feature = "export")]
+impl From<vitstream_export::Error> for Error {
+    fn from(error: vitstream_export::Error) -> Self {
+        match error {
+            vitstream_export::Error::Source(error) => error.into(),
+            error => Repr::Export(error).into(),
+        }
+    }
+}
+
+#[cfg(feature = "verify")]
+impl From<vitstream_verify::Error> for Error {
+    fn from(error: vitstream_verify::Error) -> Self {
+        match error {
+            vitstream_verify::Error::Source(error) => error.into(),
+            vitstream_verify::Error::Export(error) => error.into(),
+            error => Repr::Verify(error).into(),
+        }
+    }
+}
+
+fn source_kind(error: &vitstream_source::Error) -> ErrorKind {
+    use vitstream_source::Error as E;
+    match error {
+        E::Io { .. } => ErrorKind::Io,
+        E::Checkpoint(error) => file_kind(error),
+        E::Option(_) | E::MissingHParams { .. } | E::NoConfig { .. } => ErrorKind::Request,
+        E::OtherNetwork { .. }
+        | E::UnknownNetwork { .. }
+        | E::Unsupported { .. }
+        | E::Unrecoverable { .. } => ErrorKind::Unsupported,
+        _ => ErrorKind::Input,
+    }
+}
+
+fn file_kind(error: &vitstream_checkpoint::Error) -> ErrorKind {
+    match error.kind() {
+        vitstream_checkpoint::ErrorKind::Io(_) => ErrorKind::Io,
+        _ => ErrorKind::Input,
+    }
+}
+
+fn synth_kind(error: &vitstream_synth::Error) -> ErrorKind {
+    use vitstream_synth::Error as E;
+    match error {
+        E::Source(error) => source_kind(error),
+        E::File(error) => file_kind(error),
+        E::Model { .. } | E::Mismatch(_) => ErrorKind::Input,
+        E::Request(_) | E::NoSampleRate { .. } => ErrorKind::Request,
+        E::Cancelled => ErrorKind::Interrupted,
+        _ => ErrorKind::Runtime,
+    }
+}
+
+#[cfg(feature = "export")]
+fn export_kind(error: &vitstream_export::Error) -> ErrorKind {
+    use vitstream_export::Error as E;
+    match error {
+        E::Source(error) => source_kind(error),
+        E::Io { .. } => ErrorKind::Io,
+        E::Output { .. } => ErrorKind::Output,
+        E::Interrupted => ErrorKind::Interrupted,
+        E::Graph { .. } => ErrorKind::Internal,
+        E::Config { .. } => ErrorKind::Input,
+        _ => ErrorKind::Request,
+    }
+}
+
+#[cfg(feature = "verify")]
+fn verify_kind(error: &vitstream_verify::Error) -> ErrorKind {
+    use vitstream_verify::Error as E;
+    match error {
+        E::Source(error) => source_kind(error),
+        E::Export(error) => export_kind(error),
+        E::Option(_) => ErrorKind::Request,
+        E::Run { .. } => ErrorKind::Runtime,
+        _ => ErrorKind::Input,
     }
 }

@@ -1,19 +1,112 @@
 //! Turns a trained VITS / Piper voice into a streaming voice, and speaks with it.
+//!
+//! # Speak
+//! A [`Voice`] is opened from an exported folder or straight from a trained checkpoint, and speaks phoneme ids:
+//!
+//! ```
+//! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! use vitstream::{OpenOptions, SpeakOptions, Voice};
+//!
+//! let voice = Voice::open(trained, &OpenOptions::new().sample_rate(22_050))?;
+//! let samples = voice.synthesize(&[1, 0, 20, 0, 2], &SpeakOptions::default())?;
+//! println!("{} samples at {} hertz", samples.len(), voice.info().sample_rate);
+//! # Ok::<(), vitstream::Error>(())
+//! ```
+//!
+//! # Stream
+//! The same audio comes chunk by chunk, the first one long before the last:
+//!
+//! ```
+//! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # use vitstream::{OpenOptions, SpeakOptions, Voice};
+//! # let voice = Voice::open(trained, &OpenOptions::new().sample_rate(22_050))?;
+//! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {
+//!     let chunk = chunk?;
+//!     println!("{} samples, ready after {:?}", chunk.samples.len(), chunk.ready);
+//! }
+//! # Ok::<(), vitstream::Error>(())
+//! ```
+//!
+//! # Export and verify
+//! [`export()`] writes the voice as ONNX graphs that any client can stream; [`verify()`] proves that they are the same voice:
+//!
+//! ```
+//! # #[cfg(feature = "verify")] {
+//! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
+//! # let directory = tempfile::tempdir()?;
+//! # let folder = directory.path().join("voice");
+//! use vitstream::export::ExportOptions;
+//! use vitstream::verify::VerifyOptions;
+//!
+//! let summary = vitstream::export(trained, &folder, &ExportOptions::default())?;
+//! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
+//!
+//! let mut options = VerifyOptions::default();
+//! options.against = Some(trained.into());
+//! assert!(vitstream::verify(&folder, &options)?.passed);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Inspect
+//! [`inspect()`] says what a file holds, without running anything of it.
+//!
+//! # Features
+//! `native` (our engine), `rten` and `onnxruntime` (runtimes for graphs), `export`, `verify`. A program that only speaks
+//! needs `native` alone.
 #![forbid(unsafe_code)]
 
 mod error;
-#[cfg(feature = "native")]
-pub mod native;
+mod voice;
 
-pub use error::Error;
+use std::path::Path;
+
+pub use error::{Error, ErrorKind, Result};
+/// Reading small files that a user names: never anything but regular ones, and never more than is allowed.
+pub use vitstream_checkpoint::{decode_text, read_file, regular_file};
+pub use vitstream_contract::{Remedy, files};
 #[cfg(feature = "export")]
-pub use vitstream_export::{export, package};
+pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
 pub use vitstream_source::{config, inspect};
+/// Running graphs: what [`Wall`] needs in the process that it starts.
+pub use vitstream_synth::runtime;
 pub use vitstream_synth::{
-    Chunk, Chunking, Cost, DecoderChoice, Profile, Runtime, Scales, SpeakOptions, Speaker, SpeechStream,
-    Voice, VoiceInfo, VoiceOptions, wav,
+    Cancel, Chunk, Chunking, Cost, DecoderChoice, Noise, Profile, Runtime, Scales, SpeakOptions, Speaker,
+    VoiceInfo, Wall, wav,
 };
 #[cfg(feature = "verify")]
 pub use vitstream_verify as verify;
 pub use vitstream_vits::NoiseSource;
+pub use voice::{Backend, OpenOptions, SpeechStream, Voice};
+
+/// Reads the voice in `input` and writes its pair to the directory `output`: see [`export`](mod@export).
+///
+/// # Errors
+/// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
+#[cfg(feature = "export")]
+pub fn export(
+    input: impl AsRef<Path>,
+    output: impl AsRef<Path>,
+    options: &export::ExportOptions,
+) -> Result<export::ExportSummary> {
+    Ok(export::export(input.as_ref(), output.as_ref(), options)?)
+}
+
+/// Says what a file holds, without running anything of it: see [`inspect`](mod@inspect).
+///
+/// # Errors
+/// When the file can be read neither as a voice nor as an ONNX graph.
+pub fn inspect(input: impl AsRef<Path>, options: &source::ReadOptions) -> Result<inspect::Inspection> {
+    Ok(inspect::inspect(input.as_ref(), options)?)
+}
+
+/// Verifies the pair in `directory`: see [`verify`](mod@verify).
+///
+/// # Errors
+/// When there is no pair, what it is held against cannot be read, the runtime is not there, or an option makes no sense.
+/// Damaged files of the pair are no error: the report says so.
+#[cfg(feature = "verify")]
+pub fn verify(directory: impl AsRef<Path>, options: &verify::VerifyOptions) -> Result<verify::Report> {
+    Ok(verify::verify(directory.as_ref(), options)?)
+}

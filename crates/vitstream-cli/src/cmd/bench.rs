@@ -9,22 +9,25 @@ mod worker;
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use vitstream::{Cost, Profile, Runtime, Voice};
+use vitstream::staging;
+use vitstream::{Cost, Profile, Runtime, Voice, Wall};
 
+use super::outputs::Outputs;
+use super::terminal::{self, describe, say};
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
 use worker::{Measured, Spoken};
 
 /// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
 ///
-/// Every runtime that is there is measured, the native one with both of its convolutions, the others with both of the
-/// folder's decoders; each in a process of its own, one at a time and in turns.
+/// Every runtime that is there is measured, the native one and, with both of the folder's decoders, the others; each in
+/// a process of its own, one at a time and in turns.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The voice's folder, or for the native runtime any file that `export` reads
@@ -35,7 +38,10 @@ pub(crate) struct Args {
     against: Option<PathBuf>,
 
     /// Write what chunks cost on this device to the profile that `speak` reads, and measure nothing else
-    #[arg(long, conflicts_with_all = ["against", "plot", "json"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["against", "plot", "json", "rounds", "lengths", "ids_file", "chunk", "first_chunk"]
+    )]
     calibrate: bool,
 
     /// How often each configuration is measured
@@ -100,13 +106,11 @@ struct Configuration {
     runtime: RuntimeArg,
     /// Which of the folder's decoders; the native runtime has its own.
     decoder: Option<DecoderArg>,
-    /// The native runtime's faster convolutions.
-    fast: bool,
 }
 
 impl Configuration {
-    fn open(&self, args: &VoiceArgs) -> Result<Voice> {
-        args.open(&self.voice, self.runtime, self.decoder.unwrap_or(DecoderArg::Auto), self.fast)
+    fn open(&self, args: &VoiceArgs, wall: Option<Wall>) -> Result<Voice> {
+        args.open(&self.voice, self.runtime.into(), self.decoder.unwrap_or(DecoderArg::Auto), wall)
     }
 }
 
@@ -118,8 +122,7 @@ impl fmt::Display for Configuration {
             Some(DecoderArg::Stateful) => "stateful, ",
             Some(DecoderArg::Windowed) => "windowed, ",
         };
-        let fast = if self.fast { " --fast" } else { "" };
-        write!(f, "{}, {decoder}{}{fast}", self.voice.display(), self.runtime)
+        write!(f, "{}, {decoder}{}", self.voice.display(), self.runtime)
     }
 }
 
@@ -177,6 +180,7 @@ struct UtteranceReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
+    check(&args)?;
     let configurations = configurations(&args)?;
     if args.calibrate {
         return calibrate(&args, &configurations);
@@ -185,7 +189,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut rounds: Vec<Vec<Measured>> = configurations.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds {
         for (configuration, measured) in configurations.iter().zip(&mut rounds) {
-            eprintln!("round {round}/{}: {configuration}", args.rounds);
+            say(&format!("round {round}/{}: {configuration}", args.rounds));
             let (workload, voice) = (args.workload.clone(), args.options.clone());
             measured.push(in_own_process(&Job { configuration: configuration.clone(), workload, voice })?);
         }
@@ -204,13 +208,38 @@ pub(crate) fn run(args: Args) -> Result<()> {
         plot::draw(path, &lines)?;
     }
     if args.json {
-        let mut out = std::io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &reports)?;
-        writeln!(out)?;
+        terminal::print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
     } else {
-        print(&reports)?;
+        let mut out = terminal::stdout();
+        print(&mut out, &reports)?;
+        out.flush()?;
     }
     Ok(())
+}
+
+/// Refuses what would have no effect, and outputs that would destroy something, before anything is opened.
+fn check(args: &Args) -> Result<()> {
+    let runs = |runtime| args.runtime.is_empty() || args.runtime.contains(&runtime);
+    let decoder = args.decoder.is_some_and(|decoder| decoder != DecoderArg::Auto);
+    ensure!(
+        !(decoder && args.runtime == [RuntimeArg::Native]),
+        "--decoder is for runtimes that run a folder's graphs, the native one does not"
+    );
+    ensure!(
+        args.options.onnxruntime_library.is_none() || runs(RuntimeArg::Onnxruntime),
+        "--onnxruntime-library is for --runtime onnxruntime"
+    );
+    let mut inputs = vec![
+        Some(&args.voice),
+        args.against.as_ref(),
+        args.workload.ids_file.as_ref(),
+        args.options.onnxruntime_library.as_ref(),
+    ];
+    if args.calibrate {
+        return Outputs::new(inputs).claim("--profile", &args.options.profile_path()?);
+    }
+    inputs.push(args.options.profile.as_ref());
+    args.plot.as_ref().map_or(Ok(()), |plot| Outputs::new(inputs).claim("--plot", plot))
 }
 
 /// Everything that can be measured of the voices named.
@@ -224,7 +253,9 @@ fn configurations(args: &Args) -> Result<Vec<Configuration>> {
             }
             match variants(args, voice, runtime) {
                 Ok(variants) => configurations.extend(variants),
-                Err(error) if args.runtime.is_empty() => eprintln!("without {runtime}: {error:#}"),
+                Err(error) if args.runtime.is_empty() => {
+                    say(&format!("without {runtime}: {}", describe(&error)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -235,14 +266,14 @@ fn configurations(args: &Args) -> Result<Vec<Configuration>> {
 
 /// What can be measured of `voice` with `runtime`.
 fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Configuration>> {
-    let configuration = |decoder, fast| Configuration { voice: voice.to_owned(), runtime, decoder, fast };
+    let configuration = |decoder| Configuration { voice: voice.to_owned(), runtime, decoder };
     let one_decoder = args.decoder.filter(|&decoder| decoder != DecoderArg::Auto);
     let graphs = match runtime {
         RuntimeArg::Native if one_decoder.is_some() => return Ok(Vec::new()),
         RuntimeArg::Native => {
-            let direct = configuration(None, false);
-            direct.open(&args.options)?;
-            return Ok(vec![direct, configuration(None, true)]);
+            let native = configuration(None);
+            native.open(&args.options, None)?;
+            return Ok(vec![native]);
         }
         RuntimeArg::Rten => Runtime::Rten,
         RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
@@ -252,12 +283,12 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
     let decoders: Vec<Configuration> = decoders
         .into_iter()
         .filter(|&(decoder, file)| one_decoder.is_none_or(|one| one == decoder) && voice.join(file).exists())
-        .map(|(decoder, _)| configuration(Some(decoder), false))
+        .map(|(decoder, _)| configuration(Some(decoder)))
         .collect();
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
     // What can't be opened is better known now than after minutes of measuring the others.
     for decoder in &decoders {
-        decoder.open(&args.options)?;
+        decoder.open(&args.options, super::wall())?;
     }
     Ok(decoders)
 }
@@ -285,9 +316,9 @@ fn in_own_process(job: &Job) -> Result<Measured> {
 
 /// What the other end of [`in_own_process`] does.
 pub(crate) fn run_worker() -> Result<()> {
-    let job = serde_json::from_reader(std::io::stdin())
+    let job = serde_json::from_reader(io::stdin())
         .context("standard input: expected a job of `vitstream bench`")?;
-    serde_json::to_writer(std::io::stdout(), &worker::measure(&job)?)?;
+    serde_json::to_writer(io::stdout(), &worker::measure(&job)?)?;
     Ok(())
 }
 
@@ -331,8 +362,7 @@ fn typical(rounds: &[Measured]) -> Option<&Spoken> {
     spoken.get(spoken.len().saturating_sub(1) / 2).copied()
 }
 
-fn print(reports: &[Report]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
     let ms = |spread: Spread| {
         format!("{:.1} ({:.1}-{:.1})", spread.median * 1e3, spread.min * 1e3, spread.max * 1e3)
     };
@@ -395,25 +425,18 @@ fn calibrate(args: &Args, configurations: &[Configuration]) -> Result<()> {
     let path = args.options.profile_path()?;
     let mut profile: Profile = args.options.read_profile()?;
     for configuration in configurations {
-        let voice = configuration.open(&args.options)?;
+        let voice = configuration.open(&args.options, super::wall())?;
         let cost = worker::cost(&voice)?;
-        println!(
-            "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame",
+        terminal::print(&format!(
+            "{configuration}: a chunk takes {:.2} ms and {:.3} ms a frame\n",
             cost.overhead * 1e3,
             cost.per_frame * 1e3
-        );
+        ))?;
         profile.costs.insert(voice.profile_key().to_owned(), cost);
     }
-    write_beside(&path, &serde_json::to_vec_pretty(&profile)?).with_context(|| path.display().to_string())?;
-    println!("written to {}", path.display());
-    Ok(())
-}
-
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    staging::write(&path, &serde_json::to_vec_pretty(&profile)?)?;
+    Ok(terminal::print(&format!("written to {}\n", path.display()))?)
 }

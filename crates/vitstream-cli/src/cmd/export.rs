@@ -1,12 +1,9 @@
 //! `vitstream export`
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use vitstream::NoiseSource;
@@ -14,6 +11,7 @@ use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precisio
 use vitstream::package::{Package, PackageOptions};
 
 use super::ReadArgs;
+use super::terminal;
 
 /// Turn a trained voice into a streaming pair
 ///
@@ -131,9 +129,12 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let handler = cancel.clone();
-    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    if args.no_stream_decoder && args.layout == LayoutArg::Single {
+        bail!("--no-stream-decoder is for pairs: --layout single writes no decoder.stream.onnx");
+    }
+    if args.no_stream_decoder && args.package.is_some() {
+        bail!("--no-stream-decoder has no effect: --package never writes decoder.stream.onnx");
+    }
     let options = ExportOptions {
         layout: match args.layout {
             LayoutArg::Pair => Layout::Pair,
@@ -152,11 +153,12 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         package: args.package(),
         read: args.read.options(),
         stream_decoder: !args.no_stream_decoder,
-        cancel,
+        ..ExportOptions::default()
     };
     // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.set_message(format!("exporting {}", args.input.display()));
+    let input = args.input.display().to_string();
+    spinner.set_message(format!("exporting {}", terminal::printable(&input)));
     spinner.enable_steady_tick(Duration::from_millis(120));
     let summary = export(&args.input, &args.output_dir, &options);
     spinner.finish_and_clear();
@@ -169,8 +171,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         (false, true) => String::new(),
         (false, false) => describe(&summary),
     };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(terminal::print(&text)?)
 }
 
 fn describe(summary: &ExportSummary) -> String {
@@ -192,6 +193,13 @@ fn describe(summary: &ExportSummary) -> String {
         summary.hop_length,
         summary.receptive_field,
     );
+    match &summary.config {
+        Some(path) => text += &format!("  voice JSON       {}\n", path.display()),
+        None => text += "  voice JSON       none, so no config.json is written\n",
+    }
+    for note in &summary.notes {
+        text += &format!("  note             {note}\n");
+    }
     for file in &summary.files {
         let nodes = file.nodes.map_or(String::new(), |nodes| format!("{nodes:>6} nodes"));
         text += &format!("  {:<20} {:>10}{nodes}\n", file.name, megabytes(file.bytes));
@@ -207,7 +215,9 @@ fn describe(summary: &ExportSummary) -> String {
     if let Some(error) = &summary.audio_error {
         let decibels = 20.0 * error.relative.log10();
         text += &format!(
-            "  a test utterance     off by {:.2} % ({decibels:.0} dB), at most {:.4} of full scale",
+            "  a test utterance     of {} frames: off by {:.2} % ({decibels:.0} dB), its largest difference {:.4} of full scale; other \
+             utterances can differ more",
+            error.frames,
             100.0 * error.relative,
             error.largest
         );

@@ -1,7 +1,7 @@
 //! `vitstream inspect`
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use vitstream::inspect::{
@@ -10,6 +10,7 @@ use vitstream::inspect::{
 
 use super::ReadArgs;
 use super::export::megabytes;
+use super::terminal;
 
 /// Say what a checkpoint or an exported graph holds
 ///
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.tensors {
         tensors.clear();
     }
-    let out = &mut BufWriter::new(io::stdout().lock());
+    let out = &mut terminal::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &found).map_err(io::Error::from)?;
         writeln!(out)?;
@@ -64,6 +65,16 @@ fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) 
     writeln!(out, "  {:<26} {} samples", "hop", checkpoint.hop_length)?;
     if let Some(frames) = checkpoint.receptive_field {
         writeln!(out, "  {:<26} {frames} frames to each side", "receptive field")?;
+    }
+    match &checkpoint.config {
+        Some(path) => writeln!(out, "  {:<26} {}", "voice JSON", path.display())?,
+        None => writeln!(out, "  {:<26} none", "voice JSON")?,
+    }
+    for note in &checkpoint.notes {
+        writeln!(out, "  {:<26} {note}", "note")?;
+    }
+    for warning in &checkpoint.warnings {
+        writeln!(out, "  {:<26} {warning}", "warning")?;
     }
     writeln!(out, "used by an export")?;
     describe_sizes(out, &checkpoint.parts)?;

@@ -2,36 +2,88 @@
 
 pub(crate) mod bench;
 pub(crate) mod export;
+mod ids;
 pub(crate) mod inspect;
+mod outputs;
+mod remedy;
+pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod terminal;
 mod timings;
 pub(crate) mod verify;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::sync::Once;
+use std::{env, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
-use vitstream::native::{self, NativeOptions};
-use vitstream::source::ReadOptions;
-use vitstream::{DecoderChoice, Profile, Runtime, Voice, VoiceOptions};
+use vitstream::source::{ReadOptions, WeightSet};
+use vitstream::{Backend, DecoderChoice, OpenOptions, Profile, Voice, Wall};
+use vitstream::{decode_text, read_file};
 
-/// What is said of a trained voice beside its file.
-#[derive(clap::Args, Clone, Debug)]
+/// What a process of this program is called with to run a graph for another one.
+const GRAPH_WORKER: &str = "graph-worker";
+
+/// Where strangers' graphs run: in processes of this program.
+pub(crate) fn wall() -> Option<Wall> {
+    Some(Wall::new(env::current_exe().ok()?, [GRAPH_WORKER]))
+}
+
+/// `vitstream graph-worker`
+pub(crate) fn run_graphs() -> Result<()> {
+    Ok(vitstream::runtime::serve(io::stdin().lock(), io::stdout().lock())?)
+}
+
+/// How a trained voice is read. Every command that reads one has all of these.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Reading the voice")]
 pub(crate) struct ReadArgs {
-    /// The voice's JSON or its training's config.json, if it is not beside the weights
+    /// The voice's JSON or its training's config.json [default: NAME.onnx.json, NAME.json or config.json beside NAME.ckpt]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// A hyper-parameter of weights that state none, such as upsample_rates=8,8,4; may be repeated
+    /// A hyper-parameter that a checkpoint does not state or states wrongly, such as upsample_rates=8,8,4; may be repeated
     #[arg(long = "hparam", value_name = "NAME=VALUE")]
     hparams: Vec<String>,
+
+    /// Which weights of a checkpoint that has them twice [default: those that Piper's own export takes]
+    #[arg(long, value_enum, value_name = "SET")]
+    weights: Option<WeightsArg>,
+
+    /// Read weights that are infinite or not numbers; the voice will be noise or silence, and not every runtime speaks it
+    #[arg(long)]
+    allow_nan: bool,
+
+    /// Memory that the file's tensors may take [default: twice the file and 64 MiB]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    memory_budget: Option<u64>,
+}
+
+/// Spelt on the command line as [`WeightSet`]'s variants.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WeightsArg {
+    /// As the last step of training left them
+    Raw,
+    /// Averaged over steps
+    Ema,
 }
 
 impl ReadArgs {
     pub(crate) fn options(&self) -> ReadOptions {
-        ReadOptions { config: self.config.clone(), hparams: self.hparams.clone() }
+        ReadOptions {
+            config: self.config.clone(),
+            hparams: self.hparams.clone(),
+            allow_nan: self.allow_nan,
+            weights: self.weights.map(|set| match set {
+                WeightsArg::Raw => WeightSet::Raw,
+                WeightsArg::Ema => WeightSet::Ema,
+            }),
+            memory_budget: self.memory_budget.map(|mib| mib << 20),
+        }
     }
 }
 
@@ -53,52 +105,35 @@ pub(crate) struct VoiceArgs {
     /// What chunks cost on this device, as `bench --calibrate` wrote it [default: in the user's configuration]
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 impl VoiceArgs {
-    /// Opens the voice at `path` with one runtime. `decoder` is for those that run a folder's graphs, `fast` for ours.
+    /// Opens the voice at `path`. `decoder` and `wall` are for backends that run a folder's graphs.
     pub(crate) fn open(
         &self,
         path: &Path,
-        runtime: RuntimeArg,
+        backend: Backend,
         decoder: DecoderArg,
-        fast: bool,
+        wall: Option<Wall>,
     ) -> Result<Voice> {
-        let runtime = match runtime {
-            RuntimeArg::Native => return Ok(native::open(path, &self.native_options(fast)?)?),
-            RuntimeArg::Rten => Runtime::Rten,
-            RuntimeArg::Onnxruntime => Runtime::OnnxRuntime,
-        };
-        let options = VoiceOptions {
-            runtime,
-            threads: self.threads,
-            library: self.onnxruntime_library.clone(),
-            decoder: decoder.into(),
-            sample_rate: self.sample_rate,
-            profile: self.read_profile()?,
-        };
-        Ok(Voice::open(path, &options)?)
-    }
-
-    /// As [`open`](Self::open), but for a folder whose graphs cannot be read back as a network rten stands in.
-    pub(crate) fn open_any(&self, path: &Path, fast: bool) -> Result<Voice> {
-        match native::open(path, &self.native_options(fast)?) {
-            Err(error) if path.is_dir() && error.is_about_content() => {
-                tracing::warn!("{error}; so not the native runtime but rten speaks");
-                self.open(path, RuntimeArg::Rten, DecoderArg::Auto, false)
-            }
-            result => Ok(result?),
+        ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
+        let mut options = OpenOptions::new()
+            .backend(backend)
+            .read(self.read.options())
+            .threads(self.threads)
+            .decoder(decoder.into())
+            .profile(self.read_profile()?);
+        options.wall = wall;
+        options.library = self.onnxruntime_library.clone();
+        options.sample_rate = self.sample_rate;
+        let voice = Voice::open(path, &options)?;
+        for warning in voice.warnings() {
+            tracing::warn!("{warning}");
         }
-    }
-
-    fn native_options(&self, fast: bool) -> Result<NativeOptions> {
-        Ok(NativeOptions {
-            read: ReadOptions::default(),
-            fast,
-            threads: self.threads,
-            sample_rate: self.sample_rate,
-            profile: self.read_profile()?,
-        })
+        Ok(voice)
     }
 
     /// Where the profile is, or is to be written.
@@ -112,17 +147,35 @@ impl VoiceArgs {
         }
     }
 
-    /// The profile; an empty one when none was ever written.
+    /// The profile; an empty one when none was ever written. One in the user's configuration that cannot be read is no
+    /// reason not to speak.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
+        static WARNED: Once = Once::new();
         let path = match self.profile_path() {
             Ok(path) if path.exists() => path,
             _ => return Ok(Profile::default()),
         };
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).with_context(|| {
+        let profile = read_json(&path, MAX_PROFILE).with_context(|| {
             format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
-        })
+        });
+        match profile {
+            Err(error) if self.profile.is_none() => {
+                WARNED.call_once(|| tracing::warn!("{}; going on without it", terminal::describe(&error)));
+                Ok(Profile::default())
+            }
+            profile => profile,
+        }
     }
+}
+
+/// Bytes of a profile. Each voice that was measured takes some 100.
+const MAX_PROFILE: u64 = 4 << 20;
+
+/// Reads a file of JSON, as an editor may have saved it.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
+    let bytes = read_file(path, limit)?;
+    let text = decode_text(&bytes).context("not a text")?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// Who computes.
@@ -135,6 +188,16 @@ pub(crate) enum RuntimeArg {
     Rten,
     /// Microsoft's ONNX Runtime, found on this machine, on an exported folder
     Onnxruntime,
+}
+
+impl From<RuntimeArg> for Backend {
+    fn from(arg: RuntimeArg) -> Self {
+        match arg {
+            RuntimeArg::Native => Self::Native,
+            RuntimeArg::Rten => Self::Rten,
+            RuntimeArg::Onnxruntime => Self::OnnxRuntime,
+        }
+    }
 }
 
 impl fmt::Display for RuntimeArg {

@@ -1,35 +1,44 @@
 //! `vitstream speak`: phoneme ids in, audio out, each chunk as soon as it is ready.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufWriter, Read, Seek, SeekFrom, Write};
+mod line;
+mod loudness;
+mod sink;
+
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-use tempfile::NamedTempFile;
-use vitstream::{Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, wav};
+use anyhow::{Context, Result, bail, ensure};
+use vitstream::{Backend, Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, VoiceInfo};
 
+use super::ids::Ids;
+use super::outputs::Outputs;
+use super::terminal::{describe, say};
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
-
-/// A line of more bytes is no utterance.
-const LONGEST_LINE: u64 = 1 << 20;
+pub(super) use line::Line;
+use line::read_line;
+use loudness::Loudness;
+use sink::Sink;
 
 /// Speak phoneme ids with an exported voice, or straight from a trained one
 ///
-/// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2],
-/// "speaker_id": 0}. A line that cannot be spoken is reported with its number and the others are spoken; the exit status
-/// is then 1.
+/// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2]}. A line
+/// may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`, `noise_scale`, `noise_w` and `seed`, which
+/// win over the options of the same names, and `output_file`, a WAV file of its own. A line that cannot be spoken is
+/// reported with its number and the others are spoken; the exit status is then 1.
+///
+/// Samples are rounded to the nearest of 16 bits. The audio is as loud as the network makes it; Piper's own player scales
+/// each utterance to full scale, as --normalize does.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("destination").required(true).args(["output", "raw"]))]
+#[command(group = clap::ArgGroup::new("destination").args(["output", "raw"]))]
 pub(crate) struct Args {
     /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
     voice: PathBuf,
 
     /// The utterance's phoneme ids
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "ID,ID,...")]
-    ids: Option<Vec<i64>>,
+    #[arg(long, allow_negative_numbers = true, value_name = "ID,ID,...")]
+    ids: Option<Ids>,
 
     /// Write a WAV file; `-` for standard output
     #[arg(short, long, value_name = "FILE")]
@@ -59,6 +68,14 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Multiply all samples by this; for whole files
+    #[arg(long, allow_negative_numbers = true, value_name = "FACTOR")]
+    volume: Option<f32>,
+
+    /// Scale each utterance so that its loudest sample is at full scale, as Piper does; for whole files
+    #[arg(long)]
+    normalize: bool,
+
     /// Frames of each chunk [default: small first, then growing]
     #[arg(long, value_name = "FRAMES")]
     chunk: Option<usize>,
@@ -76,10 +93,6 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
-    /// Faster convolutions of the native runtime, whose last bits depend on the chunks
-    #[arg(long)]
-    fast: bool,
-
     /// Which of the folder's decoders, for other runtimes than the native one
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
@@ -88,33 +101,77 @@ pub(crate) struct Args {
     options: VoiceArgs,
 }
 
-/// One line of standard input. Further keys are other programs'.
-#[derive(Deserialize)]
-struct Line {
-    phoneme_ids: Vec<i64>,
-    speaker_id: Option<i64>,
-}
-
 /// Opens the voice natively, unless what was asked for is another runtime's.
 fn open(args: &Args) -> Result<Voice> {
     let graphs = args.decoder != DecoderArg::Auto;
+    if args.options.onnxruntime_library.is_some() && args.runtime != Some(RuntimeArg::Onnxruntime) {
+        bail!("--onnxruntime-library is for --runtime onnxruntime");
+    }
     match args.runtime {
-        None if !graphs => args.options.open_any(&args.voice, args.fast),
+        None if !graphs => args.options.open(&args.voice, Backend::Auto, args.decoder, super::wall()),
         Some(RuntimeArg::Native) if graphs => {
             bail!("--decoder is for runtimes that run a folder's graphs, the native one does not")
         }
-        Some(runtime) if runtime != RuntimeArg::Native && args.fast => {
-            bail!("--fast is for the native runtime, not for {runtime}")
-        }
         runtime => {
-            args.options.open(&args.voice, runtime.unwrap_or(RuntimeArg::Rten), args.decoder, args.fast)
+            let runtime = runtime.unwrap_or(RuntimeArg::Rten);
+            args.options.open(&args.voice, runtime.into(), args.decoder, super::wall())
         }
     }
 }
 
+/// Refuses what would have no effect, or could not be kept to, before anything is opened.
+fn check(args: &Args) -> Result<()> {
+    let live = args.raw || args.output.as_deref().is_some_and(is_live);
+    Loudness::check(args.volume, args.normalize, live)?;
+    ensure!(
+        args.ids.is_none() || args.raw || args.output.is_some(),
+        "nothing says where the audio goes: -o FILE for a WAV file, --raw for samples on standard output"
+    );
+    ensure!(
+        args.chunk.is_none() || args.options.profile.is_none(),
+        "--profile says how chunks are chosen, which --chunk does already: leave one of them out"
+    );
+    if let Some(path) = &args.options.profile {
+        ensure!(path.exists(), "--profile {}: there is no such file", path.display());
+    }
+    Ok(())
+}
+
+/// Whether samples are heard while they are computed: standard output, pipes, devices.
+fn is_live(path: &Path) -> bool {
+    path == Path::new("-") || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Says of a voice of one speaker that it has no others.
+fn check_speaker(info: &VoiceInfo, speaker: Option<&Speaker>, option: &str) -> Result<()> {
+    let known = |speaker: &Speaker| match speaker {
+        Speaker::Id(id) => *id == 0,
+        Speaker::Name(name) => info.speaker_ids.contains_key(name) || name.parse() == Ok(0),
+    };
+    if let Some(speaker) = speaker.filter(|speaker| info.speakers <= 1 && !known(speaker)) {
+        let name = match speaker {
+            Speaker::Id(id) => id.to_string(),
+            Speaker::Name(name) => name.clone(),
+        };
+        bail!("speaker {name}: this voice has one speaker; leave out {option}");
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: Args) -> Result<()> {
+    check(&args)?;
+    let mut outputs = Outputs::new([
+        Some(&args.voice),
+        args.options.profile.as_ref(),
+        args.options.onnxruntime_library.as_ref(),
+    ]);
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    for (option, path) in [("--output", output), ("--timings", args.timings.as_deref())] {
+        path.map_or(Ok(()), |path| outputs.claim(option, path))?;
+    }
     let voice = open(&args)?;
-    let defaults = voice.info().scales;
+    let info = voice.info();
+    let defaults = info.scales;
     let options = SpeakOptions {
         speaker: args.speaker.map(Speaker::Name),
         scales: Some(Scales {
@@ -125,113 +182,162 @@ pub(crate) fn run(args: Args) -> Result<()> {
         seed: args.seed,
         chunking: args.chunk.map_or(Chunking::Scheduled, Chunking::Fixed),
     };
+    check_speaker(info, options.speaker.as_ref(), "--speaker")?;
+    let loudness = Loudness::new(args.volume, args.normalize);
     // Only a single utterance's length is known before its first sample is written.
-    let mut sink = Sink::new(args.output.as_deref(), voice.info().sample_rate, args.ids.is_some());
+    let main = match (args.raw, args.output.as_deref()) {
+        (true, _) => Some(Sink::raw()),
+        (false, Some(path)) => Some(Sink::wav(path, info.sample_rate, args.ids.is_some())),
+        (false, None) => None,
+    };
     let mut log = Log { stats: args.stats, timings: None };
     if let Some(path) = &args.timings {
         log.timings = Some(Timings::create(path, &voice)?);
     }
-    if let Some(ids) = args.ids {
-        speak(&voice, &ids, &options, &mut sink, "utterance", &mut log)??;
-        sink.finish()?;
-        return log.finish();
+    let mut session = Session { voice, options, loudness, main, log, outputs };
+    if let Some(Ids(ids)) = args.ids {
+        let line = Line::of(ids);
+        session.speak(&line, "utterance")??;
+        return session.finish();
+    }
+    session.speak_lines()
+}
+
+/// Everything that utterances share.
+struct Session {
+    voice: Voice,
+    options: SpeakOptions,
+    loudness: Loudness,
+    /// Where the utterances without a file of their own go.
+    main: Option<Sink>,
+    log: Log,
+    outputs: Outputs,
+}
+
+impl Session {
+    fn speak_lines(mut self) -> Result<()> {
+        if io::stdin().is_terminal() {
+            say("one utterance a line, such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}; Ctrl-D ends");
+        }
+        let mut input = io::stdin().lock();
+        let (mut number, mut empty, mut bad) = (0u64, 0u64, 0u64);
+        while let Some(line) = read_line(&mut input).context("standard input")? {
+            number += 1;
+            let spoken = match line.and_then(|line| Line::parse(&line)) {
+                Ok(None) => {
+                    empty += 1;
+                    continue;
+                }
+                Err(error) => Err(error),
+                Ok(Some(line)) => self.speak(&line, &format!("line {number}"))?,
+            };
+            if let Err(error) = spoken {
+                say(&format!("line {number}: {}", describe(&error)));
+                bad += 1;
+            }
+        }
+        ensure!(
+            number > empty,
+            "standard input: no utterance; expected lines such as {{\"phoneme_ids\": [1, 0, 20, 0, 2]}}, or give one with --ids"
+        );
+        self.finish()?;
+        if bad > 0 {
+            bail!("{bad} of {number} lines could not be spoken");
+        }
+        Ok(())
     }
 
-    let mut input = io::stdin().lock();
-    let mut bad = 0u64;
-    let mut number = 0u64;
-    while let Some(line) = read_line(&mut input).context("standard input")? {
-        number += 1;
-        let spoken = match line.and_then(|line| parse(&line)) {
-            Ok(None) => continue,
-            Err(error) => Err(error),
-            Ok(Some(line)) => {
-                let speaker = line.speaker_id.map(Speaker::Id).or(options.speaker.clone());
-                let options = SpeakOptions { speaker, ..options.clone() };
-                let name = format!("line {number}");
-                speak(&voice, &line.phoneme_ids, &options, &mut sink, &name, &mut log)?
+    /// Speaks one utterance. The outer error is the main sink's or the log's and ends everything, the inner one is this
+    /// utterance's.
+    fn speak(&mut self, line: &Line, name: &str) -> Result<Result<()>> {
+        match (&line.output_file, self.main.take()) {
+            (None, None) => Ok(Err(anyhow::anyhow!(
+                "nothing says where the audio goes: expected `output_file` in the line, or --output or --raw"
+            ))),
+            (None, Some(mut sink)) => {
+                let spoken = self.speak_to(line, name, &mut sink);
+                self.main = Some(sink);
+                spoken
             }
-        };
-        if let Err(error) = spoken {
-            eprintln!("line {number}: {error:#}");
-            bad += 1;
+            (Some(path), main) => {
+                self.main = main;
+                if let Err(error) = self.check_file(path) {
+                    return Ok(Err(error));
+                }
+                let mut sink = Sink::wav(path, self.voice.info().sample_rate, true);
+                // What goes wrong with a line's own file is the line's trouble alone.
+                Ok(match self.speak_to(line, name, &mut sink) {
+                    Ok(Ok(())) => sink.finish(),
+                    Ok(Err(error)) | Err(error) => Err(error),
+                })
+            }
         }
     }
-    sink.finish()?;
-    log.finish()?;
-    if bad > 0 {
-        bail!("{bad} of {number} lines could not be spoken");
-    }
-    Ok(())
-}
 
-/// The next line without its end, `None` behind the last; the inner error is for a line that is too long, whose rest is
-/// skipped.
-fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>>>> {
-    let mut line = Vec::new();
-    if input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
+    /// Takes a line's `output_file`.
+    fn check_file(&mut self, path: &Path) -> Result<()> {
+        Loudness::check(self.loudness.volume(), self.loudness.normalizes(), is_live(path))?;
+        self.outputs.claim("output_file", path)
     }
-    if line.last() == Some(&b'\n') || (line.len() as u64) < LONGEST_LINE {
-        return Ok(Some(Ok(line)));
-    }
-    input.skip_until(b'\n')?;
-    Ok(Some(Err(anyhow::anyhow!("more than {LONGEST_LINE} bytes are no utterance"))))
-}
 
-fn parse(line: &[u8]) -> Result<Option<Line>> {
-    if line.trim_ascii().is_empty() {
-        return Ok(None);
+    fn speak_to(&mut self, line: &Line, name: &str, sink: &mut Sink) -> Result<Result<()>> {
+        let Self { voice, loudness, log, .. } = self;
+        let options = match line.options(&self.options) {
+            Ok(options) => options,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = check_speaker(voice.info(), options.speaker.as_ref(), "the line's speaker") {
+            return Ok(Err(error));
+        }
+        let mut stream = match voice.stream(&line.phoneme_ids, &options) {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let start = sink.written();
+        let mut report = Report::default();
+        // Its loudest sample is known only at its end.
+        let mut whole = Vec::new();
+        while let Some(chunk) = stream.next() {
+            let mut chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return Ok(Err(error.into())),
+            };
+            report.first.get_or_insert(chunk.ready);
+            report.last = chunk.ready;
+            report.samples += chunk.samples.len();
+            report.chunks += 1;
+            if loudness.normalizes() {
+                whole.append(&mut chunk.samples);
+            } else {
+                loudness.apply(&mut chunk.samples);
+                sink.write(&chunk.samples, stream.total_samples())?;
+            }
+        }
+        if loudness.normalizes() {
+            loudness.apply(&mut whole);
+            sink.write(&whole, Some(whole.len()))?;
+        }
+        if log.stats {
+            report.print(name, voice, &stream);
+        }
+        if let (Some(timings), Some(durations)) = (&mut log.timings, stream.durations()) {
+            timings.add(name, line, durations, start, report.samples)?;
+        }
+        Ok(Ok(()))
     }
-    serde_json::from_slice(line).map(Some).context("expected JSON such as {\"phoneme_ids\": [1, 0, 20, 2]}")
+
+    fn finish(self) -> Result<()> {
+        self.main.map_or(Ok(()), Sink::finish)?;
+        self.log.timings.map_or(Ok(()), Timings::finish)?;
+        self.loudness.finish();
+        Ok(())
+    }
 }
 
 /// What is told of the utterances beside their samples.
 struct Log {
     stats: bool,
     timings: Option<Timings>,
-}
-
-impl Log {
-    fn finish(self) -> Result<()> {
-        self.timings.map_or(Ok(()), Timings::finish)
-    }
-}
-
-/// Speaks one utterance. The outer error is the sink's or the log's and ends everything, the inner one is this
-/// utterance's.
-fn speak(
-    voice: &Voice,
-    ids: &[i64],
-    options: &SpeakOptions,
-    sink: &mut Sink,
-    name: &str,
-    log: &mut Log,
-) -> Result<Result<()>> {
-    let mut stream = match voice.stream(ids, options) {
-        Ok(stream) => stream,
-        Err(error) => return Ok(Err(error.into())),
-    };
-    let start = sink.written;
-    let mut report = Report::default();
-    while let Some(chunk) = stream.next() {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        report.first.get_or_insert(chunk.ready);
-        report.last = chunk.ready;
-        report.samples += chunk.samples.len();
-        report.chunks += 1;
-        sink.write(&chunk.samples, stream.total_samples())?;
-    }
-    if log.stats {
-        report.print(name, voice, &stream);
-    }
-    if let (Some(timings), Some(durations)) = (&mut log.timings, stream.durations()) {
-        timings.add(name, ids, durations, start, report.samples)?;
-    }
-    Ok(Ok(()))
 }
 
 #[derive(Default)]
@@ -246,107 +352,13 @@ impl Report {
     fn print(&self, name: &str, voice: &Voice, stream: &SpeechStream) {
         let audio = self.samples as f64 / f64::from(voice.info().sample_rate);
         let ms = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64() * 1e3;
-        eprintln!(
+        say(&format!(
             "{name}: first audio after {:.1} ms (encoder {:.1} ms), {audio:.2} s of audio in {:.3} s, real-time factor {:.3}, {} chunks",
             ms(self.first),
             ms(stream.encoded()),
             self.last.as_secs_f64(),
             self.last.as_secs_f64() / audio,
             self.chunks
-        );
-    }
-}
-
-/// Where the samples go. Nothing is created before there are samples.
-struct Sink {
-    /// `None` is standard output.
-    path: Option<PathBuf>,
-    /// `None` writes no header.
-    sample_rate: Option<u32>,
-    /// Whether the first utterance is the only one.
-    single: bool,
-    written: u64,
-    target: Option<Target>,
-}
-
-enum Target {
-    /// Something that cannot be gone back in.
-    Stream(Box<dyn Write>),
-    /// Written beside its place, and moved there when it is whole.
-    File(BufWriter<NamedTempFile>),
-}
-
-impl Sink {
-    /// `output`: a file, `-`, or `None` for bare samples on standard output.
-    fn new(output: Option<&Path>, sample_rate: u32, single: bool) -> Self {
-        let path = output.filter(|path| *path != Path::new("-")).map(Path::to_owned);
-        Self { path, sample_rate: output.map(|_| sample_rate), single, written: 0, target: None }
-    }
-
-    fn named<T>(&self, result: io::Result<T>) -> Result<T> {
-        match &self.path {
-            Some(path) => result.with_context(|| path.display().to_string()),
-            // Bare, so that a closed pipe is recognised.
-            None => Ok(result?),
-        }
-    }
-
-    /// `total`: samples of this utterance.
-    fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
-        let mut bytes = Vec::new();
-        let mut target = match self.target.take() {
-            Some(target) => target,
-            None => {
-                let known = total.filter(|_| self.single).map(|total| total as u64);
-                bytes.extend(self.sample_rate.iter().flat_map(|&rate| wav::header(rate, known)));
-                self.named(Target::create(self.path.as_deref()))?
-            }
-        };
-        bytes.extend(wav::s16le(samples));
-        self.named(target.write(&bytes))?;
-        self.written += samples.len() as u64;
-        self.target = Some(target);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<()> {
-        if let (Some(target), Some(path), Some(rate)) = (self.target.take(), &self.path, self.sample_rate) {
-            self.named(target.finish(path, &wav::header(rate, Some(self.written))))?;
-        }
-        Ok(())
-    }
-}
-
-impl Target {
-    fn create(path: Option<&Path>) -> io::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stream(Box::new(io::stdout()))) };
-        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Ok(Self::Stream(Box::new(File::options().write(true).open(path)?)));
-        }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(Self::File(BufWriter::new(builder.prefix(".vitstream-").suffix(".wav").tempfile_in(dir)?)))
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stream(stream) => {
-                stream.write_all(bytes)?;
-                stream.flush()
-            }
-            Self::File(file) => file.write_all(bytes),
-        }
-    }
-
-    fn finish(self, path: &Path, header: &[u8]) -> io::Result<()> {
-        let Self::File(file) = self else { return Ok(()) };
-        let mut file = file.into_inner().map_err(|error| error.into_error())?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(header)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        ));
     }
 }

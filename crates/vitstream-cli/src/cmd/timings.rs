@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use vitstream::Voice;
+use vitstream::staging::Output;
+
+use super::speak::Line;
 
 /// Lines of JSON beside the file that they will be, which takes its place when all is spoken.
 pub(super) struct Timings {
     path: PathBuf,
-    file: NamedTempFile,
+    file: Output,
     sample_rate: f64,
 }
 
@@ -19,6 +21,9 @@ pub(super) struct Timings {
 #[derive(Serialize)]
 struct Utterance<'a> {
     utterance: &'a str,
+    /// The utterance's own file, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_file: Option<&'a Path>,
     /// Seconds from the first sample of the output.
     start: f64,
     end: f64,
@@ -41,20 +46,15 @@ impl Timings {
             "--timings: this voice's encoder.onnx does not tell the phonemes' durations; export the voice with --durations, or \
              speak straight from the file that it was made of"
         );
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.prefix(".vitstream-").suffix(".json").tempfile_in(dir);
-        let file = file.with_context(|| path.display().to_string())?;
-        Ok(Self { path: path.to_owned(), file, sample_rate: f64::from(voice.info().sample_rate) })
+        let sample_rate = f64::from(voice.info().sample_rate);
+        Ok(Self { path: path.to_owned(), file: Output::create(path)?, sample_rate })
     }
 
     /// Adds an utterance of `samples` samples that begins at sample `start` of the output; `durations` are samples too.
     pub(super) fn add(
         &mut self,
         utterance: &str,
-        ids: &[i64],
+        line: &Line,
         durations: &[usize],
         start: u64,
         samples: usize,
@@ -62,22 +62,21 @@ impl Timings {
         // A microsecond is far less than a sample.
         let seconds = |sample: u64| (sample as f64 / self.sample_rate * 1e6).round() / 1e6;
         let mut at = start;
-        let phonemes = ids.iter().zip(durations).enumerate().map(|(index, (&id, &duration))| {
+        let phonemes = line.phoneme_ids.iter().zip(durations).enumerate().map(|(index, (&id, &duration))| {
             let start = seconds(at);
             at += duration as u64;
             Phoneme { index, id, start, end: seconds(at) }
         });
         let phonemes = phonemes.collect();
         let end = seconds(start + samples as u64);
-        let line = Utterance { utterance, start: seconds(start), end, phonemes };
+        let output_file = line.output_file.as_deref();
+        let line = Utterance { utterance, output_file, start: seconds(start), end, phonemes };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
         self.file.write_all(&line).with_context(|| self.path.display().to_string())
     }
 
     pub(super) fn finish(self) -> Result<()> {
-        let Self { path, file, .. } = self;
-        file.persist(&path).map_err(|error| error.error).with_context(|| path.display().to_string())?;
-        Ok(())
+        Ok(self.file.finish()?)
     }
 }

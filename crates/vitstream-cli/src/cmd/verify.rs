@@ -1,15 +1,17 @@
 //! `vitstream verify`
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail, ensure};
 use vitstream::Runtime;
+use vitstream::staging;
 use vitstream::verify::{VerifyOptions, verify};
 
 use super::ReadArgs;
+use super::ids::Ids;
+use super::outputs::Outputs;
+use super::terminal;
 
 /// Prove that an exported voice is right
 ///
@@ -23,8 +25,9 @@ use super::ReadArgs;
 /// (`voice.onnx`) and another pair are run for that in the same runtime; a checkpoint's own values are those of its
 /// new export.
 ///
-/// The exit status is 0 when nothing failed and 1 otherwise. What could not be looked at is listed as not checked,
-/// with the reason, and does not fail.
+/// The exit status is 0 when nothing failed, 1 when something did, and 2 when the voice could not be verified: there is
+/// none, what it is held against is broken, or the runtime is missing. What could not be looked at is listed as not
+/// checked, with the reason, and does not fail.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream verify my-voice\n  \
                         vitstream verify my-voice --against my-voice.ckpt --report report.html\n  \
@@ -39,8 +42,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     read: ReadArgs,
     /// Phoneme ids to speak [default: a single id, a few symbols, and every symbol of the voice's JSON]
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "ID,ID,...")]
-    ids: Option<Vec<i64>>,
+    #[arg(long, allow_negative_numbers = true, value_name = "ID,ID,...")]
+    ids: Option<Ids>,
     /// Who computes: rten or onnxruntime
     #[arg(long, default_value_t = Runtime::default(), value_name = "NAME")]
     runtime: Runtime,
@@ -59,38 +62,39 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
+    let read = args.read.options();
+    ensure!(args.threads > 0, "--threads: expected at least 1, found 0");
+    if args.onnxruntime_library.is_some() && args.runtime != Runtime::OnnxRuntime {
+        bail!("--onnxruntime-library is for --runtime onnxruntime");
+    }
+    ensure!(
+        args.against.is_some() || read.config.is_none() && read.hparams.is_empty(),
+        "--config and --hparam say how to read what --against names: give that, or leave them out"
+    );
+    if let Some(path) = &args.report {
+        let inputs =
+            [Some(&args.dir), args.against.as_ref(), read.config.as_ref(), args.onnxruntime_library.as_ref()];
+        Outputs::new(inputs).claim("--report", path)?;
+    }
+    vitstream::source::check_finished(&args.dir)?;
     let options = VerifyOptions {
         against: args.against,
-        read: args.read.options(),
+        read,
         runtime: args.runtime,
         threads: args.threads,
         library: args.onnxruntime_library,
-        ids: args.ids,
+        wall: super::wall(),
+        ids: args.ids.map(|Ids(ids)| ids),
     };
     let report = verify(&args.dir, &options)?;
     if let Some(path) = &args.report {
-        write(path, report.page().as_bytes()).with_context(|| path.display().to_string())?;
+        staging::write(path, report.page().as_bytes())?;
     }
     let text = match (args.json, quiet) {
         (true, _) => serde_json::to_string_pretty(&report)? + "\n",
         (false, true) => String::new(),
         (false, false) => report.table(),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    terminal::print(&text)?;
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Writes a file beside its place and moves it there, but into what is no file, such as a pipe, directly.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return File::options().write(true).open(path)?.write_all(bytes);
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".vitstream-").suffix(".html").tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

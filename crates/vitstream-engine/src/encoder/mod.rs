@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 pub use noise::{Draws, Noise};
 
-use crate::conv::{Fold, Mode, Target};
+use crate::conv::{Fold, Target, Tiles};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
-use crate::rows::LINE;
-use crate::spec::{DurationSpec, EncoderSpec, limit, tensor};
+use crate::rows::{LINE, padded};
+use crate::spec::{ConvSpec, DdsConvSpec, DurationSpec, EncoderSpec, limit, tensor};
 use attention::{EncoderLayer, Room, check_pointwise};
 use duration::{DurationPredictor, StochasticDurationPredictor};
 use layers::{Linear, Sequence};
@@ -26,6 +26,10 @@ pub const MAX_IDS: usize = 1 << 16;
 
 /// Most frames of a call: 25 minutes at Piper's rates.
 pub const MAX_FRAMES: usize = 1 << 17;
+
+/// Most floats that the zeros around the sequences of all layers may take together, 128 MiB, as a stream of the
+/// decoder may: published voices need less than a hundredth of it.
+const MAX_CONTEXT: usize = 1 << 25;
 
 /// The three numbers that shape an utterance, upstream's `scales`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +95,8 @@ impl Encoder {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
         // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
-        let target = Target { kernels, arena, mode: Mode::Fast, accurate: true, transformed: false };
+        let tiles = Tiles { accurate: true, transformed: false, wait: None };
+        let target = Target { kernels, arena, tiles: Some(tiles) };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -117,7 +122,7 @@ impl Encoder {
         let layers = spec.layers.iter().enumerate();
         let root = (hidden as f32).sqrt();
         let part = |range| Linear::part(target, &spec.proj, 0..hidden, range, Fold::default());
-        Ok(Self {
+        let encoder = Self {
             workers: Workers::new(options.threads)?,
             network: Arc::new(Network {
                 kernels,
@@ -142,7 +147,17 @@ impl Encoder {
                 emb_g,
                 gin,
             }),
-        })
+        };
+        // The layers are checked now, so that these are small numbers.
+        let held = contexts(spec).fold(0usize, usize::saturating_add);
+        limit(
+            "enc_p and dp",
+            "context in floats",
+            held,
+            0..=MAX_CONTEXT,
+            "at most 2^25 in all layers together",
+        )?;
+        Ok(encoder)
     }
 
     /// `inter_channels`: the rows of the latent.
@@ -177,7 +192,23 @@ impl Encoder {
         scales: Scales,
         noise: Noise<'_>,
     ) -> Result<Latent, Error> {
-        self.workers.run(|| self.encode_here(ids, speaker, scales, noise))
+        self.encode_unless(ids, speaker, scales, noise, &|| false)
+    }
+
+    /// As [`encode`](Self::encode), but ends with [`Error::Stopped`] soon after `stop` becomes true: it is asked before
+    /// each layer and each part.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and when it was stopped.
+    pub fn encode_unless(
+        &self,
+        ids: &[i64],
+        speaker: Option<usize>,
+        scales: Scales,
+        noise: Noise<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Latent, Error> {
+        self.workers.run(|| self.encode_here(ids, speaker, scales, noise, stop))
     }
 
     fn encode_here(
@@ -186,7 +217,9 @@ impl Encoder {
         speaker: Option<usize>,
         scales: Scales,
         noise: Noise<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Latent, Error> {
+        let go_on = || if stop() { Err(Error::Stopped) } else { Ok(()) };
         let network = &*self.network;
         let kernels = network.kernels;
         let g = self.speaker(speaker)?;
@@ -197,9 +230,11 @@ impl Encoder {
         }
         let mut room = Room::default();
         for layer in &network.layers {
+            go_on()?;
             layer.run(kernels, &mut x, &mut room);
         }
         drop(room);
+        go_on()?;
         let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
 
         let logw = match &network.duration {
@@ -210,6 +245,7 @@ impl Encoder {
         };
         let durations = durations(&logw, scales.length)?;
         let frames = durations.iter().sum::<usize>().max(1);
+        go_on()?;
         let z_p = network.align(&m, &logs, &durations, frames, scales.noise, noise)?;
         Ok(Latent { z_p, frames, durations, g: g.map(<[f32]>::to_vec) })
     }
@@ -251,6 +287,23 @@ impl Encoder {
             + network.logs.bytes()
             + network.layers.iter().map(EncoderLayer::bytes).sum::<usize>()
     }
+}
+
+/// Floats around the sequence that each convolution reads.
+fn contexts(spec: &EncoderSpec<'_>) -> impl Iterator<Item = usize> {
+    let dds = |convs: &DdsConvSpec<'_>| convs.convs_sep.iter().map(context).collect::<Vec<_>>();
+    let predictor = match &spec.duration {
+        DurationSpec::Stochastic(dp) => {
+            let flows = dp.flows.iter().flat_map(|flow| dds(&flow.convs));
+            dds(&dp.convs).into_iter().chain(flows).collect()
+        }
+        DurationSpec::Plain(dp) => vec![context(&dp.conv_1), context(&dp.conv_2)],
+    };
+    spec.layers.iter().flat_map(|layer| [context(&layer.conv_1), context(&layer.conv_2)]).chain(predictor)
+}
+
+fn context(conv: &ConvSpec<'_>) -> usize {
+    2 * conv.reach() * padded(conv.c_in)
 }
 
 /// Frames of which noise is laid out at a time: the latent's rows are far apart.
@@ -354,7 +407,14 @@ fn durations(logw: &[f32], length_scale: f32) -> Result<Vec<usize>, Error> {
     for &logw in logw {
         let w = (libm::expf(logw) * length_scale).ceil();
         total += f64::from(w);
-        if total.is_nan() || total > MAX_FRAMES as f64 {
+        if total.is_nan() {
+            return Err(input(
+                "durations",
+                "numbers; the weights are damaged, or the scales far too large",
+                w,
+            ));
+        }
+        if total > MAX_FRAMES as f64 {
             return Err(input(
                 "utterance",
                 format!("at most {MAX_FRAMES} frames; give fewer ids or a smaller length scale"),

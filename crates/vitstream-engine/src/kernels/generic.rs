@@ -6,6 +6,8 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::rows::SMALL;
+
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::{transform_weights, winograd_rows};
@@ -172,6 +174,7 @@ impl<const L: usize> Linear<'_, L> {
                     v = add(&v, &tile::load(more.add(at & mask)));
                 }
             }
+            let v = audible(&v);
             if let Some(raw) = self.raw {
                 store(raw.as_ptr().add(at), &v);
             }
@@ -189,10 +192,16 @@ impl<const L: usize> Gate<'_, L> {
     /// Row `row` must lie inside the epilogue's slice.
     #[inline(always)]
     pub(super) unsafe fn finish<const FMA: bool>(&self, row: usize, a: &[f32; L], b: &[f32; L]) {
-        let v = gate::<L, FMA>(&add(a, &self.bias[0]), &add(b, &self.bias[1]));
+        let v = audible(&gate::<L, FMA>(&add(a, &self.bias[0]), &add(b, &self.bias[1])));
         // SAFETY: the caller's.
         unsafe { store(self.out.as_ptr().add(row * self.step), &v) };
     }
+}
+
+/// Zero where a value is smaller than [`SMALL`].
+#[inline(always)]
+fn audible<const L: usize>(v: &[f32; L]) -> [f32; L] {
+    std::array::from_fn(|l| if v[l].abs() < SMALL { 0.0 } else { v[l] })
 }
 
 /// Writes a register.
@@ -283,6 +292,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
                 most[l] = if x[l] > most[l] { x[l] } else { most[l] };
             }
         }
+        // Of what is not a number it says nothing, but the differences are none either, and so the sum.
         let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         let mut sum = [0f32; L];
         for x in row.chunks_exact_mut(L) {
@@ -415,9 +425,10 @@ fn tanh<const L: usize, const FMA: bool>(a: &[f32; L]) -> [f32; L] {
     std::array::from_fn(|l| (1.0 - u[l]) / (1.0 + u[l]))
 }
 
-/// Into `-bound..=bound`, written so that it compiles to a minimum and a maximum.
+/// Into `-bound..=bound`, written so that it compiles to a minimum and a maximum. What is not a number stays so:
+/// as a bound it would pass for a gate's full value, and for the loudest sample.
 #[inline(always)]
 fn clamp(x: f32, bound: f32) -> f32 {
-    let x = if x < bound { x } else { bound };
-    if x > -bound { x } else { -bound }
+    let x = if bound < x { bound } else { x };
+    if -bound > x { -bound } else { x }
 }

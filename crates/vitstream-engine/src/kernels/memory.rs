@@ -1,7 +1,7 @@
 //! Zeroed memory out of large mappings, which the system backs with huge pages where it is asked to.
 //!
-//! A push reads all weights once: with pages of 4 KiB much of that time goes into finding them, and most of
-//! the time of loading into having them given. Elsewhere than on Linux a block is a plain allocation.
+//! A push reads all weights once: with small pages (4 KiB on most systems, 16 or 64 on some) much of that time
+//! goes into finding them, and most of the time of loading into having them given. Elsewhere than on Linux a block is a plain allocation.
 
 use std::ops::{Deref, DerefMut};
 
@@ -95,7 +95,7 @@ impl DerefMut for Block {
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod mapped {
-    use std::ops::{Deref, DerefMut};
+    use std::ops::{Deref, DerefMut, Range};
     use std::ptr::NonNull;
     use std::sync::Arc;
 
@@ -136,12 +136,29 @@ mod mapped {
     impl Drop for Rest {
         /// Gives back what was never given away of the last huge page.
         fn drop(&mut self) {
-            let from = self.used.next_multiple_of(4096).min(self.map.len());
-            // SAFETY: no part has these bytes, and none will.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, self.map.len() - from)
-            };
+            let unused = page_size().and_then(|page| unused(self.used, self.map.len(), page));
+            let Some(Range { start, end }) = unused else { return };
+            // SAFETY: no part has these bytes, and none will. The range that memmap2 hands to the system begins
+            // with the page in which `start` lies, which is a page's first byte, so no earlier byte is in it;
+            // and it ends with the page in which the mapping ends, which holds nothing behind the mapping.
+            let given_back =
+                unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+            // A system that does not want to leaves the pages here, which is no harm.
+            drop(given_back);
         }
+    }
+
+    /// Bytes of a page of this system, 4 to 64 KiB; `None` where the system does not say.
+    fn page_size() -> Option<usize> {
+        // SAFETY: the call answers with a number and touches no memory of this program's.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two())
+    }
+
+    /// The whole pages behind the first `used` of a mapping's `len` bytes, if there are any.
+    fn unused(used: usize, len: usize, page: usize) -> Option<Range<usize>> {
+        let start = used.checked_next_multiple_of(page)?;
+        (start < len).then_some(start..len)
     }
 
     /// A range of a mapping that no other part has: `Rest::take` only moves forward, in whole lines from the
@@ -173,6 +190,32 @@ mod mapped {
         fn deref_mut(&mut self) -> &mut [Line] {
             // SAFETY: as above, and the part is borrowed for writing.
             unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.lines) }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// What the system drops is whole pages: none of them may hold a byte that a part has.
+        #[test]
+        fn no_page_with_a_used_byte_is_given_back_whatever_a_page_is() {
+            for page in [4 << 10, 8 << 10, 16 << 10, 64 << 10, 2 << 20] {
+                for used in (0..3 * page).step_by(64 * 61).chain([page, 2 * page, MAPPING - 64, MAPPING]) {
+                    match unused(used, MAPPING, page) {
+                        Some(Range { start, end }) => {
+                            assert!(
+                                start >= used && start % page == 0 && start - used < page,
+                                "{used} {page}"
+                            );
+                            assert_eq!(end, MAPPING);
+                        }
+                        None => assert!(used + page > MAPPING, "{used} {page}"),
+                    }
+                }
+            }
+            let page = page_size().expect("Linux says it");
+            assert!(page >= 4096 && MAPPING.is_multiple_of(page));
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// The widest that this machine has: what `Auto` stands for.
+    pub fn widest() -> Self {
+        let widest_first = [Self::Avx512, Self::Avx2, Self::Neon, Self::Simd128];
+        widest_first.into_iter().find(|isa| isa.available()).unwrap_or(Self::Scalar)
+    }
+
     /// A short lower-case name.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,12 +125,8 @@ const MIN_COST: usize = 1 << 19;
 
 impl Kernels {
     pub(crate) fn new(isa: Isa, threads: usize) -> Result<Self, Error> {
-        let widest_first = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
         match isa {
-            Isa::Auto => {
-                let isa = widest_first.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar);
-                Ok(Self { isa, threads })
-            }
+            Isa::Auto => Ok(Self { isa: Isa::widest(), threads }),
             isa if isa.available() => Ok(Self { isa, threads }),
             isa => Err(Error::Isa(isa.name())),
         }

@@ -131,7 +131,10 @@ macro_rules! tiles {
                     for c in 0..s.c_in {
                         let (w0, w1) = (tile::load::<$lanes>(w), tile::load::<$lanes>(w.add($lanes)));
                         tile::prefetch(w.wrapping_offset(s.ahead));
-                        tile::prefetch(w.wrapping_offset(s.ahead).wrapping_add($lanes));
+                        // Two of the narrower registers lie in one line.
+                        if $lanes > 8 {
+                            tile::prefetch(w.wrapping_offset(s.ahead).wrapping_add($lanes));
+                        }
                         w = w.add(2 * $lanes);
                         $(
                             let v = *x.add($r * s.x_stride + c);

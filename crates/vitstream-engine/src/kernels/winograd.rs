@@ -147,9 +147,12 @@ macro_rules! planned {
     ($plan:expr, $name:ident::<$($generic:ident),+>$args:tt) => {
         match ($plan.pairs, $plan.taps) {
             (2, 2) => $name::<$($generic),+, 2, 5>$args,
+            (2, 3) => $name::<$($generic),+, 2, 4>$args,
+            (2, 5) => $name::<$($generic),+, 2, 2>$args,
             (3, 3) => $name::<$($generic),+, 3, 6>$args,
             (3, 4) => $name::<$($generic),+, 3, 5>$args,
             (3, 5) => $name::<$($generic),+, 3, 4>$args,
+            (3, 7) => $name::<$($generic),+, 3, 2>$args,
             (4, 4) => $name::<$($generic),+, 4, 7>$args,
             (4, 5) => $name::<$($generic),+, 4, 6>$args,
             (4, 6) => $name::<$($generic),+, 4, 5>$args,
@@ -367,6 +370,7 @@ fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
 ) {
     let products = 2 * PAIRS + 2;
     let Plan { groups, taps, .. } = task.plan;
+    let outputs = products + 1 - taps;
     let width = task.c_in.next_multiple_of(L);
     let apart = task.dilation * task.x_stride;
     // Rows that exist: the last that the last output needs.
@@ -374,7 +378,10 @@ fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
     assert!(v.len() >= ((products * groups - 1) * batch + 1) * width, "no room for the transformed input");
     for group in 0..groups {
         let row = first + group * taps * task.dilation;
-        let present = known.saturating_sub(row).div_ceil(task.dilation).min(products);
+        // The last group may have more taps than there are: what only these would see is zeros, whether it is
+        // known or not, as the sums' last bits would tell.
+        let seen = (task.kernel - group * taps + outputs - 1).min(products);
+        let present = known.saturating_sub(row).div_ceil(task.dilation).min(seen);
         let x = if present == 0 {
             &[][..]
         } else {

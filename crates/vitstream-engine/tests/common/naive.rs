@@ -156,10 +156,15 @@ fn conv(r: &mut Random, c_in: usize, c_out: usize, kernel: usize, dilation: usiz
 
 /// A random network of any shape that the exporter accepts, small.
 pub fn network(seed: u64) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
+    sized(seed, 0)
+}
+
+/// The same with more than `least` channels wherever the engine's choice of a method asks for their number.
+pub fn sized(seed: u64, least: usize) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
     let r = &mut Random(seed);
     let gin = [0, 3, 17][r.below(3)];
-    let half = 1 + r.below(18);
-    let hidden = 1 + r.below(20);
+    let half = least + 1 + r.below(18);
+    let hidden = least + 1 + r.below(20);
     let layers = (0..r.below(5)).map(|_| {
         let n = 1 + r.below(3);
         CouplingSpec {
@@ -175,7 +180,7 @@ pub fn network(seed: u64) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
         }
     });
     let layers = layers.collect();
-    let initial = 1 + r.below(40);
+    let initial = least + 1 + r.below(40);
     let (mut c, mut ups, mut resblocks) = (initial, Vec::new(), Vec::new());
     let conv_pre = conv(r, 2 * half, initial, 7, 1);
     let num_kernels = 1 + r.below(3);
@@ -183,7 +188,7 @@ pub fn network(seed: u64) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
     let one = r.below(2) == 0;
     for _ in 0..1 + r.below(3) {
         let (stride, padding) = (1 + r.below(4), r.below(4));
-        let c_out = [c.div_ceil(2), 1 + r.below(40)][r.below(2)];
+        let c_out = [c.div_ceil(2), 1 + r.below(40)][r.below(2)].max(least);
         let kernel = stride + 2 * padding;
         ups.push(UpSpec {
             weight: r.vec(c * c_out * kernel, 1.0 / (c as f32).sqrt()).into(),

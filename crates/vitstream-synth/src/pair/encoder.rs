@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::bound::{Bounded, bounded};
 use crate::engine::{EncodeRequest, Encoder, Latent};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::noise::Noise;
-use crate::runtime::{self, Output, Runner, RuntimeOptions, Tensor};
+use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
+use crate::voice::MAX_FRAMES;
 
 /// Frames for each id, at length scale 1, that noise is drawn for before a voice has spoken. Piper's voices take about
 /// two, pauses between phonemes counted as ids.
@@ -16,6 +18,8 @@ const FRAMES_PER_ID: usize = 4;
 pub(crate) struct OnnxEncoder {
     path: PathBuf,
     runner: Box<dyn Runner>,
+    /// The output that tells the sum of the durations, where [they are bounded](super::bound).
+    total: Option<String>,
     has_sid: bool,
     has_noise_dp: bool,
     has_durations: bool,
@@ -33,8 +37,19 @@ impl OnnxEncoder {
                 file.error("input `noise_p`: expected a fixed number of channels on axis 1")
             })?),
         };
+        let (runner, total) = match bounded(&file, MAX_FRAMES) {
+            Some(Bounded { bytes, total }) => {
+                let graph = GraphSource::Memory { name: &file.path, bytes: bytes.into() };
+                (runtime::load(graph, options)?, Some(total))
+            }
+            None => {
+                tracing::debug!(file = %file.path.display(), "its durations are not found, and have no bound");
+                (runtime::load(GraphSource::File(&file.path), options)?, None)
+            }
+        };
         Ok(Self {
-            runner: runtime::load(&file.path, options)?,
+            runner,
+            total,
             has_sid: file.input("sid").is_some(),
             has_noise_dp: file.input("noise_dp").is_some(),
             has_durations: file.output("durations").is_some(),
@@ -58,7 +73,7 @@ impl OnnxEncoder {
             ("scales", Tensor::f32(&[3], vec![scales.noise, scales.length, scales.noise_w])),
         ];
         if self.has_sid {
-            inputs.push(("sid", Tensor::i64(&[1], vec![request.speaker.unwrap_or(0)])));
+            inputs.push(("sid", Tensor::i64(&[1], vec![request.speaker.unwrap_or(0) as i64])));
         }
         if self.has_noise_dp {
             inputs.push(("noise_dp", Tensor::f32(&[1, 2, phonemes], noise_dp)));
@@ -69,7 +84,32 @@ impl OnnxEncoder {
         let optional = [(self.has_sid, "g"), (self.has_durations, "durations")];
         let mut outputs = vec!["z"];
         outputs.extend(optional.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name));
-        self.runner.run(&inputs, &outputs)
+        outputs.extend(self.total.as_deref());
+        let mut values = self.runner.run(&inputs, &outputs)?;
+        if self.total.is_some() {
+            let total = values.pop().and_then(|total| total.data.first().copied()).unwrap_or(f32::NAN);
+            self.check_total(total, phonemes)?;
+        }
+        Ok(values)
+    }
+
+    /// Refuses an utterance whose durations were beyond the bound: what was made is not as long as they say.
+    fn check_total(&self, total: f32, phonemes: usize) -> Result<()> {
+        if !total.is_finite() {
+            return Err(Error::model(
+                &self.path,
+                format!(
+                    "the durations of {phonemes} phoneme ids are not finite numbers; the voice's weights are damaged"
+                ),
+            ));
+        }
+        if total > MAX_FRAMES as f32 {
+            return Err(Error::request(format!(
+                "the utterance of {phonemes} phoneme ids would last {total} frames, more than the {MAX_FRAMES} allowed; make it \
+                 shorter, or, if other utterances do the same, the voice's weights are damaged"
+            )));
+        }
+        Ok(())
     }
 
     /// The frames of each id, which must be those of `z`.
@@ -103,6 +143,9 @@ impl OnnxEncoder {
         let usual = self.frames_per_id.load(Ordering::Relaxed) as f64;
         let mut frames = ((usual * length) as usize + 32).min(request.max_frames);
         loop {
+            if request.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             let noise_p = draw(request.scales.noise, channels * frames, &|| noise.prior(channels, frames));
             match self.run(request, &noise_dp, Some((channels, &noise_p))) {
                 Err(Error::Run { .. }) if frames < request.max_frames => {
@@ -133,7 +176,7 @@ impl Encoder for OnnxEncoder {
         }
         if frames > request.max_frames {
             return Err(Error::request(format!(
-                "the utterance came out at {frames} frames, more than the {} allowed; lower --length-scale or --noise-w, or split the text",
+                "the utterance came out at {frames} frames, more than the {} allowed; lower the length scale or noise_w, or split the text",
                 request.max_frames
             )));
         }

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use crate::engine::{DecodeSession, Decoder};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
-use crate::runtime::{self, Output, Runner, RuntimeOptions, Tensor};
+use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
 
-/// No state of a real decoder has as many elements: a file that asks for more is damaged.
-const LARGEST_STATE: usize = 1 << 24;
+/// The states of published voices have some 25,000 elements, all together: a file that asks for as many is damaged.
+pub const MAX_STATE_ELEMENTS: usize = 1 << 24;
 
 pub(crate) struct StatefulDecoder {
     path: PathBuf,
@@ -50,14 +50,16 @@ impl StatefulDecoder {
         let states: Vec<State> =
             serde_json::from_str(file.metadata("states").ok_or_else(|| wanted("states"))?)
                 .map_err(|e| file.error(format!("metadata `states`: {e}")))?;
+        let mut left = MAX_STATE_ELEMENTS;
         for State { input, output, shape } in &states {
             file.expect(&[input], &[output])?;
             let elements = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-            if elements.is_none_or(|elements| elements > LARGEST_STATE) {
-                return Err(file.error(format!(
-                    "metadata `states`: `{input}` of shape {shape:?} is too large to be true"
-                )));
-            }
+            left = elements.and_then(|elements| left.checked_sub(elements)).ok_or_else(|| {
+                file.error(format!(
+                    "metadata `states`: with `{input}` of shape {shape:?} there are more than {MAX_STATE_ELEMENTS} elements \
+                     in all: the file is damaged"
+                ))
+            })?;
         }
         let channels = file
             .input("z")
@@ -74,7 +76,7 @@ impl StatefulDecoder {
             .map(str::to_owned)
             .collect();
         Ok(Self {
-            runner: runtime::load(&file.path, options)?,
+            runner: runtime::load(GraphSource::File(&file.path), options)?,
             channels,
             has_g: file.input("g").is_some(),
             hop,
@@ -150,6 +152,7 @@ impl DecodeSession for Session {
         let mut outputs = decoder.runner.run(&inputs, &names)?.into_iter();
         drop(inputs);
         let samples = outputs.next().map(|output| output.data).unwrap_or_default();
+        Error::unless_numbers(&decoder.path, &samples)?;
         self.states = outputs.collect();
         self.begun = true;
         Ok(samples)

@@ -10,7 +10,7 @@ use crate::engine::{DecodeSession, Decoder};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::receptive::{Receptive, receptive_field};
-use crate::runtime::{self, Runner, RuntimeOptions, Tensor};
+use crate::runtime::{self, GraphSource, Runner, RuntimeOptions, Tensor};
 
 pub(crate) struct WindowedDecoder {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl WindowedDecoder {
         };
         tracing::debug!(file = %file.path.display(), ?receptive, "overlap of the windows, in frames");
         Ok(Self {
-            runner: runtime::load(&file.path, options)?,
+            runner: runtime::load(GraphSource::File(&file.path), options)?,
             channels,
             has_y_mask: file.input("y_mask").is_some(),
             has_g: file.input("g").is_some(),
@@ -129,6 +129,7 @@ impl DecodeSession for Session {
         }
         let samples = self.decoder.decode(self.held.concat(), self.g.as_deref())?;
         let samples = samples[(self.emitted - self.start) * hop..(known - self.start) * hop].to_vec();
+        Error::unless_numbers(&self.decoder.path, &samples)?;
         let start = known.saturating_sub(left);
         for held in &mut self.held {
             held.drain(..start - self.start);
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn a_smaller_overlap_is_not_exact() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-multi/decoder.onnx");
-        let options = RuntimeOptions { runtime: Runtime::default(), threads: 1, library: None };
+        let options = RuntimeOptions { runtime: Runtime::default(), threads: 1, library: None, wall: None };
         let exact = WindowedDecoder::open(GraphFile::read(&path).unwrap(), &options).unwrap().receptive;
         let z: Vec<f32> = (0..16 * 130).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
         let stream = |receptive: Receptive, pushes: &[usize]| {

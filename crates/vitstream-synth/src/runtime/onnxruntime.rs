@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
-use super::{Data, Output, Runner, RuntimeOptions, Tensor};
+use super::{Data, GraphSource, Output, Runner, RuntimeOptions, Tensor, reason};
 use crate::error::{Error, Result};
 
 /// The library, once loaded, stays for the life of the process: it cannot be unloaded safely.
@@ -52,7 +52,7 @@ fn load_library(library: Option<&Path>) -> Result<Environment> {
         "name the shared library itself, e.g. .../onnxruntime/capi/libonnxruntime.so.1.32.0".to_owned()
     } else {
         "get it with `pip install onnxruntime` (in the active virtual environment or for python3 on PATH), or set \
-         ORT_DYLIB_PATH to the library, or use `--runtime rten`, which needs nothing"
+         ORT_DYLIB_PATH to the library, or let rten compute, which needs nothing"
             .to_owned()
     };
     Err(Error::Runtime(format!(
@@ -130,23 +130,28 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn load(path: &Path, options: &RuntimeOptions) -> Result<Self> {
-        let refused =
-            |e: &dyn std::fmt::Display| Error::model(path, format!("ONNX Runtime cannot load it: {e}"));
+    pub(super) fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Self> {
+        let path = graph.path();
+        let refused = |e: &dyn std::fmt::Display| {
+            Error::model(path, format!("ONNX Runtime cannot load it: {}", reason(e)))
+        };
         let environment = environment(options.library.as_deref())?;
-        let session = Session::builder(&environment)
+        let mut builder = Session::builder(&environment)
             .map_err(|e| refused(&e))?
             .with_intra_threads(options.threads)
-            .map_err(|e| refused(&e))?
-            .commit_from_file(path)
             .map_err(|e| refused(&e))?;
+        let session = match graph {
+            GraphSource::File(path) => builder.commit_from_file(path),
+            GraphSource::Memory { bytes, .. } => builder.commit_from_memory(&bytes),
+        };
+        let session = session.map_err(|e| refused(&e))?;
         Ok(Self { path: path.to_owned(), session: Mutex::new(session) })
     }
 }
 
 impl Runner for Model {
     fn run(&self, inputs: &[(&str, Tensor<'_>)], outputs: &[&str]) -> Result<Vec<Output>> {
-        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, e.to_string());
+        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, reason(e));
         let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             let shape = tensor.shape.as_slice();

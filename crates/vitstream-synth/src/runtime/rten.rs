@@ -1,12 +1,12 @@
 //! rten: pure Rust.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rten::{ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
 use rten_tensor::prelude::*;
 
-use super::{Data, Output, Runner, RuntimeOptions, Tensor};
+use super::{Data, GraphSource, Output, Runner, RuntimeOptions, Tensor, reason};
 use crate::error::{Error, Result};
 
 pub(super) struct Model {
@@ -16,11 +16,15 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn load(path: &Path, options: &RuntimeOptions) -> Result<Self> {
-        let model = ModelOptions::with_all_ops()
-            .prepack_weights(true)
-            .load_file(path)
-            .map_err(|e| Error::model(path, format!("rten cannot load it: {e}")))?;
+    pub(super) fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Self> {
+        let path = graph.path();
+        let mut loader = ModelOptions::with_all_ops();
+        loader.prepack_weights(true);
+        let model = match graph {
+            GraphSource::File(path) => loader.load_file(path),
+            GraphSource::Memory { bytes, .. } => loader.load(bytes.into_owned()),
+        };
+        let model = model.map_err(|e| Error::model(path, format!("rten cannot load it: {}", reason(&e))))?;
         let threads = Arc::new(ThreadPool::with_num_threads(options.threads));
         Ok(Self { path: path.to_owned(), model, threads })
     }
@@ -34,7 +38,7 @@ impl Model {
 
 impl Runner for Model {
     fn run(&self, inputs: &[(&str, Tensor<'_>)], outputs: &[&str]) -> Result<Vec<Output>> {
-        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, e.to_string());
+        let failed = |e: &dyn std::fmt::Display| Error::run(&self.path, reason(e));
         let mut values: Vec<(NodeId, ValueOrView<'_>)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             let value = match &tensor.data {

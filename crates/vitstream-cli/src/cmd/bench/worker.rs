@@ -7,7 +7,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use vitstream::{Chunking, Cost, Scales, SpeakOptions, Voice};
 
+use super::super::read_json;
 use super::{Job, Workload};
+
+/// Bytes of a file of utterances: a million ids.
+const MAX_UTTERANCES: u64 = 8 << 20;
 
 /// No noise, so that every round and every pair of the same voice has the same durations.
 const QUIET: Scales = Scales { noise: 0.0, length: 1.0, noise_w: 0.0 };
@@ -76,7 +80,8 @@ impl Spoken {
 
 pub(super) fn measure(job: &Job) -> Result<Measured> {
     let begun = Instant::now();
-    let voice = job.configuration.open(&job.voice)?;
+    // This process is a wall of its own, and its memory is what is measured.
+    let voice = job.configuration.open(&job.voice, None)?;
     let load = begun.elapsed().as_secs_f64();
     let chunking = match (job.workload.first_chunk, job.workload.chunk) {
         (Some(first), Some(rest)) => Chunking::List(vec![first, rest]),
@@ -122,8 +127,7 @@ fn utterances(workload: &Workload, voice: &Voice) -> Result<Vec<(String, Vec<i64
             .map(|&length| (format!("{length} ids"), made_up(length, voice)))
             .collect());
     };
-    let text = fs::read(path).with_context(|| path.display().to_string())?;
-    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text)
+    let map: serde_json::Map<String, serde_json::Value> = read_json(path, MAX_UTTERANCES)
         .with_context(|| format!("{}: expected {{\"name\": [id, ...]}}", path.display()))?;
     let utterances = map
         .into_iter()

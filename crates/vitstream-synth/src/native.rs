@@ -5,8 +5,8 @@
 //! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path().join("voice");
-//! # vitstream::export::export(trained.as_ref(), &folder, &Default::default())?;
-//! use vitstream::native::{self, NativeOptions};
+//! # vitstream_export::export::export(trained.as_ref(), &folder, &Default::default())?;
+//! use vitstream_synth::native::{self, NativeOptions};
 //! use vitstream_synth::SpeakOptions;
 //!
 //! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
@@ -23,25 +23,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
-use vitstream_engine::{Decoder, Draws, Encoder, Mode, Noise, Options, Stream, from_vits};
-use vitstream_synth::engine::{
-    DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent,
-};
-use vitstream_synth::{Cost, Profile, Scales, Voice, VoiceInfo};
-use vitstream_vits::{DecoderHalf, EncoderHalf};
-
+use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Parts, ReadOptions};
+use vitstream_vits::{DecoderHalf, EncoderHalf};
 
-use crate::Error;
+use crate::engine::{DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent};
+use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 
 /// How a voice is opened.
 #[derive(Clone, Debug, Default)]
 pub struct NativeOptions {
     /// How its file is read.
     pub read: ReadOptions,
-    /// Faster convolutions, whose last bits depend on how an utterance is cut.
-    pub fast: bool,
     /// Threads; 0 means one. They change no bit of the result.
     pub threads: usize,
     /// The sample rate in hertz, if the files do not say it.
@@ -55,13 +49,20 @@ pub struct NativeOptions {
 /// # Errors
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
 pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
-    let Parts { mut weights, hparams, config, files, warnings, .. } = source::read(path, &options.read)?;
+    let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
+        source::read(path, &options.read)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let mode = if options.fast { Mode::Fast } else { Mode::Direct };
+    for note in notes {
+        tracing::info!("{}: {note}", path.display());
+    }
+    match &config {
+        Some(config) => tracing::info!("{}: voice JSON {}", path.display(), config.path.display()),
+        None => tracing::info!("{}: no voice JSON", path.display()),
+    }
     let threads = options.threads.max(1);
-    let engine = Options { mode, threads, ..Options::default() };
+    let engine = Options { threads, ..Options::default() };
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |source| Error::Engine { path: path.to_owned(), source };
 
@@ -82,6 +83,8 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         Encoder::new(&from_vits::encoder(&half, &hparams), engine)
     };
     let audit = weights.finish().map_err(weights_error)?;
+    source::check_finite(path, &audit, &options.read)?;
+    source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
 
     let config = config.as_ref();
@@ -89,15 +92,9 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         options.sample_rate.or(hparams.sample_rate).or_else(|| config.and_then(VoiceConfig::sample_rate));
     let defaults = Scales::default();
     let scale = |name: &str, default: f32| config.and_then(|config| config.scale(name)).unwrap_or(default);
-    let kind = if options.fast { "fast" } else { "direct" };
-    let profile_key = format!("native/{threads}/{kind}/{:032x}", audit.fingerprint);
+    let profile_key = format!("native/{threads}/{:032x}", audit.fingerprint);
     let info = VoiceInfo {
-        sample_rate: sample_rate.filter(|&rate| rate > 0).ok_or_else(|| {
-            Error::Option(format!(
-                "{}: nothing says the sample rate; give it with --sample-rate",
-                path.display()
-            ))
-        })?,
+        sample_rate: checked_rate(path, sample_rate)?,
         symbols: Some(hparams.num_symbols),
         speakers: hparams.num_speakers,
         speaker_ids: config.map(VoiceConfig::speaker_ids).unwrap_or_default(),
@@ -109,37 +106,66 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         cost: options.profile.costs.get(&profile_key).copied().unwrap_or(COST),
         profile_key,
     };
-    Ok(Voice::from_parts(Box::new(NativeEncoder(encoder)), Arc::new(NativeDecoder(decoder)), info))
+    let path: Arc<Path> = path.into();
+    let encoder = NativeEncoder { encoder, path: path.clone() };
+    Ok(Voice::from_parts(Box::new(encoder), Arc::new(NativeDecoder { decoder, path }), info))
+}
+
+/// The rate that the files say, or the caller.
+fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
+    match rate {
+        Some(rate) if SAMPLE_RATES.contains(&rate) => Ok(rate),
+        Some(rate) => {
+            let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            Err(Error::model(
+                path,
+                format!("the sample rate: expected {least} to {most} hertz, found {rate}"),
+            ))
+        }
+        None => Err(Error::NoSampleRate {
+            path: path.to_owned(),
+            where_not: "neither the network nor a voice JSON".to_owned(),
+        }),
+    }
 }
 
 /// What a push is taken to cost where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
-fn failed(error: vitstream_engine::Error) -> vitstream_synth::Error {
-    vitstream_synth::Error::Runtime(error.to_string())
+/// What the engine says of a call, with the voice's name.
+fn failed(path: &Path) -> impl FnOnce(vitstream_engine::Error) -> Error {
+    |error| match error {
+        vitstream_engine::Error::Stopped => Error::Cancelled,
+        error => Error::Run { path: path.to_owned(), message: error.to_string() },
+    }
 }
 
-struct NativeEncoder(Encoder);
+struct NativeEncoder {
+    encoder: Encoder,
+    path: Arc<Path>,
+}
 
 impl EncoderSeam for NativeEncoder {
-    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, vitstream_synth::Error> {
+    fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, Error> {
         let scales = vitstream_engine::Scales {
             noise: request.scales.noise,
             length: request.scales.length,
             noise_w: request.scales.noise_w,
         };
         // Without a seed every utterance is another one.
-        let any = || vitstream_synth::Noise::new(RandomState::new().build_hasher().finish());
+        let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
-        let speaker = request.speaker.and_then(|speaker| usize::try_from(speaker).ok());
-        let latent = self.0.encode(request.ids, speaker, scales, Noise::Drawn(&noise)).map_err(failed)?;
+        let stop = || request.cancel.is_cancelled();
+        let latent =
+            self.encoder.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = latent.map_err(failed(&self.path))?;
         if latent.frames > request.max_frames {
-            return Err(vitstream_synth::Error::Runtime(format!(
+            return Err(Error::Runtime(format!(
                 "the utterance has {} frames, more than {}",
                 latent.frames, request.max_frames
             )));
         }
-        Ok(Latent::new(latent.z_p, self.0.channels(), latent.g).with_durations(latent.durations))
+        Ok(Latent::new(latent.z_p, self.encoder.channels(), latent.g).with_durations(latent.durations))
     }
 
     fn takes_noise(&self) -> bool {
@@ -153,7 +179,7 @@ impl EncoderSeam for NativeEncoder {
 
 /// The noise that a seed stands for in every runtime.
 #[derive(Debug)]
-struct SeededNoise(vitstream_synth::Noise);
+struct SeededNoise(crate::Noise);
 
 impl Draws for SeededNoise {
     fn durations(&self, ids: usize) -> Vec<f32> {
@@ -165,34 +191,38 @@ impl Draws for SeededNoise {
     }
 }
 
-struct NativeDecoder(Decoder);
+struct NativeDecoder {
+    decoder: Decoder,
+    path: Arc<Path>,
+}
 
 impl DecoderSeam for NativeDecoder {
     fn hop_length(&self) -> usize {
-        self.0.hop()
+        self.decoder.hop()
     }
 
     fn look_ahead(&self) -> usize {
-        self.0.look_ahead()
+        self.decoder.look_ahead()
     }
 
-    fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, vitstream_synth::Error> {
-        let stream = self.0.stream(g.as_deref()).map_err(failed)?;
-        Ok(Box::new(NativeSession { stream, channels: self.0.channels() }))
+    fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, Error> {
+        let stream = self.decoder.stream(g.as_deref()).map_err(failed(&self.path))?;
+        Ok(Box::new(NativeSession { stream, channels: self.decoder.channels(), path: self.path.clone() }))
     }
 }
 
 struct NativeSession {
     stream: Stream,
     channels: usize,
+    path: Arc<Path>,
 }
 
 impl DecodeSession for NativeSession {
-    fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, vitstream_synth::Error> {
+    fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>, Error> {
         let mut samples = Vec::new();
-        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed)?;
+        self.stream.push(frames, frames.len() / self.channels, &mut samples).map_err(failed(&self.path))?;
         if last {
-            self.stream.finish(&mut samples).map_err(failed)?;
+            self.stream.finish(&mut samples).map_err(failed(&self.path))?;
         }
         Ok(samples)
     }

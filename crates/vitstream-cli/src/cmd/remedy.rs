@@ -1,0 +1,30 @@
+//! What helps, in the words of the command line: the library names a remedy, and knows no option.
+
+use vitstream::{Error, Remedy};
+
+/// What to do about `error`, as the rest of a sentence; `None` when nothing is known to help.
+pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Error>()?.remedy()).as_ref().and_then(words)
+}
+
+fn words(remedy: &Remedy) -> Option<String> {
+    Some(match remedy {
+        Remedy::SampleRate => "give it with --sample-rate".to_owned(),
+        Remedy::Config => "name it with --config".to_owned(),
+        Remedy::HParams(missing) => {
+            let flags: Vec<String> =
+                missing.iter().map(|(name, example)| format!("--hparam \"{name}={example}\"")).collect();
+            format!(
+                "name the config.json of the training or the voice's JSON with --config, or give each with the voice's own \
+                 values, such as {}",
+                flags.join(" ")
+            )
+        }
+        Remedy::NoiseInput => {
+            "export it with `--noise input`, or speak with --noise-scale 0 and --noise-w 0".to_owned()
+        }
+        Remedy::AllowNan => "--allow-nan reads them all the same".to_owned(),
+        Remedy::Memory => "--memory-budget allows more".to_owned(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,44 @@
+//! What happens when the process is told to end: nothing half-written is left.
+
+use anyhow::{Context as _, Result};
+use vitstream::staging;
+
+/// Watches for the signals that end programs. Those that whoever started this one wants ignored stay ignored.
+#[cfg(unix)]
+pub(crate) fn watch() -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::emulate_default_handler;
+
+    let ignored = ignored();
+    let signals: Vec<i32> =
+        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0).collect();
+    let mut signals = Signals::new(signals).context("cannot watch for signals")?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if staging::abandon() {
+                // The shell sees that it was the signal.
+                let _ = emulate_default_handler(signal);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The set of ignored signals, where the system tells: `nohup` and shells ignore some for what they start.
+#[cfg(unix)]
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn watch() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if staging::abandon() {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot watch for Ctrl-C")
+}

@@ -1,0 +1,221 @@
+//! What is written for people. Names and texts from files may hold anything: control characters in them are shown, not
+//! obeyed; here, where text is written, and nowhere else.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::str;
+
+use anstream::{AutoStream, ColorChoice};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::remedy;
+
+/// A longer message helps nobody: some screens of lines.
+const LONGEST_MESSAGE: usize = 16 << 10;
+
+/// `text` with its control characters, and those that turn the direction of writing, as escapes that JSON reads too. The
+/// ends of lines and tabulators stay.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        matches!(c, '\n' | '\t') || !(c.is_control() || turns)
+    };
+    if text.chars().all(is_harmless) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_harmless(c) {
+            true => shown.push(c),
+            false => write!(shown, "\\u{:04x}", u32::from(c)).expect("a string takes everything"),
+        }
+    }
+    shown.into()
+}
+
+/// Makes everything that is written [`printable`]. Each write must end between two characters, as those of `write!` do: so
+/// a buffer stands behind this, not before.
+pub(crate) struct Printable<W>(W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write_all(printable(&String::from_utf8_lossy(buffer)).as_bytes())?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Standard output for text, buffered: to be flushed at the end.
+pub(crate) fn stdout() -> Printable<BufWriter<StdoutLock<'static>>> {
+    Printable(BufWriter::new(io::stdout().lock()))
+}
+
+/// Writes `text` to standard output.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Writes a line to standard error. That nobody reads it is no reason to stop.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(line));
+}
+
+/// An error with its causes, each once: messages of libraries often hold that of their cause already.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text += ": ";
+            text += &cause;
+        }
+    }
+    if let Some(remedy) = remedy::of(error) {
+        text += "; ";
+        text += &remedy;
+    }
+    shorten(text)
+}
+
+fn shorten(mut text: String) -> String {
+    if text.len() > LONGEST_MESSAGE {
+        let mut end = LONGEST_MESSAGE;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let more = text.len() - end;
+        text.truncate(end);
+        write!(text, "... ({more} bytes more)").expect("a string takes everything");
+    }
+    text
+}
+
+/// Whether something failed because whoever read the output has enough of it.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<serde_json::Error>()) {
+            (Some(error), _) => Some(error.kind()),
+            (None, Some(error)) => error.io_error_kind(),
+            (None, None) => None,
+        };
+        kind == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Prints what the library has to say, a line each.
+pub(crate) struct Lines {
+    colours: bool,
+}
+
+impl Lines {
+    /// For standard error: with colours on terminals, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
+    pub(crate) fn new() -> Self {
+        Self { colours: AutoStream::choice(&io::stderr()) != ColorChoice::Never }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        let level = event.metadata().level();
+        let colour = match *level {
+            Level::ERROR => 31,
+            Level::WARN => 33,
+            Level::INFO => 32,
+            Level::DEBUG => 34,
+            Level::TRACE => 35,
+        };
+        let text = shorten(text);
+        match self.colours {
+            true => writeln!(writer, "\x1b[{colour}m{level:>5}\x1b[0m {}", printable(&text)),
+            false => writeln!(writer, "{level:>5} {}", printable(&text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(printable("Zoë\tˈa\n"), "Zoë\tˈa\n");
+        let shown = printable("\x1b]0;title\x07\r\u{9b}2J\x7f\u{202e}");
+        assert_eq!(shown, "\\u001b]0;title\\u0007\\u000d\\u009b2J\\u007f\\u202e");
+        let json = format!("\"{shown}\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "\x1b]0;title\x07\r\u{9b}2J\x7f\u{202e}");
+    }
+
+    #[test]
+    fn a_writer_shows_them_too() {
+        let mut out = Printable(Vec::new());
+        write!(out, "ë{}{}", '\x1b', "\u{9b}").unwrap();
+        out.write_all(b"\xff").unwrap();
+        assert_eq!(String::from_utf8(out.0).unwrap(), "ë\\u001b\\u009b\u{fffd}");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("voice.json: {source}")]
+    struct Wrapped {
+        source: io::Error,
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let inner = || Wrapped { source: io::Error::other("first line\n  second line") };
+        let error = anyhow::Error::from(inner()).context("line 3");
+        assert_eq!(describe(&error), "line 3: voice.json: first line\n  second line");
+        let error = Err::<(), _>(inner()).context("voice.json").unwrap_err();
+        assert_eq!(describe(&error), "voice.json: voice.json: first line\n  second line");
+    }
+
+    #[test]
+    fn no_message_is_endless() {
+        let text = describe(&anyhow::anyhow!("ë".repeat(LONGEST_MESSAGE)));
+        assert!(text.len() < LONGEST_MESSAGE + 40 && text.ends_with("bytes more)"));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_behind_other_errors() {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&anyhow::Error::from(Wrapped { source: closed() }).context("writing")));
+        let json = serde_json::to_writer(Refusing, &[1]).unwrap_err();
+        assert!(is_closed_pipe(&anyhow::Error::from(json).context("writing")));
+        assert!(!is_closed_pipe(&anyhow::anyhow!("broken pipe")));
+    }
+
+    struct Refusing;
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! One file that takes its place only when it is whole.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::live::{self, Live};
+use crate::Error;
+
+/// What waits for its place is called `.vitstream-XXXXXX.part`, without the name that it will have, which may be as long
+/// as names can be.
+const PREFIX: &str = ".vitstream-";
+const SUFFIX: &str = ".part";
+
+/// How often a file is created anew because another process took it for a leftover in the moment before it was locked.
+const TRIES: usize = 8;
+
+/// A file that is written beside its place. It is removed unless it is [placed](Self::place).
+pub(super) struct Part {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    placed: bool,
+}
+
+impl Part {
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        let mut live = live::lock();
+        for _ in 0..TRIES {
+            let mut code = None;
+            let created = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(directory, |path| {
+                // Readable and writable by whom the umask says, as any new file.
+                let file = File::options().read(true).write(true).create_new(true).open(path);
+                file.inspect_err(|error| code = error.raw_os_error())
+            });
+            // Bare: the path that `tempfile` would name is none that the user knows.
+            let created = created.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
+            let (file, path) = created.keep().map_err(|error| error.error)?;
+            // The lock says that somebody is still writing. Where files cannot be locked nobody takes them for leftovers.
+            let _ = file.try_lock();
+            if is_linked(&file)? {
+                live.add(&path);
+                return Ok(Self { file, path, placed: false });
+            }
+        }
+        Err(io::Error::other("other programs keep removing the files that are written here"))
+    }
+
+    /// Renames the file, which is complete and flushed, to `path`.
+    pub(super) fn place(mut self, path: &Path, live: &mut Live) -> io::Result<()> {
+        let renamed = fs::rename(&self.path, path);
+        if renamed.is_err() {
+            let _ = fs::remove_file(&self.path);
+        }
+        live.forget(&self.path);
+        self.placed = true;
+        renamed
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs::remove_file(&self.path);
+            live::lock().forget(&self.path);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_linked(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(file.metadata()?.nlink() > 0)
+}
+
+#[cfg(not(unix))]
+fn is_linked(_: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Removes what killed processes have left in `directory`: parts that nobody has locked.
+pub(super) fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_part = |name: &OsStr| {
+            let name = name.to_str();
+            name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+        };
+        // Of the entry itself: links are not followed.
+        if !is_part(&entry.file_name()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes sure that what was renamed or linked in `directory` is there after a loss of power.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(directory)?.sync_all().or_else(|error| match error.kind() {
+        // Some file systems have nothing of the kind.
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    })?;
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(())
+}
+
+/// A file that a command writes: whole or not at all. What is no regular file, such as a pipe or a device, is written
+/// to directly.
+pub struct Output {
+    /// As the caller calls it.
+    path: PathBuf,
+    target: Target,
+}
+
+enum Target {
+    /// Something that cannot be gone back in.
+    Stream(File),
+    /// A part, and the place that it will take.
+    Part(BufWriter<Part>, PathBuf),
+}
+
+impl Write for Part {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl Output {
+    /// Begins the file at `path`. A link to a file stays, and the file that it leads to is replaced.
+    ///
+    /// # Errors
+    /// When there is a directory or a link to nothing at `path`, or the directory that it lies in does not exist or
+    /// cannot be written to.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let problem = |problem: &str| Error::Output { path: path.to_owned(), problem: problem.to_owned() };
+        let place = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() => fs::canonicalize(path)
+                .map_err(|_| problem("is a link to nothing: remove it, or name another file"))?,
+            _ => path.to_owned(),
+        };
+        match fs::metadata(&place) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(problem("expected the name of a file, found a directory"));
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                let stream = File::options().write(true).open(&place).map_err(Error::io(path))?;
+                return Ok(Self { path: path.to_owned(), target: Target::Stream(stream) });
+            }
+            _ => {}
+        }
+        let directory = parent(&place);
+        if !directory.is_dir() {
+            return Err(problem(&format!("there is no directory {}", directory.display())));
+        }
+        let part = Part::create(directory).map_err(Error::io(path))?;
+        Ok(Self { path: path.to_owned(), target: Target::Part(BufWriter::new(part), place) })
+    }
+
+    /// Whether what is written is read by somebody at once, so that nothing can be changed in it later.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.target, Target::Stream(_))
+    }
+
+    /// Flushes the file and puts it into its place.
+    ///
+    /// # Errors
+    /// When the disk is full, or the file cannot be put there; what was there before is untouched then.
+    pub fn finish(self) -> Result<(), Error> {
+        let Self { path, target } = self;
+        let Target::Part(part, place) = target else { return Ok(()) };
+        let finish = || {
+            let part = part.into_inner().map_err(|error| error.into_error())?;
+            part.file.sync_all()?;
+            part.place(&place, &mut live::lock())?;
+            sync_directory(parent(&place))
+        };
+        finish().map_err(Error::io(&path))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match &mut self.target {
+            Target::Stream(stream) => stream.write(buffer),
+            Target::Part(part, _) => part.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.target {
+            Target::Stream(stream) => stream.flush(),
+            Target::Part(part, _) => part.flush(),
+        }
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match &mut self.target {
+            Target::Stream(stream) => stream.seek(to),
+            Target::Part(part, _) => part.seek(to),
+        }
+    }
+}
+
+/// Writes `bytes` to `path`, whole or not at all: see [`Output`].
+///
+/// # Errors
+/// As [`Output::create`] and [`Output::finish`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut output = Output::create(path)?;
+    output.write_all(bytes).map_err(Error::io(path))?;
+    output.finish()
+}
+
+/// The directory that `path` lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_whole_with_the_mode_of_any_new_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("new");
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"0123").unwrap();
+        output.seek(SeekFrom::Start(0)).unwrap();
+        output.write_all(b"x").unwrap();
+        assert!(!path.exists());
+        output.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x123");
+        let usual = root.path().join("usual");
+        fs::write(&usual, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&usual));
+        assert_eq!(names(root.path()), ["new", "usual"]);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mut output = Output::create(&root.path().join("new")).unwrap();
+        output.write_all(b"0123").unwrap();
+        drop(output);
+        assert!(names(root.path()).is_empty());
+    }
+
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, link) = (root.path().join("file"), root.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        symlink("file", &link).unwrap();
+        write(&link, b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_no_place_for_a_file_is_named_as_the_user_calls_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dangling = root.path().join("dangling");
+        symlink("nothing", &dangling).unwrap();
+        let directory = root.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        let absent = root.path().join("absent/x.wav");
+        for (path, part) in [
+            (&dangling, "link to nothing"),
+            (&directory, "found a directory"),
+            (&absent, "there is no directory"),
+        ] {
+            let error = write(path, b"new").unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+            assert!(error.contains(part) && !error.contains(PREFIX), "{error}");
+        }
+        assert_eq!(names(root.path()), ["dangling", "directory"]);
+    }
+
+    #[test]
+    fn leftovers_are_swept_and_what_others_write_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let living = Part::create(root.path()).unwrap();
+        let leftover = root.path().join(".vitstream-killed.part");
+        fs::write(&leftover, "half").unwrap();
+        fs::write(root.path().join("other.part"), "").unwrap();
+        sweep(root.path());
+        assert!(!leftover.exists());
+        assert_eq!(fs::metadata(&living.path).unwrap().ino(), living.file.metadata().unwrap().ino());
+        drop(living);
+        assert_eq!(names(root.path()), ["other.part"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! Whether vitstream's own player takes the folder: what is verified must play.
+//!
+//! All other checks take the files as any client would and share nothing with the player. This one asks it, in the way of
+//! `vitstream speak`: the native engine, or for a folder that cannot be read back as a network a runtime that runs its
+//! graphs; and that runtime by itself.
+
+use std::path::Path;
+
+use vitstream_synth::native::{self, NativeOptions};
+use vitstream_synth::{Error, SpeakOptions, Speaker, Voice, VoiceOptions};
+
+use crate::pair::Pair;
+use crate::report::{Check, Part, Verdict, not_checked};
+use crate::session::Engine;
+use crate::utterance::Utterance;
+
+/// Plays `utterance` natively and by its graphs. `sample_rate` is for a folder that nowhere says its own.
+pub(super) fn plays(
+    dir: &Path,
+    pair: &Pair,
+    engine: &Engine,
+    utterance: &Utterance,
+    sample_rate: Option<u32>,
+) -> [Check; 2] {
+    let runtime = engine.options.runtime;
+    let names = ["played by the native runtime".to_owned(), format!("played by {runtime}")];
+    if !pair.loads() {
+        return names.map(|name| not_checked(Part::Files, name, "a file that is needed does not load"));
+    }
+    let native =
+        native_voice(dir, engine, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
+    let native = match native {
+        Ok(Ok(result)) => result.map_err(|error| error.to_string()),
+        Ok(Err(why)) => Ok(format!("not by itself, so {runtime} plays for it: {why}")),
+        Err(error) => Err(error.to_string()),
+    };
+    let graphs = Voice::open(
+        dir,
+        &VoiceOptions {
+            runtime,
+            threads: engine.options.threads,
+            library: engine.options.library.clone(),
+            wall: engine.options.wall.clone(),
+            sample_rate,
+            ..VoiceOptions::default()
+        },
+    );
+    let graphs = graphs.and_then(|voice| speak(&voice, utterance)).map_err(|error| error.to_string());
+    let [a, b] = names;
+    [(a, native), (b, graphs)].map(|(name, result)| match result {
+        Ok(detail) => Check::new(Part::Files, name, Verdict::Ok, detail),
+        Err(problem) => Check::new(Part::Files, name, Verdict::Failed, problem),
+    })
+}
+
+/// The voice; the inner error is why another runtime has to play it.
+fn native_voice(
+    dir: &Path,
+    engine: &Engine,
+    sample_rate: Option<u32>,
+) -> Result<Result<Voice, String>, Error> {
+    let options = NativeOptions { threads: engine.options.threads, sample_rate, ..NativeOptions::default() };
+    match native::open(dir, &options) {
+        Ok(voice) => Ok(Ok(voice)),
+        Err(error) if error.is_about_content() => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Speaks with the scales that the voice's JSON says.
+fn speak(voice: &Voice, utterance: &Utterance) -> vitstream_synth::Result<String> {
+    let options = SpeakOptions { speaker: utterance.speaker.map(Speaker::Id), ..SpeakOptions::default() };
+    let samples = voice.synthesize(&utterance.ids, &options)?.len();
+    Ok(format!("{utterance}: {samples} samples at {} hertz", voice.info().sample_rate))
+}

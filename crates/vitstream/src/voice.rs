@@ -1,0 +1,285 @@
+//! A voice that speaks, whatever it was opened from.
+
+use std::path::{Path, PathBuf};
+
+use vitstream_source::ReadOptions;
+use vitstream_synth::{Chunk, DecoderChoice, Profile, Runtime, SpeakOptions, VoiceInfo, Wall};
+
+use crate::{Error, Result};
+
+/// Who computes a voice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// [`Native`](Self::Native), or [`Rten`](Self::Rten) with a warning for a folder whose graphs cannot be read back as
+    /// a network.
+    #[default]
+    Auto,
+    /// vitstream's own engine: any voice that can be read, in pure Rust.
+    Native,
+    /// rten: the graphs of an exported folder, in pure Rust.
+    Rten,
+    /// Microsoft's ONNX Runtime, a shared library found at run time: the graphs of an exported folder.
+    OnnxRuntime,
+}
+
+/// How a voice is opened.
+///
+/// ```
+/// use vitstream::{Backend, OpenOptions};
+///
+/// let options = OpenOptions::new().backend(Backend::Native).threads(2).sample_rate(22_050);
+/// assert_eq!(options.threads, 2);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Who computes.
+    pub backend: Backend,
+    /// What is said of the voice beside its file.
+    pub read: ReadOptions,
+    /// Threads, 1 to 256. With the native backend they change no bit of the result.
+    pub threads: usize,
+    /// The sample rate in hertz, for a voice whose files do not say it.
+    pub sample_rate: Option<u32>,
+    /// Which of a folder's decoders, for backends that run its graphs.
+    pub decoder: DecoderChoice,
+    /// Where ONNX Runtime's shared library is; looked for when absent.
+    pub library: Option<PathBuf>,
+    /// Where the graphs of a folder run, for backends that run them. Without a wall they run in this process: what panics
+    /// there is an error, but what aborts or takes all memory ends the process.
+    pub wall: Option<Wall>,
+    /// What chunks cost on this device; it decides how large they are.
+    pub profile: Profile,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Auto,
+            read: ReadOptions::default(),
+            threads: 1,
+            sample_rate: None,
+            decoder: DecoderChoice::default(),
+            library: None,
+            wall: None,
+            profile: Profile::default(),
+        }
+    }
+}
+
+impl OpenOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who computes.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// What is said of the voice beside its file.
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Threads, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The sample rate in hertz, for a voice whose files do not say it.
+    pub fn sample_rate(mut self, hertz: u32) -> Self {
+        self.sample_rate = Some(hertz);
+        self
+    }
+
+    /// Which of a folder's decoders, for backends that run its graphs.
+    pub fn decoder(mut self, decoder: DecoderChoice) -> Self {
+        self.decoder = decoder;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, path: impl Into<PathBuf>) -> Self {
+        self.library = Some(path.into());
+        self
+    }
+
+    /// Where the graphs of a folder run.
+    pub fn wall(mut self, wall: Wall) -> Self {
+        self.wall = Some(wall);
+        self
+    }
+
+    /// What chunks cost on this device.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+}
+
+/// A voice that speaks. Cloning it is cheap and shares it; any number of threads may speak with it at once.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    voice: vitstream_synth::Voice,
+    backend: Backend,
+    warnings: Vec<String>,
+}
+
+impl Voice {
+    /// Opens the voice in `path`: an exported folder, or any file that [`export`](crate::export()) reads.
+    ///
+    /// # Errors
+    /// When the voice cannot be read, nothing says its sample rate, the backend is not there, or an option makes no
+    /// sense.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        // Before any backend is tried: none may speak with files of two voices.
+        vitstream_source::check_finished(path)?;
+        match options.backend {
+            Backend::Auto => Self::open_auto(path, options),
+            Backend::Native => Self::open_native(path, options),
+            Backend::Rten => Self::open_graphs(path, options, Runtime::Rten),
+            Backend::OnnxRuntime => Self::open_graphs(path, options, Runtime::OnnxRuntime),
+        }
+    }
+
+    fn open_auto(path: &Path, options: &OpenOptions) -> Result<Self> {
+        match Self::open_native(path, options) {
+            // What is said of how to read the voice would have no effect on its graphs.
+            Err(error)
+                if path.is_dir() && error.is_about_content() && options.read == ReadOptions::default() =>
+            {
+                let mut voice = Self::open_graphs(path, options, Runtime::Rten)?;
+                voice.warnings.push(format!("{error}; so rten computes, not the native engine"));
+                Ok(voice)
+            }
+            result => result,
+        }
+    }
+
+    #[cfg(feature = "native")]
+    fn open_native(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let mut given = vitstream_synth::native::NativeOptions::default();
+        given.read = options.read.clone();
+        given.threads = options.threads;
+        given.sample_rate = options.sample_rate;
+        given.profile = options.profile.clone();
+        let voice = vitstream_synth::native::open(path, &given)?;
+        Ok(Self { voice, backend: Backend::Native, warnings: Vec::new() })
+    }
+
+    #[cfg(not(feature = "native"))]
+    fn open_native(_: &Path, _: &OpenOptions) -> Result<Self> {
+        Err(Error::option("this build is without the native engine: build it with the feature `native`"))
+    }
+
+    fn open_graphs(path: &Path, options: &OpenOptions, runtime: Runtime) -> Result<Self> {
+        if options.read != ReadOptions::default() {
+            return Err(Error::option(format!(
+                "{runtime} runs a folder's graphs as they are: what is said of how to read a voice is for the native backend"
+            )));
+        }
+        let mut given = vitstream_synth::VoiceOptions::default();
+        given.runtime = runtime;
+        given.threads = options.threads;
+        given.library = options.library.clone();
+        given.wall = options.wall.clone();
+        given.decoder = options.decoder;
+        given.sample_rate = options.sample_rate;
+        given.profile = options.profile.clone();
+        let backend = match runtime {
+            Runtime::Rten => Backend::Rten,
+            Runtime::OnnxRuntime => Backend::OnnxRuntime,
+        };
+        Ok(Self { voice: vitstream_synth::Voice::open(path, &given)?, backend, warnings: Vec::new() })
+    }
+
+    /// Who computes it; never [`Backend::Auto`].
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// What was unusual about its files.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What is known of it beside its network.
+    pub fn info(&self) -> &VoiceInfo {
+        self.voice.info()
+    }
+
+    /// Under what name a [`Profile`] knows it on its backend.
+    pub fn profile_key(&self) -> &str {
+        self.voice.profile_key()
+    }
+
+    /// Seconds that one frame plays.
+    pub fn frame_seconds(&self) -> f64 {
+        self.voice.frame_seconds()
+    }
+
+    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken.
+    pub fn gives_durations(&self) -> bool {
+        self.voice.gives_durations()
+    }
+
+    /// The decoder, for those who feed it themselves.
+    pub fn decoder(&self) -> std::sync::Arc<dyn vitstream_synth::engine::Decoder> {
+        self.voice.decoder()
+    }
+
+    /// Speaks phoneme `ids`, chunk by chunk. Nothing is computed before the first chunk is asked for; dropping the
+    /// stream ends the work.
+    ///
+    /// # Errors
+    /// When the voice cannot speak this: no ids or too many, an id outside the vocabulary, an unknown speaker, scales
+    /// outside their range, a chunk of no frames, or a seed for a voice that draws its own noise.
+    pub fn stream(&self, ids: &[i64], options: &SpeakOptions) -> Result<SpeechStream> {
+        Ok(SpeechStream(self.voice.stream(ids, options)?))
+    }
+
+    /// Speaks phoneme `ids` and gives all samples at once, f32 between -1 and 1.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream), and when computing fails.
+    pub fn synthesize(&self, ids: &[i64], options: &SpeakOptions) -> Result<Vec<f32>> {
+        Ok(self.voice.synthesize(ids, options)?)
+    }
+}
+
+/// The chunks of one utterance. After an error there are no more.
+#[derive(Debug)]
+pub struct SpeechStream(vitstream_synth::SpeechStream);
+
+impl SpeechStream {
+    /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
+    pub fn encoded(&self) -> Option<std::time::Duration> {
+        self.0.encoded()
+    }
+
+    /// Samples of the whole utterance, known as soon as the encoder is done.
+    pub fn total_samples(&self) -> Option<usize> {
+        self.0.total_samples()
+    }
+
+    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is
+    /// done, and only of voices that [tell them](Voice::gives_durations).
+    pub fn durations(&self) -> Option<&[usize]> {
+        self.0.durations()
+    }
+}
+
+impl Iterator for SpeechStream {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.map_err(Error::from))
+    }
+}
