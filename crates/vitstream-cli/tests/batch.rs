@@ -245,6 +245,39 @@ fn work_goes_on_where_it_ended() {
     assert_eq!(third["spoken"], json!(0));
 }
 
+/// What is being spoken is finished, and what is written is whole.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_work_between_two_files() {
+    use std::process::{Command as Process, Stdio};
+    use std::{thread, time};
+
+    let line = |i| json!({"phoneme_ids": [1, i % 30, 5], "seed": i}).to_string();
+    let lines: Vec<String> = (0..20_000).map(line).collect();
+    let work = Work::new(&lines);
+    let mut command = Process::new(env!("CARGO_BIN_EXE_vitstream"));
+    command.env("HOME", "/nonexistent").arg("batch").arg(golden("multi.ckpt"));
+    command.args([work.path("manifest.jsonl"), work.path("out")]).args(["--sample-rate", "22050", "--json"]);
+    let process = command.stdout(Stdio::piped()).spawn().unwrap();
+    while fs::read_dir(work.path("out")).map_or(0, Iterator::count) < 2 {
+        thread::sleep(time::Duration::from_millis(2));
+    }
+    assert!(Process::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let summary: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["interrupted"], json!(true));
+    assert_eq!(summary["failed"], json!(0));
+    assert_eq!(summary["tree"], json!(hash(&work.tree("out"))));
+    assert!(summary["files"].as_u64().unwrap() < 20_000);
+    let part = ["--shard", "1/4000"];
+    let (resumed, _) = work.run("out", &part, 0);
+    assert_eq!(
+        (&resumed["interrupted"], &resumed["tree"]),
+        (&json!(false), &work.run("fresh", &part, 0).0["tree"])
+    );
+}
+
 /// A file is never taken for another, and never written over.
 #[test]
 fn files_of_others_are_left_alone() {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::voices::{self, Entry, Name, Voices};
+use crate::voices::{self, Entry, Name, Offer, Voices};
 
 /// List Piper's published voices, or get one by its name
 ///
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
             for name in &names {
                 let path = match voices.find(name)? {
                     Some(path) => path,
-                    None => get(&voices, name, quiet)?,
+                    None => get(&voices, &voices.offer(name)?, quiet)?,
                 };
                 writeln!(io::stdout(), "{}", path.display())?;
             }
@@ -109,15 +109,14 @@ fn list(voices: &Voices, args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn get(voices: &Voices, name: &Name, quiet: bool) -> Result<PathBuf> {
-    let offer = voices.offer(name)?;
+fn get(voices: &Voices, offer: &Offer, quiet: bool) -> Result<PathBuf> {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let style =
         ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
             .context("bar")?;
     let bar = ProgressBar::with_draw_target(Some(offer.size()), target).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let path = voices.get(&offer, &mut |bytes| bar.set_position(bytes));
+    let path = voices.get(offer, &mut |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     path
 }
@@ -139,7 +138,7 @@ pub(crate) fn resolve(path: &Path, quiet: bool) -> Result<PathBuf> {
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         match answer.trim().to_lowercase().as_str() {
-            "" | "y" | "yes" => get(voices, name, quiet),
+            "" | "y" | "yes" => get(voices, &offer, quiet),
             _ => bail!("{shown} is not here"),
         }
     })

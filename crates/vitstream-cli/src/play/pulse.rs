@@ -202,10 +202,10 @@ impl Events {
                 // The feed is gone once it has sent everything.
                 let _ = requests.send(request.length as usize);
             }
-            Command::Underflow(underflow) if underflow.channel == self.channel => {
-                if self.queue.is_within_utterance() {
-                    self.underruns.fetch_add(1, Ordering::Relaxed);
-                }
+            Command::Underflow(underflow)
+                if underflow.channel == self.channel && self.queue.is_within_utterance() =>
+            {
+                self.underruns.fetch_add(1, Ordering::Relaxed);
             }
             Command::PlaybackStreamKilled(channel) if *channel == self.channel => {
                 bail!("the sound server ended the stream")
