@@ -13,11 +13,12 @@ use vitstream_testing::golden;
 /// A manifest in a folder of its own, and room for outputs beside it.
 struct Work {
     dir: TempDir,
+    voice: &'static str,
 }
 
 impl Work {
     fn new(lines: &[String]) -> Self {
-        let work = Self { dir: tempfile::tempdir().unwrap() };
+        let work = Self { dir: tempfile::tempdir().unwrap(), voice: "multi.ckpt" };
         work.write(lines);
         work
     }
@@ -33,7 +34,7 @@ impl Work {
     fn command(&self, output: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
         command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
-        command.arg("batch").arg(golden("multi.ckpt")).args([self.path("manifest.jsonl"), self.path(output)]);
+        command.arg("batch").arg(golden(self.voice)).args([self.path("manifest.jsonl"), self.path(output)]);
         command.args(["--sample-rate", "22050", "--json"]).args(args);
         command
     }
@@ -282,19 +283,21 @@ fn ctrl_c_ends_the_work_between_two_files() {
 #[test]
 fn files_of_others_are_left_alone() {
     let line = |ids: &[i64], file: &str| json!({"phoneme_ids": ids, "output_file": file}).to_string();
-    let work = Work::new(&[line(&[1, 2], "a.wav"), line(&[3], "b.wav")]);
+    let mut work = Work::new(&[line(&[1, 2], "a.wav"), line(&[3], "b.wav")]);
     work.run("out", &[], 0);
     let before = work.tree("out");
-    let fails = |args: &[&str], parts: &[&str]| {
-        let (summary, _) = work.run("out", args, 1);
+    let fails = |work: &Work, parts: &[&str]| {
+        let (summary, _) = work.run("out", &[], 1);
         let errors = summary["errors"].to_string();
         for part in parts {
             assert!(errors.contains(part), "{errors} lacks {part}");
         }
     };
-    fails(&["--fast"], &["a.wav: is there already", "b.wav: is there already", "in another way"]);
+    work.voice = "legacy-single.ckpt";
+    fails(&work, &["a.wav: is there already", "b.wav: is there already", "in another way"]);
+    work.voice = "multi.ckpt";
     work.write(&[line(&[1, 4], "a.wav"), line(&[3], "b.wav")]);
-    fails(&[], &["a.wav: is there already"]);
+    fails(&work, &["a.wav: is there already"]);
     assert!(work.tree("out") == before);
 
     fs::write(work.path("out/c.wav"), "my own").unwrap();
@@ -302,7 +305,7 @@ fn files_of_others_are_left_alone() {
     fs::write(work.path("out/b.wav"), "cut").unwrap();
     work.write(&[line(&[5], "c.wav"), line(&[6], "d.wav"), line(&[7], "c.wav/e.wav"), line(&[3], "b.wav")]);
     fails(
-        &[],
+        &work,
         &["c.wav: is there already", "d.wav: is there already", "expected a folder", "b.wav: expected the"],
     );
     assert_eq!(fs::read(work.path("out/c.wav")).unwrap(), b"my own");

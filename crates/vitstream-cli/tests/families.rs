@@ -10,9 +10,10 @@ use rten::{Model, Value, ValueOrView};
 use rten_tensor::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value as Json, json};
+use vitstream::Remedy;
 use vitstream::export::{ExportOptions, ExportSummary, export};
 use vitstream::inspect::{Inspection, inspect};
-use vitstream::source::ReadOptions;
+use vitstream::source::{ReadOptions, load};
 use vitstream_vits::NoiseSource;
 
 const TOLERANCE: f32 = 1e-4;
@@ -246,10 +247,11 @@ fn a_generator_saved_alone_speaks_once_the_rest_is_stated() {
     for (prefix, sample_rate) in [("", "sample_rate=16000"), ("model_g.", "sample_rate=22050")] {
         let path = folder.path().join("generator.safetensors");
         save_alone("multi.ckpt", &path, prefix);
-        let error =
-            export(&path, &folder.path().join("x"), &ExportOptions::default()).unwrap_err().to_string();
-        for name in ["upsample_rates", "resblock_dilation_sizes", "sample_rate", "--hparam", "--config"] {
-            assert!(error.contains(name), "{error}");
+        let error = export(&path, &folder.path().join("x"), &ExportOptions::default()).unwrap_err();
+        let Some(Remedy::HParams(missing)) = error.remedy() else { panic!("{:?}", error.remedy()) };
+        for name in ["upsample_rates", "resblock_dilation_sizes", "sample_rate"] {
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(missing.iter().any(|(missing, _)| missing == name), "{missing:?}");
         }
         let read =
             flags(&["upsample_rates=8,8,4", "resblock_dilation_sizes=(1,2),(2,6),(3,12)", sample_rate]);
@@ -438,8 +440,14 @@ fn flags_are_checked() {
     assert!(say(&path, "n_heads").contains("NAME=VALUE"));
     assert!(say(&path, "upsample_rates=8").contains("upsample"));
     assert!(say(&golden().join("multi.ckpt"), "n_heads=4").contains("n_heads: the file says 4"));
-    assert!(say(&golden().join("families/voices/multi.onnx"), "n_heads=2").contains("--hparam is for"));
-    assert!(say(&family("hf").join("model.safetensors"), "n_heads=2").contains("--hparam is for"));
+    assert!(
+        say(&golden().join("families/voices/multi.onnx"), "n_heads=2")
+            .contains("hyper-parameters can be given for")
+    );
+    assert!(
+        say(&family("hf").join("model.safetensors"), "n_heads=2")
+            .contains("hyper-parameters can be given for")
+    );
 }
 
 #[test]
@@ -453,7 +461,8 @@ fn files_beside_the_weights_that_are_missing_or_broken_are_named() {
     fs::write(folder.path().join("config.json"), "[]").unwrap();
     assert!(refused(&weights, ReadOptions::default()).contains("expected a JSON object"));
     fs::remove_file(folder.path().join("config.json")).unwrap();
-    assert!(refused(&weights, ReadOptions::default()).contains("--config"));
+    let error = load(&weights, &ReadOptions::default()).err().expect("refused");
+    assert_eq!(error.remedy(), Some(Remedy::Config), "{error}");
 
     let folder = copy("coqui");
     // The copy inside the checkpoint serves as well.

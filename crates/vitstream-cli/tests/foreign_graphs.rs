@@ -210,7 +210,7 @@ fn branches_that_differ_in_more_are_refused() {
 /// ONNX Runtime's "basic" optimisation of a random network, out of the project's shared fixtures.
 #[test]
 fn what_onnx_runtime_moved_is_read() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ort-basic.onnx");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-source/tests/data/ort-basic.onnx");
     let source = load(&file, &ReadOptions::default()).unwrap();
     // That of the graph from before.
     assert_eq!(format!("{:032x}", source.audit.fingerprint), "0a46578c773d4d8b7ab54b04f5fbdcb8");

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use vitstream::Input;
 use vitstream::export::{ExportOptions, Layout, Precision, export, files};
-use vitstream::source::{Source, load_onnx};
+use vitstream::source::{ReadOptions, Source, load};
 use vitstream_onnx::passes::{Pass, WidenedWeights, run_default};
 use vitstream_onnx::{Attr, DType, Graph, Tensor, decode, encode, validate};
 use vitstream_vits::NoiseSource;
@@ -44,7 +45,7 @@ fn again(source: &Source, opset: i64) -> Graph {
 /// What a changed file is read as. The error names the file.
 fn read(graph: &Graph) -> Result<Source, String> {
     let bytes = encode::to_bytes(&validate(graph.clone()).map_err(|error| error.to_string())?);
-    load_onnx(Path::new("changed.onnx"), bytes.into()).map_err(|error| {
+    load(Input::bytes("changed.onnx", bytes), &ReadOptions::default()).map_err(|error| {
         let text = error.to_string();
         assert!(text.starts_with("changed.onnx: ") && text.len() < 1 << 16, "{text}");
         text

@@ -7,4 +7,4 @@
 pub mod files;
 mod remedy;
 
-pub use remedy::Remedy;
+pub use remedy::{Description, PackageOption, Remedy};

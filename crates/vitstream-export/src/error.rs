@@ -30,6 +30,20 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+        /// What helps.
+        remedy: Remedy,
+    },
+    /// A client cannot play what the voice, or an option, makes.
+    #[error("{}the client {client}: {problem}", path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display())))]
+    Package {
+        /// The client.
+        client: &'static str,
+        /// The voice, if it is the voice's trouble.
+        path: Option<PathBuf>,
+        /// What it cannot play, and why.
+        problem: String,
+        /// What helps, if anything is known to.
+        remedy: Option<Remedy>,
     },
     /// Writing failed.
     #[error("{}: {source}", path.display())]
@@ -58,6 +72,7 @@ impl Error {
         match self {
             Self::Source(error) => error.path(),
             Self::Output { path, .. } | Self::Config { path, .. } | Self::Io { path, .. } => Some(path),
+            Self::Package { path, .. } => path.as_deref(),
             Self::Option(_) | Self::Graph { .. } | Self::Interrupted => None,
         }
     }
@@ -66,6 +81,8 @@ impl Error {
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Source(error) => error.remedy(),
+            Self::Config { remedy, .. } => Some(remedy.clone()),
+            Self::Package { remedy, .. } => remedy.clone(),
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ pub use vitstream_contract::files;
 use vitstream_contract::files::MODEL_CARD;
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::json::MAX_SIZE;
-use vitstream_source::{self as source, ReadOptions, Source};
+use vitstream_source::{self as source, Input, ReadOptions, Source};
 
 /// Seeds from here on are not distinct: ONNX stores them as float32.
 pub const MAX_SEED: u32 = 1 << 24;
@@ -172,12 +172,18 @@ impl ExportOptions {
 ///
 /// # Errors
 /// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
-pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<ExportSummary, Error> {
+pub fn export(
+    input: impl Into<Input>,
+    output: &Path,
+    options: &ExportOptions,
+) -> Result<ExportSummary, Error> {
+    let source = input.into();
+    let input = source.name();
     let start = Instant::now();
     check(input, output, options)?;
     tracing::info!("reading {}", input.display());
     let Source { model, audit, config, format, mut warnings, notes, files: read_from } =
-        source::load(input, &options.read)?;
+        source::load(&source, &options.read)?;
     warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
@@ -221,7 +227,7 @@ pub fn export(input: &Path, output: &Path, options: &ExportOptions) -> Result<Ex
         },
         Layout::Single => {
             if config.is_none() {
-                let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx; name it with --config";
+                let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx";
                 warnings.push(format!("{}: {absent}", input.display()));
             }
             export.single(&model, config.as_ref(), options)?;

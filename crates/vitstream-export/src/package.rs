@@ -11,6 +11,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 use vitstream_vits::{NoiseSource, SynthesizerTrn};
 
+use vitstream_contract::{Description, PackageOption, Remedy};
 use vitstream_source::config::{VoiceConfig, to_text};
 
 use crate::Error;
@@ -145,18 +146,20 @@ impl PackageOptions {
     /// Refuses what the client cannot play, before anything is read.
     pub(crate) fn check(&self, options: &ExportOptions) -> Result<(), Error> {
         let client = self.client.name();
-        let refuse = |problem: String| Err(Error::Option(format!("--package {client}: {problem}")));
+        let refuse = |problem: &str, option| {
+            let remedy = Some(Remedy::NotForPackage { client, option });
+            Err(Error::Package { client, path: None, problem: problem.to_owned(), remedy })
+        };
         if options.layout != Layout::Pair {
-            return refuse("it plays pairs; leave out --layout single".to_owned());
+            return refuse("it plays pairs", PackageOption::SingleLayout);
         }
         if options.noise == NoiseSource::Input {
-            return refuse("it feeds no noise; leave out --noise input".to_owned());
+            return refuse("it feeds no noise", PackageOption::NoiseInput);
         }
         if self.client == Package::Paroli && options.opset > PAROLI_OPSET {
-            return refuse(format!(
-                "its ONNX Runtime reads opsets up to {PAROLI_OPSET}, not {}; leave out --opset",
-                options.opset
-            ));
+            let opset = options.opset;
+            let problem = format!("its ONNX Runtime reads opsets up to {PAROLI_OPSET}, not {opset}");
+            return refuse(&problem, PackageOption::Opset);
         }
         Ok(())
     }
@@ -171,12 +174,15 @@ impl PackageOptions {
     ) -> Result<Prepared, Error> {
         let hp = &model.hparams;
         let client = self.client.name();
-        let unsupported =
-            |problem: String| Error::Option(format!("{}: --package {client}: {problem}", input.display()));
+        let unsupported = |problem: String, remedy| Error::Package {
+            client,
+            path: Some(input.to_owned()),
+            problem,
+            remedy,
+        };
         let Some(config) = config else {
-            return Err(unsupported(
-                "there is no voice JSON, which the client needs; name it with --config".to_owned(),
-            ));
+            let problem = "there is no voice JSON, which it needs".to_owned();
+            return Err(unsupported(problem, Some(Remedy::Config)));
         };
         let mut voice = ClientVoice { client, path: &config.path, json: config.json().clone() };
         voice.set("streaming", json!(true));
@@ -217,11 +223,12 @@ impl PackageOptions {
             }
             Package::Phoonnx => {
                 if hp.multi_speaker() {
-                    return Err(unsupported(format!(
-                        "it has no way to give the speaker to a decoder, and the voice has {}; export it without --package and \
-                         with --layout single, which phoonnx plays whole",
+                    let problem = format!(
+                        "it has no way to give the speaker to a decoder, and the voice has {}; one graph for the whole voice \
+                         is what it plays",
                         hp.num_speakers
-                    )));
+                    );
+                    return Err(unsupported(problem, Some(Remedy::SingleGraph)));
                 }
                 if voice.get("espeak.voice").is_some() {
                     voice.default("phoneme_type", json!("espeak"));
@@ -238,10 +245,11 @@ impl PackageOptions {
             }
             Package::Paroli => {
                 if hp.hop_length() != PAROLI_HOP {
-                    return Err(unsupported(format!(
+                    let problem = format!(
                         "it takes every frame for {PAROLI_HOP} samples, the voice has {}",
                         hp.hop_length()
-                    )));
+                    );
+                    return Err(unsupported(problem, None));
                 }
                 voice.default("phoneme_map", json!({}));
                 if voice.get("phoneme_type").and_then(Value::as_str) == Some("text") {
@@ -402,17 +410,17 @@ impl ClientVoice<'_> {
             Value::Array(_) | Value::Object(_) => "something else".to_owned(),
             value => value.to_string(),
         };
+        let mut problem = format!("`{field}`: expected {expected}, found {found}");
         let remedy = match field {
-            "language.code" => "give it with --language".to_owned(),
-            "dataset" => "give it with --name".to_owned(),
-            "audio.quality" => "give it with --quality".to_owned(),
-            _ => format!(
-                "{} cannot play the voice without; change the JSON, or name another with --config",
-                self.client
-            ),
+            "language.code" => Remedy::Describe(Description::Language),
+            "dataset" => Remedy::Describe(Description::Name),
+            "audio.quality" => Remedy::Describe(Description::Quality),
+            _ => {
+                problem += &format!("; {} cannot play the voice without", self.client);
+                Remedy::OtherConfig
+            }
         };
-        let problem = format!("`{field}`: expected {expected}, found {found}; {remedy}");
-        Error::Config { path: self.path.to_owned(), problem }
+        Error::Config { path: self.path.to_owned(), problem, remedy }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vitstream_checkpoint::{excerpt, map_file};
+use vitstream_checkpoint::excerpt;
 use vitstream_contract::files;
 use vitstream_onnx::outline::{Outline, Port, outline};
 use vitstream_onnx::{DecodeError, decode_with};
@@ -15,7 +15,7 @@ use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::beside::Beside;
 use crate::config::VoiceConfig;
-use crate::{Error, Parts, ReadOptions};
+use crate::{Error, Input, Parts, ReadOptions, begins_as_onnx};
 
 /// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
 const MAX_PARTS: usize = 16;
@@ -177,17 +177,19 @@ pub struct PortInspection {
 ///
 /// # Errors
 /// When the file can be read neither as a voice nor as an ONNX graph.
-pub fn inspect(path: &Path, options: &ReadOptions) -> Result<Inspection, Error> {
-    if crate::is_onnx(path)? {
-        inspect_graph(path, options).map(Inspection::Graph)
+pub fn inspect(input: impl Into<Input>, options: &ReadOptions) -> Result<Inspection, Error> {
+    let input = input.into();
+    if !input.is_dir() && begins_as_onnx(&input.open()?.bytes()) {
+        inspect_graph(&input, options).map(Inspection::Graph)
     } else {
-        inspect_checkpoint(path, options).map(|found| Inspection::Checkpoint(Box::new(found)))
+        inspect_checkpoint(&input, options).map(|found| Inspection::Checkpoint(Box::new(found)))
     }
 }
 
-fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
+fn inspect_checkpoint(input: &Input, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
     let Parts { weights: network, hparams, config, format, mut warnings, notes, .. } =
-        crate::read(path, options)?;
+        crate::read(input, options)?;
+    let path = input.name();
     warnings.extend(config.iter().flat_map(|config| config.check(&hparams)));
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
     let problem = match &loaded {
@@ -230,12 +232,16 @@ fn inspect_checkpoint(path: &Path, options: &ReadOptions) -> Result<CheckpointIn
     })
 }
 
-fn inspect_graph(path: &Path, options: &ReadOptions) -> Result<GraphInspection, Error> {
+fn inspect_graph(input: &Input, options: &ReadOptions) -> Result<GraphInspection, Error> {
+    let path = input.name();
     let onnx = |source: DecodeError| Error::Onnx { path: path.to_owned(), source };
-    let bytes = map_file(path)?;
+    let bytes = input.open()?.bytes();
     let outline = outline(bytes.clone()).map_err(onnx)?;
-    let mut beside = Beside::of(path);
-    let decoded = decode_with(bytes, &mut |name| beside.open(name));
+    let mut beside = input.path().map(Beside::of);
+    let decoded = decode_with(bytes, &mut |name| match &mut beside {
+        Some(beside) => beside.open(name),
+        None => Err("there are no files beside a graph in memory".to_owned()),
+    });
     let mut weights = Size::default();
     for tensor in &outline.tensors {
         let length = |product: u64, &dim: &i64| product.checked_mul(u64::try_from(dim).ok()?);
@@ -244,7 +250,7 @@ fn inspect_graph(path: &Path, options: &ReadOptions) -> Result<GraphInspection, 
             weights.parameters.saturating_add(tensor.dims.iter().try_fold(1, length).unwrap_or(0));
         weights.bytes = weights.bytes.saturating_add(tensor.bytes);
     }
-    let voice = part_of(&outline).map(|part| inspect_voice(path, part, &outline, options));
+    let voice = part_of(&outline).map(|part| inspect_voice(input, part, &outline, options));
     Ok(GraphInspection {
         path: path.to_owned(),
         voice,
@@ -283,7 +289,13 @@ fn part_of(outline: &Outline) -> Option<VoicePart> {
     }
 }
 
-fn inspect_voice(path: &Path, part: VoicePart, outline: &Outline, options: &ReadOptions) -> VoiceInspection {
+fn inspect_voice(
+    input: &Input,
+    part: VoicePart,
+    outline: &Outline,
+    options: &ReadOptions,
+) -> VoiceInspection {
+    let path = input.name();
     let number = |key: &str| outline.metadata.get(key)?.parse::<usize>().ok();
     let mut voice = VoiceInspection {
         part,
@@ -296,7 +308,7 @@ fn inspect_voice(path: &Path, part: VoicePart, outline: &Outline, options: &Read
         hparams: None,
     };
     let read = match part {
-        VoicePart::Whole => crate::read(path, options),
+        VoicePart::Whole => crate::read(input, options),
         _ => read_pair(path, options),
     };
     let parts = read.and_then(|parts| {

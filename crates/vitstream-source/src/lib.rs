@@ -11,6 +11,7 @@ pub mod config;
 mod coqui;
 mod error;
 mod huggingface;
+mod input;
 pub mod inspect;
 pub mod json;
 mod keys;
@@ -28,14 +29,15 @@ mod voice_onnx;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use vitstream_checkpoint::{Checkpoint, MappedFile, excerpt, regular_file};
+use vitstream_contract::files;
 use vitstream_vits::{Audit, HParams, Network, SynthesizerTrn, Weights};
 
 use archive::Inside;
 use beside::Beside;
 use config::VoiceConfig;
 pub use error::Error;
+pub use input::Input;
 use keys::Keys;
 pub(crate) use surroundings::Surroundings;
 
@@ -68,7 +70,7 @@ pub fn check_unchanged(files: &[MappedFile]) -> Result<(), Error> {
 /// # Errors
 /// When it is such a folder.
 pub fn check_finished(directory: &Path) -> Result<(), Error> {
-    match directory.join(vitstream_contract::files::UNFINISHED).exists() {
+    match directory.join(files::UNFINISHED).exists() {
         true => Err(Error::Unfinished { path: directory.to_owned() }),
         false => Ok(()),
     }
@@ -138,24 +140,14 @@ pub struct Parts {
     pub files: Vec<MappedFile>,
 }
 
-/// Reads the voice in `path`. What it is is told by its content.
+/// Reads the voice in `input`. What it is is told by its content.
 ///
 /// # Errors
 /// When the file cannot be read, holds no VITS network, or holds one whose parts contradict each other or are not all
 /// stated.
-pub fn load(path: &Path, options: &ReadOptions) -> Result<Source, Error> {
-    put_together(path, read(path, options)?, options)
-}
-
-/// As [`load`], for a finished voice whose file is in memory. `name` stands for it in messages; no JSON is looked for.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_onnx(name: &Path, bytes: Bytes) -> Result<Source, Error> {
-    let options = ReadOptions::default();
-    let parts = voice_onnx::read_file(name, bytes.into(), None)?;
-    budget::check(name, &parts, &options)?;
-    put_together(name, parts, &options)
+pub fn load(input: impl Into<Input>, options: &ReadOptions) -> Result<Source, Error> {
+    let input = input.into();
+    put_together(input.name(), read(&input, options)?, options)
 }
 
 fn put_together(path: &Path, parts: Parts, options: &ReadOptions) -> Result<Source, Error> {
@@ -180,12 +172,20 @@ pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result
     Err(Error::NotFinite { path: path.to_owned(), tensors: tensors.join(", ") })
 }
 
-/// Tells what `path` is and hands it to its reader.
-pub fn read(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
-    let parts = if path.is_dir() {
-        read_folder(path, options)?
-    } else {
-        read_file(path, MappedFile::open(path)?, &Surroundings::of(path), options)?
+/// Tells what `input` is and hands it to its reader.
+///
+/// # Errors
+/// As [`load`], but for the weights, which are not looked at yet.
+pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Error> {
+    let input = input.into();
+    let path = input.name();
+    let parts = match input.member(files::DECODER) {
+        _ if input.is_dir() => read_folder(path, options)?,
+        Some(decoder) => {
+            let graphs = [input.open()?.bytes(), decoder];
+            read_inside(path, Inside::Pair { graphs, around: input.around() }, options)?
+        }
+        None => read_file(path, input.open()?, &input.around(), options)?,
     };
     budget::check(path, &parts, options)?;
     Ok(parts)
@@ -216,7 +216,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     let container = |problem: String| Error::Container { path: path.to_owned(), problem };
     if let Some(weights) = huggingface::weights_in(path) {
         let has = |name: &str| path.join(name).exists();
-        if !has("config.json") && !has(vitstream_contract::files::ENCODER) {
+        if !has("config.json") && !has(files::ENCODER) {
             let weights = weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(container(format!(
                 "a folder with {weights} and without the config.json that a Hugging Face VitsModel has beside it: fetch \

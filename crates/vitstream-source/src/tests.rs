@@ -8,7 +8,7 @@ use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 
 use super::own;
 use super::recover::recover;
-use super::{ReadOptions, load, load_onnx};
+use super::{Input, ReadOptions, load};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden");
 
@@ -366,7 +366,10 @@ fn other_files_are_refused_by_name() {
     let whole = std::fs::read(golden("families/voices/multi.onnx")).unwrap();
     for length in [2, 1000, whole.len() / 2, whole.len() - 1] {
         let cut = Bytes::copy_from_slice(&whole[..length]);
-        let error = load_onnx("cut.onnx".as_ref(), cut).err().expect("it is cut off").to_string();
+        let error = load(Input::bytes("cut.onnx", cut), &ReadOptions::default())
+            .err()
+            .expect("it is cut off")
+            .to_string();
         assert!(error.starts_with("cut.onnx: "), "{error}");
     }
 }
@@ -392,7 +395,7 @@ fn assert_damage_is_survived(whole: &[u8]) {
             let at = usize::try_from(random()).unwrap() % damaged.len();
             damaged[at] = random().to_le_bytes()[0];
         }
-        if let Ok(source) = load_onnx("damaged.onnx".as_ref(), damaged.into()) {
+        if let Ok(source) = load(Input::bytes("damaged.onnx", damaged), &ReadOptions::default()) {
             source.model.emit_single(15, NoiseSource::Internal { seed: None }).unwrap();
         }
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use vitstream_checkpoint::MappedFile;
 use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
-use vitstream_source::{self as source, Parts, ReadOptions};
+use vitstream_source::{self as source, Input, Parts, ReadOptions};
 use vitstream_vits::{DecoderHalf, EncoderHalf};
 
 use crate::engine::{DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent};
@@ -44,13 +44,15 @@ pub struct NativeOptions {
     pub profile: Profile,
 }
 
-/// Opens the voice in `path`: anything that [`source::load`] reads.
+/// Opens the voice in `input`: anything that [`source::load`] reads.
 ///
 /// # Errors
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
-pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
+pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
+    let input = input.into();
+    let path = input.name();
     let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
-        source::read(path, &options.read)?;
+        source::read(&input, &options.read)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -262,16 +262,13 @@ fn utterances(
         return Ok(Vocabulary::new(config, symbols).utterances(speakers));
     };
     if ids.is_empty() || ids.len() > MOST_IDS {
-        return Err(Error::Option(format!(
-            "--ids: expected 1 to {MOST_IDS} phoneme ids, found {}",
-            ids.len()
-        )));
+        return Err(Error::Option(format!("phoneme ids: expected 1 to {MOST_IDS}, found {}", ids.len())));
     }
     let symbols = symbols.unwrap_or(i32::MAX as usize);
     for (at, &id) in ids.iter().enumerate() {
         if !usize::try_from(id).is_ok_and(|id| id < symbols) {
             let last = symbols.saturating_sub(1);
-            return Err(Error::Option(format!("--ids: {id} at position {at}: expected 0 to {last}")));
+            return Err(Error::Option(format!("phoneme id {id} at position {at}: expected 0 to {last}")));
         }
     }
     Ok(utterance::given(ids, speakers))

@@ -89,7 +89,7 @@ impl Vocabulary {
 
 /// The ids that the caller gave, by the first and the last speaker.
 pub(super) fn given(ids: &[i64], speakers: Option<usize>) -> Vec<Utterance> {
-    let utterance = |speaker| Utterance { name: "--ids".to_owned(), ids: ids.to_vec(), speaker };
+    let utterance = |speaker| Utterance { name: "the given ids".to_owned(), ids: ids.to_vec(), speaker };
     match speakers.and_then(|n| i64::try_from(n).ok()) {
         None => vec![utterance(None)],
         Some(n) if n > 1 => vec![utterance(Some(0)), utterance(Some(n - 1))],

@@ -64,10 +64,11 @@ use std::path::Path;
 pub use error::{Error, ErrorKind, Result};
 /// Reading small files that a user names: never anything but regular ones, and never more than is allowed.
 pub use vitstream_checkpoint::{decode_text, read_file, regular_file};
-pub use vitstream_contract::{Remedy, files};
+pub use vitstream_contract::{Description, PackageOption, Remedy, files};
 #[cfg(feature = "export")]
 pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
+pub use vitstream_source::Input;
 pub use vitstream_source::{config, inspect};
 /// Running graphs: what [`Wall`] needs in the process that it starts.
 pub use vitstream_synth::runtime;
@@ -86,19 +87,19 @@ pub use voice::{Backend, OpenOptions, SpeechStream, Voice};
 /// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
 #[cfg(feature = "export")]
 pub fn export(
-    input: impl AsRef<Path>,
+    input: impl Into<Input>,
     output: impl AsRef<Path>,
     options: &export::ExportOptions,
 ) -> Result<export::ExportSummary> {
-    Ok(export::export(input.as_ref(), output.as_ref(), options)?)
+    Ok(export::export(input, output.as_ref(), options)?)
 }
 
 /// Says what a file holds, without running anything of it: see [`inspect`](mod@inspect).
 ///
 /// # Errors
 /// When the file can be read neither as a voice nor as an ONNX graph.
-pub fn inspect(input: impl AsRef<Path>, options: &source::ReadOptions) -> Result<inspect::Inspection> {
-    Ok(inspect::inspect(input.as_ref(), options)?)
+pub fn inspect(input: impl Into<Input>, options: &source::ReadOptions) -> Result<inspect::Inspection> {
+    Ok(inspect::inspect(input, options)?)
 }
 
 /// Verifies the pair in `directory`: see [`verify`](mod@verify).

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use vitstream_source::ReadOptions;
-use vitstream_synth::{Chunk, DecoderChoice, Profile, Runtime, SpeakOptions, VoiceInfo, Wall};
+use vitstream_source::{Input, ReadOptions};
+#[cfg(feature = "native")]
+use vitstream_synth::native::{self, NativeOptions};
+use vitstream_synth::{
+    Cancel, Chunk, DecoderChoice, Profile, Runtime, SpeakOptions, VoiceInfo, VoiceOptions, Wall,
+};
 
 use crate::{Error, Result};
 
@@ -132,30 +136,32 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Opens the voice in `path`: an exported folder, or any file that [`export`](crate::export()) reads.
+    /// Opens a voice: an exported folder, any file that [`export`](crate::export()) reads, or contents in memory.
     ///
     /// # Errors
     /// When the voice cannot be read, nothing says its sample rate, the backend is not there, or an option makes no
     /// sense.
-    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
+    pub fn open(input: impl Into<Input>, options: &OpenOptions) -> Result<Self> {
+        let input = &input.into();
         // Before any backend is tried: none may speak with files of two voices.
-        vitstream_source::check_finished(path)?;
+        input.path().map_or(Ok(()), vitstream_source::check_finished)?;
         match options.backend {
-            Backend::Auto => Self::open_auto(path, options),
-            Backend::Native => Self::open_native(path, options),
-            Backend::Rten => Self::open_graphs(path, options, Runtime::Rten),
-            Backend::OnnxRuntime => Self::open_graphs(path, options, Runtime::OnnxRuntime),
+            Backend::Auto => Self::open_auto(input, options),
+            Backend::Native => Self::open_native(input, options),
+            Backend::Rten => Self::open_graphs(input, options, Runtime::Rten),
+            Backend::OnnxRuntime => Self::open_graphs(input, options, Runtime::OnnxRuntime),
         }
     }
 
-    fn open_auto(path: &Path, options: &OpenOptions) -> Result<Self> {
-        match Self::open_native(path, options) {
+    fn open_auto(input: &Input, options: &OpenOptions) -> Result<Self> {
+        match Self::open_native(input, options) {
             // What is said of how to read the voice would have no effect on its graphs.
             Err(error)
-                if path.is_dir() && error.is_about_content() && options.read == ReadOptions::default() =>
+                if input.path().is_some_and(Path::is_dir)
+                    && error.is_about_content()
+                    && options.read == ReadOptions::default() =>
             {
-                let mut voice = Self::open_graphs(path, options, Runtime::Rten)?;
+                let mut voice = Self::open_graphs(input, options, Runtime::Rten)?;
                 voice.warnings.push(format!("{error}; so rten computes, not the native engine"));
                 Ok(voice)
             }
@@ -164,40 +170,48 @@ impl Voice {
     }
 
     #[cfg(feature = "native")]
-    fn open_native(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let mut given = vitstream_synth::native::NativeOptions::default();
-        given.read = options.read.clone();
-        given.threads = options.threads;
-        given.sample_rate = options.sample_rate;
-        given.profile = options.profile.clone();
-        let voice = vitstream_synth::native::open(path, &given)?;
+    fn open_native(input: &Input, options: &OpenOptions) -> Result<Self> {
+        let given = NativeOptions {
+            read: options.read.clone(),
+            threads: options.threads,
+            sample_rate: options.sample_rate,
+            profile: options.profile.clone(),
+        };
+        let voice = native::open(input, &given)?;
         Ok(Self { voice, backend: Backend::Native, warnings: Vec::new() })
     }
 
     #[cfg(not(feature = "native"))]
-    fn open_native(_: &Path, _: &OpenOptions) -> Result<Self> {
+    fn open_native(_: &Input, _: &OpenOptions) -> Result<Self> {
         Err(Error::option("this build is without the native engine: build it with the feature `native`"))
     }
 
-    fn open_graphs(path: &Path, options: &OpenOptions, runtime: Runtime) -> Result<Self> {
+    fn open_graphs(input: &Input, options: &OpenOptions, runtime: Runtime) -> Result<Self> {
         if options.read != ReadOptions::default() {
             return Err(Error::option(format!(
                 "{runtime} runs a folder's graphs as they are: what is said of how to read a voice is for the native backend"
             )));
         }
-        let mut given = vitstream_synth::VoiceOptions::default();
-        given.runtime = runtime;
-        given.threads = options.threads;
-        given.library = options.library.clone();
-        given.wall = options.wall.clone();
-        given.decoder = options.decoder;
-        given.sample_rate = options.sample_rate;
-        given.profile = options.profile.clone();
+        let directory = input.path().ok_or_else(|| {
+            Error::option(format!(
+                "{}: {runtime} runs the files of a folder, not contents in memory",
+                input.name().display()
+            ))
+        })?;
+        let given = VoiceOptions {
+            runtime,
+            threads: options.threads,
+            library: options.library.clone(),
+            wall: options.wall.clone(),
+            decoder: options.decoder,
+            sample_rate: options.sample_rate,
+            profile: options.profile.clone(),
+        };
         let backend = match runtime {
             Runtime::Rten => Backend::Rten,
             Runtime::OnnxRuntime => Backend::OnnxRuntime,
         };
-        Ok(Self { voice: vitstream_synth::Voice::open(path, &given)?, backend, warnings: Vec::new() })
+        Ok(Self { voice: vitstream_synth::Voice::open(directory, &given)?, backend, warnings: Vec::new() })
     }
 
     /// Who computes it; never [`Backend::Auto`].
@@ -259,6 +273,12 @@ impl Voice {
 pub struct SpeechStream(vitstream_synth::SpeechStream);
 
 impl SpeechStream {
+    /// Stops it, from any thread: between chunks, and with the native backend between the encoder's layers as well. Then
+    /// it ends with an error of the kind [`Interrupted`](crate::ErrorKind::Interrupted).
+    pub fn cancel_handle(&self) -> Cancel {
+        self.0.cancel_handle()
+    }
+
     /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
     pub fn encoded(&self) -> Option<std::time::Duration> {
         self.0.encoded()

@@ -1,6 +1,6 @@
 //! What helps, in the words of the command line: the library names a remedy, and knows no option.
 
-use vitstream::{Error, Remedy};
+use vitstream::{Description, Error, PackageOption, Remedy};
 
 /// What to do about `error`, as the rest of a sentence; `None` when nothing is known to help.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
@@ -25,6 +25,23 @@ fn words(remedy: &Remedy) -> Option<String> {
         }
         Remedy::AllowNan => "--allow-nan reads them all the same".to_owned(),
         Remedy::Memory => "--memory-budget allows more".to_owned(),
+        Remedy::OtherConfig => "change the JSON, or name another with --config".to_owned(),
+        Remedy::SingleGraph => "export it without --package and with --layout single".to_owned(),
+        Remedy::Describe(description) => match description {
+            Description::Language => "give it with --language".to_owned(),
+            Description::Name => "give it with --name".to_owned(),
+            Description::Quality => "give it with --quality".to_owned(),
+            _ => return None,
+        },
+        Remedy::NotForPackage { client, option } => {
+            let option = match option {
+                PackageOption::SingleLayout => "--layout single",
+                PackageOption::NoiseInput => "--noise input",
+                PackageOption::Opset => "--opset",
+                _ => return None,
+            };
+            format!("leave out {option} or --package {client}")
+        }
         _ => return None,
     })
 }
