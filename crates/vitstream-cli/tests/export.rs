@@ -83,7 +83,7 @@ impl Place {
     #[track_caller]
     fn refused(&self, options: &ExportOptions) -> String {
         let before = names(self.root.path());
-        let error = export(&self.path("voice.ckpt"), &self.path("out"), options).expect_err("exported");
+        let error = export(self.path("voice.ckpt"), &self.path("out"), options).expect_err("exported");
         assert_eq!(names(self.root.path()), before, "something was left behind after: {error}");
         error.to_string()
     }
@@ -217,7 +217,7 @@ fn options_that_make_no_sense_are_refused() {
     assert!(names(place.root.path()).is_empty());
 
     let refused =
-        |options| export(&golden("multi.ckpt"), &place.path("out"), &options).unwrap_err().to_string();
+        |options| export(golden("multi.ckpt"), &place.path("out"), &options).unwrap_err().to_string();
     let opset = refused(ExportOptions { opset: 14, ..ExportOptions::default() });
     assert!(opset.contains("opset 14") && opset.contains("15 to 21"), "{opset}");
     let noise = NoiseSource::Internal { seed: Some(MAX_SEED) };
@@ -231,7 +231,7 @@ fn the_same_voice_gives_the_same_bytes() {
     let place = Place::new();
     for name in ["multi.ckpt", "textual.ckpt"] {
         let files = ["one", "two"].map(|out| {
-            export(&golden(name), &place.path(out), &ExportOptions::default()).unwrap();
+            export(golden(name), &place.path(out), &ExportOptions::default()).unwrap();
             contents(&place.path(out))
         });
         assert!(files[0] == files[1], "{name}");
@@ -244,7 +244,7 @@ fn files_know_which_belong_together() {
     let ids: Vec<String> = ["multi.ckpt", "multi-nosdp.ckpt", "high.ckpt"]
         .into_iter()
         .map(|name| {
-            let summary = export(&golden(name), &place.path("out"), &ExportOptions::default()).unwrap();
+            let summary = export(golden(name), &place.path("out"), &ExportOptions::default()).unwrap();
             for file in ALL {
                 assert_eq!(graph(&place.path("out").join(file)).metadata["pair_id"], summary.pair_id);
             }
@@ -257,7 +257,7 @@ fn files_know_which_belong_together() {
 #[test]
 fn files_say_what_clients_need() {
     let place = Place::new();
-    export(&golden("multi.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    export(golden("multi.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     for file in ALL {
         let metadata = graph(&place.path("out").join(file)).metadata;
         let said = [
@@ -321,7 +321,7 @@ fn the_voices_json_is_passed_on() {
 #[test]
 fn no_json_is_no_problem_and_several_are_a_warning() {
     let place = Place::with(fs::read(golden("multi.ckpt")).unwrap());
-    export(&place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    export(place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     assert_eq!(names(&place.path("out")), ALL);
     place.write("a.onnx.json", voice_json(1, 1, 1));
     place.write("b.onnx.json", voice_json(1, 1, 1));
@@ -344,7 +344,7 @@ fn a_json_of_another_voice_is_a_warning() {
     {
         says(&done.get_output().stderr, part);
     }
-    let summary = export(&place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    let summary = export(place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     assert_eq!(summary.warnings.len(), 3, "{:?}", summary.warnings);
     assert_eq!(summary.sample_rate, Some(22_050), "the checkpoint knows better");
 }
@@ -373,7 +373,7 @@ fn a_json_that_is_none_is_refused() {
 fn files_that_are_no_checkpoints_are_named() {
     let onnx = {
         let place = Place::new();
-        export(&golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+        export(golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
         fs::read(place.path("out/encoder.onnx")).unwrap()
     };
     let safetensors = fs::read(golden("families/hf/model.safetensors")).unwrap();
@@ -426,7 +426,7 @@ fn nothing_in_a_checkpoint_is_executed() {
     let command = format!("touch {}", marker.display());
     for text in ["hyper_parameters", "model_g.dec.conv_pre.bias", "state_dict", "num_symbols"] {
         place.write("voice.ckpt", small().write_with(|pickle| call_after(pickle, text, &command)));
-        let result = export(&place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default());
+        let result = export(place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default());
         assert!(!marker.exists(), "{text}: executed");
         // Whether it is refused or, as nobody asks for what the call gives, exported: it is not run.
         assert_eq!(result.is_ok(), place.path("out").exists(), "{text}");
@@ -565,7 +565,7 @@ fn an_output_that_is_a_file_is_refused() {
     assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "mine");
     // A file on the way there.
     let error =
-        export(&place.path("voice.ckpt"), &place.path("out/deeper"), &ExportOptions::default()).unwrap_err();
+        export(place.path("voice.ckpt"), &place.path("out/deeper"), &ExportOptions::default()).unwrap_err();
     assert!(error.to_string().contains("out"), "{error}");
     assert_eq!(names(place.root.path()), ["out", "voice.ckpt"]);
 }
@@ -585,7 +585,7 @@ fn the_input_is_not_overwritten() {
     }
     // Beside its input a pair may lie.
     fs::write(place.path("out/voice.ckpt"), &bytes).unwrap();
-    export(&place.path("out/voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    export(place.path("out/voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     assert_eq!(names(&place.path("out")), [&ALL[..], &["voice.ckpt"]].concat());
 }
 
@@ -619,7 +619,7 @@ fn a_full_disk_leaves_the_old_pair() {
     says(&failed.get_output().stderr, "encoder.onnx");
     assert_eq!(names(place.root.path()), ["voice.ckpt"]);
 
-    export(&golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    export(golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     let before = contents(&place.path("out"));
     export_within("100").failure();
     assert!(contents(&place.path("out")) == before, "the old pair has changed");
@@ -630,7 +630,7 @@ fn a_full_disk_leaves_the_old_pair() {
 #[test]
 fn a_failure_leaves_the_old_pair() {
     let place = Place::with("no checkpoint");
-    export(&golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
+    export(golden("textual.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     let before = contents(&place.path("out"));
     place.refused(&ExportOptions::default());
     assert!(contents(&place.path("out")) == before);
@@ -641,7 +641,7 @@ fn a_cancelled_export_changes_nothing() {
     let place = Place::with(small().write());
     let cancel = Arc::new(AtomicBool::new(true));
     let options = ExportOptions { cancel, ..ExportOptions::default() };
-    let error = export(&place.path("voice.ckpt"), &place.path("a/b"), &options).unwrap_err();
+    let error = export(place.path("voice.ckpt"), &place.path("a/b"), &options).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error}");
     assert_eq!(names(place.root.path()), ["voice.ckpt"]);
 }
@@ -743,7 +743,7 @@ fn damaged_checkpoints_are_exported_or_refused() {
             file
         };
         let place = Place::with(file);
-        let result = export(&place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default());
+        let result = export(place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default());
         let mut counts = outcomes.get();
         counts[usize::from(result.is_ok())] += 1;
         outcomes.set(counts);

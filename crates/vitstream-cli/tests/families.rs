@@ -178,7 +178,7 @@ fn every_family_can_be_inspected() {
         .chain(["Coqui VITS checkpoint"; 3])
         .chain(["original VITS checkpoint"; 2]);
     for ((name, file), format) in FAMILIES.into_iter().zip(formats) {
-        let found = inspect(&family(name).join(file), &ReadOptions::default()).unwrap();
+        let found = inspect(family(name).join(file), &ReadOptions::default()).unwrap();
         let Inspection::Checkpoint(found) = found else { panic!("{name} is no graph") };
         assert_eq!(found.format, format);
         assert_eq!((found.problem, found.hop_length), (None, 32), "{name}");
@@ -191,7 +191,7 @@ fn every_family_can_be_inspected() {
 /// The config.json that goes with the pair.
 fn written_config(name: &str, file: &str) -> Json {
     let output = tempfile::tempdir().unwrap();
-    export(&family(name).join(file), output.path(), &ExportOptions::default()).unwrap();
+    export(family(name).join(file), output.path(), &ExportOptions::default()).unwrap();
     serde_json::from_slice(&fs::read(output.path().join("config.json")).unwrap()).unwrap()
 }
 

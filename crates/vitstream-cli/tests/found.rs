@@ -468,7 +468,7 @@ fn a_voice_inside_an_archive_is_read_there() {
 
     // What our own export makes for a client.
     let out = tempfile::tempdir().unwrap();
-    export(&golden("multi.ckpt"), out.path(), &ExportOptions::default()).unwrap();
+    export(golden("multi.ckpt"), out.path(), &ExportOptions::default()).unwrap();
     let names = ["encoder.onnx", "decoder.onnx", "decoder.stream.onnx"];
     let pair: Vec<(&str, PathBuf)> = names.iter().map(|&name| (name, out.path().join(name))).collect();
     let voice = folder(&[("pair.tar", &tar(&pair))]);

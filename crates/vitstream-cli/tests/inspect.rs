@@ -104,7 +104,7 @@ fn text_is_for_people() {
 #[test]
 fn an_exported_graph_is_described() {
     let directory = tempfile::tempdir().unwrap();
-    let summary = export(&golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    let summary = export(golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
     let encoder = directory.path().join("encoder.onnx");
     let found = json_of(&[], &encoder);
     assert_eq!((&found["kind"], &found["opset"]), (&json!("graph"), &json!(15)));
@@ -172,7 +172,7 @@ fn what_cannot_be_read_is_named() {
 #[test]
 fn truncated_graphs_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    export(&golden("textual.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    export(golden("textual.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
     let bytes = fs::read(directory.path().join("encoder.onnx")).unwrap();
     let file = directory.path().join("cut.onnx");
     for i in 1..40 {
@@ -186,9 +186,9 @@ fn truncated_graphs_are_refused() {
 fn the_voice_of_a_graph_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let (pair, single) = (directory.path().join("pair"), directory.path().join("single"));
-    export(&golden("multi.ckpt"), &pair, &ExportOptions::default()).unwrap();
+    export(golden("multi.ckpt"), &pair, &ExportOptions::default()).unwrap();
     let whole = ExportOptions { layout: Layout::Single, ..ExportOptions::default() };
-    export(&golden("multi.ckpt"), &single, &whole).unwrap();
+    export(golden("multi.ckpt"), &single, &whole).unwrap();
     for (file, part, streaming) in [
         (pair.join("encoder.onnx"), "encoder", true),
         (pair.join("decoder.onnx"), "decoder", true),
@@ -250,7 +250,7 @@ fn names_in_json_are_documented() {
     let documents =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/inspect.md")).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    export(&golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
+    export(golden("multi.ckpt"), directory.path(), &ExportOptions::default()).unwrap();
     let mut found = Vec::new();
     for file in [golden("multi.ckpt"), golden("multi-nosdp.ckpt"), directory.path().join("encoder.onnx")] {
         names(&json_of(&["--tensors"], &file), &mut found);

@@ -45,7 +45,7 @@ fn durations_add_up_to_the_audio() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let options = ExportOptions { durations: true, noise, ..ExportOptions::default() };
-        export(&golden(name), dir.path(), &options).unwrap();
+        export(golden(name), dir.path(), &options).unwrap();
         let mut found = Vec::new();
         for runtime in runtimes() {
             let voice = open(dir.path(), runtime);
@@ -70,7 +70,7 @@ fn timings_tell_when_each_phoneme_is_spoken() {
     let dir = tempfile::tempdir().unwrap();
     let pair = dir.path().join("pair");
     export(
-        &golden("legacy-single.ckpt"),
+        golden("legacy-single.ckpt"),
         &pair,
         &ExportOptions { durations: true, ..ExportOptions::default() },
     )
@@ -109,7 +109,7 @@ fn timings_tell_when_each_phoneme_is_spoken() {
     assert!((at - samples as f64 / 22_050.0).abs() < 1e-6, "{at} {samples}");
 
     // A pair that was not asked cannot tell, and nothing is written.
-    export(&golden("legacy-single.ckpt"), &pair, &ExportOptions::default()).unwrap();
+    export(golden("legacy-single.ckpt"), &pair, &ExportOptions::default()).unwrap();
     let file = dir.path().join("none.json");
     let done = speak(&pair, &file).args(["--ids", "1,2"]).assert().failure().get_output().clone();
     assert!(String::from_utf8_lossy(&done.stderr).contains("export the voice with --durations"));
@@ -117,7 +117,7 @@ fn timings_tell_when_each_phoneme_is_spoken() {
 }
 
 fn export_to(dir: &Path, checkpoint: &str, options: ExportOptions) -> (PathBuf, ExportSummary) {
-    let summary = export(&golden(checkpoint), dir, &options).unwrap();
+    let summary = export(golden(checkpoint), dir, &options).unwrap();
     (dir.to_owned(), summary)
 }
 

@@ -21,7 +21,7 @@ fn golden(name: &str) -> PathBuf {
 
 fn exported(name: &str, options: &ExportOptions) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    export(&golden(name), dir.path(), options).unwrap();
+    export(golden(name), dir.path(), options).unwrap();
     dir
 }
 

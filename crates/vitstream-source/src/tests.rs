@@ -93,7 +93,7 @@ fn a_simplified_voice_is_its_checkpoint() {
 #[test]
 fn a_traced_pair_is_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-synth/tests/data/tiny-multi");
-    let pair = load(path.as_ref(), &ReadOptions::default()).unwrap();
+    let pair = load(path, &ReadOptions::default()).unwrap();
     assert_eq!(pair.format, "streaming pair (ONNX)");
     assert_eq!(pair.model.hparams.num_speakers, 3);
     assert_eq!(pair.model.receptive_field(), 43);

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
         Progress::Lines(lines) => bar.set_length(lines),
         Progress::Line => bar.inc(1),
         Progress::Bad(line, error) => {
-            bar.suspend(|| say(&format!("line {line}: {}", describe_error(&error))))
+            bar.suspend(|| say(&format!("line {line}: {}", describe_error(error))));
         }
     });
     bar.finish_and_clear();

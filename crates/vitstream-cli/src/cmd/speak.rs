@@ -123,7 +123,7 @@ fn open(args: &Args) -> Result<Voice> {
 
 /// Refuses what would have no effect, or could not be kept to, before anything is opened.
 fn check(args: &Args) -> Result<()> {
-    let live = args.output.as_deref().map_or(true, is_live);
+    let live = args.output.as_deref().is_none_or(is_live);
     Loudness::check(args.volume, args.normalize, live)?;
     ensure!(
         args.chunk.is_none() || args.options.profile.is_none(),
