@@ -1,5 +1,5 @@
 //! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt
-//! [ISA]]`.
+//! [ISA [PART]]]`, where PART is kernels, qualities, slow or voice.
 //!
 //! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same
 //! run, then of a decoder of each quality with random weights, and of the voice the decoder, streaming in
@@ -10,7 +10,7 @@
 mod common;
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::naive::Random;
 use common::{shared, voice};
@@ -250,6 +250,9 @@ fn qualities(options: Options) {
             };
             let (whole, chunks) = (rate(total), rate(16));
             println!("{} {mode:?}: {whole:.1} GFLOP/s, by 16 frames {chunks:.1}", quality.name);
+            let rows = decoder.stream(None).expect("no speakers").bytes() as f64 / 1e6;
+            let (field, ahead) = (decoder.receptive_field(), decoder.look_ahead());
+            println!("  {rows:.1} MB of rows, receptive field {field}, look-ahead {ahead} frames");
         }
     }
 }
@@ -299,12 +302,26 @@ fn main() {
         .unwrap_or_default();
     let isa = single(16, 3, 1, Options { isa, ..Options::default() }).isa();
     println!("instruction set: {}", isa.name());
-    kernels(Options { isa, ..Options::default() });
-    qualities(Options { isa, ..Options::default() });
-    slow_numbers(Options { isa, ..Options::default() });
+    let part = args.next();
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    let options = Options { isa, ..Options::default() };
+    for (name, measure) in [
+        ("kernels", kernels as fn(Options)),
+        ("qualities", qualities as fn(Options)),
+        ("slow", slow_numbers as fn(Options)),
+    ] {
+        if wanted(name) {
+            measure(options);
+        }
+    }
+    if let Some(path) = path.filter(|_| wanted("voice")) {
+        measure_voice(&path, isa);
+    }
+}
 
-    let Some(path) = path else { return };
-    let model = voice::load(&path);
+/// A real voice's halves.
+fn measure_voice(path: &Path, isa: Isa) {
+    let model = voice::load(path);
     for mode in [Mode::Direct, Mode::Winograd] {
         let options = Options { isa, mode, threads: 1 };
         let mut decoder = None;

@@ -371,7 +371,7 @@ impl State {
             }
             self.retire(&network, ops);
             self.advance_segment(segment + 1, out);
-            if !limited || self.done[ops.start] >= self.available(&network, ops.start) {
+            if !limited || self.done[ops.start] >= self.end(&network, ops.start, i64::MAX) {
                 return;
             }
         }
@@ -405,14 +405,18 @@ impl State {
         self.total.is_some_and(|frames| frames * rate == time)
     }
 
+    /// Time up to which an operation can be computed in whole blocks now, at most `limit`.
+    fn end(&mut self, network: &Network, op: usize, limit: i64) -> i64 {
+        let end = self.available(network, op).min(limit);
+        // The last block may lack rows, which will never be.
+        if self.is_end(network, op, end) { end } else { network.steps[op].grid.floor(end) }
+    }
+
     /// Computes what an operation's inputs determine, up to `limit`.
     fn run(&mut self, network: &Network, op: usize, limit: i64, out: &mut Vec<f32>) {
-        let end = self.available(network, op).min(limit);
-        let grid = network.steps[op].grid;
-        // The last block may lack rows, which will never be.
-        let end = if self.is_end(network, op, end) { end } else { grid.floor(end) };
+        let end = self.end(network, op, limit);
         while self.done[op] < end {
-            let to = grid.stop(self.done[op], end);
+            let to = network.steps[op].grid.stop(self.done[op], end);
             self.compute(network, op, to, out);
         }
     }

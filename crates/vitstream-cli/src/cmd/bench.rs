@@ -4,6 +4,7 @@
 //! and no other session's threads or caches are about. The processes take turns, round after round, so that a clock that
 //! drifts or a neighbour that comes and goes touches all configurations alike; medians over the rounds are reported.
 
+mod machine;
 mod plot;
 mod worker;
 
@@ -22,12 +23,13 @@ use vitstream::{Cost, Profile, Runtime, Voice, Wall};
 use super::outputs::Outputs;
 use super::terminal::{self, describe, say};
 use super::{DecoderArg, RuntimeArg, VoiceArgs};
+use machine::Machine;
 use worker::{Measured, Spoken};
 
 /// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
 ///
 /// Every runtime that is there is measured, the native one and, with both of the folder's decoders, the others; each in
-/// a process of its own, one at a time and in turns.
+/// a process of its own, one at a time and in turns. With --json each report says on what machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The voice's folder, or for the native runtime any file that `export` reads
@@ -157,6 +159,8 @@ impl Spread {
 struct Report {
     #[serde(flatten)]
     configuration: Configuration,
+    threads: usize,
+    machine: Machine,
     load: Spread,
     /// Most memory that the process ever held, bytes; absent where the system does not tell.
     peak_memory: Option<Spread>,
@@ -194,10 +198,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
             measured.push(in_own_process(&Job { configuration: configuration.clone(), workload, voice })?);
         }
     }
+    let machine = Machine::this();
     let reports: Vec<Report> = configurations
         .iter()
         .zip(&rounds)
-        .map(|(configuration, measured)| report(configuration, measured))
+        .map(|(configuration, measured)| report(configuration, args.options.threads, &machine, measured))
         .collect();
     if let Some(path) = &args.plot {
         let lines: Vec<(String, &Spoken)> = configurations
@@ -321,7 +326,7 @@ pub(crate) fn run_worker() -> Result<()> {
     Ok(terminal::Stdout.write_all(&serde_json::to_vec(&worker::measure(&job)?)?)?)
 }
 
-fn report(configuration: &Configuration, rounds: &[Measured]) -> Report {
+fn report(configuration: &Configuration, threads: usize, machine: &Machine, rounds: &[Measured]) -> Report {
     let mut costs = Vec::new();
     let utterances = rounds.first().map_or(&[][..], |measured| &measured.utterances);
     let utterances = utterances.iter().enumerate().map(|(i, one)| {
@@ -344,6 +349,8 @@ fn report(configuration: &Configuration, rounds: &[Measured]) -> Report {
         rounds.iter().map(|measured| measured.peak_memory.map(|bytes| bytes as f64)).collect();
     Report {
         configuration: configuration.clone(),
+        threads,
+        machine: machine.clone(),
         load: Spread::of(rounds.iter().map(|measured| measured.load)),
         peak_memory: peaks.map(Spread::of),
         chunk_cost: Cost::fit(&costs),

@@ -188,6 +188,8 @@ pub fn sized(seed: u64, least: usize) -> (DecoderSpec<'static>, Option<Vec<f32>>
     let one = r.below(2) == 0;
     for _ in 0..1 + r.below(3) {
         let (stride, padding) = (1 + r.below(4), r.below(4));
+        // Real voices' kernels are twice the stride, so that every phase has as many taps.
+        let padding = if least > 0 && stride % 2 == 0 { stride / 2 } else { padding };
         let c_out = [c.div_ceil(2), 1 + r.below(40)][r.below(2)].max(least);
         let kernel = stride + 2 * padding;
         ups.push(UpSpec {
