@@ -11,12 +11,14 @@
 mod classes;
 
 pub use classes::Mark;
-use classes::{Class, class, is_bracket_or_quote, is_white};
+use classes::{Class, class, holds_together, is_bracket_or_quote, is_white};
 
-/// A clause longer than this many bytes ends after the next character that is neither letter nor digit.
+/// A clause longer than this many bytes ends after the next character that is nothing like a letter.
 const LONG: usize = 725;
 /// A clause ends at this many bytes in any case.
 const LONGEST: usize = 796;
+/// What does not count towards these, ten thousand dots or spaces, is not collected without end either.
+const LIMIT: usize = 1 << 16;
 
 /// Languages that write ordinals with a dot, as espeak-ng's voices are called.
 const ORDINAL_DOTS: [&str; 14] =
@@ -51,6 +53,8 @@ pub struct Clauses {
     small_beginnings: bool,
     /// The clause so far.
     text: String,
+    /// Bytes of it that are passed over or swallowed, and do not count.
+    passed_over: usize,
     /// Whether a letter or digit is in it.
     spoken: bool,
     state: State,
@@ -98,6 +102,7 @@ impl Clauses {
             ordinal_dots: ORDINAL_DOTS.contains(&&*language),
             small_beginnings: SMALL_BEGINNINGS.contains(&&*language),
             text: String::new(),
+            passed_over: 0,
             spoken: false,
             state: State::Text,
             any: false,
@@ -114,19 +119,19 @@ impl Clauses {
     /// The text ends: what is left of it. A text without any other clause is one empty clause. Another text may follow.
     pub fn finish(&mut self) -> Vec<Clause> {
         let mut clauses = Vec::new();
-        if let State::Apostrophe(run, at) = self.state {
-            let held = self.text.split_off(at);
-            self.settle(self.decide(run, 0, Some('\'')), &mut clauses);
-            self.text.push_str(&held);
+        match self.state {
+            State::Text | State::Paragraph => {}
+            State::Newline(at) => self.replay(at, &mut clauses),
+            State::Run(run) => self.settle(self.decide(run, 0, None), &mut clauses),
+            State::After(run, newlines) => self.settle(self.decide(run, newlines, None), &mut clauses),
+            State::Apostrophe(run, at) => {
+                let held = self.text.split_off(at);
+                self.settle(self.decide(run, 0, Some('\'')), &mut clauses);
+                self.text.push_str(&held);
+            }
         }
         if !self.text.is_empty() || !self.any {
-            let (mark, ends) = match self.state {
-                State::Run(run) => self.decide(run, 0, None),
-                State::After(run, newlines) => self.decide(run, newlines, None),
-                State::Text | State::Newline(_) | State::Paragraph | State::Apostrophe(..) => None,
-            }
-            .unwrap_or((Mark::None, true));
-            self.end(mark, ends, &mut clauses);
+            self.end(Mark::None, true, &mut clauses);
         }
         self.any = false;
         clauses
@@ -146,6 +151,7 @@ impl Clauses {
 
     /// Begins a clause.
     fn start(&mut self) -> String {
+        self.passed_over = 0;
         self.spoken = false;
         self.state = State::Text;
         std::mem::take(&mut self.text)
@@ -158,6 +164,9 @@ impl Clauses {
     }
 
     fn take(&mut self, c: char, clauses: &mut Vec<Clause>) {
+        if self.text.len() >= LIMIT {
+            self.end(Mark::None, false, clauses);
+        }
         match self.state {
             State::Text => self.take_text(c, clauses),
             State::Newline(_) if c == '\n' => {
@@ -166,13 +175,7 @@ impl Clauses {
             }
             State::Newline(_) if is_white(c) => self.text.push(c),
             State::Newline(at) => {
-                // It was a space, and so the rest is read as it stands.
-                let held = self.text.split_off(at);
-                self.state = State::Text;
-                for white in held.chars() {
-                    self.text.push(white);
-                    self.pass(white, clauses);
-                }
+                self.replay(at, clauses);
                 self.take(c, clauses);
             }
             State::Paragraph if is_white(c) => self.text.push(c),
@@ -182,6 +185,10 @@ impl Clauses {
             }
             State::Run(run) => self.take_run(run, c, clauses),
             State::After(run, newlines) if is_white(c) => {
+                // All of it is one space.
+                if self.text.ends_with(is_white) {
+                    self.passed_over += c.len_utf8();
+                }
                 self.text.push(c);
                 self.state = State::After(run, newlines + usize::from(c == '\n'));
             }
@@ -200,6 +207,16 @@ impl Clauses {
                 self.settle(cut, clauses);
                 held.chars().chain([c]).for_each(|c| self.take(c, clauses));
             }
+        }
+    }
+
+    /// The newline at `at` was a space, and the white space after it is read as it stands.
+    fn replay(&mut self, at: usize, clauses: &mut Vec<Clause>) {
+        let held = self.text.split_off(at);
+        self.state = State::Text;
+        for white in held.chars() {
+            self.text.push(white);
+            self.pass(white, clauses);
         }
     }
 
@@ -223,7 +240,9 @@ impl Clauses {
             None => {}
         }
         self.text.push(c);
-        if self.state == State::Text && !matches!(c, '\u{ad}' | '\u{200c}') {
+        if matches!(c, '\u{ad}' | '\u{200c}') {
+            self.passed_over += c.len_utf8();
+        } else if self.state == State::Text {
             self.pass(c, clauses);
         }
     }
@@ -236,8 +255,8 @@ impl Clauses {
 
     /// Ends the clause after `c` if it is too long.
     fn cut_long(&mut self, c: char, clauses: &mut Vec<Clause>) {
-        let len = self.text.len();
-        if len >= LONGEST || (len > LONG && !c.is_alphanumeric()) {
+        let len = self.text.len() - self.passed_over;
+        if len >= LONGEST || (len > LONG && !holds_together(c)) {
             self.end(Mark::None, false, clauses);
         }
     }
@@ -245,6 +264,7 @@ impl Clauses {
     fn take_run(&mut self, run: Run, c: char, clauses: &mut Vec<Clause>) {
         if class(c).is_some() {
             self.text.push(c);
+            self.passed_over += c.len_utf8();
             // A dot after dots counts; after anything else all is swallowed.
             self.state = State::Run(match run.dots {
                 Some(dots) if c == '.' => Run { dots: Some(dots + 1), ..run },

@@ -67,7 +67,9 @@ pub(crate) enum CoquiCleaner {
     /// The same after `I` became `ı`.
     BasicTurkish,
     /// NFC, small letters or not, symbols of the language, no brackets and quotes.
-    Symbols { lower: bool },
+    Symbols {
+        lower: bool,
+    },
 }
 
 impl CoquiCleaner {
@@ -167,7 +169,9 @@ pub(crate) fn expand_abbreviations(text: &str) -> String {
 /// Where the word begins that ends at `end`.
 fn word_before(text: &str, end: usize) -> usize {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    text[..end].rfind(|c| !is_word(c)).map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8))
+    text[..end]
+        .rfind(|c| !is_word(c))
+        .map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8))
 }
 
 /// Whether `text` ends in an abbreviation and its dot.
@@ -200,7 +204,10 @@ mod tests {
         assert_eq!(coqui("multilingual_phoneme_cleaners", "Si l'avi-X", "ca"), "Si laviX");
         assert_eq!(VitsCleaner::English2.clean("Œuvre ½\nMr. X"), "oeuvre  1/2\nmister x");
         let error = VitsCleaner::by_name("korean_cleaners").unwrap_err().to_string();
-        assert_eq!(error, "the text cleaner \"korean_cleaners\" is not supported; give phonemes or ids instead of text");
+        assert_eq!(
+            error,
+            "the text cleaner \"korean_cleaners\" is not supported; give phonemes or ids instead of text"
+        );
         assert!(CoquiCleaner::by_name(Some("english_cleaners")).is_err());
     }
 }

@@ -33,7 +33,10 @@ pub struct Frontend {
 #[derive(Clone, Debug)]
 enum Kind {
     /// Piper's `espeak`.
-    Piper { voice: String, clusters: Vec<Vec<String>> },
+    Piper {
+        voice: String,
+        clusters: Vec<Vec<String>>,
+    },
     /// Piper's `text`: characters.
     PiperText,
     /// Piper's `pinyin`, of which only the ids are made here.
@@ -42,7 +45,11 @@ enum Kind {
     Refused(String),
     HuggingFace(HuggingFaceConfig),
     Vits(VitsCleaner),
-    Coqui { cleaner: CoquiCleaner, language: Option<String>, voice: Option<String> },
+    Coqui {
+        cleaner: CoquiCleaner,
+        language: Option<String>,
+        voice: Option<String>,
+    },
 }
 
 impl Frontend {
@@ -81,7 +88,10 @@ impl Frontend {
             None | Some(Value::Null) => "espeak",
             Some(Value::String(kind)) => kind,
             Some(other) => {
-                return Err(Error::Config(format!("phoneme_type: expected a name, found {}", Shown(&other.to_string()))));
+                return Err(Error::Config(format!(
+                    "phoneme_type: expected a name, found {}",
+                    Shown(&other.to_string())
+                )));
             }
         };
         let map = json.get("phoneme_id_map").and_then(Value::as_object);
@@ -118,10 +128,8 @@ impl Frontend {
 
     fn vits(config: VitsConfig) -> Result<Self, Error> {
         let kind = match &*config.text_cleaners {
-            [name] => VitsCleaner::by_name(name).map_or_else(
-                |_| Kind::Refused(format!("text for the cleaner {}", Shown(name))),
-                Kind::Vits,
-            ),
+            [name] => VitsCleaner::by_name(name)
+                .map_or_else(|_| Kind::Refused(format!("text for the cleaner {}", Shown(name))), Kind::Vits),
             names => Kind::Refused(format!("text for the cleaners {}", Shown(&names.join(", ")))),
         };
         let standard = || vits::SYMBOLS.chars().map(String::from).collect();
@@ -147,7 +155,9 @@ impl Frontend {
             }
             (true, None | Some("espeak"), Some(language)) => Some(language.to_owned()),
             (true, None | Some("espeak"), None) => {
-                return Err(Error::Config("expected `phoneme_language`, as `use_phonemes` is set".to_owned()));
+                return Err(Error::Config(
+                    "expected `phoneme_language`, as `use_phonemes` is set".to_owned(),
+                ));
             }
             (true, Some(name), _) => {
                 let kind = Kind::Refused(format!("text for the phonemizer {}", Shown(name)));
@@ -156,7 +166,9 @@ impl Frontend {
         };
         let kind = match CoquiCleaner::by_name(text_cleaner.as_deref()) {
             Ok(cleaner) => Kind::Coqui { cleaner, language, voice },
-            Err(_) => Kind::Refused(format!("text for the cleaner {}", Shown(&text_cleaner.unwrap_or_default()))),
+            Err(_) => {
+                Kind::Refused(format!("text for the cleaner {}", Shown(&text_cleaner.unwrap_or_default())))
+            }
         };
         Ok(Self::new(kind, ids))
     }
@@ -231,11 +243,7 @@ impl Frontend {
     ///
     /// # Errors
     /// When the voice's text is not read here, the text has a NUL, or the phonemizer fails.
-    pub fn speak(
-        &self,
-        passage: &Passage,
-        phonemizer: &mut dyn Phonemizer,
-    ) -> Result<Vec<Sentence>, Error> {
+    pub fn speak(&self, passage: &Passage, phonemizer: &mut dyn Phonemizer) -> Result<Vec<Sentence>, Error> {
         let text = &passage.text;
         if let Some(at) = text.find('\0') {
             return Err(Error::Text(format!("the text has a NUL character at byte {at}")));
@@ -334,7 +342,11 @@ impl Frontend {
         for (part, given) in self.parts(passage, range)? {
             let sounds = match given {
                 Some(ipa) => {
-                    clauses.push(SpokenClause { text: part.to_owned(), ipa: ipa.to_owned(), mark: String::new() });
+                    clauses.push(SpokenClause {
+                        text: part.to_owned(),
+                        ipa: ipa.to_owned(),
+                        mark: String::new(),
+                    });
                     ipa.to_owned()
                 }
                 None => self.sounds(part, phonemizer, &mut clauses, &mut dropped)?,
@@ -373,7 +385,9 @@ impl Frontend {
                 match piece {
                     piper::Part::Text(range) if range.is_empty() => {}
                     piper::Part::Text(range) => parts.push((&part[range], None)),
-                    piper::Part::Phonemes(content, whole) => parts.push((&part[whole], Some(part[content].trim()))),
+                    piper::Part::Phonemes(content, whole) => {
+                        parts.push((&part[whole], Some(part[content].trim())))
+                    }
                 }
             }
         }
@@ -418,7 +432,10 @@ impl Frontend {
     fn refuse_pronunciations(&self, passage: &Passage) -> Result<(), Error> {
         let Some((range, _)) = passage.pronunciations.first() else { return Ok(()) };
         Err(Error::Unsupported {
-            what: format!("a pronunciation (of {}) for a voice that reads characters", Shown(&passage.text[range.clone()])),
+            what: format!(
+                "a pronunciation (of {}) for a voice that reads characters",
+                Shown(&passage.text[range.clone()])
+            ),
             instead: "write the word as it is to be read",
         })
     }
@@ -480,7 +497,8 @@ mod tests {
             assert!(frontend.phonemes("a").ids.contains(&3));
         }
         assert_eq!(piper("pinyin", "cmn").phonemes("a 3").ids, [1, 3, 5, 0, 2]);
-        let config = VitsConfig { text_cleaners: vec!["korean_cleaners".into()], add_blank: false, symbols: None };
+        let config =
+            VitsConfig { text_cleaners: vec!["korean_cleaners".into()], add_blank: false, symbols: None };
         let frontend = Frontend::from_config(FrontendConfig::Vits(config)).unwrap();
         let error = frontend.speak(&"a".into(), &mut Recorded::default()).unwrap_err().to_string();
         assert!(error.contains("korean_cleaners"), "{error}");
@@ -516,8 +534,13 @@ mod tests {
         assert!(error(serde_json::json!({})).contains("`phoneme_id_map`"));
         let ids = serde_json::json!({"^": [1], "_": [0], "$": [2]});
         assert!(error(serde_json::json!({"phoneme_id_map": ids})).contains("`espeak.voice`"));
-        assert!(error(serde_json::json!({"phoneme_id_map": ids, "phoneme_type": "x\n"})).contains(r#"found "x\n""#));
-        assert!(error(serde_json::json!({"frontend": {"family": "x"}})).contains("frontend: unknown variant"));
+        assert!(
+            error(serde_json::json!({"phoneme_id_map": ids, "phoneme_type": "x\n"}))
+                .contains(r#"found "x\n""#)
+        );
+        assert!(
+            error(serde_json::json!({"frontend": {"family": "x"}})).contains("frontend: unknown variant")
+        );
         let clusters = serde_json::json!(
             {"phoneme_id_map": ids, "espeak": {"voice": "en"}, "vowel_clusters": ["x"]});
         assert!(error(clusters).contains("vowel_clusters"));

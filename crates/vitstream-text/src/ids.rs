@@ -47,26 +47,27 @@ impl PhonemeIds {
             .map(|(phoneme, ids)| {
                 let list = ids.as_array().map(Vec::as_slice).unwrap_or(std::slice::from_ref(ids));
                 let list: Option<Vec<i64>> = list.iter().map(Value::as_i64).collect();
-                list.filter(|list| list.iter().all(|&id| id >= 0)).map(|list| (phoneme.clone(), list)).ok_or_else(
-                    || {
+                list.filter(|list| list.iter().all(|&id| id >= 0))
+                    .map(|list| (phoneme.clone(), list))
+                    .ok_or_else(|| {
                         let found = ids.to_string();
                         Error::Config(format!(
                             "phoneme_id_map: {}: expected a list of ids, found {}",
                             Shown(phoneme),
                             Shown(&found)
                         ))
-                    },
-                )
+                    })
             })
             .collect::<Result<HashMap<_, _>, _>>()?;
         let needed = |name: &str| {
             ids.get(name).cloned().ok_or_else(|| {
-                Error::Config(format!("phoneme_id_map: expected an entry {name:?}, which stands in every sentence"))
+                Error::Config(format!(
+                    "phoneme_id_map: expected an entry {name:?}, which stands in every sentence"
+                ))
             })
         };
         let (bos, pad, eos) = (needed("^")?, needed("_")?, needed("$")?);
-        let layout =
-            if pinyin { Layout::Pinyin { bos, pad, eos } } else { Layout::Piper { bos, pad, eos } };
+        let layout = if pinyin { Layout::Pinyin { bos, pad, eos } } else { Layout::Piper { bos, pad, eos } };
         Ok(Self { ids, layout })
     }
 
@@ -156,7 +157,8 @@ mod tests {
 
     #[test]
     fn missing_phonemes_are_named_once_and_near_ones_are_taken() {
-        let map = serde_json::json!({"^": [1], "_": [0], "$": [2], "d": [3], "ʒ": [4], "ɡ": [5], "a": [6, 7]});
+        let map =
+            serde_json::json!({"^": [1], "_": [0], "$": [2], "d": [3], "ʒ": [4], "ɡ": [5], "a": [6, 7]});
         let ids = ids(map).unwrap();
         let found = ids.encode(&phonemes("ʤgaQQ"), true);
         assert_eq!(found.ids, [1, 0, 3, 0, 4, 0, 5, 0, 6, 7, 0, 2]);

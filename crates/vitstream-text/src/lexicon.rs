@@ -63,9 +63,13 @@ impl std::str::FromStr for Lexicon {
             if line.len() > MAX_LINE {
                 return Err(error(format!("expected at most {MAX_LINE} bytes, found {}", line.len())));
             }
-            let (word, saying) = line.split_once('\t').or_else(|| line.split_once(" = ")).ok_or_else(|| {
-                error(format!("expected a word, a tab or ` = `, and how it is said, found {}", Shown(line)))
-            })?;
+            let (word, saying) =
+                line.split_once('\t').or_else(|| line.split_once(" = ")).ok_or_else(|| {
+                    error(format!(
+                        "expected a word, a tab or ` = `, and how it is said, found {}",
+                        Shown(line)
+                    ))
+                })?;
             let (word, saying) = (normal(word), saying.trim());
             let ipa = saying.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).map(str::trim);
             if word.is_empty() || ipa.unwrap_or(saying).is_empty() {
@@ -79,7 +83,8 @@ impl std::str::FromStr for Lexicon {
                 return Err(error(format!("expected at most {MAX_WORDS} words, found {words}")));
             }
             lexicon.words = lexicon.words.max(words);
-            let saying = ipa.map_or_else(|| Saying::Respelling(saying.to_owned()), |ipa| Saying::Ipa(ipa.to_owned()));
+            let saying =
+                ipa.map_or_else(|| Saying::Respelling(saying.to_owned()), |ipa| Saying::Ipa(ipa.to_owned()));
             lexicon.entries.insert(word, saying);
         }
         Ok(lexicon)

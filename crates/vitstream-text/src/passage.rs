@@ -59,14 +59,11 @@ mod tests {
 
     #[test]
     fn parts_are_the_text() {
-        let passage =
-            Passage { pronunciations: vec![(2..5, "x".into()), (6..9, "y".into())], ..Passage::from("abcdefghij") };
-        assert_eq!(passage.parts(0..7), [
-            ("ab", None),
-            ("cde", Some("x")),
-            ("f", None),
-            ("g", Some("y"))
-        ]);
+        let passage = Passage {
+            pronunciations: vec![(2..5, "x".into()), (6..9, "y".into())],
+            ..Passage::from("abcdefghij")
+        };
+        assert_eq!(passage.parts(0..7), [("ab", None), ("cde", Some("x")), ("f", None), ("g", Some("y"))]);
         assert_eq!(passage.parts(7..10), [("hi", Some("")), ("j", None)]);
         assert_eq!(passage.parts(0..2), [("ab", None)]);
     }

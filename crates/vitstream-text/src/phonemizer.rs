@@ -42,6 +42,15 @@ impl<P: Phonemizer + ?Sized> Phonemizer for Box<P> {
     }
 }
 
+/// The phonemizer that a command is: `espeak-ng` itself, or a program that speaks JSON lines ([`Command`]).
+///
+/// # Errors
+/// When it is no command.
+pub fn from_command(command: &str) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
+    let command = Command::parse(command)?;
+    Ok(if command.is_espeak() { Box::new(EspeakProgram::new(command.program())) } else { Box::new(command) })
+}
+
 /// Who answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct About {

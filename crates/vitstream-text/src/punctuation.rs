@@ -14,9 +14,11 @@ pub(crate) struct Punctuation {
 }
 
 /// Of original VITS and transformers, with the package's version 3.4.
-pub(crate) const PHONEMIZER: Punctuation = Punctuation { marks: ";:,.!?¡¿—…\"«»“”(){}[]", keeps_numbers: true };
+pub(crate) const PHONEMIZER: Punctuation =
+    Punctuation { marks: ";:,.!?¡¿—…\"«»“”(){}[]", keeps_numbers: true };
 /// Of Coqui.
-pub(crate) const COQUI: Punctuation = Punctuation { marks: ";:,.!?¡¿—…\"«»“”", keeps_numbers: false };
+pub(crate) const COQUI: Punctuation =
+    Punctuation { marks: ";:,.!?¡¿—…\"«»“”", keeps_numbers: false };
 
 /// A part of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

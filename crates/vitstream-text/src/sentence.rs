@@ -164,8 +164,12 @@ mod tests {
 
     #[test]
     fn every_word_has_its_ids() {
-        let pairs = |list: &[(&str, &str)]| list.iter().map(|&(a, b)| (a.into(), b.into())).collect::<Vec<_>>();
-        assert_eq!(found("Hello, world!", "həlˈoʊ, wˈɜːld!"), pairs(&[("Hello,", "həlˈoʊ,"), ("world!", "wˈɜːld!")]));
+        let pairs =
+            |list: &[(&str, &str)]| list.iter().map(|&(a, b)| (a.into(), b.into())).collect::<Vec<_>>();
+        assert_eq!(
+            found("Hello, world!", "həlˈoʊ, wˈɜːld!"),
+            pairs(&[("Hello,", "həlˈoʊ,"), ("world!", "wˈɜːld!")])
+        );
         // Two written words are one spoken word.
         assert_eq!(
             found("live in the city", "lˈaɪv ɪnðə sˈɪɾi"),

@@ -1,7 +1,7 @@
 //! Sentences out of a stream of text.
 
-use crate::cleaners::ends_in_abbreviation;
 use crate::clauses::{Clause, Clauses, Mark};
+use crate::cleaners::ends_in_abbreviation;
 use crate::piper::MAX_BLOCK;
 
 /// A sentence that has grown to so many bytes ends with its clause: attention takes memory by its square, and ten
@@ -216,11 +216,10 @@ mod tests {
     #[test]
     fn the_first_sound_does_not_wait_for_a_long_sentence() {
         let text = "Well then, when the day is over, all of us will go home and sleep. Yes.";
-        assert_eq!(all(stream(), text), [
-            "Well then, when the day is over, ",
-            "all of us will go home and sleep. ",
-            "Yes."
-        ]);
+        assert_eq!(
+            all(stream(), text),
+            ["Well then, when the day is over, ", "all of us will go home and sleep. ", "Yes."]
+        );
         assert_eq!(all(stream().whole_sentences(), text).len(), 2);
         // One word alone is no beginning; the next comma is.
         let text = "Well, this is a long beginning of a sentence, and it goes on.";
@@ -234,7 +233,10 @@ mod tests {
     fn blocks_stay_with_the_sentences_beside_them() {
         assert_eq!(all(stream(), "One. [[ tˈuː ]]. Three! Four."), ["One. [[ tˈuː ]]. Three! ", "Four."]);
         assert_eq!(all(stream(), "One. [Two] [[x. Y. z]] A."), ["One. ", "[Two] [[x. Y. z]] A."]);
-        assert_eq!(all(stream(), "A. [[not closed. B.\nC. ]]"), ["A. ", "[[not closed. ", "B.\n", "C. ", "]]"]);
+        assert_eq!(
+            all(stream(), "A. [[not closed. B.\nC. ]]"),
+            ["A. ", "[[not closed. ", "B.\n", "C. ", "]]"]
+        );
         assert_eq!(all(stream(), "A [[b. C. "), ["A [[b. C. "]);
     }
 
@@ -254,7 +256,10 @@ mod tests {
     #[test]
     fn abbreviations_that_a_cleaner_knows_end_nothing() {
         let english = Sentences::new("", Rules { blocks: false, abbreviations: true });
-        assert_eq!(all(english, "Dr. Smith came. Mrs. Jones left."), ["Dr. Smith came. ", "Mrs. Jones left."]);
+        assert_eq!(
+            all(english, "Dr. Smith came. Mrs. Jones left."),
+            ["Dr. Smith came. ", "Mrs. Jones left."]
+        );
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(crate) fn phonemizer_phonemes(
         for part in PHONEMIZER.parts(line) {
             match part {
                 Part::Chunk(chunk) => {
-                    let ipa = if chunk.trim().is_empty() { String::new() } else { phonemizer.ipa(voice, chunk)? };
+                    let ipa =
+                        if chunk.trim().is_empty() { String::new() } else { phonemizer.ipa(voice, chunk)? };
                     all.push_str(ipa.trim());
                     spoken.push(SpokenClause { text: chunk.to_owned(), ipa, mark: String::new() });
                 }

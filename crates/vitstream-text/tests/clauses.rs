@@ -27,6 +27,17 @@ fn hostile_texts_are_cut_as_espeak_ng_cuts_them() {
 }
 
 #[test]
+fn long_clauses_are_cut_as_espeak_ng_cuts_them() {
+    for line in include_str!("data/long_clauses.jsonl").lines() {
+        let (voice, text, expected): (String, String, Vec<(String, bool)>) =
+            serde_json::from_str(line).unwrap();
+        let found = clauses(&voice, &text);
+        let found: Vec<_> = found.iter().map(|c| (c.mark.to_string(), c.ends)).collect();
+        assert_eq!(found, expected, "{voice} {text:?}");
+    }
+}
+
+#[test]
 fn texts_of_the_recorded_voices_have_the_clauses_that_were_answered() {
     for line in include_str!("data/piper.jsonl").lines() {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -49,9 +60,9 @@ fn an_empty_text_is_one_empty_clause() {
 /// Text in which nothing is rare that the rules know of.
 fn hostile() -> impl Strategy<Value = String> {
     let bits = proptest::sample::select(vec![
-        "a", "Z", "IV", "X", "3", " ", "  ", "\n", "\r\n", "\t", "\u{a0}", "\u{ad}", "\u{200c}", ".", "..", "...", "?",
-        "!", ",", ":", ";", "–", "…", "。", "，", "।", "॥", "\u{2029}", "'", "'s", "\"", "(", ")", "[[", "]]", "«", "-",
-        "e.g. ", "Dr. ", "中", "é", "😀", "Я", "word",
+        "a", "Z", "IV", "X", "3", " ", "  ", "\n", "\r\n", "\t", "\u{a0}", "\u{ad}", "\u{200c}", ".", "..",
+        "...", "?", "!", ",", ":", ";", "–", "…", "。", "，", "।", "॥", "\u{2029}", "'", "'s", "\"", "(",
+        ")", "[[", "]]", "«", "-", "e.g. ", "Dr. ", "中", "é", "😀", "Я", "word",
     ]);
     proptest::collection::vec(bits, 0..80).prop_map(|bits| bits.concat())
 }
@@ -85,12 +96,20 @@ proptest! {
 }
 
 #[test]
-fn ten_megabytes_without_a_space_are_held_only_as_a_clause() {
-    let mut machine = Clauses::new("en-us");
-    let (mut total, chunk) = (0, "äöü".repeat(100));
-    while total < 10_000_000 {
-        machine.push(&chunk).iter().for_each(|clause| assert!(clause.text.len() <= 800));
-        assert!(machine.pending().len() < 800);
-        total += chunk.len();
+fn ten_megabytes_without_a_clause_are_not_held() {
+    for (chunk, longest) in [("äöü", 800), (".", 70_000), (" ", 70_000), ("\n", 70_000), ("\u{ad}", 70_000)]
+    {
+        let chunk = chunk.repeat(100);
+        let mut machine = Clauses::new("en-us");
+        let (mut given, mut cut) = (0, 0);
+        while given < 10_000_000 {
+            for clause in machine.push(&chunk) {
+                assert!(clause.text.len() < longest);
+                cut += clause.text.len();
+            }
+            given += chunk.len();
+            assert!(machine.pending().len() < longest);
+        }
+        assert_eq!(cut + machine.pending().len(), given);
     }
 }

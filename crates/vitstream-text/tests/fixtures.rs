@@ -57,7 +57,8 @@ fn piper_voices_get_pipers_ids() {
             None => {
                 // Of a text that a diacritizer changed, the changed one was recorded.
                 let changed = line.get("tashkeel").is_some_and(|tashkeel| tashkeel == true);
-                let text = if changed { line["espeak"][0]["text"].as_str().unwrap() } else { text(line, "text") };
+                let text =
+                    if changed { line["espeak"][0]["text"].as_str().unwrap() } else { text(line, "text") };
                 let frontend = frontend.clone().arabic_as_written(true);
                 frontend.speak(&Passage::from(text), &mut recorded(line)).unwrap()
             }
@@ -74,7 +75,11 @@ fn piper_voices_get_pipers_ids() {
             || missing != expected
             || spoken.is_some_and(|spoken| spoken != phonemes)
         {
-            wrong.push(format!("{}\n  found {phonemes:?} {missing:?} {}", Value::from(line.clone()), ids(&sentences)));
+            wrong.push(format!(
+                "{}\n  found {phonemes:?} {missing:?} {}",
+                Value::from(line.clone()),
+                ids(&sentences)
+            ));
         }
     }
     assert_eq!(lines.len(), 81);

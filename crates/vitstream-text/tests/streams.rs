@@ -25,14 +25,42 @@ fn frontend(voice: &str) -> Frontend {
 }
 
 fn spoken(frontend: &Frontend, texts: &[String]) -> Vec<(String, Vec<String>)> {
-    let sentences = texts.iter().flat_map(|text| frontend.speak(&Passage::from(&**text), &mut Letters).unwrap());
+    let sentences =
+        texts.iter().flat_map(|text| frontend.speak(&Passage::from(&**text), &mut Letters).unwrap());
     sentences.map(|Sentence { text, phonemes, .. }| (text, phonemes)).collect()
 }
 
 fn hostile() -> impl Strategy<Value = String> {
     let bits = proptest::sample::select(vec![
-        "a", "Z", "IV", "3", " ", " ", "\n", "\n\n", "\u{ad}", ".", "...", "?", "!", ",", "。", "'", "'s", "(", "[",
-        "[[", "]]", "[[x]]", "[[ a b ]]", "e.g. ", "Dr. ", "word ", "Is it. ", "-", "é",
+        "a",
+        "Z",
+        "IV",
+        "3",
+        " ",
+        " ",
+        "\n",
+        "\n\n",
+        "\u{ad}",
+        ".",
+        "...",
+        "?",
+        "!",
+        ",",
+        "。",
+        "'",
+        "'s",
+        "(",
+        "[",
+        "[[",
+        "]]",
+        "[[x]]",
+        "[[ a b ]]",
+        "e.g. ",
+        "Dr. ",
+        "word ",
+        "Is it. ",
+        "-",
+        "é",
     ]);
     proptest::collection::vec(bits, 0..60).prop_map(|bits| bits.concat())
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use unicode_normalization::char::is_combining_mark;
 
 /// The mark at a clause's end, as Piper writes it after the clause's phonemes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -92,6 +93,15 @@ pub(super) fn class(c: char) -> Option<Class> {
         '܀' | '॥' | '༎' | '჻' | '፨' | '\u{2029}' => Class::sentence(Mark::None),
         _ => return None,
     })
+}
+
+/// What a clause that is too long does not end after: letters, their marks in the scripts that were measured, digits,
+/// and pictures, which are read by their names.
+pub(super) fn holds_together(c: char) -> bool {
+    let is_mark = matches!(c, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{d4f}') && is_combining_mark(c);
+    let is_picture =
+        matches!(c, '\u{2600}'..='\u{27bf}' | '\u{2800}'..='\u{28ff}' | '\u{1f000}'..='\u{1fbff}');
+    c.is_alphabetic() || c.is_ascii_digit() || is_mark || is_picture
 }
 
 /// White space, but for those spaces at which no line may break.

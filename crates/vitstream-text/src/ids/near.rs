@@ -29,10 +29,12 @@ pub(super) fn spelling(phoneme: &str, has: impl Fn(&str) -> bool) -> Option<Vec<
     let composed: String = phoneme.nfc().collect();
     // A cluster that the voice does not have as one is its parts.
     let candidates = spellings.iter().copied().chain([&*composed, &*decomposed]);
-    candidates.filter(|candidate| *candidate != phoneme || candidate.chars().count() > 1).find_map(|candidate| {
-        let parts: Vec<String> = candidate.chars().map(String::from).collect();
-        parts.iter().all(|part| has(part)).then_some(parts)
-    })
+    candidates.filter(|candidate| *candidate != phoneme || candidate.chars().count() > 1).find_map(
+        |candidate| {
+            let parts: Vec<String> = candidate.chars().map(String::from).collect();
+            parts.iter().all(|part| has(part)).then_some(parts)
+        },
+    )
 }
 
 #[cfg(test)]

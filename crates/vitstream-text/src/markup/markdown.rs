@@ -40,7 +40,13 @@ impl Markdown {
                 Event::Code(words) => out.push_str(&words),
                 Event::SoftBreak => out.push('\n'),
                 Event::HardBreak | Event::Rule => end(&mut out),
-                Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::TableRow | TagEnd::TableHead) => {
+                Event::End(
+                    TagEnd::Paragraph
+                    | TagEnd::Heading(_)
+                    | TagEnd::Item
+                    | TagEnd::TableRow
+                    | TagEnd::TableHead,
+                ) => {
                     end(&mut out);
                 }
                 Event::End(TagEnd::TableCell) => out.push_str(", "),
@@ -49,8 +55,10 @@ impl Markdown {
         }
         let stripped = without_marks(&out);
         let stripped = stripped.trim_end_matches(['\n', ' ', ',']).to_owned();
-        if !stripped.contains(char::is_alphanumeric) && !text.starts_with(['|', ':', '-', '='])
-            && text.contains(char::is_alphanumeric) && !text.contains(['<', '[', '`', '~'])
+        if !stripped.contains(char::is_alphanumeric)
+            && !text.starts_with(['|', ':', '-', '='])
+            && text.contains(char::is_alphanumeric)
+            && !text.contains(['<', '[', '`', '~'])
         {
             // The number of an item alone.
             return without_marks(&text);
@@ -149,7 +157,8 @@ mod tests {
     #[test]
     fn sentences_of_one_text_are_taken_one_by_one() {
         let mut markdown = Markdown::default();
-        let parts = ["**Bold. ", "Still bold.** ", "1. ", "First. ", "```rust\nlet x;\n\n", "x.y();\n```\nAfter."];
+        let parts =
+            ["**Bold. ", "Still bold.** ", "1. ", "First. ", "```rust\nlet x;\n\n", "x.y();\n```\nAfter."];
         let stripped: Vec<String> = parts.iter().map(|part| markdown.strip(part)).collect();
         assert_eq!(stripped, ["Bold. ", "Still bold. ", "1. ", "First. ", "", "After."]);
     }

@@ -53,7 +53,9 @@ pub fn ssml(text: &str) -> Result<Vec<Passage>, Error> {
     let mut document = Document::new();
     loop {
         let at = reader.buffer_position();
-        let event = reader.read_event().map_err(|error| malformed(text, reader.error_position(), &error.to_string()))?;
+        let event = reader
+            .read_event()
+            .map_err(|error| malformed(text, reader.error_position(), &error.to_string()))?;
         let is_empty = matches!(event, Event::Empty(_));
         match event {
             Event::Start(element) | Event::Empty(element) => {
@@ -185,7 +187,9 @@ impl Document {
     fn open(&mut self, element: &BytesStart<'_>) -> Result<(), Problem> {
         let name = element.local_name().as_ref().to_owned();
         if self.elements.len() >= MAX_DEPTH {
-            return Err(Problem::Malformed(format!("expected at most {MAX_DEPTH} elements within each other")));
+            return Err(Problem::Malformed(format!(
+                "expected at most {MAX_DEPTH} elements within each other"
+            )));
         }
         let rate = self.current.rate;
         let attributes = Attributes::of(element, &name)?;
@@ -294,7 +298,9 @@ impl<'a> Attributes<'a> {
     /// Refuses all attributes but these and those of XML itself.
     fn only(&self, names: &[&str]) -> Result<(), Problem> {
         match self.all.iter().find(|(key, _)| !names.contains(&&**key) && !key.starts_with("xml")) {
-            Some((key, _)) => Err(Problem::Refused(format!("the attribute {} of <{}>", Shown(key), self.element))),
+            Some((key, _)) => {
+                Err(Problem::Refused(format!("the attribute {} of <{}>", Shown(key), self.element)))
+            }
             None => Ok(()),
         }
     }
@@ -302,7 +308,10 @@ impl<'a> Attributes<'a> {
 
 fn pause(attributes: &Attributes<'_>) -> Result<Duration, Problem> {
     let problem = |found: &str| {
-        Problem::Malformed(format!("<break>: expected a time as `500ms` or `1.5s`, at most {MAX_PAUSE:?}, found {}", Shown(found)))
+        Problem::Malformed(format!(
+            "<break>: expected a time as `500ms` or `1.5s`, at most {MAX_PAUSE:?}, found {}",
+            Shown(found)
+        ))
     };
     if let Some(text) = attributes.get("time") {
         let number = |digits: &str| digits.trim().parse::<f64>().ok();
@@ -322,7 +331,9 @@ fn pause(attributes: &Attributes<'_>) -> Result<Duration, Problem> {
         Some("x-strong") => 1200,
         Some(other) => {
             let found = Shown(other);
-            return Err(Problem::Malformed(format!("<break>: expected a strength as `medium`, found {found}")));
+            return Err(Problem::Malformed(format!(
+                "<break>: expected a strength as `medium`, found {found}"
+            )));
         }
     };
     Ok(Duration::from_millis(milliseconds))
@@ -338,7 +349,9 @@ fn factor(text: &str) -> Result<f32, Problem> {
         "fast" => Some(1.25),
         "x-fast" => Some(1.5),
         text => match text.strip_suffix('%') {
-            Some(change) if change.starts_with(['+', '-']) => number(change).map(|change| 1.0 + change / 100.0),
+            Some(change) if change.starts_with(['+', '-']) => {
+                number(change).map(|change| 1.0 + change / 100.0)
+            }
             Some(percent) => number(percent).map(|percent| percent / 100.0),
             None => number(text),
         },
@@ -346,7 +359,9 @@ fn factor(text: &str) -> Result<f32, Problem> {
     factor.filter(|factor| RATES.contains(factor)).ok_or_else(|| {
         let (slow, fast) = (RATES.start(), RATES.end());
         let found = Shown(text);
-        Problem::Malformed(format!("<prosody>: expected a rate as `slow`, `80%` or `1.2`, from {slow} to {fast}, found {found}"))
+        Problem::Malformed(format!(
+            "<prosody>: expected a rate as `slow`, `80%` or `1.2`, from {slow} to {fast}, found {found}"
+        ))
     })
 }
 

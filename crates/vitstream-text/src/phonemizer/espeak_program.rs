@@ -79,7 +79,8 @@ impl EspeakProgram {
         let late = |_| self.error(format!("did not answer within {:?}", self.time_limit));
         let output = output.recv_timeout(self.time_limit).map_err(late)?;
         let output = output.map_err(|error| self.error(format!("cannot be read: {error}")))?;
-        let output = String::from_utf8(output).map_err(|_| self.error("answers with bytes that are not UTF-8"))?;
+        let output =
+            String::from_utf8(output).map_err(|_| self.error("answers with bytes that are not UTF-8"))?;
         // It has ended; a child of its own may keep the pipe, so this is not worth waiting for.
         let errors = errors.recv_timeout(Duration::from_millis(200)).ok().and_then(Result::ok);
         Ok((output, String::from_utf8_lossy(&errors.unwrap_or_default()).into_owned()))

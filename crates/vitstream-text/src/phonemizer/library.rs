@@ -165,7 +165,8 @@ impl EspeakLibrary {
                 return Err(location.error("it is loaded already, with other data, and cannot change them"));
             }
             None => {
-                let mut espeak = Espeak::load(&location.library).map_err(|problem| location.error(problem))?;
+                let mut espeak =
+                    Espeak::load(&location.library).map_err(|problem| location.error(problem))?;
                 let path = data.as_ref().map(|path| c_path(path)).transpose();
                 let path = path.map_err(|()| location.error("a path with a NUL in it"))?;
                 if espeak.initialize(path.as_deref()) < 0 {
@@ -203,20 +204,26 @@ impl Loaded {
     }
 }
 
-/// The names that are most like `voice`, the best first.
-fn near(voice: &str, names: &[String]) -> Vec<String> {
+/// Names of the voices that are most like `voice`, the best first: those of its language, and before these one that
+/// has this very code among its languages, as many voices are not called as their languages.
+fn near(voice: &str, voices: &[(String, Vec<String>)]) -> Vec<String> {
     const SHOWN: usize = 5;
     let wanted = voice.to_lowercase();
-    let language = |name: &str| name.split(['-', '_']).next().unwrap_or_default().to_owned();
+    let language = |name: &str| name.split(['-', '_']).next().unwrap_or_default().to_lowercase();
     let likeness = |name: &str| {
         let same = language(name) == language(&wanted);
-        strsim::jaro_winkler(&wanted, name) + if same { 1.0 } else { 0.0 }
+        strsim::jaro_winkler(&wanted, &name.to_lowercase()) + if same { 1.0 } else { 0.0 }
     };
-    let mut named: Vec<(f64, &String)> = names.iter().map(|name| (likeness(name), name)).collect();
-    named.retain(|&(likeness, _)| likeness > 0.75);
+    let mut named: Vec<(f64, &str)> = voices
+        .iter()
+        .map(|(file, languages)| {
+            let names = languages.iter().map(|name| likeness(name) + 0.01).chain([likeness(file)]);
+            (names.fold(0.0, f64::max), &**file)
+        })
+        .filter(|&(likeness, _)| likeness > 0.75)
+        .collect();
     named.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    named.dedup();
-    named.into_iter().take(SHOWN).map(|(_, name)| name.clone()).collect()
+    named.into_iter().take(SHOWN).map(|(_, name)| name.to_owned()).collect()
 }
 
 impl Phonemizer for EspeakLibrary {
@@ -280,9 +287,18 @@ mod tests {
 
     #[test]
     fn near_names_are_of_the_language_first() {
-        let names = ["af", "en-us", "en-gb-x-rp", "fr-be", "no", "french-belgium"].map(str::to_owned);
-        assert_eq!(near("fr-fr", &names)[0], "fr-be");
-        assert!(near("EN-GB", &names).starts_with(&["en-gb-x-rp".to_owned()]));
+        let voice = |file: &str, languages: &[&str]| {
+            (file.to_owned(), languages.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        let names = [
+            voice("af", &["af"]),
+            voice("en-us", &["en-us"]),
+            voice("en", &["en-gb", "en"]),
+            voice("fr-BE", &["fr-be"]),
+            voice("fr", &["fr-fr", "fr"]),
+        ];
+        assert_eq!(near("fr-fr", &names), ["fr", "fr-BE"]);
+        assert_eq!(near("EN-GB", &names), ["en", "en-us"]);
         assert!(near("xyzzy", &names).is_empty());
     }
 }

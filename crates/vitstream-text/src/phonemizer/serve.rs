@@ -55,7 +55,9 @@ pub fn serve_phonemizer(
                 Ok(ipa) => Answer { ipa: Some(ipa), ..Answer::default() },
                 Err(error) => Answer { error: Some(error.to_string()), ..Answer::default() },
             },
-            Err(error) => Answer { error: Some(format!("not a valid request: {error}")), ..Answer::default() },
+            Err(error) => {
+                Answer { error: Some(format!("not a valid request: {error}")), ..Answer::default() }
+            }
         };
         let mut text = serde_json::to_vec(&Answer { about: Some(phonemizer.about()), ..answer })?;
         text.push(b'\n');

@@ -54,7 +54,8 @@ impl Espeak {
     /// Loads the file, or the library that the linker knows by this name.
     pub(super) fn load(path: &Path) -> Result<Self, String> {
         // SAFETY: see "Loading" above.
-        let library = unsafe { Library::new(path) }.map_err(|error| format!("it cannot be loaded: {error}"))?;
+        let library =
+            unsafe { Library::new(path) }.map_err(|error| format!("it cannot be loaded: {error}"))?;
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: see "Loading" above. The pointer is used only while `_library` lives.
@@ -108,35 +109,35 @@ impl Espeak {
         copied(unsafe { (self.info)(&raw mut folder) }).unwrap_or_default()
     }
 
-    /// Names of all voices: of their files and of their languages.
-    pub(super) fn voices(&mut self) -> Vec<String> {
-        let mut names = Vec::new();
+    /// All voices: the names of their files, each with the codes of its languages.
+    pub(super) fn voices(&mut self) -> Vec<(String, Vec<String>)> {
+        let mut all = Vec::new();
         // SAFETY: null asks for all voices; the answer is a list that ends with null, of descriptions that stay as
         // they are until the next call.
         let mut voices = unsafe { (self.list_voices)(ptr::null_mut()) };
         if voices.is_null() {
-            return names;
+            return all;
         }
         // SAFETY: `voices` does not go past the null at the list's end.
         while let Some(voice) = unsafe { (*voices).as_ref() } {
-            if let Some(identifier) = copied(voice.identifier) {
-                names.extend(identifier.rsplit(['/', '\\']).next().map(str::to_owned));
-            }
+            let mut languages = Vec::new();
             let mut language = voice.languages;
             // SAFETY: the list ends with a zero byte where a priority would stand.
             while !language.is_null() && unsafe { *language } != 0 {
                 // SAFETY: after the priority comes a C string, and after that the next entry.
                 let name = unsafe { CStr::from_ptr(language.add(1)) };
-                names.push(name.to_string_lossy().into_owned());
+                languages.push(name.to_string_lossy().into_owned());
                 // SAFETY: as above.
                 language = unsafe { language.add(1 + name.count_bytes() + 1) };
+            }
+            if let Some(identifier) = copied(voice.identifier) {
+                let file = identifier.rsplit(['/', '\\']).next().unwrap_or_default();
+                all.push((file.to_owned(), languages));
             }
             // SAFETY: this entry was not the null, so there is another.
             voices = unsafe { voices.add(1) };
         }
-        names.sort_unstable();
-        names.dedup();
-        names
+        all
     }
 }
 
