@@ -392,9 +392,9 @@ fn a_broken_profile_of_the_users_is_a_warning() {
         let asked = speak(&["--profile", profile.to_str().unwrap()]);
         assert!(!asked.status.success() && text(&asked.stderr).contains("profile.json"), "{kind}");
         if kind == "directory" {
-            fs::remove_dir(&profile).unwrap()
+            fs::remove_dir(&profile).unwrap();
         } else {
-            fs::remove_file(&profile).unwrap()
+            fs::remove_file(&profile).unwrap();
         }
     }
 }

@@ -318,8 +318,7 @@ fn in_own_process(job: &Job) -> Result<Measured> {
 pub(crate) fn run_worker() -> Result<()> {
     let job = serde_json::from_reader(io::stdin())
         .context("standard input: expected a job of `vitstream bench`")?;
-    serde_json::to_writer(io::stdout(), &worker::measure(&job)?)?;
-    Ok(())
+    Ok(terminal::Stdout.write_all(&serde_json::to_vec(&worker::measure(&job)?)?)?)
 }
 
 fn report(configuration: &Configuration, rounds: &[Measured]) -> Report {

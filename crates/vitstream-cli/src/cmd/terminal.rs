@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 use std::str;
 
 use anstream::{AutoStream, ColorChoice};
@@ -53,8 +53,8 @@ impl<W: Write> Write for Printable<W> {
 }
 
 /// Standard output for text, buffered: to be flushed at the end.
-pub(crate) fn stdout() -> Printable<BufWriter<StdoutLock<'static>>> {
-    Printable(BufWriter::new(io::stdout().lock()))
+pub(crate) fn stdout() -> Printable<BufWriter<Stdout>> {
+    Printable(BufWriter::new(Stdout))
 }
 
 /// Writes `text` to standard output.
@@ -101,16 +101,39 @@ fn shorten(mut text: String) -> String {
     text
 }
 
-/// Whether something failed because whoever read the output has enough of it.
+/// Whoever read the output has enough of it.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+struct ReaderGone;
+
+/// Marks the error of an output whose reader has gone. Other pipes can break too, such as that to a process of this
+/// program's, and then something is wrong.
+pub(crate) fn of_output(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone),
+        _ => error,
+    }
+}
+
+/// Whether something failed only because whoever read the output has enough of it.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        let kind = match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<serde_json::Error>()) {
-            (Some(error), _) => Some(error.kind()),
-            (None, Some(error)) => error.io_error_kind(),
-            (None, None) => None,
-        };
-        kind == Some(io::ErrorKind::BrokenPipe)
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<ReaderGone>())
     })
+}
+
+/// Standard output, unbuffered.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        io::stdout().write(buffer).map_err(of_output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().map_err(of_output)
+    }
 }
 
 /// Prints what the library has to say, a line each.
@@ -172,7 +195,8 @@ mod tests {
     #[test]
     fn a_writer_shows_them_too() {
         let mut out = Printable(Vec::new());
-        write!(out, "ë{}{}", '\x1b', "\u{9b}").unwrap();
+        let name = "\u{9b}";
+        write!(out, "ë\x1b{name}").unwrap();
         out.write_all(b"\xff").unwrap();
         assert_eq!(String::from_utf8(out.0).unwrap(), "ë\\u001b\\u009b\u{fffd}");
     }
@@ -199,23 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_found_behind_other_errors() {
+    fn a_reader_that_is_gone_is_found_behind_other_errors() {
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(is_closed_pipe(&anyhow::Error::from(Wrapped { source: closed() }).context("writing")));
-        let json = serde_json::to_writer(Refusing, &[1]).unwrap_err();
-        assert!(is_closed_pipe(&anyhow::Error::from(json).context("writing")));
-        assert!(!is_closed_pipe(&anyhow::anyhow!("broken pipe")));
-    }
-
-    struct Refusing;
-
-    impl Write for Refusing {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+        let error = Wrapped { source: of_output(closed()) };
+        assert!(is_closed_pipe(&anyhow::Error::from(error).context("writing")));
+        assert!(is_closed_pipe(&anyhow::Error::from(of_output(closed()))));
+        // Another pipe's end is another matter.
+        assert!(!is_closed_pipe(&anyhow::Error::from(closed()).context("a process")));
+        assert!(!is_closed_pipe(&anyhow::Error::from(of_output(io::Error::other("full")))));
     }
 }

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use vitstream::staging::Output;
 use vitstream::wav;
 
+use crate::cmd::terminal::{Stdout, of_output};
+
 /// Takes samples. Nothing is created before there are some.
 pub(super) struct Sink {
     /// `None` is standard output.
@@ -20,7 +22,7 @@ pub(super) struct Sink {
 }
 
 enum Target {
-    Stdout(io::Stdout),
+    Stdout(Stdout),
     Output(Output),
 }
 
@@ -50,7 +52,7 @@ impl Sink {
                 let known = total.filter(|_| self.single).map(|total| total as u64);
                 bytes.extend(self.sample_rate.iter().flat_map(|&rate| wav::header(rate, known)));
                 match &self.path {
-                    None => Target::Stdout(io::stdout()),
+                    None => Target::Stdout(Stdout),
                     Some(path) => Target::Output(Output::create(path)?),
                 }
             }
@@ -73,6 +75,7 @@ impl Sink {
     }
 
     fn named<T>(&self, result: io::Result<T>) -> Result<T> {
+        let result = result.map_err(of_output);
         match &self.path {
             Some(path) => result.with_context(|| path.display().to_string()),
             None => Ok(result?),
