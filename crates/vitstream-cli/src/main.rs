@@ -29,6 +29,7 @@ enum Command {
     Export(cmd::export::Args),
     Inspect(cmd::inspect::Args),
     Speak(cmd::speak::Args),
+    Phonemize(cmd::phonemize::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
     /// Measures one configuration for `bench`
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
         Command::Speak(args) => cmd::speak::run(args).map(done),
+        Command::Phonemize(args) => cmd::phonemize::run(&args).map(done),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::BenchWorker => cmd::bench::run_worker().map(done),

@@ -105,6 +105,7 @@ pub fn open(path: &Path, options: &NativeOptions) -> Result<Voice, Error> {
         },
         cost: options.profile.costs.get(&profile_key).copied().unwrap_or(COST),
         profile_key,
+        json: config.map(|config| config.json().clone()).unwrap_or_default(),
     };
     let path: Arc<Path> = path.into();
     let encoder = NativeEncoder { encoder, path: path.clone() };

@@ -5,10 +5,13 @@ pub(crate) mod export;
 mod ids;
 pub(crate) mod inspect;
 mod outputs;
+pub(crate) mod phonemize;
 mod remedy;
 pub(crate) mod signals;
 pub(crate) mod speak;
+mod subtitles;
 pub(crate) mod terminal;
+mod text;
 mod timings;
 pub(crate) mod verify;
 
