@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use vitstream_checkpoint::{Checkpoint, DType, Tensor};
 use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
@@ -197,6 +197,10 @@ fn voice(
             hparams.num_speakers
         ));
     }
+    let frontend = match &symbols {
+        Some(vocabulary) => Some(frontend(config, &vocabulary.symbols)?),
+        None => None,
+    };
     Ok(Voice {
         noise_scale: args.float("inference_noise_scale")?.unwrap_or(0.667),
         length_scale: args.float("length_scale")?.unwrap_or(1.0),
@@ -206,7 +210,30 @@ fn voice(
         language: language.map(str::to_owned),
         espeak: language.filter(|_| phonemes).map(str::to_owned),
         further,
+        frontend,
     })
+}
+
+/// What `TTSTokenizer` does.
+fn frontend(config: &Settings, symbols: &Symbols) -> Result<Json, Error> {
+    // Of equal symbols the last counts, as in Python.
+    let ids: Map<String, Json> = symbols.ids.iter().map(|(symbol, id)| (symbol.clone(), json!(id))).collect();
+    let mut frontend = json!({
+        "family": "coqui",
+        "symbols": ids,
+        "use_phonemes": config.flag("use_phonemes")?.unwrap_or(false),
+    });
+    for name in ["text_cleaner", "phonemizer", "phoneme_language"] {
+        if let Some(text) = config.text(name)? {
+            frontend[name] = text.into();
+        }
+    }
+    for (name, id) in [("blank", symbols.blank), ("bos", symbols.bos), ("eos", symbols.eos)] {
+        if let Some(id) = id {
+            frontend[name] = id.into();
+        }
+    }
+    Ok(frontend)
 }
 
 struct Vocabulary {

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use vitstream_checkpoint::{Checkpoint, Tensor, excerpt};
 use vitstream_vits::hparams::DurationHParams;
 use vitstream_vits::{HParams, Untold, Weights};
@@ -162,6 +162,10 @@ fn voice(
     let names = ["add_blank", "normalize", "is_uroman", "phonemize"];
     let set = names.iter().filter_map(|&name| Some((name.to_owned(), tokenizer.get(name)?.clone())));
     further.insert("tokenizer".to_owned(), Json::Object(set.collect()));
+    let frontend = match &symbols {
+        Some(symbols) => Some(frontend(&tokenizer, symbols)?),
+        None => None,
+    };
     // The tokenizer's phonemes are always those of US English.
     let phonemes = tokenizer.flag("phonemize")?.unwrap_or(true) && symbols.is_some();
     Ok(Voice {
@@ -173,7 +177,32 @@ fn voice(
         language: tokenizer.text("language")?.map(str::to_owned),
         espeak: phonemes.then(|| "en-us".to_owned()),
         further,
+        frontend,
     })
+}
+
+/// What `VitsTokenizer` does, whose defaults these are.
+fn frontend(tokenizer: &Settings, symbols: &Symbols) -> Result<Json, Error> {
+    let vocab: Map<String, Json> =
+        symbols.ids.iter().map(|(symbol, id)| (symbol.clone(), json!(id))).collect();
+    let flag = |name, default| tokenizer.flag(name).map(|flag| flag.unwrap_or(default));
+    // A token can be written with more about it.
+    let pad = tokenizer.get("pad_token").map(|pad| pad.get("content").unwrap_or(pad));
+    let mut frontend = json!({
+        "family": "huggingface",
+        "vocab": vocab,
+        "add_blank": flag("add_blank", true)?,
+        "normalize": flag("normalize", true)?,
+        "phonemize": flag("phonemize", true)?,
+        "is_uroman": flag("is_uroman", false)?,
+    });
+    let more = [("language", tokenizer.text("language")?), ("pad_token", pad.and_then(Json::as_str))];
+    for (name, text) in more {
+        if let Some(text) = text {
+            frontend[name] = text.into();
+        }
+    }
+    Ok(frontend)
 }
 
 fn ids(vocab: &Settings, hparams: &HParams) -> Result<Vec<(String, i64)>, Error> {

@@ -91,6 +91,12 @@ impl Settings {
         }
     }
 
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        self.read_as(name, "a list of texts", |value| {
+            value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+        })
+    }
+
     pub(crate) fn sample_rate(&self, name: &str) -> Result<Option<u32>, Error> {
         self.read_as(name, "a number of samples a second", |value| {
             size(value).and_then(|rate| u32::try_from(rate).ok()).filter(|&rate| rate > 0)

@@ -2,7 +2,7 @@
 //! stand in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes
 //! cannot tell is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use vitstream_checkpoint::Checkpoint;
 use vitstream_vits::{HParams, ResBlockKind, Untold, Weights};
 
@@ -107,7 +107,8 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
                 "{}: the ids of the symbols stand in the training's code, so the voice has no phoneme_id_map",
                 settings.path.display()
             ));
-            Some(original_voice(&data)?.config(&settings.path, &hparams))
+            let frontend = original_frontend(settings, &data, &hparams, &mut warnings)?;
+            Some(original_voice(&data, frontend)?.config(&settings.path, &hparams))
         }
         Some((settings, Kind::Voice)) => Some(VoiceConfig::of(&settings.path, settings.map.clone())),
         _ => None,
@@ -159,7 +160,7 @@ fn hold(settings: &Settings, hparams: &HParams) -> Result<(), Error> {
 }
 
 /// The defaults of the original's inference notebook.
-fn original_voice(data: &Settings) -> Result<Voice, Error> {
+fn original_voice(data: &Settings, frontend: Option<Json>) -> Result<Voice, Error> {
     let mut further = Map::new();
     let names = ["text_cleaners", "add_blank"];
     further.extend(names.iter().filter_map(|&name| Some((name.to_owned(), data.get(name)?.clone()))));
@@ -172,5 +173,40 @@ fn original_voice(data: &Settings) -> Result<Voice, Error> {
         language: None,
         espeak: None,
         further,
+        frontend,
     })
+}
+
+/// Symbols of upstream's `text/symbols.py`.
+const UPSTREAM_SYMBOLS: usize = 178;
+
+/// How the original turns text into ids: its cleaners, and its symbols. These stand in its code, but forks for other
+/// languages write them into the `config.json`.
+fn original_frontend(
+    settings: &Settings,
+    data: &Settings,
+    hparams: &HParams,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Json>, Error> {
+    let Some(cleaners) = data.texts("text_cleaners")? else { return Ok(None) };
+    let mut frontend = json!({
+        "family": "vits",
+        "text_cleaners": cleaners,
+        "add_blank": data.flag("add_blank")?.unwrap_or(true),
+    });
+    match settings.texts("symbols")? {
+        Some(symbols) if symbols.len() == hparams.num_symbols => frontend["symbols"] = symbols.into(),
+        Some(symbols) => {
+            warnings.push(format!(
+                "{}: `symbols` lists {}, the network has {}: the voice reads no text",
+                settings.path.display(),
+                symbols.len(),
+                hparams.num_symbols
+            ));
+            return Ok(None);
+        }
+        None if hparams.num_symbols == UPSTREAM_SYMBOLS => {}
+        None => return Ok(None),
+    }
+    Ok(Some(frontend))
 }

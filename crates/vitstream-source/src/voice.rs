@@ -25,7 +25,12 @@ pub(crate) struct Voice {
     pub(crate) espeak: Option<String>,
     /// More entries, under names of the family.
     pub(crate) further: Map<String, Json>,
+    /// How text becomes ids, if it is known: an object that `vitstream_text::config::FrontendConfig` reads.
+    pub(crate) frontend: Option<Json>,
 }
+
+/// The key of the JSON under which [`Voice::frontend`] stands.
+const FRONTEND: &str = "frontend";
 
 /// Symbols, and what a text gets around and between them.
 #[derive(Default)]
@@ -85,6 +90,7 @@ impl Voice {
         }
         map.insert("hop_length".to_owned(), hparams.hop_length().into());
         map.extend(self.further);
+        map.extend(self.frontend.map(|frontend| (FRONTEND.to_owned(), frontend)));
         VoiceConfig::derived(path, map)
     }
 }

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
+pub use vitstream_engine::Isa;
 use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Input, Parts, ReadOptions};
@@ -107,6 +108,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
         },
         cost: options.profile.costs.get(&profile_key).copied().unwrap_or(COST),
         profile_key,
+        json: config.map(|config| config.json().clone()).unwrap_or_default(),
     };
     let path: Arc<Path> = path.into();
     let encoder = NativeEncoder { encoder, path: path.clone() };

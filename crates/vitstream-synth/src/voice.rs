@@ -169,6 +169,8 @@ pub struct VoiceInfo {
     pub cost: Cost,
     /// Under what name a [`Profile`] knows this voice on this runtime.
     pub profile_key: String,
+    /// The voice's JSON; empty when there is none.
+    pub json: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A loaded voice. Cloning shares it.
@@ -255,6 +257,7 @@ impl Voice {
             scales,
             cost: options.profile.costs.get(&profile_key).copied().unwrap_or(pair.cost),
             profile_key,
+            json: config.map(|config| config.json().clone()).unwrap_or_default(),
         };
         Ok(Self::from_parts(Box::new(pair.encoder), pair.decoder, info))
     }

@@ -70,11 +70,13 @@ pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
 pub use vitstream_source::Input;
 pub use vitstream_source::{config, inspect};
+#[cfg(feature = "native")]
+pub use vitstream_synth::native::Isa;
 /// Running graphs: what [`Wall`] needs in the process that it starts.
 pub use vitstream_synth::runtime;
 pub use vitstream_synth::{
-    Cancel, Chunk, Chunking, Cost, DecoderChoice, Noise, Profile, Runtime, Scales, SpeakOptions, Speaker,
-    VoiceInfo, Wall, wav,
+    Cancel, Chunk, Chunking, Cost, DecoderChoice, MAX_IDS, Noise, Profile, Runtime, Scales, SpeakOptions,
+    Speaker, VoiceInfo, Wall, wav,
 };
 #[cfg(feature = "verify")]
 pub use vitstream_verify as verify;

@@ -229,6 +229,12 @@ impl Voice {
         self.voice.info()
     }
 
+    /// Its JSON, as its files have it or as it was put together from its family's; empty when there is none. It says how
+    /// text becomes the ids that it was trained with.
+    pub fn config(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.voice.info().json
+    }
+
     /// Under what name a [`Profile`] knows it on its backend.
     pub fn profile_key(&self) -> &str {
         self.voice.profile_key()

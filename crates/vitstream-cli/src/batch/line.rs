@@ -114,6 +114,7 @@ mod tests {
             scales: Scales::default(),
             cost: vitstream::Cost::windowed(0),
             profile_key: String::new(),
+            json: serde_json::Map::new(),
         };
         Line::parse(json.as_bytes())?.unwrap().resolve(&info, "voice", Format::Wav)
     }

@@ -18,8 +18,8 @@ impl FromStr for Ids {
             .map(|id| {
                 id.parse().map_err(|_| {
                     format!(
-                        "expected phoneme ids, whole numbers such as 1,0,20,0,2, found {:?}; text is turned into ids by the \
-                         phonemizer that the voice was trained with and by `phoneme_id_map` in the voice's JSON",
+                        "expected phoneme ids, whole numbers such as 1,0,20,0,2, as `phoneme_id_map` in the voice's JSON has \
+                         them, found {:?}; text is given without --ids, and phonemes with --phonemes",
                         id.chars().take(20).collect::<String>()
                     )
                 })

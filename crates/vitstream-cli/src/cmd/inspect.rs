@@ -1,11 +1,15 @@
 //! `vitstream inspect`
 
+mod espeak;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::Value as Json;
 use vitstream::HParams;
+use vitstream::config::VoiceConfig;
 use vitstream::inspect::{
     CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection,
     VoiceInspection, VoicePart, inspect,
@@ -14,11 +18,13 @@ use vitstream::inspect::{
 use super::ReadArgs;
 use super::export::megabytes;
 use super::terminal;
+use espeak::Training;
 
 /// Say what a checkpoint or an exported graph holds
 ///
 /// For a checkpoint: hyper-parameters, the network's parts with their sizes, and what an export leaves out. For an ONNX
-/// file: inputs, outputs, operators, metadata.
+/// file: inputs, outputs, operators, metadata. For a Piper voice also with which espeak-ng it was trained, if its JSON lies
+/// beside it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A checkpoint or an ONNX file
@@ -42,8 +48,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.tensors {
         tensors.clear();
     }
+    let training = training(args);
     let out = &mut terminal::stdout();
     if args.json {
+        let found = Found { found: &found, espeak: training.as_ref() };
         serde_json::to_writer_pretty(&mut *out, &found).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
@@ -51,9 +59,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Inspection::Checkpoint(checkpoint) => describe_checkpoint(out, checkpoint)?,
             Inspection::Graph(graph) => describe_graph(out, graph)?,
         }
+        if let Some(training) = training {
+            writeln!(out, "trained with espeak-ng\n  {}", training.describe())?;
+        }
     }
     out.flush()?;
     Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Found<'a> {
+    #[serde(flatten)]
+    found: &'a Inspection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    espeak: Option<&'a Training>,
+}
+
+/// A JSON that cannot be read is the inspection's own trouble, or none.
+fn training(args: &Args) -> Option<Training> {
+    let named = args.read.options().config;
+    let config = VoiceConfig::named_or_beside(named.as_deref(), &args.file).ok()??;
+    Training::of(config.json())
 }
 
 fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) -> io::Result<()> {

@@ -16,7 +16,7 @@ const WEIGHTS: [&str; 8] = [".onnx", ".onnx.data", ".ckpt", ".pth", ".pt", ".bin
 const NAMES: [&str; 3] = [files::CONFIG, files::TOKENS, "MODEL_CARD"];
 
 /// What commands write beside voices, so that such files in a voice's folder may be replaced.
-const OUTPUTS: [&str; 5] = [".wav", ".svg", ".html", ".json", ".jsonl"];
+const OUTPUTS: [&str; 7] = [".wav", ".svg", ".html", ".json", ".jsonl", ".srt", ".vtt"];
 
 /// The files that a command reads, and those that it has said to write.
 pub(crate) struct Outputs {

@@ -1,10 +1,31 @@
 //! What helps, in the words of the command line: the library names a remedy, and knows no option.
 
 use vitstream::{Description, Error, PackageOption, Remedy};
+use vitstream_text::phonemizer::PhonemizerError;
 
 /// What to do about `error`, as the rest of a sentence; `None` when nothing is known to help.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| cause.downcast_ref::<Error>()?.remedy()).as_ref().and_then(words)
+    let of_voice =
+        || error.chain().find_map(|cause| cause.downcast_ref::<Error>()?.remedy()).as_ref().and_then(words);
+    of_voice().or_else(|| error.chain().find_map(of_text).map(str::to_owned))
+}
+
+fn of_text(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use vitstream_text::Error as E;
+    let of_phonemizer = |error: &PhonemizerError| match error {
+        PhonemizerError::NotInstalled { .. } => {
+            Some("or with --espeak; --phonemizer takes any program instead")
+        }
+        _ => None,
+    };
+    if let Some(error) = cause.downcast_ref::<PhonemizerError>() {
+        return of_phonemizer(error);
+    }
+    match cause.downcast_ref::<E>()? {
+        E::Phonemizer(error) => of_phonemizer(error),
+        E::Unsupported { .. } => Some("--phonemes and --ids take them"),
+        _ => None,
+    }
 }
 
 fn words(remedy: &Remedy) -> Option<String> {

@@ -1,42 +1,72 @@
-//! `vitstream speak`: phoneme ids in, audio out, each chunk as soon as it is ready.
+//! `vitstream speak`: text or phoneme ids in, audio out, each chunk as soon as it is ready.
 
+mod arriving;
 mod line;
 mod loudness;
+mod piece;
 mod sink;
 
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use vitstream::{Backend, Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, VoiceInfo};
 
 use super::ids::Ids;
 use super::outputs::Outputs;
+use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
+use super::text::{Decoder, Reader, TextArgs, read_text};
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
-pub(super) use line::Line;
+use arriving::{Arriving, Beginning, Event, beginning};
+use line::Line;
 pub(crate) use line::read_line;
 use loudness::Loudness;
+pub(super) use piece::Piece;
 use sink::Sink;
 
-/// Speak phoneme ids with an exported voice, or straight from a trained one
+/// Speak text with an exported voice, or straight from a trained one
 ///
-/// With neither --output nor --raw the loudspeaker plays them.
+/// With neither --output nor --raw the loudspeaker plays it.
 ///
-/// Without --ids, lines of JSON are read from standard input, one utterance each: {"phoneme_ids": [1, 0, 20, 2]}. A line
-/// may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`, `noise_scale`, `noise_w` and `seed`, which
-/// win over the options of the same names, and `output_file`, a WAV file of its own. A line that cannot be spoken is
-/// reported with its number and the others are spoken; the exit status is then 1.
+/// The text is an argument, a file, or standard input, which is spoken while it arrives: each sentence as soon as it is
+/// complete, and what ends in a mark when nothing follows for 0.3 s. Each sentence is spoken as it would be alone, also
+/// with --seed, which holds for every one of them. A sentence that cannot be spoken is reported and the others are spoken;
+/// the exit status is then 1.
+///
+/// Standard input that begins with a brace is not text but lines of JSON, one utterance each: {"text": "Hello."} or
+/// {"phoneme_ids": [1, 0, 20, 2]}. A line may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`,
+/// `noise_scale`, `noise_w` and `seed`, which win over the options of the same names, and `output_file`, a WAV file of its
+/// own. A line that cannot be spoken is reported with its number and the others are spoken; the exit status is then 1.
+///
+/// Phonemes come from a copy of espeak-ng on this machine; voices that read letters need none.
 ///
 /// Samples are rounded to the nearest of 16 bits. The audio is as loud as the network makes it; Piper's own player scales
 /// each utterance to full scale, as --normalize does.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("destination").args(["output", "raw"]))]
+#[command(group = clap::ArgGroup::new("said").args(["text", "file", "phonemes", "ids", "json_input"]))]
 pub(crate) struct Args {
     /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
     voice: PathBuf,
+
+    /// What is said; `-` for standard input, even if it begins with a brace [default: standard input]
+    text: Option<String>,
+
+    /// Read the text from a file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Standard input is lines of JSON, whatever it begins with
+    #[arg(long)]
+    json_input: bool,
+
+    /// The utterance as phonemes, IPA as a rule; the characters of a voice that reads characters
+    #[arg(long, value_name = "IPA")]
+    phonemes: Option<String>,
 
     /// The utterance's phoneme ids
     #[arg(long, allow_negative_numbers = true, value_name = "ID,ID,...")]
@@ -70,6 +100,14 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Silence between the sentences of a text
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_name = "SECONDS")]
+    sentence_silence: f64,
+
+    /// Do not cut a long first sentence of standard input at a comma, as is done to be heard sooner
+    #[arg(long)]
+    whole_sentences: bool,
+
     /// Multiply all samples by this; for whole files
     #[arg(long, allow_negative_numbers = true, value_name = "FACTOR")]
     volume: Option<f32>,
@@ -86,10 +124,18 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
 
-    /// Write when each phoneme is spoken: a line of JSON for each utterance, with seconds from the first sample; for
-    /// voices exported with `--durations`, and those spoken by the native runtime
+    /// Write when each phoneme and each word is spoken: a line of JSON for each sentence, with seconds from the first
+    /// sample; for voices exported with `--durations`, and those spoken by the native runtime
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
+
+    /// Write subtitles of what goes to the output: its sentences, cut where they are long if the voice tells durations
+    #[arg(long, value_name = "FILE")]
+    srt: Option<PathBuf>,
+
+    /// Write subtitles as WebVTT, which also says when each word is spoken
+    #[arg(long, value_name = "FILE")]
+    vtt: Option<PathBuf>,
 
     /// Who computes [default: native; rten with --decoder, and for folders that are not read back]
     #[arg(long, value_enum)]
@@ -100,8 +146,20 @@ pub(crate) struct Args {
     decoder: DecoderArg,
 
     #[command(flatten)]
+    reading: TextArgs,
+
+    #[command(flatten)]
     options: VoiceArgs,
 }
+
+/// A longer pause is a mistake.
+const LONGEST_SILENCE: f64 = 60.0;
+
+/// A text of SSML is read whole.
+const MAX_SSML: u64 = 16 << 20;
+
+/// Sentences that fail are told one by one up to here. What fails further on fails for the same reason.
+const MAX_TOLD: u64 = 20;
 
 /// Opens the voice natively, unless what was asked for is another runtime's.
 fn open(args: &Args) -> Result<Voice> {
@@ -125,6 +183,20 @@ fn open(args: &Args) -> Result<Voice> {
 fn check(args: &Args) -> Result<()> {
     let live = args.output.as_deref().is_none_or(is_live);
     Loudness::check(args.volume, args.normalize, live)?;
+    ensure!(
+        (0.0..=LONGEST_SILENCE).contains(&args.sentence_silence),
+        "--sentence-silence: expected 0 to {LONGEST_SILENCE} seconds, found {}",
+        args.sentence_silence
+    );
+    ensure!(
+        args.ids.is_none() || args.srt.is_none() && args.vtt.is_none(),
+        "--srt and --vtt are for text, and ids are none"
+    );
+    if let Some(option) = args.reading.given()
+        && (args.ids.is_some() || args.phonemes.is_some())
+    {
+        bail!("{option} is for text, and what is given is none");
+    }
     ensure!(
         args.chunk.is_none() || args.options.profile.is_none(),
         "--profile says how chunks are chosen, which --chunk does already: leave one of them out"
@@ -159,13 +231,21 @@ fn check_speaker(info: &VoiceInfo, speaker: Option<&Speaker>, option: &str) -> R
 pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     check(&args)?;
     args.voice = voices::resolve(&args.voice, quiet)?;
-    let mut outputs = Outputs::new([
+    let lexicon = args.reading.lexicon()?;
+    let inputs = [
         Some(&args.voice),
+        args.file.as_ref(),
         args.options.profile.as_ref(),
         args.options.onnxruntime_library.as_ref(),
-    ]);
+    ];
+    let mut outputs = Outputs::new(inputs.into_iter().chain(args.reading.inputs()));
     let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
-    for (option, path) in [("--output", output), ("--timings", args.timings.as_deref())] {
+    for (option, path) in [
+        ("--output", output),
+        ("--timings", args.timings.as_deref()),
+        ("--srt", args.srt.as_deref()),
+        ("--vtt", args.vtt.as_deref()),
+    ] {
         path.map_or(Ok(()), |path| outputs.claim(option, path))?;
     }
     let voice = open(&args)?;
@@ -184,22 +264,60 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     check_speaker(info, options.speaker.as_ref(), "--speaker")?;
     let loudness = Loudness::new(args.volume, args.normalize);
     // Only a single utterance's length is known before its first sample is written.
+    let is_single = args.ids.is_some() || args.phonemes.is_some();
     let main = match (args.raw, args.output.as_deref()) {
         (true, _) => Some(Sink::raw()),
-        (false, Some(path)) => Some(Sink::wav(path, info.sample_rate, args.ids.is_some())),
+        (false, Some(path)) => Some(Sink::wav(path, info.sample_rate, is_single)),
         (false, None) => Some(Sink::played(info.sample_rate)),
     };
-    let mut log = Log { stats: args.stats, timings: None };
+    let mut log = Log { stats: args.stats, timings: None, subtitles: Vec::new() };
     if let Some(path) = &args.timings {
         log.timings = Some(Timings::create(path, &voice)?);
     }
-    let mut session = Session { voice, options, loudness, main, log, outputs };
+    for (path, format) in [(&args.srt, Format::Srt), (&args.vtt, Format::Vtt)] {
+        if let Some(path) = path {
+            log.subtitles.push(Subtitles::create(path, format, voice.info().sample_rate)?);
+        }
+    }
+    let reader = Reader::new(&args.reading, lexicon, voice.config());
+    let reader = reader.with_context(|| format!("{} reads no text", args.voice.display()));
+    let silence = args.sentence_silence;
+    let mut session = Session { voice, options, loudness, main, log, outputs, reader, silence };
     if let Some(Ids(ids)) = args.ids {
-        let line = Line::of(ids);
-        session.speak(&line, "utterance")??;
+        session.speak(&Line::default(), &[Piece::of_ids(ids)], "utterance")??;
         return session.finish();
     }
-    session.speak_lines()
+    if let Some(phonemes) = &args.phonemes {
+        let sentence = session.reader()?.phonemes(phonemes).context("--phonemes")?;
+        session.speak(&Line::default(), &[sentence.into()], "utterance")??;
+        return session.finish();
+    }
+    let ssml = args.reading.is_ssml();
+    match (args.text, args.file) {
+        (Some(text), _) if text != "-" && ssml => session.speak_whole(&text),
+        (Some(text), _) if text != "-" => session.speak_text(Cursor::new(text.into_bytes()), Delivery::Whole),
+        (_, Some(path)) if ssml => session.speak_whole(&read_text(Some(&path), MAX_SSML)?),
+        (_, Some(path)) => {
+            let file = File::open(&path).with_context(|| path.display().to_string())?;
+            session.speak_text(file, Delivery::Whole).with_context(|| path.display().to_string())
+        }
+        (text, None) => {
+            let is_json = args.json_input.then_some(true).or(text.map(|_| false));
+            let delivery = if args.whole_sentences { Delivery::Sentences } else { Delivery::Soon };
+            session.speak_input(is_json, ssml, delivery)
+        }
+    }
+}
+
+/// How a text is delivered to its listener.
+#[derive(Clone, Copy, PartialEq)]
+enum Delivery {
+    /// It is there as a whole.
+    Whole,
+    /// It arrives; its sentences are spoken when they are complete.
+    Sentences,
+    /// So they are, and the beginning of a long first one before that.
+    Soon,
 }
 
 /// Everything that utterances share.
@@ -211,15 +329,156 @@ struct Session {
     main: Option<Sink>,
     log: Log,
     outputs: Outputs,
+    /// An error for a voice whose text is not read.
+    reader: Result<Reader>,
+    /// Seconds between sentences.
+    silence: f64,
+}
+
+/// The sentences of a text so far.
+#[derive(Default)]
+struct Tally {
+    number: u64,
+    bad: u64,
+    /// Pieces that were spoken.
+    spoken: u64,
 }
 
 impl Session {
-    fn speak_lines(mut self) -> Result<()> {
-        if io::stdin().is_terminal() {
-            say("one utterance a line, such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}; Ctrl-D ends");
+    fn reader(&mut self) -> Result<&mut Reader> {
+        match &mut self.reader {
+            Ok(reader) => Ok(reader),
+            Err(error) => Err(anyhow!(describe(error))),
         }
+    }
+
+    /// Speaks standard input; `is_json` is what the user says of it.
+    fn speak_input(self, is_json: Option<bool>, ssml: bool, delivery: Delivery) -> Result<()> {
+        let mut stdin = io::stdin().lock();
+        // A voice that reads no text can be given ids only.
+        let is_json = is_json.or(self.reader.is_err().then_some(true));
+        if stdin.is_terminal() {
+            say(match is_json {
+                Some(true) => {
+                    "one utterance a line, such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}; Ctrl-D ends"
+                }
+                _ => "text to speak; Ctrl-D ends",
+            });
+        }
+        let (found, blank) = match is_json {
+            Some(true) => (Beginning::Json, 0),
+            Some(false) => (Beginning::Text, 0),
+            None => beginning(&mut stdin).context("standard input")?,
+        };
+        // What was looked at stays in its buffer.
+        drop(stdin);
+        match found {
+            Beginning::Json => self.speak_lines(blank),
+            Beginning::Text if ssml => self.speak_whole(&read_text(None, MAX_SSML)?),
+            Beginning::Text => self.speak_text(io::stdin(), delivery).context("standard input"),
+            Beginning::Nothing => bail!(
+                "standard input: no utterance; expected text, or lines such as {{\"phoneme_ids\": [1, 0, 20, 0, 2]}}"
+            ),
+        }
+    }
+
+    /// Speaks a text that is read as a whole.
+    fn speak_whole(mut self, text: &str) -> Result<()> {
+        let sentences = self.reader()?.whole(text)?;
+        ensure!(!sentences.is_empty(), NOTHING_TO_SAY);
+        let pieces: Vec<Piece> = sentences.into_iter().map(Piece::from).collect();
+        self.speak(&Line::default(), &pieces, "text")??;
+        self.finish()
+    }
+
+    /// Speaks a text sentence by sentence.
+    fn speak_text(mut self, input: impl Read + Send + 'static, delivery: Delivery) -> Result<()> {
+        let reader = self.reader()?;
+        // Without a phonemizer no sentence fares better than the first.
+        reader.prepare()?;
+        let mut stream = reader.begin();
+        if delivery != Delivery::Soon {
+            stream = stream.whole_sentences();
+        }
+        let arriving = Arriving::new(input);
+        let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+        let mut tally = Tally::default();
+        let mut may_idle = false;
+        loop {
+            let event = arriving.next(may_idle)?;
+            // One pause is enough: what it did not let out is not over.
+            may_idle = delivery != Delivery::Whole && matches!(event, Event::Bytes(_));
+            let is_last = matches!(event, Event::End);
+            let sentences = match event {
+                Event::Bytes(bytes) => stream.push(&decoder.push(&bytes, &mut problems)),
+                Event::Idle => stream.flush().into_iter().collect(),
+                Event::End => {
+                    let mut sentences = stream.push(&decoder.finish(&mut problems));
+                    sentences.extend(stream.finish());
+                    sentences
+                }
+            };
+            for sentence in sentences {
+                self.speak_sentence(&sentence, &mut problems, &mut tally)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        let Tally { number, bad, spoken } = tally;
+        if bad == 0 {
+            ensure!(spoken > 0, NOTHING_TO_SAY);
+        }
+        self.finish()?;
+        if bad > 0 {
+            bail!("{bad} of {number} sentences could not be spoken");
+        }
+        Ok(())
+    }
+
+    /// Speaks one of a text's sentences. `problems` are those of the bytes that it came from.
+    fn speak_sentence(&mut self, text: &str, problems: &mut Vec<String>, tally: &mut Tally) -> Result<()> {
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        tally.number += 1;
+        let name = format!("sentence {}", tally.number);
+        // Bytes that are no text became NULs.
+        let damaged = text.matches('\0').count().min(problems.len());
+        let spoken = match problems.drain(..damaged).next() {
+            Some(problem) => Err(Error::msg(problem)),
+            None => self.speak_pieces(text, &name, tally)?,
+        };
+        if let Err(error) = spoken {
+            tally.bad += 1;
+            if tally.bad <= MAX_TOLD {
+                say(&format!("{name}: {}", describe(&error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn speak_pieces(&mut self, text: &str, name: &str, tally: &mut Tally) -> Result<Result<()>> {
+        let pieces: Vec<Piece> = match self.reader()?.sentence(text) {
+            Ok(sentences) => sentences.into_iter().map(Piece::from).collect(),
+            Err(error) => return Ok(Err(error)),
+        };
+        if pieces.is_empty() {
+            return Ok(Ok(()));
+        }
+        if tally.spoken > 0
+            && let Some(sink) = &mut self.main
+        {
+            silence(sink, self.voice.info().sample_rate, self.silence)?;
+        }
+        tally.spoken += pieces.len() as u64;
+        self.speak(&Line::default(), &pieces, name)
+    }
+
+    /// Speaks lines of JSON, after `blank` blank ones.
+    fn speak_lines(mut self, blank: u64) -> Result<()> {
         let mut input = io::stdin().lock();
-        let (mut number, mut empty, mut bad) = (0u64, 0u64, 0u64);
+        let (mut number, mut empty, mut bad) = (blank, blank, 0u64);
         while let Some(line) = read_line(&mut input).context("standard input")? {
             number += 1;
             let spoken = match line.and_then(|line| Line::parse(&line)) {
@@ -228,7 +487,10 @@ impl Session {
                     continue;
                 }
                 Err(error) => Err(error),
-                Ok(Some(line)) => self.speak(&line, &format!("line {number}"))?,
+                Ok(Some(line)) => match self.pieces(&line) {
+                    Ok(pieces) => self.speak(&line, &pieces, &format!("line {number}"))?,
+                    Err(error) => Err(error),
+                },
             };
             if let Err(error) = spoken {
                 say(&format!("line {number}: {}", describe(&error)));
@@ -246,13 +508,24 @@ impl Session {
         Ok(())
     }
 
+    /// What a line says. All of its sentences are there before one is spoken, so a line is spoken whole or not at all.
+    fn pieces(&mut self, line: &Line) -> Result<Vec<Piece>> {
+        let text = match (&line.phoneme_ids, &line.text) {
+            (Some(ids), _) => return Ok(vec![Piece::of_ids(ids.clone())]),
+            (None, text) => text.as_deref().unwrap_or_default(),
+        };
+        let sentences = self.reader()?.whole(text)?;
+        ensure!(!sentences.is_empty(), NOTHING_TO_SAY);
+        Ok(sentences.into_iter().map(Piece::from).collect())
+    }
+
     /// Speaks one utterance. The outer error is the main sink's or the log's and ends everything, the inner one is this
     /// utterance's.
-    fn speak(&mut self, line: &Line, name: &str) -> Result<Result<()>> {
+    fn speak(&mut self, line: &Line, pieces: &[Piece], name: &str) -> Result<Result<()>> {
         match &line.output_file {
             None => {
                 let mut sink = self.main.take().expect("it is away only while an utterance is spoken");
-                let spoken = self.speak_to(line, name, &mut sink).and_then(|spoken| {
+                let spoken = self.speak_to(line, pieces, name, &mut sink).and_then(|spoken| {
                     sink.end_utterance()?;
                     Ok(spoken)
                 });
@@ -263,9 +536,10 @@ impl Session {
                 if let Err(error) = self.check_file(path) {
                     return Ok(Err(error));
                 }
-                let mut sink = Sink::wav(path, self.voice.info().sample_rate, true);
+                let is_single = matches!(pieces, [piece] if piece.pause.is_zero());
+                let mut sink = Sink::wav(path, self.voice.info().sample_rate, is_single);
                 // What goes wrong with a line's own file is the line's trouble alone.
-                Ok(match self.speak_to(line, name, &mut sink) {
+                Ok(match self.speak_to(line, pieces, name, &mut sink) {
                     Ok(Ok(())) => sink.finish(false),
                     Ok(Err(error)) | Err(error) => Err(error),
                 })
@@ -279,16 +553,45 @@ impl Session {
         self.outputs.claim("output_file", path)
     }
 
-    fn speak_to(&mut self, line: &Line, name: &str, sink: &mut Sink) -> Result<Result<()>> {
-        let Self { voice, loudness, log, .. } = self;
+    fn speak_to(&mut self, line: &Line, pieces: &[Piece], name: &str, sink: &mut Sink) -> Result<Result<()>> {
         let options = match line.options(&self.options) {
             Ok(options) => options,
             Err(error) => return Ok(Err(error)),
         };
-        if let Err(error) = check_speaker(voice.info(), options.speaker.as_ref(), "the line's speaker") {
+        if let Err(error) = check_speaker(self.voice.info(), options.speaker.as_ref(), "the line's speaker") {
             return Ok(Err(error));
         }
-        let mut stream = match voice.stream(&line.phoneme_ids, &options) {
+        let rate = self.voice.info().sample_rate;
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                silence(sink, rate, self.silence)?;
+            }
+            if !piece.ids.is_empty() || piece.text.is_empty() && piece.pause.is_zero() {
+                let numbered = || format!("{name}, sentence {}", index + 1);
+                let name = if pieces.len() > 1 { numbered() } else { name.to_owned() };
+                if let Err(error) = self.speak_piece(line, piece, &options, &name, sink)? {
+                    return Ok(Err(error));
+                }
+            }
+            silence(sink, rate, piece.pause.as_secs_f64())?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn speak_piece(
+        &mut self,
+        line: &Line,
+        piece: &Piece,
+        options: &SpeakOptions,
+        name: &str,
+        sink: &mut Sink,
+    ) -> Result<Result<()>> {
+        let Self { voice, loudness, log, .. } = self;
+        let mut options = options.clone();
+        if let Some(scales) = &mut options.scales {
+            scales.length /= piece.rate;
+        }
+        let mut stream = match voice.stream(&piece.ids, &options) {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -319,8 +622,13 @@ impl Session {
         if log.stats {
             report.print(name, voice, &stream);
         }
+        if line.output_file.is_none() {
+            for subtitles in &mut log.subtitles {
+                subtitles.add(piece, stream.durations(), start, report.samples)?;
+            }
+        }
         if let (Some(timings), Some(durations)) = (&mut log.timings, stream.durations()) {
-            timings.add(name, line, durations, start, report.samples)?;
+            timings.add(name, line.output_file.as_deref(), piece, durations, start, report.samples)?;
         }
         Ok(Ok(()))
     }
@@ -329,15 +637,25 @@ impl Session {
         let stats = self.log.stats;
         self.main.map_or(Ok(()), |sink| sink.finish(stats))?;
         self.log.timings.map_or(Ok(()), Timings::finish)?;
+        self.log.subtitles.into_iter().try_for_each(Subtitles::finish)?;
         self.loudness.finish();
         Ok(())
     }
+}
+
+const NOTHING_TO_SAY: &str = "there is nothing to say: expected a text with letters or digits";
+
+/// Writes `seconds` of silence.
+fn silence(sink: &mut Sink, sample_rate: u32, seconds: f64) -> Result<()> {
+    let samples = (seconds * f64::from(sample_rate)).round() as usize;
+    if samples == 0 { Ok(()) } else { sink.write(&vec![0.0; samples], None) }
 }
 
 /// What is told of the utterances beside their samples.
 struct Log {
     stats: bool,
     timings: Option<Timings>,
+    subtitles: Vec<Subtitles>,
 }
 
 #[derive(Default)]

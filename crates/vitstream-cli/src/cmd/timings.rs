@@ -8,7 +8,7 @@ use serde::Serialize;
 use vitstream::Voice;
 use vitstream::staging::Output;
 
-use super::speak::Line;
+use super::speak::Piece;
 
 /// Lines of JSON beside the file that they will be, which takes its place when all is spoken.
 pub(super) struct Timings {
@@ -27,7 +27,20 @@ struct Utterance<'a> {
     /// Seconds from the first sample of the output.
     start: f64,
     end: f64,
+    /// The sentence, if it was given as text.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    text: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    words: Vec<Word<'a>>,
     phonemes: Vec<Phoneme>,
+}
+
+#[derive(Serialize)]
+struct Word<'a> {
+    text: &'a str,
+    /// Seconds from the first sample of the output.
+    start: f64,
+    end: f64,
 }
 
 #[derive(Serialize)]
@@ -54,23 +67,31 @@ impl Timings {
     pub(super) fn add(
         &mut self,
         utterance: &str,
-        line: &Line,
+        output_file: Option<&Path>,
+        piece: &Piece,
         durations: &[usize],
         start: u64,
         samples: usize,
     ) -> Result<()> {
         // A microsecond is far less than a sample.
         let seconds = |sample: u64| (sample as f64 / self.sample_rate * 1e6).round() / 1e6;
-        let mut at = start;
-        let phonemes = line.phoneme_ids.iter().zip(durations).enumerate().map(|(index, (&id, &duration))| {
-            let start = seconds(at);
-            at += duration as u64;
-            Phoneme { index, id, start, end: seconds(at) }
-        });
-        let phonemes = phonemes.collect();
-        let end = seconds(start + samples as u64);
-        let output_file = line.output_file.as_deref();
-        let line = Utterance { utterance, output_file, start: seconds(start), end, phonemes };
+        let starts = starts(start, durations);
+        let at = |index: usize| seconds(starts[index.min(durations.len())]);
+        let phonemes = piece.ids.iter().zip(durations).enumerate();
+        let phonemes =
+            phonemes.map(|(index, (&id, _))| Phoneme { index, id, start: at(index), end: at(index + 1) });
+        let words = piece.words.iter();
+        let words =
+            words.map(|word| Word { text: &word.text, start: at(word.ids.start), end: at(word.ids.end) });
+        let line = Utterance {
+            utterance,
+            output_file,
+            start: seconds(start),
+            end: seconds(start + samples as u64),
+            text: &piece.text,
+            words: words.collect(),
+            phonemes: phonemes.collect(),
+        };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
         self.file.write_all(&line).with_context(|| self.path.display().to_string())
@@ -79,4 +100,14 @@ impl Timings {
     pub(super) fn finish(self) -> Result<()> {
         Ok(self.file.finish()?)
     }
+}
+
+/// At which sample of the output each phoneme begins, and after the last one where it ends.
+pub(super) fn starts(start: u64, durations: &[usize]) -> Vec<u64> {
+    let mut at = start;
+    let ends = durations.iter().map(|&duration| {
+        at += duration as u64;
+        at
+    });
+    [start].into_iter().chain(ends).collect()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde::Serialize;
-use vitstream_engine::Isa;
+use vitstream::Isa;
 
 /// The machine, as far as the system tells.
 #[derive(Clone, Debug, Serialize)]

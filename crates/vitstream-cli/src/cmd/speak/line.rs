@@ -13,10 +13,12 @@ use vitstream::{SpeakOptions, Speaker};
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// What a line says; what it does not say is as on the command line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cmd) struct Line {
-    pub(in crate::cmd) phoneme_ids: Vec<i64>,
+    pub(super) phoneme_ids: Option<Vec<i64>>,
+    /// What is spoken where no ids are given.
+    pub(super) text: Option<String>,
     speaker: Option<Named>,
     speaker_id: Option<i64>,
     length_scale: Option<f32>,
@@ -25,8 +27,7 @@ pub(in crate::cmd) struct Line {
     seed: Option<u64>,
     /// A WAV file for this utterance alone.
     pub(in crate::cmd) output_file: Option<PathBuf>,
-    // Fields of Piper's data sets and of its own player, which make no difference to given ids.
-    text: Option<IgnoredAny>,
+    // Fields of Piper's data sets, which make no difference.
     phonemes: Option<IgnoredAny>,
     audio_path: Option<IgnoredAny>,
     audio_norm_path: Option<IgnoredAny>,
@@ -42,39 +43,25 @@ enum Named {
 }
 
 impl Line {
-    /// An utterance of which nothing is said but its ids.
-    pub(super) fn of(phoneme_ids: Vec<i64>) -> Self {
-        Self {
-            phoneme_ids,
-            speaker: None,
-            speaker_id: None,
-            length_scale: None,
-            noise_scale: None,
-            noise_w: None,
-            seed: None,
-            output_file: None,
-            text: None,
-            phonemes: None,
-            audio_path: None,
-            audio_norm_path: None,
-            audio_spec_path: None,
-        }
-    }
-
     /// Reads a line; `None` for an empty one.
     pub(super) fn parse(line: &[u8]) -> Result<Option<Self>> {
         static WARNED: Once = Once::new();
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
-        let line: Self =
-            serde_json::from_slice(line).context("expected JSON such as {\"phoneme_ids\": [1, 0, 20, 2]}")?;
+        let line: Self = serde_json::from_slice(line)
+            .context("expected JSON such as {\"text\": \"Hello.\"} or {\"phoneme_ids\": [1, 0, 20, 2]}")?;
+        ensure!(
+            line.phoneme_ids.is_some() || line.text.is_some(),
+            "missing field `phoneme_ids` or `text`: one of them says what is spoken"
+        );
         let idle = line.idle();
         if !idle.is_empty() {
             WARNED.call_once(|| {
                 tracing::warn!(
-                    "{} in a line makes no difference: the ids are spoken as they are",
-                    idle.join(", ")
+                    "{} in a line makes no difference: {} is what is spoken",
+                    idle.join(", "),
+                    if line.phoneme_ids.is_some() { "`phoneme_ids`" } else { "`text`" }
                 );
             });
         }
@@ -84,14 +71,14 @@ impl Line {
     /// The fields that make no difference.
     fn idle(&self) -> Vec<&'static str> {
         [
-            ("`text`", &self.text),
-            ("`phonemes`", &self.phonemes),
-            ("`audio_path`", &self.audio_path),
-            ("`audio_norm_path`", &self.audio_norm_path),
-            ("`audio_spec_path`", &self.audio_spec_path),
+            ("`text`", self.text.is_some() && self.phoneme_ids.is_some()),
+            ("`phonemes`", self.phonemes.is_some()),
+            ("`audio_path`", self.audio_path.is_some()),
+            ("`audio_norm_path`", self.audio_norm_path.is_some()),
+            ("`audio_spec_path`", self.audio_spec_path.is_some()),
         ]
         .into_iter()
-        .filter_map(|(name, field)| field.is_some().then_some(name))
+        .filter_map(|(name, is_there)| is_there.then_some(name))
         .collect()
     }
 

@@ -1,0 +1,379 @@
+//! How text becomes what a voice reads: the options of it, and all that stands between a text and its ids.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value};
+use vitstream::{MAX_IDS, read_file};
+use vitstream_text::clauses::clauses;
+use vitstream_text::markup::{Markdown, ssml};
+use vitstream_text::phonemizer::{
+    About, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, Recorded, from_command,
+};
+use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+
+/// Bytes of a lexicon: far more words than a language has.
+const MAX_LEXICON: u64 = 64 << 20;
+
+/// Phonemes that one message lists.
+const MAX_LISTED: usize = 20;
+
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Reading text")]
+pub(crate) struct TextArgs {
+    /// The espeak-ng library that says how words sound, and its data's folder [default: what the environment variable
+    /// VITSTREAM_ESPEAK names, else the library beside this program or the system's, else the program espeak-ng]
+    #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer")]
+    espeak: Option<String>,
+
+    /// A program that says how words sound: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
+    /// with {"ipa": "həlˈoʊ"}
+    #[arg(long, value_name = "COMMAND")]
+    phonemizer: Option<String>,
+
+    /// Words and how they are said, a line each: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An entry
+    /// without capital letters is for the word in any case
+    #[arg(long, value_name = "FILE")]
+    lexicon: Option<PathBuf>,
+
+    /// Take Markdown out of the text: its words are read, its marks, code and addresses are not
+    #[arg(long, conflicts_with = "ssml")]
+    markdown: bool,
+
+    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p and s are read
+    #[arg(long)]
+    ssml: bool,
+}
+
+impl TextArgs {
+    /// The files that are read.
+    pub(crate) fn inputs(&self) -> [Option<&PathBuf>; 1] {
+        [self.lexicon.as_ref()]
+    }
+
+    pub(crate) fn is_ssml(&self) -> bool {
+        self.ssml
+    }
+
+    /// The option that is for text only, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        [
+            ("--espeak", self.espeak.is_some()),
+            ("--phonemizer", self.phonemizer.is_some()),
+            ("--lexicon", self.lexicon.is_some()),
+            ("--markdown", self.markdown),
+            ("--ssml", self.ssml),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+
+    pub(crate) fn lexicon(&self) -> Result<Lexicon> {
+        let Some(path) = &self.lexicon else { return Ok(Lexicon::default()) };
+        let bytes = read_file(path, MAX_LEXICON)?;
+        Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())
+    }
+
+    fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
+        if let Some(command) = &self.phonemizer {
+            return from_command(command);
+        }
+        let named = self.espeak.as_deref().map(Location::parse);
+        match EspeakLibrary::find(named.as_ref()) {
+            Ok(library) => Ok(Box::new(library)),
+            Err(absent @ PhonemizerError::NotInstalled { .. }) => {
+                let mut program = EspeakProgram::new("espeak-ng");
+                match program.version() {
+                    Ok(_) => Ok(Box::new(program)),
+                    Err(_) => Err(absent),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads text for a voice.
+pub(crate) struct Reader {
+    frontend: Frontend,
+    args: TextArgs,
+    lexicon: Lexicon,
+    markdown: Markdown,
+    /// Found when it is first needed.
+    phonemizer: Option<Box<dyn Phonemizer + Send>>,
+    /// Phonemes that were said to be missing.
+    reported: BTreeSet<String>,
+    introduced: bool,
+}
+
+impl Reader {
+    /// `json` is the voice's.
+    pub(crate) fn new(args: &TextArgs, lexicon: Lexicon, json: &Map<String, Value>) -> Result<Self> {
+        Ok(Self {
+            frontend: Frontend::from_json(json)?,
+            args: args.clone(),
+            lexicon,
+            markdown: Markdown::default(),
+            phonemizer: None,
+            reported: BTreeSet::new(),
+            introduced: false,
+        })
+    }
+
+    /// Finds the phonemizer, if the voice needs one.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        if self.frontend.voice().is_some() && self.phonemizer.is_none() {
+            self.phonemizer = Some(self.args.open()?);
+        }
+        Ok(())
+    }
+
+    /// Who says how words sound, if the voice needs somebody and it was found.
+    pub(crate) fn about(&self) -> Option<About> {
+        self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+    }
+
+    /// Begins a text, whose [`sentences`](Self::sentence) this finds.
+    pub(crate) fn begin(&mut self) -> Sentences {
+        self.markdown = Markdown::default();
+        self.frontend.stream()
+    }
+
+    /// One of the sentences that a text was cut into. It may hold nothing to say.
+    pub(crate) fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>> {
+        self.prepare()?;
+        let sentences = self.fitting(text)?;
+        self.report(&sentences);
+        Ok(sentences)
+    }
+
+    /// A whole text.
+    pub(crate) fn whole(&mut self, text: &str) -> Result<Vec<Sentence>> {
+        let mut found = Vec::new();
+        if self.args.ssml {
+            self.prepare()?;
+            for passage in ssml(text)? {
+                found.append(&mut self.speak(passage)?);
+            }
+            self.report(&found);
+            return Ok(found);
+        }
+        let mut stream = self.begin().whole_sentences();
+        for sentence in stream.push(text).into_iter().chain(stream.finish()) {
+            found.append(&mut self.sentence(&sentence)?);
+        }
+        Ok(found)
+    }
+
+    /// What is given as phonemes.
+    pub(crate) fn phonemes(&mut self, phonemes: &str) -> Result<Sentence> {
+        let sentence = self.frontend.phonemes(phonemes);
+        let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
+        anyhow::ensure!(
+            !sentence.phonemes.iter().all(unknown),
+            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
+        );
+        self.report(std::slice::from_ref(&sentence));
+        Ok(sentence)
+    }
+
+    /// The network takes so many ids and no more, so what is too long is said in parts.
+    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>> {
+        let markdown = self.markdown.clone();
+        let stripped = if self.args.markdown { self.markdown.strip(text) } else { text.to_owned() };
+        let passage = match self.frontend.voice() {
+            Some(_) => Passage::from(&*stripped),
+            // White space is a character too, and at an edge none that was trained.
+            None => Passage::from(stripped.trim()),
+        };
+        let sentences = self.speak(passage)?;
+        if sentences.iter().all(|sentence| sentence.ids.len() <= MAX_IDS) {
+            return Ok(sentences);
+        }
+        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
+        if parts.len() < 2 {
+            return Ok(sentences);
+        }
+        self.markdown = markdown;
+        let (first, second) = parts.split_at(parts.len() / 2);
+        let mut found = Vec::new();
+        for half in [first, second] {
+            let text: String = half.iter().map(|clause| &*clause.text).collect();
+            found.append(&mut self.fitting(&text)?);
+        }
+        Ok(found)
+    }
+
+    fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
+        let passage = self.lexicon.apply(passage);
+        let mut nobody = Recorded::default();
+        let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
+            Some(phonemizer) => phonemizer,
+            None => &mut nobody,
+        };
+        let sentences = self.frontend.speak(&passage, phonemizer)?;
+        self.introduce();
+        Ok(sentences)
+    }
+
+    /// Says which phonemes are left out, each once.
+    fn report(&mut self, sentences: &[Sentence]) {
+        let reported = &mut self.reported;
+        let missing = sentences.iter().flat_map(|sentence| &sentence.missing);
+        let new: Vec<String> = missing
+            .filter(|phoneme| reported.insert((*phoneme).clone()))
+            .map(|phoneme| shown(phoneme))
+            .collect();
+        if !new.is_empty() {
+            let more = new.len().saturating_sub(MAX_LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let listed = new[..new.len().min(MAX_LISTED)].join(", ");
+            tracing::warn!("the voice has no id for {listed}{more}: left out");
+        }
+        for (phoneme, spelling) in sentences.iter().flat_map(|sentence| &sentence.replaced) {
+            if reported.insert(phoneme.clone()) {
+                tracing::info!("the voice has no id for {}: spoken as {spelling}", shown(phoneme));
+            }
+        }
+    }
+
+    /// Says who answered, once.
+    fn introduce(&mut self) {
+        if mem::replace(&mut self.introduced, true) {
+            return;
+        }
+        match self.about() {
+            Some(about) => tracing::info!("phonemes: {about}"),
+            None => tracing::info!("this voice reads characters: no phonemizer was asked"),
+        }
+    }
+}
+
+/// A phoneme for a message: many are marks that show nothing alone.
+fn shown(phoneme: &str) -> String {
+    let codes: Vec<String> = phoneme.chars().map(|c| format!("U+{:04X}", u32::from(c))).collect();
+    format!("\"{phoneme}\" ({})", codes.join(" "))
+}
+
+/// Text out of bytes that arrive piece by piece.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    /// The beginning of a character whose rest has not arrived.
+    rest: Vec<u8>,
+    /// Bytes before it.
+    offset: u64,
+    lines: u64,
+}
+
+impl Decoder {
+    /// More bytes: the text in them. A byte that is none of a text stands there as NUL, which no front end reads, and is
+    /// described by what is added to `problems`.
+    pub(crate) fn push(&mut self, bytes: &[u8], problems: &mut Vec<String>) -> String {
+        let mut all = mem::take(&mut self.rest);
+        all.extend_from_slice(bytes);
+        let mut text = String::with_capacity(all.len());
+        let mut left = &all[..];
+        if self.offset == 0 && left.len() >= 3 {
+            left = left.strip_prefix("\u{feff}".as_bytes()).unwrap_or(left);
+            self.offset += (all.len() - left.len()) as u64;
+        }
+        loop {
+            let (valid, bad) = match str::from_utf8(left) {
+                Ok(valid) => (valid, None),
+                Err(error) => {
+                    let (valid, _) = left.split_at(error.valid_up_to());
+                    (str::from_utf8(valid).unwrap_or_default(), Some(error.error_len()))
+                }
+            };
+            text.push_str(valid);
+            self.offset += valid.len() as u64;
+            self.lines += valid.bytes().filter(|&byte| byte == b'\n').count() as u64;
+            left = &left[valid.len()..];
+            match bad {
+                None => return text,
+                Some(None) => {
+                    self.rest = left.to_vec();
+                    return text;
+                }
+                Some(Some(length)) => {
+                    problems.push(self.problem(left[0]));
+                    text.push('\0');
+                    self.offset += length as u64;
+                    left = &left[length..];
+                }
+            }
+        }
+    }
+
+    /// There are no more bytes.
+    pub(crate) fn finish(&mut self, problems: &mut Vec<String>) -> String {
+        let Some(&first) = self.rest.first() else { return String::new() };
+        self.rest.clear();
+        problems.push(self.problem(first));
+        "\0".to_owned()
+    }
+
+    fn problem(&self, byte: u8) -> String {
+        let (offset, line) = (self.offset, self.lines + 1);
+        format!("expected UTF-8, found the byte 0x{byte:02x} at offset {offset} (line {line})")
+    }
+}
+
+/// Reads a whole text of at most `limit` bytes from a file or from standard input.
+pub(crate) fn read_text(path: Option<&Path>, limit: u64) -> Result<String> {
+    use std::io::Read as _;
+    let bytes = match path {
+        Some(path) => read_file(path, limit)?,
+        None => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes).context("standard input")?;
+            anyhow::ensure!(
+                bytes.len() as u64 <= limit,
+                "standard input: expected at most {limit} bytes of text"
+            );
+            bytes
+        }
+    };
+    let name = || path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let text = vitstream_text::utf8(&bytes).with_context(name)?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_the_same_however_it_arrives() {
+        let bytes = "\u{feff}é\nħe\u{1f600}llo".as_bytes();
+        for size in 1..=bytes.len() {
+            let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+            let mut text: String =
+                bytes.chunks(size).map(|chunk| decoder.push(chunk, &mut problems)).collect();
+            text.push_str(&decoder.finish(&mut problems));
+            assert_eq!(text, "é\nħe\u{1f600}llo");
+            assert!(problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_located() {
+        for size in 1..6 {
+            let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+            let bytes = b"a\nb\xffc\xc3";
+            let mut text: String =
+                bytes.chunks(size).map(|chunk| decoder.push(chunk, &mut problems)).collect();
+            text.push_str(&decoder.finish(&mut problems));
+            assert_eq!(text, "a\nb\0c\0");
+            assert_eq!(
+                problems,
+                [
+                    "expected UTF-8, found the byte 0xff at offset 3 (line 2)",
+                    "expected UTF-8, found the byte 0xc3 at offset 5 (line 2)"
+                ]
+            );
+        }
+    }
+}
