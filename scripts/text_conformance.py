@@ -9,6 +9,7 @@ Needs cargo, a C linker and a package index. Where no wheel fits this machine, i
 """
 
 import argparse
+import json
 import pathlib
 import platform
 import subprocess
@@ -29,8 +30,6 @@ def example(name, *flags):
     command = ["cargo", "rustc", "-q", "-p", "vitstream-text", "--example", name, "--message-format=json", *flags]
     # Its symbols must be found by the module that it loads.
     command += ["--", "-C", "link-arg=-rdynamic"]
-    import json
-
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     artifacts = (json.loads(line) for line in output.splitlines())
     return [a["executable"] for a in artifacts if a.get("executable")][-1]

@@ -106,6 +106,12 @@ impl From<PathBuf> for Input {
     }
 }
 
+impl From<String> for Input {
+    fn from(path: String) -> Self {
+        Self(Kind::Path(path.into()))
+    }
+}
+
 impl From<&Input> for Input {
     fn from(input: &Input) -> Self {
         input.clone()

@@ -75,7 +75,7 @@ const ROUNDING: f32 = 2e-6;
 fn a_finished_voice_is_its_checkpoint() {
     for name in ["legacy-single", "multi"] {
         let checkpoint = model(&golden(&format!("{name}.ckpt")));
-        let voice = load(&golden(&format!("families/voices/{name}.onnx")), &ReadOptions::default()).unwrap();
+        let voice = load(golden(&format!("families/voices/{name}.onnx")), &ReadOptions::default()).unwrap();
         assert_eq!(voice.format, "Piper voice (ONNX)");
         assert_eq!(voice.config.expect("its JSON is beside it").sample_rate(), Some(22_050));
         let worst = difference(&checkpoint, &voice.model);
@@ -406,7 +406,7 @@ fn own_pair(name: &str) -> [Graph; 2] {
     let folder = tempfile::tempdir().unwrap();
     let pair = folder.path().join("pair");
     vitstream_export::export::export(
-        &golden(name),
+        golden(name),
         &pair,
         &vitstream_export::export::ExportOptions::default(),
     )
@@ -529,7 +529,7 @@ fn half_a_pair_of_our_own_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let pair = folder.path().join("pair");
     vitstream_export::export::export(
-        &golden("multi.ckpt"),
+        golden("multi.ckpt"),
         &pair,
         &vitstream_export::export::ExportOptions::default(),
     )
@@ -548,6 +548,6 @@ fn damaged_pairs_of_our_own_are_refused_or_read() {
         layout: vitstream_export::export::Layout::Single,
         ..Default::default()
     };
-    vitstream_export::export::export(&golden("multi.ckpt"), folder.path(), &options).unwrap();
+    vitstream_export::export::export(golden("multi.ckpt"), folder.path(), &options).unwrap();
     assert_damage_is_survived(&std::fs::read(folder.path().join("voice.onnx")).unwrap());
 }
