@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     Export(cmd::export::Args),
     Inspect(cmd::inspect::Args),
-    Speak(cmd::speak::Args),
+    Speak(Box<cmd::speak::Args>),
     Phonemize(cmd::phonemize::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
         Command::Inspect(args) => cmd::inspect::run(&args).map(done),
-        Command::Speak(args) => cmd::speak::run(args).map(done),
+        Command::Speak(args) => cmd::speak::run(*args).map(done),
         Command::Phonemize(args) => cmd::phonemize::run(&args).map(done),
         Command::Bench(args) => cmd::bench::run(args).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),

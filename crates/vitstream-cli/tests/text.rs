@@ -284,7 +284,7 @@ while IFS= read -r line; do
     case "$line" in
         *'"Hello, '*) echo '{"ipa": "həˈloʊ", "library": "script", "version": "7"}' ;;
         *'"world'*) echo '{"ipa": "wɜːld", "library": "script", "version": "7"}' ;;
-        *'"Hi'*) echo '{"ipa": "haɪ", "library": "script", "version": "7"}' ;;
+        *'"Hi'* | *'" Hi'*) echo '{"ipa": "haɪ", "library": "script", "version": "7"}' ;;
         *'"Die'*) exit 3 ;;
         *'"Rubbish'*) echo rubbish ;;
         *) echo '{"error": "no such word"}' ;;

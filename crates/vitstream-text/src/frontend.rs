@@ -386,7 +386,7 @@ impl Frontend {
                     piper::Part::Text(range) if range.is_empty() => {}
                     piper::Part::Text(range) => parts.push((&part[range], None)),
                     piper::Part::Phonemes(content, whole) => {
-                        parts.push((&part[whole], Some(part[content].trim())))
+                        parts.push((&part[whole], Some(part[content].trim())));
                     }
                 }
             }
