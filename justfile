@@ -44,10 +44,6 @@ package:
 wasm:
     .ci/run wasm
 
-# Speak every golden network as on systems with larger memory pages
-pages:
-    .ci/run pages
-
 # Kill exports, fill disks, feed hostile files
 faults:
     .ci/run faults
@@ -63,3 +59,11 @@ quick: format lint
 # Compare the public interfaces with those of a commit (needs cargo-semver-checks)
 semver baseline="main":
     scripts/semver.sh {{baseline}}
+
+# What is played is what was computed, without a gap
+playback:
+    .ci/run playback
+
+# Text against two copies of espeak-ng
+text:
+    .ci/run text
