@@ -809,7 +809,7 @@ fn what_cannot_be_verified_is_an_error_that_says_why() {
     refused(empty.path(), plain(), &["encoder.onnx", "export"]);
     refused(&golden("multi.ckpt"), plain(), &["multi.ckpt", "encoder.onnx"]);
     refused(pair.path(), VerifyOptions { threads: 0, ..plain() }, &["threads"]);
-    refused(pair.path(), VerifyOptions { ids: Some(vec![]), ..plain() }, &["--ids"]);
+    refused(pair.path(), VerifyOptions { ids: Some(vec![]), ..plain() }, &["phoneme id"]);
     refused(
         pair.path(),
         VerifyOptions { ids: Some(vec![1, 48]), ..plain() },
@@ -846,7 +846,7 @@ fn the_exit_status_tells_and_a_page_is_written() {
             .arg(pair.path())
             .arg("--against")
             .arg(golden("multi.ckpt"))
-            .args(["--json", "--ids", "1,2,3,4,5", "--report"])
+            .args(["--json", "phoneme id", "1,2,3,4,5", "--report"])
             .arg(&page)
             .assert()
             .code(code);

@@ -8,7 +8,7 @@ use AttrKind::{Float, Floats, Graph, Int, Ints, String, Tensor};
 /// No upper limit on a number of inputs or outputs.
 pub(crate) const MANY: usize = usize::MAX;
 
-/// The opsets that [`lookup`] answers for.
+/// The versions of the default operator set that graphs can be made for and read in.
 pub const OPSETS: RangeInclusive<i64> = 15..=21;
 
 /// One version of an operator.

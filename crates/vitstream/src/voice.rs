@@ -162,7 +162,7 @@ impl Voice {
                     && options.read == ReadOptions::default() =>
             {
                 let mut voice = Self::open_graphs(input, options, Runtime::Rten)?;
-                voice.warnings.push(format!("{error}; so rten computes, not the native engine"));
+                voice.warnings.push(format!("{error}; so not the native engine but rten speaks"));
                 Ok(voice)
             }
             result => result,

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use vitstream::NoiseSource;
-use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precision, export};
+use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precision};
 use vitstream::package::{Package, PackageOptions};
 
 use super::ReadArgs;
@@ -160,7 +160,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let input = args.input.display().to_string();
     spinner.set_message(format!("exporting {}", terminal::printable(&input)));
     spinner.enable_steady_tick(Duration::from_millis(120));
-    let summary = export(&args.input, &args.output_dir, &options);
+    let summary = vitstream::export(&args.input, &args.output_dir, &options);
     spinner.finish_and_clear();
     let summary = summary?;
     for warning in &summary.warnings {

@@ -12,7 +12,7 @@ use vitstream::HParams;
 use vitstream::config::VoiceConfig;
 use vitstream::inspect::{
     CheckpointInspection, GraphInspection, Inspection, PortInspection, Size, TensorInspection,
-    VoiceInspection, VoicePart, inspect,
+    VoiceInspection, VoicePart,
 };
 
 use super::ReadArgs;
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut found = inspect(&args.file, &args.read.options())?;
+    let mut found = vitstream::inspect(&args.file, &args.read.options())?;
     let tensors = match &mut found {
         Inspection::Checkpoint(checkpoint) => &mut checkpoint.tensors,
         Inspection::Graph(graph) => &mut graph.tensors,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use vitstream::Runtime;
 use vitstream::staging;
-use vitstream::verify::{VerifyOptions, verify};
+use vitstream::verify::VerifyOptions;
 
 use super::ReadArgs;
 use super::ids::Ids;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
             [Some(&args.dir), args.against.as_ref(), read.config.as_ref(), args.onnxruntime_library.as_ref()];
         Outputs::new(inputs).claim("--report", path)?;
     }
-    vitstream::source::check_finished(&args.dir)?;
+    vitstream::source::check_finished(&args.dir).map_err(vitstream::Error::from)?;
     let options = VerifyOptions {
         against: args.against,
         read,
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         wall: super::wall(),
         ids: args.ids.map(|Ids(ids)| ids),
     };
-    let report = verify(&args.dir, &options)?;
+    let report = vitstream::verify(&args.dir, &options)?;
     if let Some(path) = &args.report {
         staging::write(path, report.page().as_bytes())?;
     }
