@@ -846,7 +846,7 @@ fn the_exit_status_tells_and_a_page_is_written() {
             .arg(pair.path())
             .arg("--against")
             .arg(golden("multi.ckpt"))
-            .args(["--json", "phoneme id", "1,2,3,4,5", "--report"])
+            .args(["--json", "--ids", "1,2,3,4,5", "--report"])
             .arg(&page)
             .assert()
             .code(code);

@@ -165,8 +165,13 @@ impl VoiceArgs {
             Ok(path) if path.exists() => path,
             _ => return Ok(Profile::default()),
         };
-        let profile = read_json(&path, MAX_PROFILE).with_context(|| {
-            format!("{}: not a profile; delete it and run `vitstream bench --calibrate`", path.display())
+        let profile = read_json(&path, MAX_PROFILE).map_err(|error| {
+            let advice = "not a profile; delete it and run `vitstream bench --calibrate`";
+            let path = path.display().to_string();
+            match error.to_string().contains(&path) {
+                true => error.context(advice),
+                false => error.context(format!("{path}: {advice}")),
+            }
         });
         match profile {
             Err(error) if self.profile.is_none() => {
