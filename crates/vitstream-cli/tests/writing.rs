@@ -50,9 +50,11 @@ fn place() -> TempDir {
 }
 
 /// Every option that names an output, each with its command.
-const OUTPUTS: [&[&str]; 7] = [
+const OUTPUTS: [&[&str]; 9] = [
     &["speak", "INPUT", "--ids", "1,2", "-o", "OUT"],
     &["speak", "INPUT", "--ids", "1,2", "--raw", "--timings", "OUT"],
+    &["speak", "INPUT", "hello", "-o", "new.wav", "--srt", "OUT"],
+    &["speak", "INPUT", "hello", "--raw", "--vtt", "OUT"],
     &["bench", "INPUT", "--runtime", "native", "--lengths", "3", "--rounds", "1", "--plot", "OUT"],
     &[
         "bench",
