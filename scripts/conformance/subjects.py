@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -62,6 +63,10 @@ class Binary:
         return done.stdout
 
     def export(self, checkpoint, directory, *options):
+        # The real voice's checkpoint lies beside a JSON of another name, which has to be named.
+        beside = list(Path(checkpoint).parent.glob("*.onnx.json")) if Path(checkpoint).suffix == ".ckpt" else []
+        if len(beside) == 1 and "--config" not in options:
+            options += ("--config", beside[0])
         self("export", checkpoint, directory, "-q", *options)
         return Pair(directory)
 

@@ -10,14 +10,14 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use vitstream::export::{ExportOptions, Layout, export, files};
-use vitstream::source;
+use vitstream::source::{self, Input, ReadOptions};
 use vitstream_vits::NoiseSource;
 
 static VOICE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vitstream-vits/tests/golden/multi.ckpt");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = ExportOptions { layout: Layout::Single, ..ExportOptions::default() };
-    export(trained.as_ref(), folder.path(), &options).expect("a golden checkpoint is exported");
+    export(trained, folder.path(), &options).expect("a golden checkpoint is exported");
     fs::read(folder.path().join(files::VOICE)).expect("it was written")
 });
 
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         let len = file.len();
         file[place % len] = value;
     }
-    let Ok(source) = source::load_onnx("fuzz.onnx".as_ref(), file.into()) else { return };
+    let Ok(source) = source::load(Input::bytes("fuzz.onnx", file), &ReadOptions::default()) else { return };
     let noise = NoiseSource::Internal { seed: None };
     source.model.emit_single(15, noise).expect("a network that was loaded has graphs");
     source.model.emit_stream_decoder(15).expect("a network that was loaded has graphs");

@@ -6,14 +6,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vitstream::source;
+use vitstream::source::{self, Input, ReadOptions};
 use vitstream_vits::NoiseSource;
 
 const VOICE: &[u8] = include_bytes!("../../../vitstream-vits/tests/golden/families/voices/multi.onnx");
 
 fuzz_target!(|bytes: &[u8]| {
     let file = if bytes.first() == Some(&VOICE[0]) { bytes.to_vec() } else { changed(bytes) };
-    let Ok(source) = source::load_onnx("fuzz.onnx".as_ref(), file.into()) else { return };
+    let Ok(source) = source::load(Input::bytes("fuzz.onnx", file), &ReadOptions::default()) else { return };
     let noise = NoiseSource::Internal { seed: None };
     source.model.emit_single(15, noise).expect("a network that was loaded has graphs");
     source.model.emit_stream_decoder(15).expect("a network that was loaded has graphs");
