@@ -233,6 +233,37 @@ impl VoiceConfig {
         self.json.get("audio").and_then(|audio| audio.get("sample_rate")).is_some()
     }
 
+    /// Refuses fields that speaking needs and that are of another type than Piper's.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_types(&self) -> Result<(), Error> {
+        let at = |path: &[&str]| {
+            let (first, rest) = path.split_first()?;
+            rest.iter().try_fold(self.json.get(*first)?, |value, key| value.get(key))
+        };
+        let count: fn(&Value) -> bool = |value| value.is_u64();
+        let scale: fn(&Value) -> bool = |value| value.is_number();
+        let ids: fn(&Value) -> bool =
+            |value| value.as_object().is_some_and(|ids| ids.values().all(Value::is_i64));
+        for (path, fits, expected) in [
+            (&["audio", "sample_rate"][..], count, "a number of hertz"),
+            (&["num_symbols"], count, "a number of symbols"),
+            (&["num_speakers"], count, "a number of speakers"),
+            (&["inference", "noise_scale"], scale, "a number"),
+            (&["inference", "length_scale"], scale, "a number"),
+            (&["inference", "noise_w"], scale, "a number"),
+            (&["speaker_id_map"], ids, "names with their numbers"),
+        ] {
+            if let Some(found) = at(path).filter(|value| !value.is_null() && !fits(value)) {
+                let (name, found) = (path.join("."), excerpt(&found.to_string()));
+                let problem = format!("{name}: expected {expected}, found {found}");
+                return Err(Error::Config { path: self.path.clone(), problem });
+            }
+        }
+        Ok(())
+    }
+
     /// How many symbols the network has, if the JSON says.
     pub fn num_symbols(&self) -> Option<usize> {
         self.json.get("num_symbols")?.as_u64().and_then(|n| usize::try_from(n).ok())

@@ -167,10 +167,10 @@ pub struct PortInspection {
 /// use vitstream_source::inspect::{Inspection, inspect};
 /// use vitstream_source::ReadOptions;
 ///
-/// let Inspection::Checkpoint(found) = inspect(voice.as_ref(), &ReadOptions::default())? else { panic!("a checkpoint") };
+/// let Inspection::Checkpoint(found) = inspect(voice, &ReadOptions::default())? else { panic!("a checkpoint") };
 /// assert_eq!((found.hparams.num_speakers, found.receptive_field), (3, Some(43)));
 ///
-/// let error = inspect("Cargo.toml".as_ref(), &ReadOptions::default()).expect_err("no voice");
+/// let error = inspect("Cargo.toml", &ReadOptions::default()).expect_err("no voice");
 /// assert!(error.to_string().starts_with("Cargo.toml: not a checkpoint"), "{error}");
 /// # Ok::<(), vitstream_source::Error>(())
 /// ```

@@ -5,7 +5,7 @@
 //! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path().join("voice");
-//! # vitstream_export::export::export(trained.as_ref(), &folder, &Default::default())?;
+//! # vitstream_export::export::export(trained, &folder, &Default::default())?;
 //! use vitstream_synth::native::{self, NativeOptions};
 //! use vitstream_synth::SpeakOptions;
 //!

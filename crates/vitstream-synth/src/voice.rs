@@ -204,6 +204,7 @@ impl Voice {
         }
         let config = VoiceConfig::find_in(dir)?;
         let config = config.as_ref();
+        config.map_or(Ok(()), VoiceConfig::check_types)?;
         let runtime = RuntimeOptions {
             runtime: options.runtime,
             threads: options.threads,

@@ -57,7 +57,10 @@ fn chunks_and_seeds() {
         &SpeakOptions { chunking: Chunking::List(vec![]), ..SpeakOptions::default() },
         &["at least one"],
     );
-    refused(&[1], &SpeakOptions { seed: Some(1), ..SpeakOptions::default() }, &["seed", "--noise input"]);
+    refused(&[1], &SpeakOptions { seed: Some(1), ..SpeakOptions::default() }, &["seed", "inside the graph"]);
+    let seeded = SpeakOptions { seed: Some(1), ..SpeakOptions::default() };
+    let error = voice().stream(&[1], &seeded).expect_err("refused");
+    assert_eq!(error.remedy(), Some(vitstream_contract::Remedy::NoiseInput));
 }
 
 /// Copies the tiny pair, lets `change` spoil it, and gives what opening says.
