@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
 
-    fn names(directory: &Path) -> Vec<String> {
+    pub(super) fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
