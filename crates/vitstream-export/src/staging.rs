@@ -57,15 +57,17 @@ impl Staging {
     /// `inputs` are files that must not be replaced.
     pub(crate) fn begin(directory: &Path, inputs: &[PathBuf]) -> Result<Self, Error> {
         let made = make(directory)?;
-        let mut staging = Self {
+        // Without the lock the directory stays, even if it was made here: another export may have it by now, and removing
+        // it, empty as it still is, would make both fail.
+        let lock = lock(directory).inspect_err(|_| live::lock().forget_made(directory))?;
+        let staging = Self {
             directory: directory.to_owned(),
             inputs: inputs.to_vec(),
             made,
             ready: Vec::new(),
             obsolete: Vec::new(),
-            _lock: None,
+            _lock: lock,
         };
-        staging._lock = lock(directory)?;
         let _live = live::lock();
         if directory.join(UNFINISHED).exists() {
             roll_back(directory)?;
@@ -374,6 +376,25 @@ mod tests {
         assert!(!directory.join("one").exists());
         staging.finish().unwrap();
         assert_eq!(names(&directory), ["one", "two"]);
+    }
+
+    #[test]
+    fn of_two_at_once_one_makes_the_directory_and_writes() {
+        let root = tempfile::tempdir().unwrap();
+        for attempt in 0..200 {
+            let directory = root.path().join(format!("{attempt}/a"));
+            let export = || {
+                let mut staging = Staging::begin(&directory, &[])?;
+                staging.write("one", |out| out.write_all(b"1"))?;
+                staging.finish()
+            };
+            let ends = std::thread::scope(|scope| {
+                let both = [scope.spawn(export), scope.spawn(export)];
+                both.map(|one| one.join().unwrap())
+            });
+            assert!(ends.iter().any(Result::is_ok), "{ends:?}");
+            assert_eq!(names(&directory), ["one"]);
+        }
     }
 
     #[test]
