@@ -59,6 +59,7 @@
 mod error;
 mod voice;
 
+#[cfg(feature = "export")]
 use std::path::Path;
 
 pub use error::{Error, ErrorKind, Result};
