@@ -139,8 +139,8 @@ fn half_precision_rounds_the_weights() {
         let half = ExportOptions { precision: Precision::F16Weights, ..options.clone() };
         let (exact, plain) = export_to(&root.path().join("exact"), checkpoint, options);
         let (rounded, summary) = export_to(&root.path().join("rounded"), checkpoint, half);
-        assert_eq!(plain.audio_error, None);
-        let error = summary.audio_error.unwrap();
+        assert_eq!(plain.audio_deviation, None);
+        let error = summary.audio_deviation.unwrap();
         assert_eq!(error.frames, error.half_precision_frames);
         assert!(error.relative > 1e-6 && error.relative < 0.05, "{error:?}");
         assert!(error.largest > 0.0 && error.largest < 0.1, "{error:?}");

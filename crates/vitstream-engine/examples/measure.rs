@@ -18,7 +18,7 @@ use cpu_time::ThreadTime;
 use vitstream_engine::spec::{
     ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec, WnSpec,
 };
-use vitstream_engine::{Decoder, Encoder, Isa, Mode, Noise, Options, Scales};
+use vitstream_engine::{Decoder, DrawsFrom, Encoder, Isa, Mode, Options, Scales};
 
 /// Median and minimum milliseconds.
 fn time(repetitions: usize, mut run: impl FnMut()) -> (f64, f64) {
@@ -374,7 +374,7 @@ fn measure_voice(path: &Path, isa: Isa) {
                 (0..ids).map(|i| 1 + i % (encoder.vocabulary() as i64 - 1).min(100)).collect();
             let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
             let (median, best) = time(repetitions, || {
-                black_box(encoder.encode(&ids, speaker, scales, Noise::Seed(1)).expect("speaks"));
+                black_box(encoder.encode(&ids, speaker, scales, DrawsFrom::Seed(1)).expect("speaks"));
             });
             println!("  encoder, {} ids: median {median:.2}, best {best:.2} ms", ids.len());
         }

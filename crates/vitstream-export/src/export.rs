@@ -15,10 +15,10 @@ use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
 
+pub use crate::deviation::AudioDeviation;
+use crate::deviation::audio_deviation;
 use crate::error::{self, Error};
 use crate::package::{self, PackageOptions, Prepared};
-pub use crate::precision::AudioError;
-use crate::precision::audio_error;
 use crate::staging::{Interrupted, Staging};
 pub use vitstream_contract::files;
 use vitstream_contract::files::MODEL_CARD;
@@ -120,7 +120,7 @@ pub struct ExportSummary {
     /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the
     /// warnings say why.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_error: Option<AudioError>,
+    pub audio_deviation: Option<AudioDeviation>,
     /// How the client opens it, with [`ExportOptions::package`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
@@ -236,7 +236,7 @@ pub fn export(
     let mut measured = None;
     if options.precision == Precision::F16Weights {
         export.check_cancelled()?;
-        match audio_error(&model, options.opset) {
+        match audio_deviation(&model, options.opset) {
             Ok(error) => measured = Some(error),
             Err(why) => warnings.push(format!(
                 "{}: what rounded weights do to the audio could not be measured: {why}",
@@ -260,7 +260,7 @@ pub fn export(
         receptive_field: model.receptive_field(),
         pair_id,
         files: export.files,
-        audio_error: measured,
+        audio_deviation: measured,
         usage,
         warnings,
         seconds: start.elapsed().as_secs_f64(),

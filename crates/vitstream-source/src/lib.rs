@@ -23,7 +23,7 @@ mod settings;
 mod state_dict;
 mod surroundings;
 mod traced;
-mod voice;
+mod voice_json;
 mod voice_onnx;
 
 use std::io::Read;

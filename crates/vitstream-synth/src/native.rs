@@ -24,12 +24,12 @@ use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
 pub use vitstream_engine::Isa;
-use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
+use vitstream_engine::{Decoder, Draws, DrawsFrom, Encoder, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Input, Parts, ReadOptions};
 use vitstream_vits::{DecoderHalf, EncoderHalf};
 
-use crate::engine::{DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent};
+use crate::backend::{DecodeBackend, DecodeSession, EncodeBackend, EncodeRequest, Latent};
 use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 
 /// How a voice is opened.
@@ -149,7 +149,7 @@ struct NativeEncoder {
     path: Arc<Path>,
 }
 
-impl EncoderSeam for NativeEncoder {
+impl EncodeBackend for NativeEncoder {
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, Error> {
         let scales = vitstream_engine::Scales {
             noise: request.scales.noise,
@@ -160,8 +160,13 @@ impl EncoderSeam for NativeEncoder {
         let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let stop = || request.cancel.is_cancelled();
-        let latent =
-            self.encoder.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = self.encoder.encode_unless(
+            request.ids,
+            request.speaker,
+            scales,
+            DrawsFrom::Generator(&noise),
+            &stop,
+        );
         let latent = latent.map_err(failed(&self.path))?;
         if latent.frames > request.max_frames {
             return Err(Error::Runtime(format!(
@@ -200,7 +205,7 @@ struct NativeDecoder {
     path: Arc<Path>,
 }
 
-impl DecoderSeam for NativeDecoder {
+impl DecodeBackend for NativeDecoder {
     fn hop_length(&self) -> usize {
         self.decoder.hop()
     }

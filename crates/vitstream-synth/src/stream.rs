@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::{DecodeSession, EncodeRequest, Latent};
 use crate::cancel::Cancel;
-use crate::engine::{DecodeSession, EncodeRequest, Latent};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::schedule::{Chunking, Schedule};

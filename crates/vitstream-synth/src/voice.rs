@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use vitstream_source::config::VoiceConfig;
 
-use crate::engine::{Decoder, Encoder};
+use crate::backend::{DecodeBackend, EncodeBackend};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::pair::Pair;
@@ -180,8 +180,8 @@ pub struct Voice {
 }
 
 pub(crate) struct Inner {
-    pub(crate) encoder: Box<dyn Encoder>,
-    pub(crate) decoder: Arc<dyn Decoder>,
+    pub(crate) encoder: Box<dyn EncodeBackend>,
+    pub(crate) decoder: Arc<dyn DecodeBackend>,
     pub(crate) info: VoiceInfo,
 }
 
@@ -264,7 +264,11 @@ impl Voice {
     }
 
     /// A voice computed by an engine of the caller's.
-    pub fn from_parts(encoder: Box<dyn Encoder>, decoder: Arc<dyn Decoder>, info: VoiceInfo) -> Self {
+    pub fn from_parts(
+        encoder: Box<dyn EncodeBackend>,
+        decoder: Arc<dyn DecodeBackend>,
+        info: VoiceInfo,
+    ) -> Self {
         Self { inner: Arc::new(Inner { encoder, decoder, info }) }
     }
 
@@ -279,7 +283,7 @@ impl Voice {
     }
 
     /// The voice's decoder, for those who feed it themselves.
-    pub fn decoder(&self) -> Arc<dyn Decoder> {
+    pub fn decoder(&self) -> Arc<dyn DecodeBackend> {
         self.inner.decoder.clone()
     }
 

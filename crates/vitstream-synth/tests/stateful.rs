@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use common::{QUIET, difference, fixture, options, runtimes, toy};
 use proptest::prelude::*;
-use vitstream_synth::engine::Decoder;
+use vitstream_synth::backend::DecodeBackend;
 use vitstream_synth::{Chunking, DecoderChoice, Runtime, Scales, SpeakOptions, Voice, VoiceOptions};
 
 fn open(runtime: Runtime, decoder: DecoderChoice) -> Voice {
     Voice::open(&toy(), &VoiceOptions { decoder, sample_rate: None, ..options(runtime) }).unwrap()
 }
 
-fn stream(decoder: &Arc<dyn Decoder>, z: &[f32], pushes: &[usize]) -> Vec<f32> {
+fn stream(decoder: &Arc<dyn DecodeBackend>, z: &[f32], pushes: &[usize]) -> Vec<f32> {
     let frames = z.len() / 3;
     let mut session = decoder.clone().start(None).unwrap();
     let (mut at, mut samples) = (0, Vec::new());

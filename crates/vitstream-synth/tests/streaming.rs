@@ -8,7 +8,7 @@ use std::thread;
 use common::{QUIET, difference, fixture, options, runtimes, tiny};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
-use vitstream_synth::engine::Decoder;
+use vitstream_synth::backend::DecodeBackend;
 use vitstream_synth::{Chunking, SpeakOptions, Speaker, Voice};
 
 const TOLERANCE: f32 = 1e-5;
@@ -18,7 +18,7 @@ fn latent(channels: usize, frames: usize) -> Vec<f32> {
     (0..channels * frames).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * 1.5).collect()
 }
 
-fn decode(decoder: &Arc<dyn Decoder>, z: &[f32], channels: usize, pushes: &[usize]) -> Vec<f32> {
+fn decode(decoder: &Arc<dyn DecodeBackend>, z: &[f32], channels: usize, pushes: &[usize]) -> Vec<f32> {
     let frames = z.len() / channels;
     let g = (0..8).map(|i| i as f32 / 8.0 - 0.5).collect();
     let mut session = decoder.clone().start(Some(g)).unwrap();
@@ -56,7 +56,7 @@ proptest! {
 }
 
 /// Opened once: a property test asks for it very often.
-fn shared(runtime: vitstream_synth::Runtime) -> Arc<dyn Decoder> {
+fn shared(runtime: vitstream_synth::Runtime) -> Arc<dyn DecodeBackend> {
     static VOICES: std::sync::Mutex<Vec<(vitstream_synth::Runtime, Voice)>> =
         std::sync::Mutex::new(Vec::new());
     let mut voices = VOICES.lock().unwrap();

@@ -251,7 +251,7 @@ impl Voice {
     }
 
     /// The decoder, for those who feed it themselves.
-    pub fn decoder(&self) -> std::sync::Arc<dyn vitstream_synth::engine::Decoder> {
+    pub fn decoder(&self) -> std::sync::Arc<dyn vitstream_synth::backend::DecodeBackend> {
         self.voice.decoder()
     }
 

@@ -47,8 +47,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_SEED)), conflicts_with = "noise")]
     seed: Option<u32>,
     /// Where the encoder's noise comes from
-    #[arg(long, value_enum, default_value_t = Noise::Internal)]
-    noise: Noise,
+    #[arg(long, value_enum, default_value_t = NoiseArg::Internal)]
+    noise: NoiseArg,
     /// Give one more output, `durations`: the frames of each phoneme, for lip-sync and word timing
     ///
     /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's metadata.
@@ -80,7 +80,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Noise {
+enum NoiseArg {
     /// Drawn by the graph itself, as the original does
     Internal,
     /// Further inputs `noise_dp` and `noise_p`: reproducible, and no random node is left
@@ -142,8 +142,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         },
         opset: args.opset,
         noise: match args.noise {
-            Noise::Internal => NoiseSource::Internal { seed: args.seed },
-            Noise::Input => NoiseSource::Input,
+            NoiseArg::Internal => NoiseSource::Internal { seed: args.seed },
+            NoiseArg::Input => NoiseSource::Input,
         },
         durations: args.durations,
         precision: match args.precision {
@@ -212,7 +212,7 @@ fn describe(summary: &ExportSummary) -> String {
             }
         }
     }
-    if let Some(error) = &summary.audio_error {
+    if let Some(error) = &summary.audio_deviation {
         let decibels = 20.0 * error.relative.log10();
         text += &format!(
             "  a test utterance     of {} frames: off by {:.2} % ({decibels:.0} dB), its largest difference {:.4} of full scale; other \

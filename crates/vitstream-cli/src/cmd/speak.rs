@@ -18,7 +18,7 @@ use super::ids::Ids;
 use super::outputs::Outputs;
 use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
-use super::text::{Decoder, Reader, TextArgs, read_text};
+use super::text::{Reader, TextArgs, TextDecoder, read_text};
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use arriving::{Arriving, Beginning, Event, beginning};
@@ -401,7 +401,7 @@ impl Session {
             stream = stream.whole_sentences();
         }
         let arriving = Arriving::new(input);
-        let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+        let (mut decoder, mut problems) = (TextDecoder::default(), Vec::new());
         let mut tally = Tally::default();
         let mut may_idle = false;
         loop {
