@@ -112,7 +112,7 @@ fn kernels(options: Options) {
     for channels in [16, 32, 64, 128, 256] {
         for (kernel, dilation) in [(3, 1), (5, 2), (7, 12), (11, 5)] {
             let rate = |mode| {
-                let decoder = single(channels, kernel, dilation, Options { mode, ..options });
+                let decoder = single(channels, kernel, dilation, options.mode(mode));
                 let frames = (14 * 2048 / channels / kernel / 7).max(1);
                 let z = vec![0.1; 2 * frames];
                 let mut out = Vec::new();
@@ -234,7 +234,7 @@ fn qualities(options: Options) {
     for quality in &QUALITIES {
         let (spec, work) = random(quality);
         for mode in [Mode::Direct, Mode::Winograd] {
-            let decoder = Decoder::new(&spec, Options { mode, ..options }).expect("a valid network");
+            let decoder = Decoder::new(&spec, options.mode(mode)).expect("a valid network");
             let z = Random(2).vec(total * decoder.channels(), 1.0);
             let rate = |chunk: usize| {
                 let (_, best) = time(5, || {
@@ -300,11 +300,11 @@ fn main() {
         .into_iter()
         .find(|isa| asked.as_deref() == Some(isa.name()))
         .unwrap_or_default();
-    let isa = single(16, 3, 1, Options { isa, ..Options::default() }).isa();
+    let isa = single(16, 3, 1, Options::new().isa(isa)).isa();
     println!("instruction set: {}", isa.name());
     let part = args.next();
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
-    let options = Options { isa, ..Options::default() };
+    let options = Options::new().isa(isa);
     for (name, measure) in [
         ("kernels", kernels as fn(Options)),
         ("qualities", qualities as fn(Options)),
@@ -323,7 +323,7 @@ fn main() {
 fn measure_voice(path: &Path, isa: Isa) {
     let model = voice::load(path);
     for mode in [Mode::Direct, Mode::Winograd] {
-        let options = Options { isa, mode, threads: 1 };
+        let options = Options::new().isa(isa).mode(mode).threads(1);
         let mut decoder = None;
         let (load, _) =
             time(3, || decoder = Some(Decoder::new(&voice::decoder(&model), options).expect("fits")));

@@ -53,10 +53,7 @@ const THREADS: usize = if cfg!(feature = "threads") { 3 } else { 1 };
 fn isas() -> Vec<Isa> {
     let all = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
     let model = voice::load(&tiny("textual.ckpt").expect("committed"));
-    let works = |isa: &Isa| match Decoder::new(
-        &voice::decoder(&model),
-        Options { isa: *isa, ..Options::default() },
-    ) {
+    let works = |isa: &Isa| match Decoder::new(&voice::decoder(&model), Options::new().isa(*isa)) {
         Ok(decoder) => {
             assert_eq!(decoder.isa(), *isa);
             true
@@ -84,7 +81,8 @@ fn decoder_equals_pytorch() {
         for &isa in &isas {
             for mode in [Mode::Winograd, Mode::Direct] {
                 let decoder =
-                    Decoder::new(&voice::decoder(model), Options { isa, mode, threads: 1 }).expect(case);
+                    Decoder::new(&voice::decoder(model), Options::new().isa(isa).mode(mode).threads(1))
+                        .expect(case);
                 let mut samples = Vec::new();
                 let mut stream = decoder.stream(g.as_deref()).expect(case);
                 stream.push(&z, frames, &mut samples).expect(case);
@@ -103,7 +101,7 @@ fn chunks_and_threads_change_no_bit() {
         let frames = reference.shape("z_p")[2];
         let spec = voice::decoder(model);
         let decode = |threads: usize, mode: Mode, schedule: &[usize]| {
-            let decoder = Decoder::new(&spec, Options { mode, threads, ..Options::default() }).expect(case);
+            let decoder = Decoder::new(&spec, Options::new().mode(mode).threads(threads)).expect(case);
             let mut stream = decoder.stream(g.as_deref()).expect(case);
             let mut samples = Vec::new();
             let (mut at, mut sizes) = (0, schedule.iter().cycle());
@@ -146,7 +144,7 @@ fn encoder_equals_pytorch() {
         for (isa, mode, threads) in
             single.chain([(Isa::Auto, Mode::Winograd, THREADS), (Isa::Auto, Mode::Direct, 1)])
         {
-            let options = Options { isa, mode, threads };
+            let options = Options::new().isa(isa).mode(mode).threads(threads);
             let encoder = Encoder::new(&voice::encoder(model), options).expect(case);
             let noise = DrawsFrom::Given { dp: &dp, p: &p };
             let latent = encoder.encode(&ids, speaker, scales(reference), noise).expect(case);

@@ -18,6 +18,7 @@ const MAX_FRAMES: f32 = 512.0;
 
 /// What rounding the weights did to an utterance's audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct AudioDeviation {
     /// Its length in frames with weights in single precision.
     pub frames: usize,

@@ -20,6 +20,7 @@ pub(crate) struct Request {
 
 /// A piece of an utterance's audio.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Chunk {
     /// Counts from 0.
     pub index: usize,

@@ -96,6 +96,7 @@ impl FromStr for Speaker {
 
 /// Which of a pair's decoders to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DecoderChoice {
     /// `decoder.stream.onnx` when it is there, else `decoder.onnx`.
     #[default]
@@ -108,6 +109,7 @@ pub enum DecoderChoice {
 
 /// How a voice is to be opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VoiceOptions {
     /// Who computes the graphs.
     pub runtime: Runtime,
@@ -139,8 +141,58 @@ impl Default for VoiceOptions {
     }
 }
 
+impl VoiceOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who computes the graphs.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Threads for each graph, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
+        self.library = Some(library.into());
+        self
+    }
+
+    /// Where graphs run; in this process without one.
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
+        self
+    }
+
+    /// Which of the pair's decoders.
+    pub fn decoder(mut self, decoder: DecoderChoice) -> Self {
+        self.decoder = decoder;
+        self
+    }
+
+    /// The sample rate in hertz, for a pair whose files do not say it.
+    pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
+        self.sample_rate = sample_rate.into();
+        self
+    }
+
+    /// What pushes cost on this device.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+}
+
 /// How one utterance is to be spoken.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SpeakOptions {
     /// Who speaks; the first speaker when absent.
     pub speaker: Option<Speaker>,
@@ -150,6 +202,37 @@ pub struct SpeakOptions {
     pub seed: Option<u64>,
     /// How the utterance is cut.
     pub chunking: Chunking,
+}
+
+impl SpeakOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who speaks; without it, the first speaker.
+    pub fn speaker(mut self, speaker: impl Into<Option<Speaker>>) -> Self {
+        self.speaker = speaker.into();
+        self
+    }
+
+    /// Noise and speed; without them, what the voice's JSON says.
+    pub fn scales(mut self, scales: impl Into<Option<Scales>>) -> Self {
+        self.scales = scales.into();
+        self
+    }
+
+    /// Makes the noise reproducible. Only for voices whose noise is an input of the encoder, and for the native engine.
+    pub fn seed(mut self, seed: impl Into<Option<u64>>) -> Self {
+        self.seed = seed.into();
+        self
+    }
+
+    /// How the utterance is cut into chunks.
+    pub fn chunking(mut self, chunking: Chunking) -> Self {
+        self.chunking = chunking;
+        self
+    }
 }
 
 /// What is known of a voice beside its network.

@@ -13,7 +13,7 @@
 //! use vitstream_verify::{VerifyOptions, verify};
 //!
 //! # vitstream_export::export::export(voice, pair, &Default::default())?;
-//! let report = verify(pair, &VerifyOptions { against: Some(voice.to_owned()), ..VerifyOptions::default() })?;
+//! let report = verify(pair, &VerifyOptions::new().against(voice))?;
 //! assert!(report.passed, "{}", report.table());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -73,6 +73,7 @@ const ASSUMED_RATE: u32 = 22_050;
 
 /// How to verify.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// What the pair was made of, another pair or voice of the same weights, or reference values.
     pub against: Option<PathBuf>,
@@ -101,6 +102,55 @@ impl Default for VerifyOptions {
             wall: None,
             ids: None,
         }
+    }
+}
+
+impl VerifyOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the pair was made of, another pair or voice of the same weights, or reference values.
+    pub fn against(mut self, against: impl Into<PathBuf>) -> Self {
+        self.against = Some(against.into());
+        self
+    }
+
+    /// How that is read.
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Who computes.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Threads for each graph, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
+        self.library = Some(library.into());
+        self
+    }
+
+    /// Where graphs run; in this process without one.
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
+        self
+    }
+
+    /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
+    pub fn ids(mut self, ids: impl IntoIterator<Item = i64>) -> Self {
+        self.ids = Some(ids.into_iter().collect());
+        self
     }
 }
 

@@ -34,17 +34,11 @@ pub(super) fn plays(
         Ok(Err(why)) => Ok(format!("not by itself, so {runtime} plays for it: {why}")),
         Err(error) => Err(error.to_string()),
     };
-    let graphs = Voice::open(
-        dir,
-        &VoiceOptions {
-            runtime,
-            threads: sessions.options.threads,
-            library: sessions.options.library.clone(),
-            wall: sessions.options.wall.clone(),
-            sample_rate,
-            ..VoiceOptions::default()
-        },
-    );
+    let mut options =
+        VoiceOptions::new().runtime(runtime).threads(sessions.options.threads).sample_rate(sample_rate);
+    options.library.clone_from(&sessions.options.library);
+    options.wall.clone_from(&sessions.options.wall);
+    let graphs = Voice::open(dir, &options);
     let graphs = graphs.and_then(|voice| speak(&voice, utterance)).map_err(|error| error.to_string());
     let [a, b] = names;
     [(a, native), (b, graphs)].map(|(name, result)| match result {
@@ -59,8 +53,7 @@ fn native_voice(
     sessions: &Sessions,
     sample_rate: Option<u32>,
 ) -> Result<Result<Voice, String>, Error> {
-    let options =
-        NativeOptions { threads: sessions.options.threads, sample_rate, ..NativeOptions::default() };
+    let options = NativeOptions::new().threads(sessions.options.threads).sample_rate(sample_rate);
     match native::open(dir, &options) {
         Ok(voice) => Ok(Ok(voice)),
         Err(error) if error.is_about_content() => Ok(Err(error.to_string())),
@@ -70,7 +63,7 @@ fn native_voice(
 
 /// Speaks with the scales that the voice's JSON says.
 fn speak(voice: &Voice, utterance: &Utterance) -> vitstream_synth::Result<String> {
-    let options = SpeakOptions { speaker: utterance.speaker.map(Speaker::Id), ..SpeakOptions::default() };
+    let options = SpeakOptions::new().speaker(utterance.speaker.map(Speaker::Id));
     let samples = voice.synthesize(&utterance.ids, &options)?.len();
     Ok(format!("{utterance}: {samples} samples at {} hertz", voice.info().sample_rate))
 }

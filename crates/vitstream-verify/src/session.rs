@@ -54,7 +54,9 @@ impl Sessions {
             return Err(Error::Option(format!("threads: expected 1 to 256, found {threads}")));
         }
         runtime.available(library).map_err(|error| Error::Option(error.to_string()))?;
-        Ok(Self { options: RuntimeOptions { runtime, threads, library: library.map(Path::to_owned), wall } })
+        let mut options = RuntimeOptions::new(runtime).threads(threads).wall(wall);
+        options.library = library.map(Path::to_owned);
+        Ok(Self { options })
     }
 
     /// Loads a whole file.

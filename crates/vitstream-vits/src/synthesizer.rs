@@ -19,6 +19,7 @@ use crate::whole::Whole;
 
 /// Where the encoder's noise comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoiseSource {
     /// Drawn by nodes of the graph, seeded or not. Seeds below 2^24 are distinct.
     Internal {

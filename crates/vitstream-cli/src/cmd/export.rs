@@ -124,7 +124,7 @@ impl Args {
             PackageArg::Paroli => Package::Paroli,
         };
         let (language, name, quality) = (self.language.clone(), self.name.clone(), self.quality.clone());
-        Some(PackageOptions { client, language, name, quality })
+        Some(PackageOptions::new(client).language(language).name(name).quality(quality))
     }
 }
 
@@ -135,26 +135,24 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     if args.no_stream_decoder && args.package.is_some() {
         bail!("--no-stream-decoder has no effect: --package never writes decoder.stream.onnx");
     }
-    let options = ExportOptions {
-        layout: match args.layout {
+    let options = ExportOptions::new()
+        .layout(match args.layout {
             LayoutArg::Pair => Layout::Pair,
             LayoutArg::Single => Layout::Single,
-        },
-        opset: args.opset,
-        noise: match args.noise {
+        })
+        .opset(args.opset)
+        .noise(match args.noise {
             NoiseArg::Internal => NoiseSource::Internal { seed: args.seed },
             NoiseArg::Input => NoiseSource::Input,
-        },
-        durations: args.durations,
-        precision: match args.precision {
+        })
+        .durations(args.durations)
+        .precision(match args.precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::F16Weights => Precision::F16Weights,
-        },
-        package: args.package(),
-        read: args.read.options(),
-        stream_decoder: !args.no_stream_decoder,
-        ..ExportOptions::default()
-    };
+        })
+        .package(args.package())
+        .read(args.read.options())
+        .stream_decoder(!args.no_stream_decoder);
     // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     let input = args.input.display().to_string();

@@ -5,6 +5,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 /// Where the encoder's two draws come from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum DrawsFrom<'a> {
     /// ChaCha8 with the seed's little-endian bytes as the first eight of its key, the others zero. Stream 0
     /// gives the durations' noise `[2, ids]` in row-major order, stream 1 the latent's frame by frame,
