@@ -87,6 +87,7 @@ impl Param {
 
 /// What kept a network from being put together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// Keys or shapes that do not fit the hyper-parameters; all of them.
     #[error("{}", .0)]
