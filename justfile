@@ -52,6 +52,10 @@ faults:
 conformance:
     .ci/run conformance
 
+# Speak through the server with clients from PyPI
+serve:
+    .ci/run serve
+
 # What a change that is about to be committed needs at least
 quick: format lint
     cargo test --workspace --lib --bins

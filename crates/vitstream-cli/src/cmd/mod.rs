@@ -8,6 +8,8 @@ pub(crate) mod inspect;
 mod outputs;
 pub(crate) mod phonemize;
 mod remedy;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod signals;
 pub(crate) mod speak;
 mod subtitles;
@@ -125,6 +127,20 @@ impl VoiceArgs {
         decoder: DecoderArg,
         wall: Option<Wall>,
     ) -> Result<Voice> {
+        let voice = Voice::open(path, &self.open_options(backend, decoder, wall)?)?;
+        for warning in voice.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(voice)
+    }
+
+    /// How a voice is opened.
+    pub(crate) fn open_options(
+        &self,
+        backend: Backend,
+        decoder: DecoderArg,
+        wall: Option<Wall>,
+    ) -> Result<OpenOptions> {
         ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
         ensure!(
             matches!(backend, Backend::Auto | Backend::Native) || self.read == ReadArgs::default(),
@@ -140,11 +156,7 @@ impl VoiceArgs {
         options.wall = wall;
         options.library = self.onnxruntime_library.clone();
         options.sample_rate = self.sample_rate;
-        let voice = Voice::open(path, &options)?;
-        for warning in voice.warnings() {
-            tracing::warn!("{warning}");
-        }
-        Ok(voice)
+        Ok(options)
     }
 
     /// Where the profile is, or is to be written.

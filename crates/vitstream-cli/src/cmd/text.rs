@@ -77,21 +77,29 @@ impl TextArgs {
     }
 
     fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        if let Some(command) = &self.phonemizer {
-            return from_command(command);
-        }
-        let named = self.espeak.as_deref().map(Location::parse);
-        match EspeakLibrary::find(named.as_ref()) {
-            Ok(library) => Ok(Box::new(library)),
-            Err(absent @ PhonemizerError::NotInstalled { .. }) => {
-                let mut program = EspeakProgram::new("espeak-ng");
-                match program.version() {
-                    Ok(_) => Ok(Box::new(program)),
-                    Err(_) => Err(absent),
-                }
+        open_phonemizer(self.espeak.as_deref(), self.phonemizer.as_deref())
+    }
+}
+
+/// The phonemizer that `--espeak` or `--phonemizer` name, or the one that is found.
+pub(crate) fn open_phonemizer(
+    espeak: Option<&str>,
+    command: Option<&str>,
+) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
+    if let Some(command) = command {
+        return from_command(command);
+    }
+    let named = espeak.map(Location::parse);
+    match EspeakLibrary::find(named.as_ref()) {
+        Ok(library) => Ok(Box::new(library)),
+        Err(absent @ PhonemizerError::NotInstalled { .. }) => {
+            let mut program = EspeakProgram::new("espeak-ng");
+            match program.version() {
+                Ok(_) => Ok(Box::new(program)),
+                Err(_) => Err(absent),
             }
-            Err(error) => Err(error),
         }
+        Err(error) => Err(error),
     }
 }
 

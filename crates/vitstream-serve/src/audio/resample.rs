@@ -26,7 +26,7 @@ impl Resampler {
         // The filter's delay is half a block: a whole number of samples only if the block is even.
         let step = from / gcd(from, to);
         let even = (BLOCK.div_ceil(step)).next_multiple_of(2) * step;
-        let fft = Fft::new(from as usize, to as usize, even as usize, 1, FixedSync::Input);
+        let fft = Fft::new(from as usize, to as usize, even as usize, 1, FixedSync::Both);
         let fft = fft.map_err(|error| failed("resampling", error))?;
         let (ratio, delay) = (f64::from(to) / f64::from(from), fft.output_delay());
         Ok(Self { fft, ratio, waiting: Vec::new(), taken: 0, delay, given: 0 })

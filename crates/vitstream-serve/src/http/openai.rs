@@ -34,7 +34,7 @@ pub(super) struct SpeechRequest {
     speed: Option<f32>,
     /// `audio` or `sse`
     stream_format: Option<String>,
-    /// 8,000 to 48,000 hertz, as far as the format has them; 24,000 for pcm, mp3 and opus when absent
+    /// A usual one from 8,000 to 48,000 hertz that the format has; 24,000 for pcm, mp3 and opus when absent
     sample_rate: Option<u32>,
     /// Which of the voice's speakers, by name or number
     speaker: Option<SpeakerName>,
