@@ -23,6 +23,8 @@ mod settings;
 mod state_dict;
 mod surroundings;
 mod traced;
+#[cfg_attr(not(feature = "archives"), path = "unpack_absent.rs")]
+mod unpack;
 mod voice_json;
 mod voice_onnx;
 
