@@ -533,6 +533,12 @@ impl F32Buf {
         fits.then_some(Self { bytes })
     }
 
+    /// The first `count` values, without a copy; `None` if there are not as many.
+    pub fn first(&self, count: usize) -> Option<Self> {
+        let length = count.checked_mul(size_of::<f32>())?;
+        (length <= self.bytes.len()).then(|| Self { bytes: self.bytes.slice(..length) })
+    }
+
     /// The values' bytes in the machine's order, without a copy.
     pub fn into_bytes(self) -> Bytes {
         self.bytes

@@ -218,10 +218,10 @@ fn options_that_make_no_sense_are_refused() {
 
     let refused =
         |options| export(golden("multi.ckpt"), &place.path("out"), &options).unwrap_err().to_string();
-    let opset = refused(ExportOptions { opset: 14, ..ExportOptions::default() });
+    let opset = refused(ExportOptions::new().opset(14));
     assert!(opset.contains("opset 14") && opset.contains("15 to 21"), "{opset}");
     let noise = NoiseSource::Internal { seed: Some(MAX_SEED) };
-    let seed = refused(ExportOptions { noise, ..ExportOptions::default() });
+    let seed = refused(ExportOptions::new().noise(noise));
     assert!(seed.contains("seed 16777216"), "{seed}");
     assert!(names(place.root.path()).is_empty());
 }
@@ -357,15 +357,9 @@ fn a_json_that_is_none_is_refused() {
         place.says(&["voice.ckpt.json", part]);
     }
     let place = Place::with(fs::read(golden("multi.ckpt")).unwrap());
-    let options = ExportOptions {
-        read: ReadOptions { config: Some(place.path("missing.json")), ..ReadOptions::default() },
-        ..ExportOptions::default()
-    };
+    let options = ExportOptions::new().read(ReadOptions::new().config(place.path("missing.json")));
     assert!(place.refused(&options).contains("missing.json"));
-    let options = ExportOptions {
-        read: ReadOptions { config: Some(place.root.path().to_owned()), ..ReadOptions::default() },
-        ..ExportOptions::default()
-    };
+    let options = ExportOptions::new().read(ReadOptions::new().config(place.root.path()));
     place.refused(&options);
 }
 
@@ -640,7 +634,7 @@ fn a_failure_leaves_the_old_pair() {
 fn a_cancelled_export_changes_nothing() {
     let place = Place::with(small().write());
     let cancel = Arc::new(AtomicBool::new(true));
-    let options = ExportOptions { cancel, ..ExportOptions::default() };
+    let options = ExportOptions::new().cancel(cancel);
     let error = export(place.path("voice.ckpt"), &place.path("a/b"), &options).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error}");
     assert_eq!(names(place.root.path()), ["voice.ckpt"]);

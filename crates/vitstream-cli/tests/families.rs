@@ -126,7 +126,7 @@ fn assert_close(found: &Array, expected: &Array, what: &str) {
 }
 
 fn export_with_noise_inputs(input: &Path, output: &Path, read: ReadOptions) -> ExportSummary {
-    let options = ExportOptions { noise: NoiseSource::Input, read, ..ExportOptions::default() };
+    let options = ExportOptions::new().noise(NoiseSource::Input).read(read);
     export(input, output, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -238,7 +238,7 @@ fn save_alone(checkpoint: &str, path: &Path, prefix: &str) {
 }
 
 fn flags(texts: &[&str]) -> ReadOptions {
-    ReadOptions { hparams: texts.iter().map(|&text| text.to_owned()).collect(), ..ReadOptions::default() }
+    ReadOptions::new().hparams(texts.iter().copied())
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn the_original_without_its_settings_takes_them_from_flags_or_a_named_file() {
     let output = folder.path().join("pair");
     let error = export(&path, &output, &ExportOptions::default()).unwrap_err().to_string();
     assert!(error.contains("upsample_rates") && error.contains("G_0.pth"), "{error}");
-    let config = Some(folder.path().join("elsewhere.txt"));
-    export_with_noise_inputs(&path, &output, ReadOptions { config, ..ReadOptions::default() });
+    let read = ReadOptions::new().config(folder.path().join("elsewhere.txt"));
+    export_with_noise_inputs(&path, &output, read);
     assert_speaks(&output, &cases(folder.path(), ""));
 }
 
@@ -279,7 +279,7 @@ fn the_original_without_its_settings_takes_them_from_flags_or_a_named_file() {
 #[track_caller]
 fn refused(path: &Path, read: ReadOptions) -> String {
     let output = path.with_file_name("refused");
-    let error = export(path, &output, &ExportOptions { read, ..ExportOptions::default() });
+    let error = export(path, &output, &ExportOptions::new().read(read));
     let error = error.expect_err("refused").to_string();
     assert!(!output.exists(), "{error}");
     error
@@ -432,7 +432,7 @@ fn flags_are_checked() {
     let path = family("original").join("G_0.pth");
     let folder = tempfile::tempdir().unwrap();
     let say = |path: &Path, flag: &str| {
-        let options = ExportOptions { read: flags(&[flag]), ..ExportOptions::default() };
+        let options = ExportOptions::new().read(flags(&[flag]));
         export(path, &folder.path().join("x"), &options).unwrap_err().to_string()
     };
     assert!(say(&path, "n_heads=4").contains("contradicts"));

@@ -292,10 +292,7 @@ fn hyper_parameters_that_the_tensors_contradict_are_named_and_can_be_stated() {
         panic!("inspected")
     };
     says(&inspection.problem.unwrap(), &[&both]);
-    let stated = |hparams: &[&str]| ReadOptions {
-        hparams: hparams.iter().map(|&text| text.to_owned()).collect(),
-        ..ReadOptions::default()
-    };
+    let stated = |hparams: &[&str]| ReadOptions::new().hparams(hparams.iter().copied());
     let source = read(&path, &stated(&[&format!("num_symbols={symbols}")])).unwrap();
     assert_eq!(source.audit.fingerprint, reads(&golden("multi.ckpt")).audit.fingerprint);
     says(&source.notes.join("\n"), &[&format!("num_symbols = {symbols}")]);
@@ -319,7 +316,7 @@ fn hyper_parameters_that_the_tensors_contradict_are_named_and_can_be_stated() {
 fn of_averaged_and_trained_weights_one_set_is_taken_and_said() {
     let fingerprint = |state: &StateDict, weights| {
         let voice = folder(&[("voice.ckpt", &state.write())]);
-        let options = ReadOptions { weights, ..ReadOptions::default() };
+        let options = ReadOptions::new().weights(weights);
         let source =
             read(&voice.path().join("voice.ckpt"), &options).unwrap_or_else(|error| panic!("{error}"));
         (source.audit.fingerprint, source.notes.join("\n"), source.warnings.join("\n"))
@@ -349,7 +346,7 @@ fn of_averaged_and_trained_weights_one_set_is_taken_and_said() {
         says(&notes, &["averaged weights", prefix]);
     }
     let voice = folder(&[("voice.ckpt", &trained.write())]);
-    let options = ReadOptions { weights: Some(WeightSet::Ema), ..ReadOptions::default() };
+    let options = ReadOptions::new().weights(WeightSet::Ema);
     says(&refused_with(&voice.path().join("voice.ckpt"), &options), &["averaged weights were asked for"]);
     says(&refused_with(&golden("families/voices/multi.onnx"), &options), &["checkpoints only"]);
 }
@@ -388,7 +385,7 @@ fn averages_outside_of_the_state_dict_are_found() {
         assert_eq!(source.audit.fingerprint, trained);
         says(&source.warnings.join("\n"), &[averaged, "as well"]);
         for (set, said) in [(WeightSet::Raw, "weights as trained"), (WeightSet::Ema, "averaged weights")] {
-            let options = ReadOptions { weights: Some(set), ..ReadOptions::default() };
+            let options = ReadOptions::new().weights(set);
             let source = read(&path, &options).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(source.audit.fingerprint, trained);
             assert_eq!(source.warnings, [""; 0]);
@@ -437,7 +434,7 @@ fn every_command_refuses_weights_that_are_no_numbers() {
     says(&inspection.problem.unwrap(), &["not finite"]);
     let speaks = vitstream_synth::native::open(&path, &vitstream_synth::native::NativeOptions::default());
     says(&speaks.expect_err("refused").to_string(), &["not finite", "dec.conv_pre.weight"]);
-    let options = ReadOptions { allow_nan: true, ..ReadOptions::default() };
+    let options = ReadOptions::new().allow_nan(true);
     assert_eq!(read(&path, &options).unwrap().audit.non_finite, ["dec.conv_pre.weight"]);
 }
 
@@ -523,9 +520,9 @@ fn small_files_cannot_ask_for_much_memory() {
         }
     }
     // By name a voice may have what it needs.
-    let options = ReadOptions { memory_budget: Some(1 << 20), ..ReadOptions::default() };
+    let options = ReadOptions::new().memory_budget(1 << 20);
     says(&refused_with(&golden("high.ckpt"), &options), &["would take", "1048576"]);
-    let options = ReadOptions { memory_budget: Some(16 << 20), ..ReadOptions::default() };
+    let options = ReadOptions::new().memory_budget(16 << 20);
     assert!(read(&golden("high.ckpt"), &options).is_ok());
 }
 
@@ -578,7 +575,7 @@ fn what_is_no_file_is_refused_at_once() {
             std::os::unix::fs::symlink(target, voice.path().join(json)).unwrap();
             says(&refused(&voice.path().join(name)), &[json, "expected a file", what]);
         }
-        let options = ReadOptions { config: Some(target.to_owned()), ..ReadOptions::default() };
+        let options = ReadOptions::new().config(target);
         says(&refused_with(&golden("multi.ckpt"), &options), &["expected a file", what]);
         says(&VoiceConfig::read(target).unwrap_err().to_string(), &["expected a file", what]);
         if what != "a directory" {

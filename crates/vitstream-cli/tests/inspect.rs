@@ -187,7 +187,7 @@ fn the_voice_of_a_graph_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let (pair, single) = (directory.path().join("pair"), directory.path().join("single"));
     export(golden("multi.ckpt"), &pair, &ExportOptions::default()).unwrap();
-    let whole = ExportOptions { layout: Layout::Single, ..ExportOptions::default() };
+    let whole = ExportOptions::new().layout(Layout::Single);
     export(golden("multi.ckpt"), &single, &whole).unwrap();
     for (file, part, streaming) in [
         (pair.join("encoder.onnx"), "encoder", true),

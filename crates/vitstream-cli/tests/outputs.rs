@@ -17,7 +17,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn open(dir: &Path, runtime: Runtime) -> Voice {
-    Voice::open(dir, &VoiceOptions { runtime, sample_rate: Some(22_050), ..VoiceOptions::default() }).unwrap()
+    Voice::open(dir, &VoiceOptions::new().runtime(runtime).sample_rate(22_050)).unwrap()
 }
 
 fn runtimes() -> impl Iterator<Item = Runtime> {
@@ -29,11 +29,7 @@ fn graph(path: &Path) -> Graph {
 }
 
 fn silent() -> SpeakOptions {
-    SpeakOptions {
-        scales: Some(Scales { noise: 0.0, length: 1.5, noise_w: 0.0 }),
-        chunking: Chunking::Fixed(20),
-        ..SpeakOptions::default()
-    }
+    SpeakOptions::new().scales(Scales { noise: 0.0, length: 1.5, noise_w: 0.0 }).chunking(Chunking::Fixed(20))
 }
 
 #[test]
@@ -44,7 +40,7 @@ fn durations_add_up_to_the_audio() {
         ("multi-nosdp.ckpt", NoiseSource::Internal { seed: Some(3) }),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let options = ExportOptions { durations: true, noise, ..ExportOptions::default() };
+        let options = ExportOptions::new().durations(true).noise(noise);
         export(golden(name), dir.path(), &options).unwrap();
         let mut found = Vec::new();
         for runtime in runtimes() {
@@ -69,12 +65,7 @@ fn durations_add_up_to_the_audio() {
 fn timings_tell_when_each_phoneme_is_spoken() {
     let dir = tempfile::tempdir().unwrap();
     let pair = dir.path().join("pair");
-    export(
-        golden("legacy-single.ckpt"),
-        &pair,
-        &ExportOptions { durations: true, ..ExportOptions::default() },
-    )
-    .unwrap();
+    export(golden("legacy-single.ckpt"), &pair, &ExportOptions::new().durations(true)).unwrap();
     let speak = |voice: &Path, to: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
         command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
@@ -135,12 +126,12 @@ fn initializers(graph: &Graph) -> BTreeMap<String, (DType, Vec<f32>)> {
 fn half_precision_rounds_the_weights() {
     let root = tempfile::tempdir().unwrap();
     for (layout, checkpoint) in [(Layout::Pair, "multi.ckpt"), (Layout::Single, "high.ckpt")] {
-        let options = ExportOptions { layout, ..ExportOptions::default() };
-        let half = ExportOptions { precision: Precision::F16Weights, ..options.clone() };
+        let options = ExportOptions::new().layout(layout);
+        let half = options.clone().precision(Precision::F16Weights);
         let (exact, plain) = export_to(&root.path().join("exact"), checkpoint, options);
         let (rounded, summary) = export_to(&root.path().join("rounded"), checkpoint, half);
-        assert_eq!(plain.audio_error, None);
-        let error = summary.audio_error.unwrap();
+        assert_eq!(plain.audio_deviation, None);
+        let error = summary.audio_deviation.unwrap();
         assert_eq!(error.frames, error.half_precision_frames);
         assert!(error.relative > 1e-6 && error.relative < 0.05, "{error:?}");
         assert!(error.largest > 0.0 && error.largest < 0.1, "{error:?}");
@@ -176,8 +167,8 @@ fn half_precision_rounds_the_weights() {
 #[test]
 fn half_precision_speaks_in_every_runtime() {
     let root = tempfile::tempdir().unwrap();
-    let options = ExportOptions { noise: NoiseSource::Input, ..ExportOptions::default() };
-    let half = ExportOptions { precision: Precision::F16Weights, ..options.clone() };
+    let options = ExportOptions::new().noise(NoiseSource::Input);
+    let half = options.clone().precision(Precision::F16Weights);
     let (exact, plain) = export_to(&root.path().join("exact"), "multi.ckpt", options);
     let (rounded, summary) = export_to(&root.path().join("rounded"), "multi.ckpt", half);
     assert_eq!(plain.pair_id, summary.pair_id);

@@ -64,8 +64,8 @@ fn assert_generations(source: &Path, options: &ExportOptions) {
     let folder = tempfile::tempdir().unwrap();
     let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
     let again = |folder: &Path| match options.layout {
-        Layout::Pair => folder.to_owned(),
         Layout::Single => folder.join(files::VOICE),
+        _ => folder.to_owned(),
     };
     let (first, id) = exported(source, &a, options);
     let (second, second_id) = exported(&again(&a), &b, options);
@@ -94,11 +94,11 @@ fn every_form_is_read_back() {
         for opset in 15..=21 {
             let noise =
                 if opset % 2 == 0 { NoiseSource::Input } else { NoiseSource::Internal { seed: Some(7) } };
-            assert_generations(&voice, &ExportOptions { opset, noise, ..ExportOptions::default() });
+            assert_generations(&voice, &ExportOptions::new().opset(opset).noise(noise));
         }
         for (opset, noise) in [(15, NoiseSource::Input), (18, NoiseSource::Internal { seed: None })] {
             let layout = Layout::Single;
-            assert_generations(&voice, &ExportOptions { layout, opset, noise, ..ExportOptions::default() });
+            assert_generations(&voice, &ExportOptions::new().layout(layout).opset(opset).noise(noise));
         }
     }
 }
@@ -108,9 +108,9 @@ fn every_form_is_read_back() {
 fn durations_and_half_precision_are_read_back() {
     for voice in [Some(golden().join("multi.ckpt")), joe()].into_iter().flatten() {
         for layout in [Layout::Pair, Layout::Single] {
-            let options = ExportOptions { layout, durations: true, ..ExportOptions::default() };
+            let options = ExportOptions::new().layout(layout).durations(true);
             assert_generations(&voice, &options);
-            assert_generations(&voice, &ExportOptions { precision: Precision::F16Weights, ..options });
+            assert_generations(&voice, &options.precision(Precision::F16Weights));
         }
     }
 }
@@ -121,8 +121,7 @@ fn another_form_of_the_same_voice_is_the_same_voice() {
     let folder = tempfile::tempdir().unwrap();
     let [pair, single, again] = ["pair", "single", "again"].map(|name| folder.path().join(name));
     let plain = ExportOptions::default();
-    let other =
-        ExportOptions { layout: Layout::Single, opset: 20, noise: NoiseSource::Input, ..plain.clone() };
+    let other = plain.clone().layout(Layout::Single).opset(20).noise(NoiseSource::Input);
     let (expected, id) = exported(&golden().join("multi.ckpt"), &pair, &plain);
     exported(&pair, &single, &other);
     let (found, found_id) = exported(&single, &again, &plain);
@@ -154,15 +153,13 @@ fn an_exported_voice_sounds_as_the_trained_one() {
         let pair = folder.path().join("pair");
         export(voice, &pair, &ExportOptions::default()).unwrap();
         let [trained, back] = [voice, &pair].map(|path| {
-            let options = NativeOptions { sample_rate: Some(22_050), ..NativeOptions::default() };
+            let options = NativeOptions::new().sample_rate(22_050);
             let voice = native::open(path, &options).unwrap_or_else(|error| panic!("{error}"));
             let ids: Vec<i64> = (0..23).map(|i| (i * 5 + 1) % voice.info().symbols.unwrap() as i64).collect();
-            let options = SpeakOptions {
-                speaker: Some(Speaker::Id(voice.info().speakers as i64 - 1)),
-                scales: None,
-                seed: Some(11),
-                chunking: Chunking::Whole,
-            };
+            let options = SpeakOptions::new()
+                .speaker(Speaker::Id(voice.info().speakers as i64 - 1))
+                .seed(11)
+                .chunking(Chunking::Whole);
             voice.synthesize(&ids, &options).unwrap()
         });
         assert_eq!(trained.len(), back.len(), "{}", voice.display());

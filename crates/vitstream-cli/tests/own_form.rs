@@ -20,7 +20,7 @@ fn exported(name: &str, options: &ExportOptions) -> Graph {
         .join("../vitstream-vits/tests/golden")
         .join(format!("{name}.ckpt"));
     let folder = tempfile::tempdir().unwrap();
-    let options = ExportOptions { layout: Layout::Single, noise: NOISE, ..options.clone() };
+    let options = options.clone().layout(Layout::Single).noise(NOISE);
     export(&trained, folder.path(), &options).unwrap();
     decode(fs::read(folder.path().join(files::VOICE)).unwrap().into()).unwrap()
 }
@@ -93,7 +93,7 @@ fn changed(tensor: &Tensor, at: usize) -> Tensor {
 }
 
 fn voices() -> Vec<(&'static str, ExportOptions)> {
-    let options = |opset, durations| ExportOptions { opset, durations, ..ExportOptions::default() };
+    let options = |opset, durations| ExportOptions::new().opset(opset).durations(durations);
     vec![("textual", options(15, true)), ("multi-nosdp", options(20, false))]
 }
 
@@ -224,7 +224,7 @@ fn the_message_says_what_is_changed() {
 /// What was rounded to half precision is no change.
 #[test]
 fn half_precision_is_no_change() {
-    let options = ExportOptions { precision: Precision::F16Weights, ..ExportOptions::default() };
+    let options = ExportOptions::new().precision(Precision::F16Weights);
     for name in ["multi", "high"] {
         let mut graph = exported(name, &options);
         assert!(read(&graph).is_ok(), "{name}");

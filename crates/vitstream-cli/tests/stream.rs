@@ -32,12 +32,11 @@ fn every_network_streams_as_the_whole() {
         let name = checkpoint.file_stem().unwrap().to_string_lossy().into_owned();
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join(&name);
-        let options = ExportOptions { noise: NoiseSource::Input, ..ExportOptions::default() };
+        let options = ExportOptions::new().noise(NoiseSource::Input);
         export(&checkpoint, &dir, &options).unwrap();
         for &runtime in &runtimes {
             let open = |decoder| {
-                let options =
-                    VoiceOptions { runtime, decoder, sample_rate: Some(22_050), ..VoiceOptions::default() };
+                let options = VoiceOptions::new().runtime(runtime).decoder(decoder).sample_rate(22_050);
                 Voice::open(&dir, &options).unwrap()
             };
             let (stateful, windowed) = (open(DecoderChoice::Stateful), open(DecoderChoice::Windowed));
@@ -46,12 +45,11 @@ fn every_network_streams_as_the_whole() {
             for (count, length) in [(1, 1.0), (3, 1.0), (17, 1.0), (40, 2.0)] {
                 let ids: Vec<i64> = (0..count).map(|i| (i * 5 + 1) % symbols).collect();
                 let speak = |voice: &Voice, chunking| {
-                    let options = SpeakOptions {
-                        speaker: Some(speaker.clone()),
-                        scales: Some(Scales { length, ..Scales::default() }),
-                        seed: Some(11),
-                        chunking,
-                    };
+                    let options = SpeakOptions::new()
+                        .speaker(speaker.clone())
+                        .scales(Scales { length, ..Scales::default() })
+                        .seed(11)
+                        .chunking(chunking);
                     voice.synthesize(&ids, &options).unwrap()
                 };
                 let whole = speak(&windowed, Chunking::Whole);

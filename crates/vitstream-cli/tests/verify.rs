@@ -30,8 +30,7 @@ fn exported(name: &str) -> TempDir {
 
 /// With the utterances that users get.
 fn fully_against(pair: &Path, source: &Path) -> Report {
-    verify(pair, &VerifyOptions { against: Some(source.to_owned()), ..VerifyOptions::default() })
-        .unwrap_or_else(|error| panic!("{error}"))
+    verify(pair, &VerifyOptions::new().against(source)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// With a short one, which takes less time.
@@ -40,16 +39,12 @@ fn against(pair: &Path, source: &Path) -> Report {
 }
 
 fn speaking(pair: &Path, source: &Path, ids: std::ops::Range<i64>) -> Report {
-    let options = VerifyOptions {
-        against: Some(source.to_owned()),
-        ids: Some(ids.collect()),
-        ..VerifyOptions::default()
-    };
+    let options = VerifyOptions::new().against(source).ids(ids);
     verify(pair, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn alone(pair: &Path) -> Report {
-    let options = VerifyOptions { ids: Some((0..30).collect()), ..VerifyOptions::default() };
+    let options = VerifyOptions::new().ids(0..30);
     verify(pair, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -107,8 +102,7 @@ fn every_way_to_export_passes() {
     for noise in noises {
         for (name, opset) in [("multi", 15), ("multi-nosdp", 18), ("legacy-single", 21)] {
             let source = golden(&format!("{name}.ckpt"));
-            let options =
-                ExportOptions { noise, opset, stream_decoder: opset != 18, ..ExportOptions::default() };
+            let options = ExportOptions::new().noise(noise).opset(opset).stream_decoder(opset != 18);
             let pair = exported_with(&source, &options);
             let open: &[&str] = if opset == 18 { &["stateful"] } else { &[] };
             passes(&against(pair.path(), &source), open);
@@ -120,10 +114,8 @@ fn every_way_to_export_passes() {
 fn reference_values_come_out_with_their_noise() {
     for name in CHECKPOINTS {
         let pair = exported(name);
-        let with_inputs = exported_with(
-            &golden(&format!("{name}.ckpt")),
-            &ExportOptions { noise: NoiseSource::Input, ..ExportOptions::default() },
-        );
+        let with_inputs =
+            exported_with(&golden(&format!("{name}.ckpt")), &ExportOptions::new().noise(NoiseSource::Input));
         for case in ["one", "quiet", "batch", "shortest"] {
             let file = golden(&format!("{name}.{case}.safetensors"));
             if !file.is_file() {
@@ -175,10 +167,7 @@ fn a_traced_pair_is_verified_and_serves_as_a_source() {
 #[test]
 fn what_vitstream_wrote_is_a_source_too() {
     let pair = exported("multi");
-    let single = exported_with(
-        &golden("multi.ckpt"),
-        &ExportOptions { layout: Layout::Single, ..ExportOptions::default() },
-    );
+    let single = exported_with(&golden("multi.ckpt"), &ExportOptions::new().layout(Layout::Single));
     for source in [pair.path(), &single.path().join("voice.onnx")] {
         let report = against(pair.path(), source);
         assert!(report.passed, "{}", report.table());
@@ -495,7 +484,7 @@ fn a_voice_that_is_all_full_scale_or_all_the_same_fails() {
 
 /// As `alone`, with fewer ids.
 fn speaking_alone(pair: &Path) -> Report {
-    let options = VerifyOptions { ids: Some((0..6).collect()), ..VerifyOptions::default() };
+    let options = VerifyOptions::new().ids(0..6);
     verify(pair, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -652,8 +641,7 @@ fn weights_in_half_precision_are_compared_as_such() {
 #[test]
 fn durations_and_half_precision_of_an_export_pass() {
     let source = golden("multi.ckpt");
-    let options =
-        ExportOptions { durations: true, precision: Precision::F16Weights, ..ExportOptions::default() };
+    let options = ExportOptions::new().durations(true).precision(Precision::F16Weights);
     let pair = exported_with(&source, &options);
     passes(&against(pair.path(), &source), &[]);
 }
@@ -808,15 +796,11 @@ fn what_cannot_be_verified_is_an_error_that_says_why() {
     let plain = VerifyOptions::default;
     refused(empty.path(), plain(), &["encoder.onnx", "export"]);
     refused(&golden("multi.ckpt"), plain(), &["multi.ckpt", "encoder.onnx"]);
-    refused(pair.path(), VerifyOptions { threads: 0, ..plain() }, &["threads"]);
-    refused(pair.path(), VerifyOptions { ids: Some(vec![]), ..plain() }, &["phoneme id"]);
-    refused(
-        pair.path(),
-        VerifyOptions { ids: Some(vec![1, 48]), ..plain() },
-        &["48 at position 1", "0 to 47"],
-    );
-    refused(pair.path(), VerifyOptions { ids: Some(vec![-1]), ..plain() }, &["-1 at position 0"]);
-    let source = |path: &Path| VerifyOptions { against: Some(path.to_owned()), ..VerifyOptions::default() };
+    refused(pair.path(), plain().threads(0), &["threads"]);
+    refused(pair.path(), plain().ids([]), &["phoneme id"]);
+    refused(pair.path(), plain().ids([1, 48]), &["48 at position 1", "0 to 47"]);
+    refused(pair.path(), plain().ids([-1]), &["-1 at position 0"]);
+    let source = |path: &Path| VerifyOptions::new().against(path);
     refused(pair.path(), source("/nowhere.ckpt".as_ref()), &["/nowhere.ckpt"]);
     let garbage = empty.path().join("garbage.onnx");
     for bytes in [&b"\x08\x07garbage"[..], b"", b"garbage", &[0; 64]] {

@@ -30,7 +30,7 @@ fn wall() -> Wall {
 }
 
 fn options(wall: Option<Wall>) -> RuntimeOptions {
-    RuntimeOptions { runtime: Runtime::Rten, threads: 1, library: None, wall }
+    RuntimeOptions::new(Runtime::Rten).wall(wall)
 }
 
 /// An ONNX file of one node, which takes float32 `x` and gives `y`.
@@ -132,8 +132,8 @@ fn a_crash_is_remembered() {
 }
 
 fn synthesize(dir: &Path, wall: Option<Wall>, ids: &[i64]) -> Result<Vec<f32>, Error> {
-    let options = VoiceOptions { wall, sample_rate: Some(22_050), ..VoiceOptions::default() };
-    let speak = SpeakOptions { scales: Some(QUIET), chunking: Chunking::Fixed(7), ..SpeakOptions::default() };
+    let options = VoiceOptions::new().wall(wall).sample_rate(22_050);
+    let speak = SpeakOptions::new().scales(QUIET).chunking(Chunking::Fixed(7));
     Voice::open(dir, &options)?.synthesize(ids, &speak)
 }
 
@@ -165,7 +165,7 @@ fn endless_durations_are_refused() {
             ("legacy-single.ckpt", "/dp/flows.0/Add", 1000.0),
             ("legacy-single.ckpt", "/dp/flows.0/Add", 1e30),
         ] {
-            let dir = exported(name, &ExportOptions { noise, ..ExportOptions::default() });
+            let dir = exported(name, &ExportOptions::new().noise(noise));
             edit(dir.path(), "encoder.onnx", |graph| {
                 let shift = || {
                     let add = graph.nodes.iter().find(|node| node.name == bias)?;
@@ -239,8 +239,7 @@ fn speak_and_verify_survive_damaged_graphs() {
     let message = String::from_utf8_lossy(&spoken.stderr).into_owned();
     assert!(message.contains("encoder.onnx") && message.lines().count() == 1, "{message}");
     assert!(!output.exists());
-    let report =
-        verify(dir.path(), &VerifyOptions { wall: Some(wall()), ..VerifyOptions::default() }).unwrap();
+    let report = verify(dir.path(), &VerifyOptions::new().wall(wall())).unwrap();
     assert!(!report.passed);
 }
 
@@ -294,7 +293,7 @@ fn an_utterance_can_be_cancelled() {
     let native = vitstream_synth::native::open(dir.path(), &Default::default()).unwrap();
     let graphs = Voice::open(dir.path(), &VoiceOptions::default()).unwrap();
     let ids: Vec<i64> = (0..40).collect();
-    let options = SpeakOptions { chunking: Chunking::Fixed(4), ..SpeakOptions::default() };
+    let options = SpeakOptions::new().chunking(Chunking::Fixed(4));
     for voice in [native, graphs] {
         // Before anything, and between chunks.
         for after in [0, 2] {

@@ -18,7 +18,7 @@ use cpu_time::ThreadTime;
 use vitstream_engine::spec::{
     ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec, WnSpec,
 };
-use vitstream_engine::{Decoder, Encoder, Isa, Mode, Noise, Options, Scales};
+use vitstream_engine::{Decoder, DrawsFrom, Encoder, Isa, Mode, Options, Scales};
 
 /// Median and minimum milliseconds.
 fn time(repetitions: usize, mut run: impl FnMut()) -> (f64, f64) {
@@ -112,7 +112,7 @@ fn kernels(options: Options) {
     for channels in [16, 32, 64, 128, 256] {
         for (kernel, dilation) in [(3, 1), (5, 2), (7, 12), (11, 5)] {
             let rate = |mode| {
-                let decoder = single(channels, kernel, dilation, Options { mode, ..options });
+                let decoder = single(channels, kernel, dilation, options.mode(mode));
                 let frames = (14 * 2048 / channels / kernel / 7).max(1);
                 let z = vec![0.1; 2 * frames];
                 let mut out = Vec::new();
@@ -234,7 +234,7 @@ fn qualities(options: Options) {
     for quality in &QUALITIES {
         let (spec, work) = random(quality);
         for mode in [Mode::Direct, Mode::Winograd] {
-            let decoder = Decoder::new(&spec, Options { mode, ..options }).expect("a valid network");
+            let decoder = Decoder::new(&spec, options.mode(mode)).expect("a valid network");
             let z = Random(2).vec(total * decoder.channels(), 1.0);
             let rate = |chunk: usize| {
                 let (_, best) = time(5, || {
@@ -300,11 +300,11 @@ fn main() {
         .into_iter()
         .find(|isa| asked.as_deref() == Some(isa.name()))
         .unwrap_or_default();
-    let isa = single(16, 3, 1, Options { isa, ..Options::default() }).isa();
+    let isa = single(16, 3, 1, Options::new().isa(isa)).isa();
     println!("instruction set: {}", isa.name());
     let part = args.next();
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
-    let options = Options { isa, ..Options::default() };
+    let options = Options::new().isa(isa);
     for (name, measure) in [
         ("kernels", kernels as fn(Options)),
         ("qualities", qualities as fn(Options)),
@@ -323,7 +323,7 @@ fn main() {
 fn measure_voice(path: &Path, isa: Isa) {
     let model = voice::load(path);
     for mode in [Mode::Direct, Mode::Winograd] {
-        let options = Options { isa, mode, threads: 1 };
+        let options = Options::new().isa(isa).mode(mode).threads(1);
         let mut decoder = None;
         let (load, _) =
             time(3, || decoder = Some(Decoder::new(&voice::decoder(&model), options).expect("fits")));
@@ -374,7 +374,7 @@ fn measure_voice(path: &Path, isa: Isa) {
                 (0..ids).map(|i| 1 + i % (encoder.vocabulary() as i64 - 1).min(100)).collect();
             let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
             let (median, best) = time(repetitions, || {
-                black_box(encoder.encode(&ids, speaker, scales, Noise::Seed(1)).expect("speaks"));
+                black_box(encoder.encode(&ids, speaker, scales, DrawsFrom::Seed(1)).expect("speaks"));
             });
             println!("  encoder, {} ids: median {median:.2}, best {best:.2} ms", ids.len());
         }

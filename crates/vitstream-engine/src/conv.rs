@@ -10,6 +10,7 @@ use crate::winograd::Plan;
 /// utterance into pushes and for any number of threads. An [`Encoder`](crate::Encoder) uses Winograd's method in
 /// both modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Mode {
     /// Winograd's method where it takes fewer multiplications and its tiles wait for at most a frame more.
     #[default]

@@ -6,8 +6,8 @@ use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Tiles, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::lag::Edge;
-use crate::network::{Buf, Cond, Kind, Network, Op, State};
 use crate::options::{Options, Workers};
+use crate::program::{Buf, Cond, Kind, Op, Program, State};
 use crate::rows::SMALL;
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 use crate::winograd::Plan;
@@ -26,7 +26,7 @@ const LAST_SLOPE: f32 = 0.01;
 /// Upstream's `flow` in reverse and `dec`, packed for the kernels. Cheap to clone: weights are shared.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    network: Arc<Network>,
+    program: Arc<Program>,
     workers: Workers,
     ports: Ports,
     shape: Shape,
@@ -60,14 +60,14 @@ impl Decoder {
         let hop = check_generator(&spec.generator, spec.flow.channels)?;
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
-        let mut network = Network::new(kernels);
+        let mut program = Program::new(kernels);
         let arena = &Arena::huge();
         let packer = Packer { kernels, arena, mode: options.mode };
-        let halves = build_flow(&mut network, packer, &spec.flow);
-        let ports = build_generator(&mut network, packer, &spec.generator, halves, spec.flow.layers.len());
-        let (reach, look_ahead) = (reach(spec), network.finish()?);
+        let halves = build_flow(&mut program, packer, &spec.flow);
+        let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());
+        let (reach, look_ahead) = (reach(spec), program.finish()?);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
-        Ok(Self { network: Arc::new(network), workers, ports, shape })
+        Ok(Self { program: Arc::new(program), workers, ports, shape })
     }
 
     /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the
@@ -81,7 +81,7 @@ impl Decoder {
             return Err(input("speaker embedding g", format!("{} values", self.shape.gin), g.len()));
         }
         finite("speaker embedding g", g)?;
-        let state = State::new(Arc::clone(&self.network), g);
+        let state = State::new(Arc::clone(&self.program), g);
         Ok(Stream {
             state,
             workers: self.workers.clone(),
@@ -122,12 +122,12 @@ impl Decoder {
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.network.kernels.isa()
+        self.program.kernels.isa()
     }
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        self.network.bytes()
+        self.program.bytes()
     }
 }
 
@@ -401,7 +401,7 @@ fn reach(spec: &DecoderSpec<'_>) -> usize {
     reach + generator.conv_pre.reach() + flow
 }
 
-/// Packs the weights of operations as their places in the network allow.
+/// Packs the weights of operations as their places in the program allow.
 #[derive(Clone, Copy)]
 struct Packer<'a> {
     kernels: Kernels,
@@ -425,56 +425,56 @@ impl<'a> Packer<'a> {
 
 /// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal
 /// within each goes into the channel order of the next weights.
-fn build_flow(network: &mut Network, packer: Packer<'_>, flow: &FlowSpec<'_>) -> [Buf; 2] {
+fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) -> [Buf; 2] {
     let half = flow.channels / 2;
-    network.segment(BLOCK, 1);
-    let halves = [(); 2].map(|()| network.buffer(half, 1));
-    let target = |network: &Network, buf, after| packer.target(network.edge(buf), after, true);
+    program.segment(BLOCK, 1);
+    let halves = [(); 2].map(|()| program.buffer(half, 1));
+    let target = |program: &Program, buf, after| packer.target(program.edge(buf), after, true);
     for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
         let flipped = step % 2 == 0;
         let (source, sink) = if flipped { (1, 0) } else { (0, 1) };
         let hidden = pre.c_out;
-        let mut h = network.buffer(hidden, 1);
+        let mut h = program.buffer(hidden, 1);
         let fold = Fold { flip_in: flipped, ..Fold::default() };
-        let pre = Conv::new(target(network, halves[source], 0), pre, fold);
-        network.push(Op::new(Kind::Conv(pre), halves[source]).store(h));
-        let output = network.buffer(hidden, 1);
+        let pre = Conv::new(target(program, halves[source], 0), pre, fold);
+        program.push(Op::new(Kind::Conv(pre), halves[source]).store(h));
+        let output = program.buffer(hidden, 1);
         let layers = wn.in_layers.len();
         for (l, (in_layer, res_skip)) in wn.in_layers.iter().zip(&wn.res_skip_layers).enumerate() {
-            let acts = network.buffer(hidden, 1);
-            let gate = Conv::gate(target(network, h, in_layer.reach()), in_layer);
-            let gate = network.push(Op::new(Kind::Gate(gate), h).store(acts));
+            let acts = program.buffer(hidden, 1);
+            let gate = Conv::gate(target(program, h, in_layer.reach()), in_layer);
+            let gate = program.push(Op::new(Kind::Gate(gate), h).store(acts));
             if let Some(cond) = &wn.cond_layer {
                 let rows = l * 2 * hidden..(l + 1) * 2 * hidden;
-                network.conds.push(Cond {
+                program.conds.push(Cond {
                     op: gate,
                     weight: cond.weight[rows.start * cond.c_in..rows.end * cond.c_in].to_vec(),
                     bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b[rows].to_vec()),
                 });
             }
             let last = l + 1 == layers;
-            let target = target(network, acts, 0);
+            let target = target(program, acts, 0);
             if !last {
-                let next = network.buffer(hidden, 1);
+                let next = program.buffer(hidden, 1);
                 let res = Conv::part(target, res_skip, 0..hidden, 0..hidden, Fold::default());
-                network.push(Op::new(Kind::Conv(res), acts).residual(h).store(next));
+                program.push(Op::new(Kind::Conv(res), acts).residual(h).store(next));
                 h = next;
             }
             let outputs = if last { 0..hidden } else { hidden..2 * hidden };
             let skip = Kind::Conv(Conv::part(target, res_skip, 0..hidden, outputs, Fold::default()));
             let skip = Op::new(skip, acts);
-            network.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) });
+            program.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) });
         }
         // x1 - m, so m comes with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
-        let post = Conv::new(target(network, output, 0), post, fold);
-        network.push(Op::new(Kind::Conv(post), output).accumulate(halves[sink]));
+        let post = Conv::new(target(program, output, 0), post, fold);
+        program.push(Op::new(Kind::Conv(post), output).accumulate(halves[sink]));
     }
     halves
 }
 
 fn build_generator(
-    network: &mut Network,
+    program: &mut Program,
     packer: Packer<'_>,
     spec: &GeneratorSpec<'_>,
     halves: [Buf; 2],
@@ -483,8 +483,8 @@ fn build_generator(
     let pre = &spec.conv_pre;
     let half = pre.c_in / 2;
     let flipped = flips % 2 == 1;
-    let raw = network.buffer(pre.c_out, 1);
-    let mut act = network.buffer(pre.c_out, 1);
+    let raw = program.buffer(pre.c_out, 1);
+    let mut act = program.buffer(pre.c_out, 1);
     // The halves lag differently, so each has its own part of the convolution.
     let inputs = if flipped { [half..pre.c_in, 0..half] } else { [0..half, half..pre.c_in] };
     // Of the two, the last coupling's target is the slower one and completes the sum.
@@ -496,13 +496,13 @@ fn build_generator(
     for (buf, inputs) in parts {
         let bias = if inputs.start == 0 { 1.0 } else { 0.0 };
         let fold = Fold { flip_in: flipped, bias, ..Fold::default() };
-        let target = packer.target(network.edge(buf), pre.reach(), true);
+        let target = packer.target(program.edge(buf), pre.reach(), true);
         let op = Op::new(Kind::Conv(Conv::part(target, pre, inputs, 0..pre.c_out, fold)), buf);
         let first = ops.is_empty();
-        ops.push(network.push(if first { op.store(raw) } else { op.addend(raw).activate(act, SLOPE) }));
+        ops.push(program.push(if first { op.store(raw) } else { op.addend(raw).activate(act, SLOPE) }));
     }
     if let Some(cond) = &spec.cond {
-        network.conds.push(Cond {
+        program.conds.push(Cond {
             op: ops[0],
             weight: cond.weight.to_vec(),
             bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b.to_vec()),
@@ -515,20 +515,20 @@ fn build_generator(
     let mut factor = 1.0;
     let mut rate = 1;
     for (i, (up, blocks)) in spec.ups.iter().zip(spec.resblocks.chunks(num_kernels)).enumerate() {
-        network.segment((STAGE_BLOCK / up.stride).max(Plan::MAX_OUTPUTS), up.stride);
+        program.segment((STAGE_BLOCK / up.stride).max(Plan::MAX_OUTPUTS), up.stride);
         rate *= up.stride;
         let channels = up.c_out;
-        let x = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
-        let target = packer.target(network.edge(act), up.padding.div_ceil(up.stride), false);
-        network.push(Op::new(Kind::Up(Up::new(target, up, factor)), act).store(x.raw).activate(x.act, SLOPE));
-        act = network.buffer(channels, rate);
+        let x = Stage { raw: program.buffer(channels, rate), act: program.buffer(channels, rate) };
+        let target = packer.target(program.edge(act), up.padding.div_ceil(up.stride), false);
+        program.push(Op::new(Kind::Up(Up::new(target, up, factor)), act).store(x.raw).activate(x.act, SLOPE));
+        act = program.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
-        let sum = network.buffer(channels, rate);
+        let sum = program.buffer(channels, rate);
         // A branch that looks further ahead lags further behind, and must find the others' sum complete.
         let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
         branches.sort_by_key(|b| branch_reach(b));
         for (j, block) in branches.into_iter().enumerate() {
-            build_resblock(network, packer, block, x, (channels, rate), |op| {
+            build_resblock(program, packer, block, x, (channels, rate), |op| {
                 match (j == 0, j + 1 == num_kernels) {
                     (true, true) => op.activate(act, slope),
                     (true, false) => op.store(sum),
@@ -539,7 +539,7 @@ fn build_generator(
         }
         factor = 1.0 / num_kernels as f32;
     }
-    network.push(Op::new(Kind::Post(ConvPost::new(&spec.conv_post, factor)), act));
+    program.push(Op::new(Kind::Post(ConvPost::new(&spec.conv_post, factor)), act));
     Ports { a: halves[0], b: halves[1] }
 }
 
@@ -551,15 +551,15 @@ struct Stage {
 }
 
 fn build_resblock(
-    network: &mut Network,
+    program: &mut Program,
     packer: Packer<'_>,
     spec: &ResBlockSpec<'_>,
     mut x: Stage,
     (channels, rate): (usize, usize),
     last: impl Fn(Op) -> Op,
 ) {
-    let conv = |network: &Network, input, spec: &ConvSpec<'_>| {
-        let target = packer.target(network.edge(input), spec.reach(), false);
+    let conv = |program: &Program, input, spec: &ConvSpec<'_>| {
+        let target = packer.target(program.edge(input), spec.reach(), false);
         Op::new(Kind::Conv(Conv::new(target, spec, Fold::default())), input)
     };
     let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
@@ -570,16 +570,16 @@ fn build_resblock(
     for (i, (first, second)) in units.into_iter().enumerate() {
         let mut input = x.act;
         if let Some(first) = first {
-            let between = network.buffer(channels, rate);
-            network.push(conv(network, input, first).activate(between, SLOPE));
+            let between = program.buffer(channels, rate);
+            program.push(conv(program, input, first).activate(between, SLOPE));
             input = between;
         }
-        let op = conv(network, input, second).residual(x.raw);
+        let op = conv(program, input, second).residual(x.raw);
         if i + 1 == count {
-            network.push(last(op));
+            program.push(last(op));
         } else {
-            let next = Stage { raw: network.buffer(channels, rate), act: network.buffer(channels, rate) };
-            network.push(op.store(next.raw).activate(next.act, SLOPE));
+            let next = Stage { raw: program.buffer(channels, rate), act: program.buffer(channels, rate) };
+            program.push(op.store(next.raw).activate(next.act, SLOPE));
             x = next;
         }
     }

@@ -35,15 +35,16 @@ mod error;
 pub mod from_vits;
 mod kernels;
 mod lag;
-mod network;
+
 mod options;
+mod program;
 mod rows;
 pub mod spec;
 mod winograd;
 
 pub use conv::Mode;
 pub use decoder::{Decoder, Stream};
-pub use encoder::{Draws, Encoder, Latent, MAX_FRAMES, MAX_IDS, Noise, Scales};
+pub use encoder::{Draws, DrawsFrom, Encoder, Latent, MAX_FRAMES, MAX_IDS, Scales};
 pub use error::Error;
 pub use kernels::Isa;
 pub use options::Options;

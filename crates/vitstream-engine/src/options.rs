@@ -6,6 +6,7 @@ use crate::kernels::Isa;
 
 /// How a [`Decoder`](crate::Decoder) or an [`Encoder`](crate::Encoder) computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// Which convolution, in a decoder.
     pub mode: Mode,
@@ -19,6 +20,31 @@ impl Default for Options {
     /// Direct, the widest instruction set, one thread.
     fn default() -> Self {
         Self { mode: Mode::default(), isa: Isa::default(), threads: 1 }
+    }
+}
+
+impl Options {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which convolution, in a decoder.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Which instruction set.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
+    }
+
+    /// Threads, 1 to 256. They change no bit of the result.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
     }
 }
 

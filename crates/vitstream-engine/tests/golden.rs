@@ -5,7 +5,7 @@ mod common;
 
 use common::voice::{self, Voice};
 use common::{Reference, difference, same_bits, shared, tiny};
-use vitstream_engine::{Decoder, Encoder, Error, Isa, Mode, Noise, Options, Scales};
+use vitstream_engine::{Decoder, DrawsFrom, Encoder, Error, Isa, Mode, Options, Scales};
 
 const NETWORKS: [&str; 9] = [
     "single",
@@ -53,10 +53,7 @@ const THREADS: usize = if cfg!(feature = "threads") { 3 } else { 1 };
 fn isas() -> Vec<Isa> {
     let all = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
     let model = voice::load(&tiny("textual.ckpt").expect("committed"));
-    let works = |isa: &Isa| match Decoder::new(
-        &voice::decoder(&model),
-        Options { isa: *isa, ..Options::default() },
-    ) {
+    let works = |isa: &Isa| match Decoder::new(&voice::decoder(&model), Options::new().isa(*isa)) {
         Ok(decoder) => {
             assert_eq!(decoder.isa(), *isa);
             true
@@ -84,7 +81,8 @@ fn decoder_equals_pytorch() {
         for &isa in &isas {
             for mode in [Mode::Winograd, Mode::Direct] {
                 let decoder =
-                    Decoder::new(&voice::decoder(model), Options { isa, mode, threads: 1 }).expect(case);
+                    Decoder::new(&voice::decoder(model), Options::new().isa(isa).mode(mode).threads(1))
+                        .expect(case);
                 let mut samples = Vec::new();
                 let mut stream = decoder.stream(g.as_deref()).expect(case);
                 stream.push(&z, frames, &mut samples).expect(case);
@@ -103,7 +101,7 @@ fn chunks_and_threads_change_no_bit() {
         let frames = reference.shape("z_p")[2];
         let spec = voice::decoder(model);
         let decode = |threads: usize, mode: Mode, schedule: &[usize]| {
-            let decoder = Decoder::new(&spec, Options { mode, threads, ..Options::default() }).expect(case);
+            let decoder = Decoder::new(&spec, Options::new().mode(mode).threads(threads)).expect(case);
             let mut stream = decoder.stream(g.as_deref()).expect(case);
             let mut samples = Vec::new();
             let (mut at, mut sizes) = (0, schedule.iter().cycle());
@@ -146,9 +144,9 @@ fn encoder_equals_pytorch() {
         for (isa, mode, threads) in
             single.chain([(Isa::Auto, Mode::Winograd, THREADS), (Isa::Auto, Mode::Direct, 1)])
         {
-            let options = Options { isa, mode, threads };
+            let options = Options::new().isa(isa).mode(mode).threads(threads);
             let encoder = Encoder::new(&voice::encoder(model), options).expect(case);
-            let noise = Noise::Given { dp: &dp, p: &p };
+            let noise = DrawsFrom::Given { dp: &dp, p: &p };
             let latent = encoder.encode(&ids, speaker, scales(reference), noise).expect(case);
             assert_eq!(latent.durations, durations, "{case} {isa:?}");
             assert_eq!(latent.frames, reference.shape("z_p")[2]);
@@ -178,7 +176,7 @@ fn a_seed_says_the_same_again() {
     let encoder = Encoder::new(&voice::encoder(&model), Options::default()).expect("fits");
     let say = |seed, speaker| {
         let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
-        encoder.encode(&[1, 2, 3, 4, 5, 6], Some(speaker), scales, Noise::Seed(seed)).expect("speaks")
+        encoder.encode(&[1, 2, 3, 4, 5, 6], Some(speaker), scales, DrawsFrom::Seed(seed)).expect("speaks")
     };
     assert_eq!(say(1, 0), say(1, 0));
     assert_ne!(say(1, 0), say(2, 0));
@@ -191,11 +189,11 @@ fn what_cannot_be_spoken_is_refused() {
     let encoder = Encoder::new(&voice::encoder(&model), Options::default()).expect("fits");
     let normal = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
     let vocabulary = encoder.vocabulary() as i64;
-    let refuse = |ids: &[i64], speaker, scales, noise: Noise<'_>, says: &str| {
+    let refuse = |ids: &[i64], speaker, scales, noise: DrawsFrom<'_>, says: &str| {
         let error = encoder.encode(ids, speaker, scales, noise).expect_err(says).to_string();
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     };
-    let seed = Noise::Seed(0);
+    let seed = DrawsFrom::Seed(0);
     refuse(&[], Some(0), normal, seed, "ids: expected 1 to");
     refuse(&[1, vocabulary], Some(0), normal, seed, "phoneme id: expected 0 to 47, found 48");
     refuse(&[-1], Some(0), normal, seed, "found -1");
@@ -204,7 +202,13 @@ fn what_cannot_be_spoken_is_refused() {
     refuse(&[1], Some(0), Scales { length: f32::NAN, ..normal }, seed, "scales: expected finite");
     refuse(&[1], Some(0), Scales { length: -1.0, ..normal }, seed, "scales");
     refuse(&[1], Some(0), Scales { length: 1e30, ..normal }, seed, "utterance: expected at most");
-    refuse(&[1], Some(0), normal, Noise::Given { dp: &[0.0], p: &[] }, "noise dp: expected 2 rows of 1");
-    refuse(&[1], Some(0), normal, Noise::Given { dp: &[0.0; 2], p: &[0.0; 15] }, "noise p: expected 16 rows");
+    refuse(&[1], Some(0), normal, DrawsFrom::Given { dp: &[0.0], p: &[] }, "noise dp: expected 2 rows of 1");
+    refuse(
+        &[1],
+        Some(0),
+        normal,
+        DrawsFrom::Given { dp: &[0.0; 2], p: &[0.0; 15] },
+        "noise p: expected 16 rows",
+    );
     refuse(&[1], Some(0), Scales { noise: f32::MAX, ..normal }, seed, "finite");
 }

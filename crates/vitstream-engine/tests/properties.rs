@@ -38,7 +38,7 @@ fn check(
     for mode in MODES {
         let mut widest: Option<Vec<f32>> = None;
         for isa in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar] {
-            let decoder = match Decoder::new(&spec, Options { isa, mode, threads: 1 }) {
+            let decoder = match Decoder::new(&spec, Options::new().isa(isa).mode(mode).threads(1)) {
                 Err(Error::Isa(_)) => continue,
                 decoder => decoder.expect("a valid network"),
             };
@@ -50,7 +50,7 @@ fn check(
             widest.get_or_insert(whole);
         }
         let shared =
-            Decoder::new(&spec, Options { threads, mode, ..Options::default() }).expect("a valid network");
+            Decoder::new(&spec, Options::new().threads(threads).mode(mode)).expect("a valid network");
         let samples = decode(&shared, &z, frames, g.as_deref(), pushes);
         let same = same_bits(&samples, &widest.expect("the scalar set at least"));
         prop_assert!(same, "{:?}: {} threads", mode, threads);
@@ -125,9 +125,7 @@ fn thousands_of_chunkings_give_the_same_bits() {
         let (spec, g) = if wide { sized(seed, MIN_CHANNELS) } else { network(seed) };
         let mode = MODES[usize::from(seed % 6 == 0)];
         let decoders: Vec<Decoder> = [1, 2, 3]
-            .map(|threads| {
-                Decoder::new(&spec, Options { threads, mode, ..Options::default() }).expect("fits")
-            })
+            .map(|threads| Decoder::new(&spec, Options::new().threads(threads).mode(mode)).expect("fits"))
             .into();
         let frames = 1 + random.below(if wide { 24 } else { 48 });
         let z = random.vec(spec.flow.channels * frames, 1.5);
@@ -162,8 +160,7 @@ fn what_is_not_a_number_is_no_sound() {
                 },
             };
             huge.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 2 == 0 { 3e38 } else { -3e38 });
-            let decoder =
-                Decoder::new(&spec, Options { mode, ..Options::default() }).expect("finite weights");
+            let decoder = Decoder::new(&spec, Options::new().mode(mode)).expect("finite weights");
             // Some end before the first sample is due.
             let frames = 9 + [0, decoder.look_ahead()][usize::from(seed > 3)];
             let z = Random(seed).vec(spec.flow.channels * frames, 2.0);
@@ -183,7 +180,7 @@ fn what_is_not_a_number_is_no_sound() {
             // The memory that the stream leaves behind is the next one's.
             drop(stream);
             let quiet = network(seed + 1);
-            let decoder = Decoder::new(&quiet.0, Options { mode, ..Options::default() }).expect("fits");
+            let decoder = Decoder::new(&quiet.0, Options::new().mode(mode)).expect("fits");
             let z = Random(seed).vec(quiet.0.flow.channels * 5, 1.0);
             decode(&decoder, &z, 5, quiet.1.as_deref(), &[2]);
         }
@@ -228,7 +225,7 @@ fn calls_out_of_order_are_refused_and_change_nothing() {
     assert_eq!(stream.finish(&mut out), Err(Error::Finished));
     let wrong = vec![0.0; decoder.gin_channels() + 1];
     assert!(decoder.stream(Some(&wrong)).expect_err("another length").to_string().contains("embedding"));
-    assert!(Decoder::new(&spec, Options { threads: 0, ..Options::default() }).is_err());
+    assert!(Decoder::new(&spec, Options::new().threads(0)).is_err());
 }
 
 #[test]

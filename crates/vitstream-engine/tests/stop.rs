@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::tiny;
 use common::voice;
-use vitstream_engine::{Encoder, Error, Noise, Options, Scales};
+use vitstream_engine::{DrawsFrom, Encoder, Error, Options, Scales};
 
 /// Stopped at every chance that there is, the encoder ends there; the next utterance is as ever.
 #[test]
 fn the_encoder_stops_between_its_layers() {
     let model = voice::load(&tiny("multi.ckpt").expect("committed"));
     let threads = if cfg!(feature = "threads") { 2 } else { 1 };
-    let encoder = Encoder::new(&voice::encoder(&model), Options { threads, ..Options::default() }).unwrap();
+    let encoder = Encoder::new(&voice::encoder(&model), Options::new().threads(threads)).unwrap();
     let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
     let encode = |stop: &(dyn Fn() -> bool + Sync)| {
-        encoder.encode_unless(&[1, 2, 3, 4], Some(1), scales, Noise::Seed(1), stop)
+        encoder.encode_unless(&[1, 2, 3, 4], Some(1), scales, DrawsFrom::Seed(1), stop)
     };
-    let expected = encoder.encode(&[1, 2, 3, 4], Some(1), scales, Noise::Seed(1)).unwrap();
+    let expected = encoder.encode(&[1, 2, 3, 4], Some(1), scales, DrawsFrom::Seed(1)).unwrap();
     let asked = AtomicUsize::new(0);
     let count = || {
         asked.fetch_add(1, Ordering::Relaxed);

@@ -15,10 +15,10 @@ use vitstream_onnx::passes::HalfPrecisionWeights;
 use vitstream_onnx::{BuildError, Graph, Validated, encode, passes, validate};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn};
 
+pub use crate::deviation::AudioDeviation;
+use crate::deviation::audio_deviation;
 use crate::error::{self, Error};
 use crate::package::{self, PackageOptions, Prepared};
-pub use crate::precision::AudioError;
-use crate::precision::audio_error;
 use crate::staging::{Interrupted, Staging};
 pub use vitstream_contract::files;
 use vitstream_contract::files::MODEL_CARD;
@@ -31,6 +31,7 @@ pub const MAX_SEED: u32 = 1 << 24;
 
 /// Which files to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// A streaming pair: [`files::ENCODER`], [`files::DECODER`] and [`files::STREAM_DECODER`].
     #[default]
@@ -42,6 +43,7 @@ pub enum Layout {
 
 /// How weights are stored. Everything is computed in float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Precision {
     /// As float32.
     #[default]
@@ -53,6 +55,7 @@ pub enum Precision {
 
 /// How to export.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ExportOptions {
     /// Which files to write.
     pub layout: Layout,
@@ -90,8 +93,70 @@ impl Default for ExportOptions {
     }
 }
 
+impl ExportOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which files to write.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// Version of ONNX's default operator set, one of [`OPSETS`].
+    pub fn opset(mut self, opset: i64) -> Self {
+        self.opset = opset;
+        self
+    }
+
+    /// Where the encoder's noise comes from.
+    pub fn noise(mut self, noise: NoiseSource) -> Self {
+        self.noise = noise;
+        self
+    }
+
+    /// Whether the encoder, or the one graph, tells the frames of each phoneme.
+    pub fn durations(mut self, durations: bool) -> Self {
+        self.durations = durations;
+        self
+    }
+
+    /// How weights are stored.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The client that a pair is for; without one, the pair is written as it is.
+    pub fn package(mut self, package: impl Into<Option<PackageOptions>>) -> Self {
+        self.package = package.into();
+        self
+    }
+
+    /// What is said of the voice beside its file.
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Whether a pair comes with [`files::STREAM_DECODER`].
+    pub fn stream_decoder(mut self, stream_decoder: bool) -> Self {
+        self.stream_decoder = stream_decoder;
+        self
+    }
+
+    /// What the caller sets, from any thread, to stop the export. Then nothing is changed.
+    pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
+        self.cancel = cancel;
+        self
+    }
+}
+
 /// What was exported.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ExportSummary {
     /// The voice that was read.
     pub input: PathBuf,
@@ -120,7 +185,7 @@ pub struct ExportSummary {
     /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the
     /// warnings say why.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_error: Option<AudioError>,
+    pub audio_deviation: Option<AudioDeviation>,
     /// How the client opens it, with [`ExportOptions::package`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
@@ -132,6 +197,7 @@ pub struct ExportSummary {
 
 /// A file that was written.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct FileSummary {
     /// Its name in the directory; behind the archive's name and a slash, its name there.
     pub name: String,
@@ -146,6 +212,7 @@ pub struct FileSummary {
 
 /// What rounding did to a graph's weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HalfPrecision {
     /// Tensors stored as float16.
     pub tensors: usize,
@@ -236,7 +303,7 @@ pub fn export(
     let mut measured = None;
     if options.precision == Precision::F16Weights {
         export.check_cancelled()?;
-        match audio_error(&model, options.opset) {
+        match audio_deviation(&model, options.opset) {
             Ok(error) => measured = Some(error),
             Err(why) => warnings.push(format!(
                 "{}: what rounded weights do to the audio could not be measured: {why}",
@@ -260,7 +327,7 @@ pub fn export(
         receptive_field: model.receptive_field(),
         pair_id,
         files: export.files,
-        audio_error: measured,
+        audio_deviation: measured,
         usage,
         warnings,
         seconds: start.elapsed().as_secs_f64(),

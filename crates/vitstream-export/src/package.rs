@@ -19,6 +19,7 @@ use crate::export::{ExportOptions, Layout, files};
 
 /// A client that plays pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Package {
     /// [sonata](https://github.com/mush42/sonata): `encoder.onnx`, `decoder.onnx` and a JSON beside each other
     /// (`crates/sonata/models/piper/src/lib.rs`: `ModelConfig`, `from_config_path`, `get_meta_ids`).
@@ -39,6 +40,7 @@ pub enum Package {
 
 /// For which client, and what names the voice there.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PackageOptions {
     /// The client.
     pub client: Package,
@@ -48,6 +50,26 @@ pub struct PackageOptions {
     pub name: Option<String>,
     /// The voice's quality, such as `medium`: the JSON's `audio.quality`.
     pub quality: Option<String>,
+}
+
+impl PackageOptions {
+    /// The voice's language, such as `en_US`.
+    pub fn language(mut self, language: impl Into<Option<String>>) -> Self {
+        self.language = language.into();
+        self
+    }
+
+    /// The voice's name, such as `joe`.
+    pub fn name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The voice's quality, such as `medium`.
+    pub fn quality(mut self, quality: impl Into<Option<String>>) -> Self {
+        self.quality = quality.into();
+        self
+    }
 }
 
 /// Where the pair and its JSON go.

@@ -137,7 +137,7 @@ fn decode_model(bytes: Bytes, external: External<'_>) -> Result<Graph, DecodeErr
     }
     let opset = default_opset(&model.opset_import)?;
     let graph = model.graph.ok_or_else(|| malformed("model", "expected a graph, found none"))?;
-    let (mut decoded, _) = Decoder::new(&graph, opset, &external, None)?.decode(graph)?;
+    let (mut decoded, _) = GraphReader::new(&graph, opset, &external, None)?.decode(graph)?;
     for entry in model.metadata_props {
         let key = entry.key.unwrap_or_default();
         if decoded.metadata.contains_key(&key) {
@@ -267,14 +267,14 @@ fn constant_of(node: &Node) -> Option<Tensor> {
 type Declared = (Option<DType>, Option<Shape>);
 
 /// The graph as far as it has been read.
-struct Decoder<'a, 'e> {
+struct GraphReader<'a, 'e> {
     graph: Graph,
     /// Where elements lie that are not in the file.
     external: &'a RefCell<External<'e>>,
     /// What nodes give that are constants.
     constants: HashMap<ValueId, Tensor>,
     /// The graph around it, if this is a body.
-    around: Option<&'a Decoder<'a, 'e>>,
+    around: Option<&'a GraphReader<'a, 'e>>,
     /// What the body reads of that: its values, as often as the body has captured inputs.
     captured: Vec<ValueId>,
     ids: HashMap<String, ValueId>,
@@ -283,7 +283,7 @@ struct Decoder<'a, 'e> {
     node_names: HashSet<String>,
 }
 
-impl<'a, 'e> Decoder<'a, 'e> {
+impl<'a, 'e> GraphReader<'a, 'e> {
     fn new(
         graph: &proto::Graph,
         opset: i64,
@@ -460,7 +460,7 @@ impl<'a, 'e> Decoder<'a, 'e> {
         }
         let body = proto::Graph::decode(bytes)?;
         let (body, captured) =
-            Decoder::new(&body, self.graph.opset, self.external, Some(self))?.decode(body)?;
+            GraphReader::new(&body, self.graph.opset, self.external, Some(self))?.decode(body)?;
         match body.inputs.len() - captured.len() {
             LOOP_INPUTS => Ok((body, captured)),
             found => {

@@ -9,6 +9,7 @@ mod dim;
 pub mod dump;
 pub mod encode;
 mod external;
+mod extract;
 pub mod graph;
 mod infer;
 #[cfg(test)]
@@ -30,8 +31,9 @@ pub use decode::{DecodeError, decode, decode_with};
 pub use dim::{Dim, Shape};
 pub use dump::Dump;
 pub use external::OpenBeside;
+pub use extract::{Extracted, extract};
 pub use graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
-pub use ops::{ConvAxis, Noise};
+pub use ops::{ConvAxis, RandomNormal};
 pub use outline::{Outline, outline};
 pub use schema::OPSETS;
 pub use validate::{ValidateError, Validated, validate};

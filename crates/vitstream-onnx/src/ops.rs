@@ -35,7 +35,7 @@ impl ConvAxis {
 
 /// How a RandomNormalLike node draws.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Noise {
+pub struct RandomNormal {
     /// The node's seed; unseeded when absent.
     pub seed: Option<f32>,
 }
@@ -656,7 +656,7 @@ impl GraphBuilder {
     }
 
     /// Standard normal draws of x's shape, float32.
-    pub fn random_normal_like(&mut self, x: ValueId, noise: Noise) -> ValueId {
+    pub fn random_normal_like(&mut self, x: ValueId, noise: RandomNormal) -> ValueId {
         let inferred = Ok((DType::F32, self.shape(x).to_vec()));
         let mut attrs = vec![("dtype", Attr::Int(1))];
         attrs.extend(noise.seed.map(|seed| ("seed", Attr::Float(seed))));

@@ -13,7 +13,7 @@ use vitstream_vits::{HParams, Untold, Weights};
 use crate::Error;
 use crate::keys::Keys;
 use crate::settings::{Settings, hparams_error, plain};
-use crate::voice::{Symbols, Voice};
+use crate::voice_json::{Symbols, VoiceJson};
 use crate::{Context, Parts};
 
 /// Names of settings, and of what the weights tell. `num_chars` is not among them: Coqui itself does not keep it up.
@@ -169,7 +169,7 @@ fn voice(
     args: &Settings,
     hparams: &HParams,
     warnings: &mut Vec<String>,
-) -> Result<Voice, Error> {
+) -> Result<VoiceJson, Error> {
     let symbols = symbols(config)?.filter(|symbols| {
         let fits = symbols.count == hparams.num_symbols;
         if !fits {
@@ -201,7 +201,7 @@ fn voice(
         Some(vocabulary) => Some(frontend(config, &vocabulary.symbols)?),
         None => None,
     };
-    Ok(Voice {
+    Ok(VoiceJson {
         noise_scale: args.float("inference_noise_scale")?.unwrap_or(0.667),
         length_scale: args.float("length_scale")?.unwrap_or(1.0),
         noise_w: args.float("inference_noise_scale_dp")?.unwrap_or(1.0),

@@ -12,7 +12,7 @@ use vitstream_vits::{HParams, Untold, Weights};
 use crate::Error;
 use crate::keys::Keys;
 use crate::settings::{Settings, hparams_error};
-use crate::voice::{Symbols, Voice};
+use crate::voice_json::{Symbols, VoiceJson};
 use crate::{Context, Parts};
 
 /// Names of settings, and of what the weights tell.
@@ -136,7 +136,7 @@ fn voice(
     config: &Settings,
     hparams: &HParams,
     warnings: &mut Vec<String>,
-) -> Result<Voice, Error> {
+) -> Result<VoiceJson, Error> {
     let speaking_rate = config.float("speaking_rate")?.unwrap_or(1.0);
     if !(speaking_rate.is_finite() && speaking_rate > 0.0) {
         return Err(
@@ -168,7 +168,7 @@ fn voice(
     };
     // The tokenizer's phonemes are always those of US English.
     let phonemes = tokenizer.flag("phonemize")?.unwrap_or(true) && symbols.is_some();
-    Ok(Voice {
+    Ok(VoiceJson {
         noise_scale: config.float("noise_scale")?.unwrap_or(0.667),
         length_scale: 1.0 / speaking_rate,
         noise_w: config.float("noise_scale_duration")?.unwrap_or(0.8),

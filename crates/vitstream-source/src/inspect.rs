@@ -36,6 +36,7 @@ pub enum Inspection {
 
 /// A checkpoint.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct CheckpointInspection {
     /// The file.
     pub path: PathBuf,
@@ -88,6 +89,7 @@ pub struct TensorInspection {
 /// What a graph is to a voice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum VoicePart {
     /// All of it: ids to samples.
     Whole,
@@ -122,6 +124,7 @@ pub struct VoiceInspection {
 
 /// An ONNX graph.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct GraphInspection {
     /// The file.
     pub path: PathBuf,

@@ -23,7 +23,7 @@ mod settings;
 mod state_dict;
 mod surroundings;
 mod traced;
-mod voice;
+mod voice_json;
 mod voice_onnx;
 
 use std::io::Read;
@@ -78,6 +78,7 @@ pub fn check_finished(directory: &Path) -> Result<(), Error> {
 
 /// What is said of a voice beside its file.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct ReadOptions {
     /// The voice's JSON, or the configuration of its training; without it, each format looks where its own usually is.
     pub config: Option<PathBuf>,
@@ -95,8 +96,46 @@ pub struct ReadOptions {
     pub memory_budget: Option<u64>,
 }
 
+impl ReadOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The voice's JSON, or the configuration of its training.
+    pub fn config(mut self, config: impl Into<PathBuf>) -> Self {
+        self.config = Some(config.into());
+        self
+    }
+
+    /// Hyper-parameters, `NAME=VALUE` each, for weights that state none, or in place of those that a checkpoint states.
+    pub fn hparams(mut self, hparams: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hparams = hparams.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether weights may be infinite or not numbers.
+    pub fn allow_nan(mut self, allow_nan: bool) -> Self {
+        self.allow_nan = allow_nan;
+        self
+    }
+
+    /// Which weights to take from a checkpoint that holds several sets.
+    pub fn weights(mut self, weights: impl Into<Option<WeightSet>>) -> Self {
+        self.weights = weights.into();
+        self
+    }
+
+    /// Bytes of memory that the tensors of the file may take as float32.
+    pub fn memory_budget(mut self, memory_budget: impl Into<Option<u64>>) -> Self {
+        self.memory_budget = memory_budget.into();
+        self
+    }
+}
+
 /// One of the sets of weights in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightSet {
     /// As the last step of training left them.
     Raw,

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::VoiceConfig;
 use crate::keys::Keys;
 use crate::settings::{Settings, flags, hparams_error};
-use crate::voice::Voice;
+use crate::voice_json::VoiceJson;
 use crate::{Context, Parts};
 
 /// What may be stated although shapes tell it; then it has to be true.
@@ -160,11 +160,11 @@ fn hold(settings: &Settings, hparams: &HParams) -> Result<(), Error> {
 }
 
 /// The defaults of the original's inference notebook.
-fn original_voice(data: &Settings, frontend: Option<Json>) -> Result<Voice, Error> {
+fn original_voice(data: &Settings, frontend: Option<Json>) -> Result<VoiceJson, Error> {
     let mut further = Map::new();
     let names = ["text_cleaners", "add_blank"];
     further.extend(names.iter().filter_map(|&name| Some((name.to_owned(), data.get(name)?.clone()))));
-    Ok(Voice {
+    Ok(VoiceJson {
         noise_scale: 0.667,
         length_scale: 1.0,
         noise_w: 0.8,

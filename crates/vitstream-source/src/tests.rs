@@ -544,10 +544,8 @@ fn half_a_pair_of_our_own_is_refused() {
 #[test]
 fn damaged_pairs_of_our_own_are_refused_or_read() {
     let folder = tempfile::tempdir().unwrap();
-    let options = vitstream_export::export::ExportOptions {
-        layout: vitstream_export::export::Layout::Single,
-        ..Default::default()
-    };
+    let options =
+        vitstream_export::export::ExportOptions::new().layout(vitstream_export::export::Layout::Single);
     vitstream_export::export::export(golden("multi.ckpt"), folder.path(), &options).unwrap();
     assert_damage_is_survived(&std::fs::read(folder.path().join("voice.onnx")).unwrap());
 }

@@ -11,12 +11,13 @@
 //! # Ok::<(), vitstream_synth::Error>(())
 //! ```
 //!
-//! What a datum goes through: phoneme ids → [`Encoder`](engine::Encoder) → [`Latent`](engine::Latent) →
-//! [`Decoder`](engine::Decoder), a chunk at a time as the [schedule] says → samples. The streamed audio is the
+//! What a datum goes through: phoneme ids → [`EncodeBackend`](backend::EncodeBackend) → [`Latent`](backend::Latent) →
+//! [`DecodeBackend`](backend::DecodeBackend), a chunk at a time as the [schedule] says → samples. The streamed audio is the
 //! audio: it equals decoding everything at once.
 
+pub mod backend;
 mod cancel;
-pub mod engine;
+
 mod error;
 mod graph_file;
 #[cfg(feature = "native")]

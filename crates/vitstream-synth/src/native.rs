@@ -10,7 +10,7 @@
 //! use vitstream_synth::SpeakOptions;
 //!
 //! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
-//! let options = NativeOptions { sample_rate: Some(22_050), ..NativeOptions::default() };
+//! let options = NativeOptions::new().sample_rate(22_050);
 //! let voice = native::open(&folder, &options)?;
 //! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {
 //!     println!("{} samples", chunk?.samples.len());
@@ -24,16 +24,17 @@ use std::sync::Arc;
 
 use vitstream_checkpoint::MappedFile;
 pub use vitstream_engine::Isa;
-use vitstream_engine::{Decoder, Draws, Encoder, Noise, Options, Stream, from_vits};
+use vitstream_engine::{Decoder, Draws, DrawsFrom, Encoder, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as source, Input, Parts, ReadOptions};
 use vitstream_vits::{DecoderHalf, EncoderHalf};
 
-use crate::engine::{DecodeSession, Decoder as DecoderSeam, EncodeRequest, Encoder as EncoderSeam, Latent};
+use crate::backend::{DecodeBackend, DecodeSession, EncodeBackend, EncodeRequest, Latent};
 use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 
 /// How a voice is opened.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct NativeOptions {
     /// How its file is read.
     pub read: ReadOptions,
@@ -43,6 +44,37 @@ pub struct NativeOptions {
     pub sample_rate: Option<u32>,
     /// What pushes cost on this device.
     pub profile: Profile,
+}
+
+impl NativeOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How the voice's file is read.
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Threads, 1 to 256; 0 means one. They change no bit of the result.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The sample rate in hertz, if the files do not say it.
+    pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
+        self.sample_rate = sample_rate.into();
+        self
+    }
+
+    /// What pushes cost on this device.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
 }
 
 /// Opens the voice in `input`: anything that [`source::load`] reads.
@@ -65,7 +97,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
         None => tracing::info!("{}: no voice JSON", path.display()),
     }
     let threads = options.threads.max(1);
-    let engine = Options { threads, ..Options::default() };
+    let engine = Options::new().threads(threads);
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |source| Error::Engine { path: path.to_owned(), source };
 
@@ -149,7 +181,7 @@ struct NativeEncoder {
     path: Arc<Path>,
 }
 
-impl EncoderSeam for NativeEncoder {
+impl EncodeBackend for NativeEncoder {
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent, Error> {
         let scales = vitstream_engine::Scales {
             noise: request.scales.noise,
@@ -160,8 +192,13 @@ impl EncoderSeam for NativeEncoder {
         let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let stop = || request.cancel.is_cancelled();
-        let latent =
-            self.encoder.encode_unless(request.ids, request.speaker, scales, Noise::Drawn(&noise), &stop);
+        let latent = self.encoder.encode_unless(
+            request.ids,
+            request.speaker,
+            scales,
+            DrawsFrom::Generator(&noise),
+            &stop,
+        );
         let latent = latent.map_err(failed(&self.path))?;
         if latent.frames > request.max_frames {
             return Err(Error::Runtime(format!(
@@ -200,7 +237,7 @@ struct NativeDecoder {
     path: Arc<Path>,
 }
 
-impl DecoderSeam for NativeDecoder {
+impl DecodeBackend for NativeDecoder {
     fn hop_length(&self) -> usize {
         self.decoder.hop()
     }

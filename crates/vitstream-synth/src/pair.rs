@@ -1,4 +1,4 @@
-//! An exported pair behind the [engine's seam](crate::engine): `encoder.onnx`, and `decoder.stream.onnx` or
+//! An exported pair behind the [engine's seam](crate::backend): `encoder.onnx`, and `decoder.stream.onnx` or
 //! `decoder.onnx`.
 
 mod bound;
@@ -14,7 +14,7 @@ pub use stateful::MAX_STATE_ELEMENTS;
 pub(crate) use stateful::StatefulDecoder;
 pub(crate) use windowed::WindowedDecoder;
 
-use crate::engine::Decoder;
+use crate::backend::DecodeBackend;
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::runtime::RuntimeOptions;
@@ -24,7 +24,7 @@ use crate::voice::DecoderChoice;
 /// A pair's two halves, and what its files say about the voice.
 pub(crate) struct Pair {
     pub(crate) encoder: OnnxEncoder,
-    pub(crate) decoder: Arc<dyn Decoder>,
+    pub(crate) decoder: Arc<dyn DecodeBackend>,
     /// Which decoder it is, as it stands in a profile's key.
     pub(crate) decoder_kind: &'static str,
     /// What a push costs for want of a measured cost.
@@ -67,7 +67,7 @@ impl Pair {
         let identity = decoder.metadata("pair_id").map_or_else(|| format!("size-{size}"), str::to_owned);
         let symbols = encoder.table_rows("input");
 
-        let (decoder, decoder_kind, cost): (Arc<dyn Decoder>, _, _) = if stateful {
+        let (decoder, decoder_kind, cost): (Arc<dyn DecodeBackend>, _, _) = if stateful {
             (Arc::new(StatefulDecoder::open(decoder, options)?), "stateful", Cost::STATEFUL)
         } else {
             let decoder = WindowedDecoder::open(decoder, options)?;

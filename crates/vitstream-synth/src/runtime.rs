@@ -22,6 +22,7 @@ pub use onnxruntime::environment as onnxruntime_environment;
 
 /// Who computes a pair's graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Runtime {
     /// [rten](https://crates.io/crates/rten): pure Rust, always there.
     Rten,
@@ -81,6 +82,7 @@ impl FromStr for Runtime {
 
 /// How graphs are to be run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RuntimeOptions {
     /// Who computes.
     pub runtime: Runtime,
@@ -93,8 +95,34 @@ pub struct RuntimeOptions {
     pub wall: Option<Wall>,
 }
 
+impl RuntimeOptions {
+    /// One thread of `runtime`, in this process.
+    pub fn new(runtime: Runtime) -> Self {
+        Self { runtime, threads: 1, library: None, wall: None }
+    }
+
+    /// Threads, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
+        self.library = Some(library.into());
+        self
+    }
+
+    /// Where graphs run; in this process without one.
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
+        self
+    }
+}
+
 /// Where a graph is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum GraphSource<'a> {
     /// In a file.
     File(&'a Path),

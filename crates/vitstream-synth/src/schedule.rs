@@ -104,6 +104,7 @@ pub struct Profile {
 
 /// How the caller wants an utterance cut.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Chunking {
     /// As this module's text explains.
     #[default]

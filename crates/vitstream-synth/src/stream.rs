@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::{DecodeSession, EncodeRequest, Latent};
 use crate::cancel::Cancel;
-use crate::engine::{DecodeSession, EncodeRequest, Latent};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::schedule::{Chunking, Schedule};
@@ -20,6 +20,7 @@ pub(crate) struct Request {
 
 /// A piece of an utterance's audio.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Chunk {
     /// Counts from 0.
     pub index: usize,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use vitstream_source::config::VoiceConfig;
 
-use crate::engine::{Decoder, Encoder};
+use crate::backend::{DecodeBackend, EncodeBackend};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::pair::Pair;
@@ -96,6 +96,7 @@ impl FromStr for Speaker {
 
 /// Which of a pair's decoders to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DecoderChoice {
     /// `decoder.stream.onnx` when it is there, else `decoder.onnx`.
     #[default]
@@ -108,6 +109,7 @@ pub enum DecoderChoice {
 
 /// How a voice is to be opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VoiceOptions {
     /// Who computes the graphs.
     pub runtime: Runtime,
@@ -139,8 +141,58 @@ impl Default for VoiceOptions {
     }
 }
 
+impl VoiceOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who computes the graphs.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Threads for each graph, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
+        self.library = Some(library.into());
+        self
+    }
+
+    /// Where graphs run; in this process without one.
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
+        self
+    }
+
+    /// Which of the pair's decoders.
+    pub fn decoder(mut self, decoder: DecoderChoice) -> Self {
+        self.decoder = decoder;
+        self
+    }
+
+    /// The sample rate in hertz, for a pair whose files do not say it.
+    pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
+        self.sample_rate = sample_rate.into();
+        self
+    }
+
+    /// What pushes cost on this device.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+}
+
 /// How one utterance is to be spoken.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SpeakOptions {
     /// Who speaks; the first speaker when absent.
     pub speaker: Option<Speaker>,
@@ -150,6 +202,37 @@ pub struct SpeakOptions {
     pub seed: Option<u64>,
     /// How the utterance is cut.
     pub chunking: Chunking,
+}
+
+impl SpeakOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who speaks; without it, the first speaker.
+    pub fn speaker(mut self, speaker: impl Into<Option<Speaker>>) -> Self {
+        self.speaker = speaker.into();
+        self
+    }
+
+    /// Noise and speed; without them, what the voice's JSON says.
+    pub fn scales(mut self, scales: impl Into<Option<Scales>>) -> Self {
+        self.scales = scales.into();
+        self
+    }
+
+    /// Makes the noise reproducible. Only for voices whose noise is an input of the encoder, and for the native engine.
+    pub fn seed(mut self, seed: impl Into<Option<u64>>) -> Self {
+        self.seed = seed.into();
+        self
+    }
+
+    /// How the utterance is cut into chunks.
+    pub fn chunking(mut self, chunking: Chunking) -> Self {
+        self.chunking = chunking;
+        self
+    }
 }
 
 /// What is known of a voice beside its network.
@@ -180,8 +263,8 @@ pub struct Voice {
 }
 
 pub(crate) struct Inner {
-    pub(crate) encoder: Box<dyn Encoder>,
-    pub(crate) decoder: Arc<dyn Decoder>,
+    pub(crate) encoder: Box<dyn EncodeBackend>,
+    pub(crate) decoder: Arc<dyn DecodeBackend>,
     pub(crate) info: VoiceInfo,
 }
 
@@ -264,7 +347,11 @@ impl Voice {
     }
 
     /// A voice computed by an engine of the caller's.
-    pub fn from_parts(encoder: Box<dyn Encoder>, decoder: Arc<dyn Decoder>, info: VoiceInfo) -> Self {
+    pub fn from_parts(
+        encoder: Box<dyn EncodeBackend>,
+        decoder: Arc<dyn DecodeBackend>,
+        info: VoiceInfo,
+    ) -> Self {
         Self { inner: Arc::new(Inner { encoder, decoder, info }) }
     }
 
@@ -279,7 +366,7 @@ impl Voice {
     }
 
     /// The voice's decoder, for those who feed it themselves.
-    pub fn decoder(&self) -> Arc<dyn Decoder> {
+    pub fn decoder(&self) -> Arc<dyn DecodeBackend> {
         self.inner.decoder.clone()
     }
 

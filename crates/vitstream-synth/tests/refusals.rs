@@ -33,7 +33,7 @@ fn ids() {
 
 #[test]
 fn speakers() {
-    let of = |speaker| SpeakOptions { speaker: Some(speaker), ..SpeakOptions::default() };
+    let of = |speaker| SpeakOptions::new().speaker(speaker);
     refused(&[1], &of(Speaker::Id(3)), &["speaker 3", "0 to 2"]);
     refused(&[1], &of(Speaker::Id(-1)), &["speaker -1"]);
     refused(&[1], &of(Speaker::Name("Ada".to_owned())), &["Ada", "0 to 2"]);
@@ -41,7 +41,7 @@ fn speakers() {
 
 #[test]
 fn scales() {
-    let of = |scales| SpeakOptions { scales: Some(scales), ..SpeakOptions::default() };
+    let of = |scales| SpeakOptions::new().scales(scales);
     refused(&[1], &of(Scales { noise: f32::NAN, ..QUIET }), &["noise scale", "NaN"]);
     refused(&[1], &of(Scales { length: -1.0, ..QUIET }), &["length scale", "-1"]);
     refused(&[1], &of(Scales { length: f32::INFINITY, ..QUIET }), &["length scale", "inf"]);
@@ -51,14 +51,10 @@ fn scales() {
 
 #[test]
 fn chunks_and_seeds() {
-    refused(&[1], &SpeakOptions { chunking: Chunking::Fixed(0), ..SpeakOptions::default() }, &["0 frames"]);
-    refused(
-        &[1],
-        &SpeakOptions { chunking: Chunking::List(vec![]), ..SpeakOptions::default() },
-        &["at least one"],
-    );
-    refused(&[1], &SpeakOptions { seed: Some(1), ..SpeakOptions::default() }, &["seed", "inside the graph"]);
-    let seeded = SpeakOptions { seed: Some(1), ..SpeakOptions::default() };
+    refused(&[1], &SpeakOptions::new().chunking(Chunking::Fixed(0)), &["0 frames"]);
+    refused(&[1], &SpeakOptions::new().chunking(Chunking::List(vec![])), &["at least one"]);
+    refused(&[1], &SpeakOptions::new().seed(1), &["seed", "inside the graph"]);
+    let seeded = SpeakOptions::new().seed(1);
     let error = voice().stream(&[1], &seeded).expect_err("refused");
     assert_eq!(error.remedy(), Some(vitstream_contract::Remedy::NoiseInput));
 }
@@ -98,9 +94,9 @@ fn files() {
 fn what_is_missing_is_said() {
     let message = Voice::open(&tiny(), &VoiceOptions::default()).unwrap_err().to_string();
     assert!(message.contains("sample rate"), "{message}");
-    let stateful = VoiceOptions { decoder: DecoderChoice::Stateful, ..options(Runtime::default()) };
+    let stateful = options(Runtime::default()).decoder(DecoderChoice::Stateful);
     let message = Voice::open(&tiny(), &stateful).unwrap_err().to_string();
     assert!(message.contains("decoder.stream.onnx"), "{message}");
-    let many = VoiceOptions { threads: 0, ..options(Runtime::default()) };
+    let many = options(Runtime::default()).threads(0);
     assert!(Voice::open(&tiny(), &many).unwrap_err().to_string().contains("threads"));
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use common::{QUIET, difference, fixture, options, runtimes, toy};
 use proptest::prelude::*;
-use vitstream_synth::engine::Decoder;
-use vitstream_synth::{Chunking, DecoderChoice, Runtime, Scales, SpeakOptions, Voice, VoiceOptions};
+use vitstream_synth::backend::DecodeBackend;
+use vitstream_synth::{Chunking, DecoderChoice, Runtime, Scales, SpeakOptions, Voice};
 
 fn open(runtime: Runtime, decoder: DecoderChoice) -> Voice {
-    Voice::open(&toy(), &VoiceOptions { decoder, sample_rate: None, ..options(runtime) }).unwrap()
+    Voice::open(&toy(), &options(runtime).decoder(decoder)).unwrap()
 }
 
-fn stream(decoder: &Arc<dyn Decoder>, z: &[f32], pushes: &[usize]) -> Vec<f32> {
+fn stream(decoder: &Arc<dyn DecodeBackend>, z: &[f32], pushes: &[usize]) -> Vec<f32> {
     let frames = z.len() / 3;
     let mut session = decoder.clone().start(None).unwrap();
     let (mut at, mut samples) = (0, Vec::new());
@@ -64,9 +64,7 @@ fn a_seed_is_the_same_audio_whatever_the_chunks() {
         let voice = open(runtime, DecoderChoice::Auto);
         assert_eq!(voice.info().scales, Scales { noise: 0.5, length: 1.0, noise_w: 0.8 });
         let speak = |seed, chunking| {
-            voice
-                .synthesize(&[1, 5, 7, 2], &SpeakOptions { seed, chunking, ..SpeakOptions::default() })
-                .unwrap()
+            voice.synthesize(&[1, 5, 7, 2], &SpeakOptions::new().seed(seed).chunking(chunking)).unwrap()
         };
         // Ten frames an id: more than noise is drawn for at first.
         let audio = speak(Some(3), Chunking::Whole);
@@ -76,13 +74,13 @@ fn a_seed_is_the_same_audio_whatever_the_chunks() {
             difference(
                 &audio,
                 &open(runtime, DecoderChoice::Windowed)
-                    .synthesize(&[1, 5, 7, 2], &SpeakOptions { seed: Some(3), ..SpeakOptions::default() })
+                    .synthesize(&[1, 5, 7, 2], &SpeakOptions::new().seed(3))
                     .unwrap()
             ) <= 1e-5
         );
         assert_ne!(audio, speak(Some(4), Chunking::Whole));
         assert_ne!(speak(None, Chunking::Whole), speak(None, Chunking::Whole));
-        let quiet = SpeakOptions { scales: Some(QUIET), ..SpeakOptions::default() };
+        let quiet = SpeakOptions::new().scales(QUIET);
         assert_eq!(voice.synthesize(&[3], &quiet).unwrap(), voice.synthesize(&[3], &quiet).unwrap());
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use common::{QUIET, difference, fixture, options, runtimes, tiny};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
-use vitstream_synth::engine::Decoder;
+use vitstream_synth::backend::DecodeBackend;
 use vitstream_synth::{Chunking, SpeakOptions, Speaker, Voice};
 
 const TOLERANCE: f32 = 1e-5;
@@ -18,7 +18,7 @@ fn latent(channels: usize, frames: usize) -> Vec<f32> {
     (0..channels * frames).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * 1.5).collect()
 }
 
-fn decode(decoder: &Arc<dyn Decoder>, z: &[f32], channels: usize, pushes: &[usize]) -> Vec<f32> {
+fn decode(decoder: &Arc<dyn DecodeBackend>, z: &[f32], channels: usize, pushes: &[usize]) -> Vec<f32> {
     let frames = z.len() / channels;
     let g = (0..8).map(|i| i as f32 / 8.0 - 0.5).collect();
     let mut session = decoder.clone().start(Some(g)).unwrap();
@@ -56,7 +56,7 @@ proptest! {
 }
 
 /// Opened once: a property test asks for it very often.
-fn shared(runtime: vitstream_synth::Runtime) -> Arc<dyn Decoder> {
+fn shared(runtime: vitstream_synth::Runtime) -> Arc<dyn DecodeBackend> {
     static VOICES: std::sync::Mutex<Vec<(vitstream_synth::Runtime, Voice)>> =
         std::sync::Mutex::new(Vec::new());
     let mut voices = VOICES.lock().unwrap();
@@ -76,12 +76,8 @@ fn a_voice_streams_every_utterance_as_the_whole() {
         assert_eq!((info.speakers, info.symbols, info.sample_rate), (3, Some(48), 22_050));
         for count in [1, 2, 7, 60] {
             let ids: Vec<i64> = (0..count).map(|i| i * 5 % 48).collect();
-            let speak = |chunking| SpeakOptions {
-                speaker: Some(Speaker::Id(2)),
-                scales: Some(QUIET),
-                chunking,
-                ..SpeakOptions::default()
-            };
+            let speak =
+                |chunking| SpeakOptions::new().speaker(Speaker::Id(2)).scales(QUIET).chunking(chunking);
             let whole = voice.synthesize(&ids, &speak(Chunking::Whole)).unwrap();
             assert!(
                 !whole.is_empty() && whole.len().is_multiple_of(256) && whole.iter().all(|s| s.is_finite())
@@ -109,11 +105,7 @@ fn threads_share_a_voice_and_do_not_mix() {
     for runtime in runtimes() {
         let voice = Voice::open(&tiny(), &options(runtime)).unwrap();
         let speak = |i: i64| {
-            let options = SpeakOptions {
-                speaker: Some(Speaker::Id(i % 3)),
-                scales: Some(QUIET),
-                ..SpeakOptions::default()
-            };
+            let options = SpeakOptions::new().speaker(Speaker::Id(i % 3)).scales(QUIET);
             voice.synthesize(&[i, i + 1, i + 2], &options).unwrap()
         };
         let alone: Vec<_> = (0..4).map(speak).collect();
@@ -149,7 +141,7 @@ fn a_real_voice_sounds_as_in_pytorch() {
         .collect();
     for runtime in runtimes() {
         let voice = Voice::open(&pair, &options(runtime)).unwrap();
-        let quiet = |chunking| SpeakOptions { scales: Some(QUIET), chunking, ..SpeakOptions::default() };
+        let quiet = |chunking| SpeakOptions::new().scales(QUIET).chunking(chunking);
         let whole = voice.synthesize(&ids, &quiet(Chunking::Whole)).unwrap();
         let chunks: Vec<_> =
             voice.stream(&ids, &quiet(Chunking::Fixed(100))).unwrap().map(Result::unwrap).collect();

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value as Json};
 use vitstream_synth::{SAMPLE_RATES, Scales};
 
-use crate::cut::OnnxFile;
+use crate::onnx_file::OnnxFile;
 use crate::pair::Pair;
 use crate::report::{Check, Part, Verdict, not_checked};
 use crate::{MOST_PER_FRAME, stages};

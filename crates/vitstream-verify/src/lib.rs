@@ -13,16 +13,17 @@
 //! use vitstream_verify::{VerifyOptions, verify};
 //!
 //! # vitstream_export::export::export(voice, pair, &Default::default())?;
-//! let report = verify(pair, &VerifyOptions { against: Some(voice.to_owned()), ..VerifyOptions::default() })?;
+//! let report = verify(pair, &VerifyOptions::new().against(voice))?;
 //! assert!(report.passed, "{}", report.table());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod compare;
 mod contract;
-mod cut;
+
 mod error;
 mod limits;
+mod onnx_file;
 mod page;
 mod pair;
 mod picture;
@@ -49,16 +50,16 @@ pub use utterance::Utterance;
 
 pub use error::Error;
 
-use cut::OnnxFile;
+use onnx_file::OnnxFile;
 use pair::{Known, Pair, Spoken};
 use reference::Reference;
-use session::Engine;
+use session::Sessions;
 use source::Comparison;
 use utterance::Vocabulary;
 use vitstream_contract::files;
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as sources, ReadOptions, Source};
-use voice::{Decoder, Encoder, Origin, Request, Whole};
+use voice::{DecoderGraph, EncoderGraph, Origin, Request, Whole};
 use weights::Settings;
 
 /// Most ids that are spoken.
@@ -72,6 +73,7 @@ const ASSUMED_RATE: u32 = 22_050;
 
 /// How to verify.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// What the pair was made of, another pair or voice of the same weights, or reference values.
     pub against: Option<PathBuf>,
@@ -103,6 +105,55 @@ impl Default for VerifyOptions {
     }
 }
 
+impl VerifyOptions {
+    /// The same as [`default`](Self::default).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the pair was made of, another pair or voice of the same weights, or reference values.
+    pub fn against(mut self, against: impl Into<PathBuf>) -> Self {
+        self.against = Some(against.into());
+        self
+    }
+
+    /// How that is read.
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Who computes.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Threads for each graph, 1 to 256.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where ONNX Runtime's shared library is.
+    pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
+        self.library = Some(library.into());
+        self
+    }
+
+    /// Where graphs run; in this process without one.
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
+        self
+    }
+
+    /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
+    pub fn ids(mut self, ids: impl IntoIterator<Item = i64>) -> Self {
+        self.ids = Some(ids.into_iter().collect());
+        self
+    }
+}
+
 /// What a pair is held against.
 enum Held {
     Reference(Box<Reference>),
@@ -125,10 +176,10 @@ struct HeldVoice {
 /// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
-    let engine =
-        Engine::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
+    let sessions =
+        Sessions::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
     let mut checks = Vec::new();
-    let pair = Pair::open(dir, &engine, &mut checks)?;
+    let pair = Pair::open(dir, &sessions, &mut checks)?;
     checks.push(contract::metadata(&pair));
     let mut broken_config = false;
     let config = match VoiceConfig::find_in(dir) {
@@ -177,11 +228,11 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
 
     let utterances = utterances(&pair, config.as_ref(), options)?;
     let held = match &options.against {
-        Some(path) => Some((path, open_against(path, &pair, &engine, &options.read)?)),
+        Some(path) => Some((path, open_against(path, &pair, &sessions, &options.read)?)),
         None => None,
     };
     if let Some(first) = utterances.first() {
-        checks.extend(player::plays(dir, &pair, &engine, first, assumed));
+        checks.extend(player::plays(dir, &pair, &sessions, first, assumed));
     }
     let spoken = pair.speak(&utterances, &mut checks);
     let mut sounds = pair.stream(&spoken, known, sample_rate, &mut checks);
@@ -201,7 +252,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
                     (Some((_, Some(encoder))), false) => Ok(encoder),
                     (Some((_, Some(encoder))), true) if encoder.takes_noise() => Ok(encoder),
                     (Some((file, Some(_))), true) => {
-                        chosen = Encoder::open(&engine, file, true)?;
+                        chosen = EncoderGraph::open(&sessions, file, true)?;
                         if chosen.takes_noise() { Ok(&chosen) } else { Err(NO_DRAWS) }
                     }
                     _ => Err("the pair's encoder does not load"),
@@ -236,7 +287,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     Ok(Report {
         pair: dir.to_owned(),
         against,
-        runtime: engine.options.runtime.to_string(),
+        runtime: sessions.options.runtime.to_string(),
         vitstream_version: env!("CARGO_PKG_VERSION"),
         passed: checks.iter().all(|check| check.verdict != Verdict::Failed),
         utterances,
@@ -275,7 +326,7 @@ fn utterances(
 }
 
 /// Tells what `path` is, reads it, and prepares it for running.
-fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -> Result<Held, Error> {
+fn open_against(path: &Path, pair: &Pair, sessions: &Sessions, read: &ReadOptions) -> Result<Held, Error> {
     if let Some(reference) = Reference::read(path)? {
         reference.check(path, pair.symbols(), pair.speakers(None))?;
         return Ok(Held::Reference(Box::new(reference)));
@@ -285,7 +336,7 @@ fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -
     let is_pair = [files::ENCODER, files::DECODER].iter().all(|name| path.join(name).is_file());
     if is_pair {
         let origin = open_pair(
-            engine,
+            sessions,
             &OnnxFile::read(&path.join(files::ENCODER))?,
             &OnnxFile::read(&path.join(files::DECODER))?,
         );
@@ -295,7 +346,8 @@ fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -
         return held(model, origin, "the pair there, run in the same runtime");
     }
     if sources::is_onnx(path)? {
-        let origin = Whole::open(engine, &OnnxFile::read(path)?).map(|whole| Origin::Whole(Box::new(whole)));
+        let origin =
+            Whole::open(sessions, &OnnxFile::read(path)?).map(|whole| Origin::Whole(Box::new(whole)));
         if origin.is_err() {
             // What is neither a network that can be read nor one that can be run is of no use.
             return held(Ok(model?), origin, "the voice's own graph");
@@ -308,13 +360,13 @@ fn open_against(path: &Path, pair: &Pair, engine: &Engine, read: &ReadOptions) -
         let (name, graph) = &graphs[at];
         OnnxFile::of(graph, &path.join(name))
     };
-    let origin = open_pair(engine, &file(0), &file(1));
+    let origin = open_pair(sessions, &file(0), &file(1));
     held(Ok(model), origin, "exported anew, run in the same runtime")
 }
 
-fn open_pair(engine: &Engine, encoder: &OnnxFile, decoder: &OnnxFile) -> Result<Origin, Error> {
-    let encoder = Encoder::open(engine, encoder, false)?;
-    Ok(Origin::Pair(Box::new((encoder, Decoder::open(engine, decoder)?))))
+fn open_pair(sessions: &Sessions, encoder: &OnnxFile, decoder: &OnnxFile) -> Result<Origin, Error> {
+    let encoder = EncoderGraph::open(sessions, encoder, false)?;
+    Ok(Origin::Pair(Box::new((encoder, DecoderGraph::open(sessions, decoder)?))))
 }
 
 /// The pair's graphs against those that the source gives now. A pair that others exported is exported anew itself first.

@@ -6,12 +6,12 @@ use vitstream_onnx::ValueId;
 
 use crate::Error;
 use crate::compare::{Difference, peak};
-use crate::cut::OnnxFile;
+use crate::onnx_file::OnnxFile;
 use crate::report::{Check, Part, Sound, Tally, Verdict, not_checked};
-use crate::session::{Array, Engine};
+use crate::session::{Array, Sessions};
 use crate::streaming::{self, Chunked, Stateful, Windowed};
 use crate::utterance::Utterance;
-use crate::voice::{Decoder, Encoder, Request, Stages};
+use crate::voice::{DecoderGraph, EncoderGraph, Request, Stages};
 use crate::{limits, stages, weights};
 use vitstream_contract::files;
 
@@ -20,8 +20,8 @@ const BROKEN: &str = "a file that is needed does not load";
 
 /// The files of a pair, as far as they can be used.
 pub(super) struct Pair {
-    pub(super) encoder: Option<(OnnxFile, Option<Encoder>)>,
-    pub(super) decoder: Option<(OnnxFile, Option<Decoder>)>,
+    pub(super) encoder: Option<(OnnxFile, Option<EncoderGraph>)>,
+    pub(super) decoder: Option<(OnnxFile, Option<DecoderGraph>)>,
     pub(super) stream: Option<(OnnxFile, Option<Stateful>)>,
     /// There is a stream decoder that cannot even be read.
     stream_broken: bool,
@@ -39,7 +39,7 @@ impl Pair {
     ///
     /// # Errors
     /// When the folder holds no pair at all.
-    pub(super) fn open(dir: &Path, engine: &Engine, checks: &mut Vec<Check>) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, sessions: &Sessions, checks: &mut Vec<Check>) -> Result<Self, Error> {
         let path = |name: &str| dir.join(name);
         if ![files::ENCODER, files::DECODER].iter().any(|name| path(name).exists()) {
             return Err(Error::Unrecoverable {
@@ -53,11 +53,12 @@ impl Pair {
             });
         }
         let mut pair = Self { encoder: None, decoder: None, stream: None, stream_broken: false };
-        pair.encoder = open_file(&path(files::ENCODER), checks, |file| Encoder::open(engine, file, false));
-        pair.decoder = open_file(&path(files::DECODER), checks, |file| Decoder::open(engine, file));
+        pair.encoder =
+            open_file(&path(files::ENCODER), checks, |file| EncoderGraph::open(sessions, file, false));
+        pair.decoder = open_file(&path(files::DECODER), checks, |file| DecoderGraph::open(sessions, file));
         if path(files::STREAM_DECODER).exists() {
             pair.stream =
-                open_file(&path(files::STREAM_DECODER), checks, |file| Stateful::open(engine, file));
+                open_file(&path(files::STREAM_DECODER), checks, |file| Stateful::open(sessions, file));
             pair.stream_broken = pair.stream.is_none();
         }
         checks.push(pair.belong_together());
@@ -299,7 +300,7 @@ pub(super) struct Known {
 fn compare_streamed(
     name: String,
     spoken: &[Spoken],
-    decoder: Option<&Decoder>,
+    decoder: Option<&DecoderGraph>,
     mut stream: impl FnMut(&Array<f32>, Option<&Array<f32>>) -> Result<Option<Vec<f32>>, Error>,
     mut show: impl FnMut(&Spoken, &[f32]),
 ) -> Check {
@@ -342,7 +343,7 @@ fn compare_streamed(
 }
 
 /// An utterance of a single frame.
-fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &Decoder) -> Check {
+fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &DecoderGraph) -> Check {
     let mut tally = Tally::new(Part::Streaming, "stateful, an utterance of 1 frame", Some(limits::AUDIO), "");
     for one in spoken {
         let Some(z_p) = &one.stages.z_p else {

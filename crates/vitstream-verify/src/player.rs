@@ -11,40 +11,34 @@ use vitstream_synth::{Error, SpeakOptions, Speaker, Voice, VoiceOptions};
 
 use crate::pair::Pair;
 use crate::report::{Check, Part, Verdict, not_checked};
-use crate::session::Engine;
+use crate::session::Sessions;
 use crate::utterance::Utterance;
 
 /// Plays `utterance` natively and by its graphs. `sample_rate` is for a folder that nowhere says its own.
 pub(super) fn plays(
     dir: &Path,
     pair: &Pair,
-    engine: &Engine,
+    sessions: &Sessions,
     utterance: &Utterance,
     sample_rate: Option<u32>,
 ) -> [Check; 2] {
-    let runtime = engine.options.runtime;
+    let runtime = sessions.options.runtime;
     let names = ["played by the native runtime".to_owned(), format!("played by {runtime}")];
     if !pair.loads() {
         return names.map(|name| not_checked(Part::Files, name, "a file that is needed does not load"));
     }
     let native =
-        native_voice(dir, engine, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
+        native_voice(dir, sessions, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
     let native = match native {
         Ok(Ok(result)) => result.map_err(|error| error.to_string()),
         Ok(Err(why)) => Ok(format!("not by itself, so {runtime} plays for it: {why}")),
         Err(error) => Err(error.to_string()),
     };
-    let graphs = Voice::open(
-        dir,
-        &VoiceOptions {
-            runtime,
-            threads: engine.options.threads,
-            library: engine.options.library.clone(),
-            wall: engine.options.wall.clone(),
-            sample_rate,
-            ..VoiceOptions::default()
-        },
-    );
+    let mut options =
+        VoiceOptions::new().runtime(runtime).threads(sessions.options.threads).sample_rate(sample_rate);
+    options.library.clone_from(&sessions.options.library);
+    options.wall.clone_from(&sessions.options.wall);
+    let graphs = Voice::open(dir, &options);
     let graphs = graphs.and_then(|voice| speak(&voice, utterance)).map_err(|error| error.to_string());
     let [a, b] = names;
     [(a, native), (b, graphs)].map(|(name, result)| match result {
@@ -56,10 +50,10 @@ pub(super) fn plays(
 /// The voice; the inner error is why another runtime has to play it.
 fn native_voice(
     dir: &Path,
-    engine: &Engine,
+    sessions: &Sessions,
     sample_rate: Option<u32>,
 ) -> Result<Result<Voice, String>, Error> {
-    let options = NativeOptions { threads: engine.options.threads, sample_rate, ..NativeOptions::default() };
+    let options = NativeOptions::new().threads(sessions.options.threads).sample_rate(sample_rate);
     match native::open(dir, &options) {
         Ok(voice) => Ok(Ok(voice)),
         Err(error) if error.is_about_content() => Ok(Err(error.to_string())),
@@ -69,7 +63,7 @@ fn native_voice(
 
 /// Speaks with the scales that the voice's JSON says.
 fn speak(voice: &Voice, utterance: &Utterance) -> vitstream_synth::Result<String> {
-    let options = SpeakOptions { speaker: utterance.speaker.map(Speaker::Id), ..SpeakOptions::default() };
+    let options = SpeakOptions::new().speaker(utterance.speaker.map(Speaker::Id));
     let samples = voice.synthesize(&utterance.ids, &options)?.len();
     Ok(format!("{utterance}: {samples} samples at {} hertz", voice.info().sample_rate))
 }

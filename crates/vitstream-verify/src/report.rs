@@ -9,6 +9,7 @@ use super::utterance::Utterance;
 
 /// What was verified, how, and what came out.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The folder.
     pub pair: PathBuf,
@@ -35,6 +36,7 @@ pub struct Report {
 
 /// What a pair was held against.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Against {
     /// The file or folder.
     pub path: PathBuf,
@@ -47,6 +49,7 @@ pub struct Against {
 /// What a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Part {
     /// The files as they lie there.
     Files,
@@ -63,6 +66,7 @@ pub enum Part {
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Verdict {
     /// As it should be.
     Ok,
@@ -76,6 +80,7 @@ pub enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Check {
     /// What it is about.
     pub part: Part,
@@ -97,6 +102,7 @@ pub struct Check {
 
 /// A weight that is not what it should be.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct WeightDifference {
     /// The graph's file.
     pub file: String,

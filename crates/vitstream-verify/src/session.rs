@@ -9,7 +9,8 @@ use vitstream_synth::runtime::{self, GraphSource, Runner, RuntimeOptions, Tensor
 use vitstream_synth::{Runtime, Wall};
 
 use crate::Error;
-use crate::cut::{OnnxFile, Part};
+use crate::onnx_file::OnnxFile;
+use vitstream_onnx::Extracted;
 
 /// A tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,11 +39,11 @@ pub(super) enum Feed<'a> {
 }
 
 /// Who runs the graphs, and how.
-pub(super) struct Engine {
+pub(super) struct Sessions {
     pub(super) options: RuntimeOptions,
 }
 
-impl Engine {
+impl Sessions {
     pub(super) fn new(
         runtime: Runtime,
         threads: usize,
@@ -53,7 +54,9 @@ impl Engine {
             return Err(Error::Option(format!("threads: expected 1 to 256, found {threads}")));
         }
         runtime.available(library).map_err(|error| Error::Option(error.to_string()))?;
-        Ok(Self { options: RuntimeOptions { runtime, threads, library: library.map(Path::to_owned), wall } })
+        let mut options = RuntimeOptions::new(runtime).threads(threads).wall(wall);
+        options.library = library.map(Path::to_owned);
+        Ok(Self { options })
     }
 
     /// Loads a whole file.
@@ -63,7 +66,7 @@ impl Engine {
     }
 
     /// Loads a part of `file`.
-    pub(super) fn load_part(&self, file: &OnnxFile, part: Part) -> Result<Session, Error> {
+    pub(super) fn load_part(&self, file: &OnnxFile, part: Extracted) -> Result<Session, Error> {
         self.load_bytes(&file.path, &part.bytes, part.inputs)
     }
 

@@ -10,7 +10,7 @@ use crate::pair::{NO_Z, Pair, Spoken};
 use crate::report::{Check, Part, Sound, Tally};
 use crate::session::Array;
 use crate::spectrum::log_spectral_distance;
-use crate::voice::{Encoder, Stages};
+use crate::voice::{EncoderGraph, Stages};
 
 /// Holds the pair's stages against the source's, utterance by utterance.
 pub(super) struct Comparison {
@@ -238,7 +238,7 @@ fn place(what: &str, array: &Array<f32>, at: usize) -> String {
 pub(super) fn add_reference(
     comparison: &mut Comparison,
     pair: &Pair,
-    encoder: Result<&Encoder, &str>,
+    encoder: Result<&EncoderGraph, &str>,
     reference: &super::reference::Reference,
 ) {
     let what = "the reference";

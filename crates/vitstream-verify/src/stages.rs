@@ -2,7 +2,7 @@
 
 use vitstream_onnx::{Node, ValueId};
 
-use super::cut::{OnnxFile, Ways};
+use crate::onnx_file::{OnnxFile, Readers};
 
 /// What stands between a draw of noise and the sum that the sample is: a product with the deviation and one with the
 /// scale, and changes of shape.
@@ -25,11 +25,11 @@ pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
     if let Some(z) = file.output("z") {
         return Some(z);
     }
-    let ways = Ways::of(&file.graph);
+    let readers = Readers::of(&file.graph);
     let mut found = None;
     for node in file.graph.nodes.iter().filter(|node| node.op == "RandomNormalLike") {
         let (Some(mean), Some(draw)) = (input(node, 0), output(node)) else { continue };
-        if let Some((sum, other)) = sum_after(&ways, draw)
+        if let Some((sum, other)) = sum_after(&readers, draw)
             && other == mean
         {
             // Two of them would be another network.
@@ -39,7 +39,7 @@ pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
             found = Some(sum);
         }
     }
-    found.or_else(|| sum_after(&ways, file.input("noise_p")?).map(|(sum, _)| sum))
+    found.or_else(|| sum_after(&readers, file.input("noise_p")?).map(|(sum, _)| sum))
 }
 
 /// `z`, what the generator takes: the latent after the flow, masked. `f32[b, inter, time]`, possibly with an axis of
@@ -65,11 +65,11 @@ pub(super) fn is_reversed(file: &OnnxFile) -> bool {
 /// The values that stand for draws of noise, each with the name that a reference gives them, in a graph that draws its
 /// own: the predictor's and the prior's.
 pub(super) fn draws(file: &OnnxFile) -> Vec<(&'static str, ValueId)> {
-    let ways = Ways::of(&file.graph);
+    let readers = Readers::of(&file.graph);
     let random = file.graph.nodes.iter().filter(|node| node.op == "RandomNormalLike");
     let named = random.filter_map(|node| {
         let (mean, draw) = (input(node, 0)?, output(node)?);
-        let prior = sum_after(&ways, draw).is_some_and(|(_, other)| other == mean);
+        let prior = sum_after(&readers, draw).is_some_and(|(_, other)| other == mean);
         Some((if prior { NOISE_P } else { NOISE_DP }, draw))
     });
     named.collect()
@@ -81,9 +81,9 @@ pub(super) const NOISE_DP: &str = "noise_dp";
 pub(super) const NOISE_P: &str = "noise_p";
 
 /// The sum in which the draw ends, after products and changes of shape alone, and what it is added to.
-fn sum_after(ways: &Ways<'_>, mut value: ValueId) -> Option<(ValueId, ValueId)> {
+fn sum_after(readers: &Readers<'_>, mut value: ValueId) -> Option<(ValueId, ValueId)> {
     for _ in 0..MOST_STEPS {
-        let [reader] = ways.readers(value) else { return None };
+        let [reader] = readers.get(value) else { return None };
         match reader.op.as_str() {
             "Mul" | "Cast" | "Identity" | "Transpose" => {}
             // All frames by number.
@@ -128,15 +128,15 @@ fn rows(file: &OnnxFile, name: &str) -> Option<usize> {
 
 /// The node that picks rows of a table by the input `name`.
 fn pick<'a>(file: &'a OnnxFile, name: &str) -> Option<&'a Node> {
-    let ways = Ways::of(&file.graph);
+    let readers = Readers::of(&file.graph);
     let mut index = file.input(name)?;
     for _ in 0..MOST_STEPS {
-        for reader in ways.readers(index) {
+        for reader in readers.get(index) {
             if reader.op == "Gather" && input(reader, 1) == Some(index) {
                 return Some(reader);
             }
         }
-        index = output(ways.readers(index).first()?)?;
+        index = output(readers.get(index).first()?)?;
     }
     None
 }

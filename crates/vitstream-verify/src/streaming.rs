@@ -5,10 +5,10 @@ use std::ops::Range;
 use serde::Deserialize;
 use vitstream_synth::MAX_STATE_ELEMENTS;
 
-use super::cut::OnnxFile;
-use super::session::{Array, Engine, Feed, Session};
-use super::voice::Decoder;
+use super::session::{Array, Feed, Session, Sessions};
+use super::voice::DecoderGraph;
 use crate::Error;
+use crate::onnx_file::OnnxFile;
 
 /// A decoder that has to see as much before it says anything does not stream.
 const MOST_LOOK_AHEAD: usize = 1000;
@@ -64,7 +64,7 @@ pub(super) fn first_frames(z: &Array<f32>, count: usize) -> Array<f32> {
 
 /// `decoder.onnx` over windows.
 pub(super) struct Windowed<'a> {
-    pub(super) decoder: &'a Decoder,
+    pub(super) decoder: &'a DecoderGraph,
     /// Frames that a window reaches to each side.
     pub(super) overlap: usize,
     /// Samples of a frame.
@@ -124,7 +124,7 @@ struct State {
 }
 
 impl Stateful {
-    pub(super) fn open(engine: &Engine, file: &OnnxFile) -> Result<Self, Error> {
+    pub(super) fn open(sessions: &Sessions, file: &OnnxFile) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Run { path: file.path.clone(), problem };
         let metadata = |key: &str| {
             file.graph.metadata.get(key).ok_or_else(|| {
@@ -160,7 +160,7 @@ impl Stateful {
         if file.output("output").is_none() {
             return Err(wrong("expected an output `output`, found none".to_owned()));
         }
-        Ok(Self { session: engine.load(file)?, states, look_ahead })
+        Ok(Self { session: sessions.load(file)?, states, look_ahead })
     }
 }
 

@@ -3,9 +3,9 @@
 use vitstream_onnx::ValueId;
 
 use crate::Error;
-use crate::cut::OnnxFile;
 use crate::limits;
-use crate::session::{Array, Engine, Feed, Session};
+use crate::onnx_file::OnnxFile;
+use crate::session::{Array, Feed, Session, Sessions};
 use crate::stages::{self, NOISE_DP, NOISE_P};
 use crate::utterance::Utterance;
 
@@ -72,11 +72,11 @@ struct Front {
     outputs: Vec<String>,
     /// The durations alone, which are looked at before anything is made as long as they say.
     head: Option<(Session, [String; 2])>,
-    noise: Noise,
+    noise: Draws,
 }
 
 /// How the draws come into a graph.
-struct Noise {
+struct Draws {
     /// The graph's names of the two draws that it takes.
     dp: Option<String>,
     p: Option<String>,
@@ -88,7 +88,7 @@ struct Noise {
 
 impl Front {
     /// With `chosen`, draws that the graph makes itself become inputs of it.
-    fn open(engine: &Engine, file: &OnnxFile, outputs: &[ValueId], chosen: bool) -> Result<Self, Error> {
+    fn open(sessions: &Sessions, file: &OnnxFile, outputs: &[ValueId], chosen: bool) -> Result<Self, Error> {
         let draws = if chosen { stages::draws(file) } else { Vec::new() };
         let fed: Vec<ValueId> = draws.iter().map(|&(_, id)| id).collect();
         let name = |id: ValueId| file.name(id).to_owned();
@@ -101,7 +101,7 @@ impl Front {
             usize::try_from(shape.get(1)?.as_const()?).ok()
         });
         let inputs = [NOISE_DP, NOISE_P].iter().any(|name| file.input(name).is_some());
-        let noise = Noise {
+        let noise = Draws {
             dp: of(NOISE_DP).map(name),
             p: of(NOISE_P).map(name),
             channels: channels.unwrap_or(1),
@@ -109,14 +109,14 @@ impl Front {
         };
         let head = match stages::durations(file) {
             Some((w, w_ceil)) => {
-                let session = engine.load_part(file, file.part(&[w, w_ceil], &fed)?)?;
+                let session = sessions.load_part(file, file.part(&[w, w_ceil], &fed)?)?;
                 Some((session, [w, w_ceil].map(name)))
             }
             None => None,
         };
         let whole = fed.is_empty() && outputs.iter().all(|id| file.graph.outputs.contains(id));
         let session =
-            if whole { engine.load(file)? } else { engine.load_part(file, file.part(outputs, &fed)?)? };
+            if whole { sessions.load(file)? } else { sessions.load_part(file, file.part(outputs, &fed)?)? };
         Ok(Self { session, outputs: outputs.iter().map(|&id| name(id)).collect(), head, noise })
     }
 
@@ -180,14 +180,14 @@ fn run_error(file: &OnnxFile, problem: String) -> Error {
 }
 
 /// `encoder.onnx`
-pub(super) struct Encoder {
+pub(super) struct EncoderGraph {
     file: OnnxFile,
     front: Front,
     has_g: bool,
 }
 
-impl Encoder {
-    pub(super) fn open(engine: &Engine, file: &OnnxFile, chosen_noise: bool) -> Result<Self, Error> {
+impl EncoderGraph {
+    pub(super) fn open(sessions: &Sessions, file: &OnnxFile, chosen_noise: bool) -> Result<Self, Error> {
         let output = |name: &str| {
             file.output(name).ok_or_else(|| {
                 run_error(file, format!("expected an output `{name}`, found none: not an encoder of a pair"))
@@ -196,7 +196,7 @@ impl Encoder {
         let mut outputs = vec![output("z")?, output("y_mask")?];
         let g = file.input("sid").map(|_| output("g")).transpose()?;
         outputs.extend(g);
-        let front = Front::open(engine, file, &outputs, chosen_noise)?;
+        let front = Front::open(sessions, file, &outputs, chosen_noise)?;
         Ok(Self { file: file.clone(), front, has_g: g.is_some() })
     }
 
@@ -216,7 +216,7 @@ impl Encoder {
 }
 
 /// `decoder.onnx`
-pub(super) struct Decoder {
+pub(super) struct DecoderGraph {
     pub(super) file: OnnxFile,
     session: Session,
     /// The latent after the flow.
@@ -224,17 +224,17 @@ pub(super) struct Decoder {
     reversed: bool,
 }
 
-impl Decoder {
-    pub(super) fn open(engine: &Engine, file: &OnnxFile) -> Result<Self, Error> {
+impl DecoderGraph {
+    pub(super) fn open(sessions: &Sessions, file: &OnnxFile) -> Result<Self, Error> {
         if file.input("z").is_none() || file.output("output").is_none() {
             let problem = "expected an input `z` and an output `output`: not a decoder of a pair".to_owned();
             return Err(run_error(file, problem));
         }
         let tap = match stages::latent(file) {
-            Some(z) => Some((engine.load_part(file, file.part(&[z], &[])?)?, file.name(z).to_owned())),
+            Some(z) => Some((sessions.load_part(file, file.part(&[z], &[])?)?, file.name(z).to_owned())),
             None => None,
         };
-        let session = engine.load(file)?;
+        let session = sessions.load(file)?;
         Ok(Self { file: file.clone(), session, tap, reversed: stages::is_reversed(file) })
     }
 
@@ -298,7 +298,7 @@ fn reverse_channels(z: &Array<f32>) -> Array<f32> {
 /// A voice to compare with.
 pub(super) enum Origin {
     /// A pair.
-    Pair(Box<(Encoder, Decoder)>),
+    Pair(Box<(EncoderGraph, DecoderGraph)>),
     /// The whole network in one graph.
     Whole(Box<Whole>),
 }
@@ -314,7 +314,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    pub(super) fn open(engine: &Engine, file: &OnnxFile) -> Result<Self, Error> {
+    pub(super) fn open(sessions: &Sessions, file: &OnnxFile) -> Result<Self, Error> {
         let output = match (file.output("output"), file.graph.outputs.as_slice()) {
             (Some(output), _) | (None, &[output]) => output,
             (None, outputs) => {
@@ -326,7 +326,7 @@ impl Whole {
         let (z_p, z) = (stages::prior_sample(file), stages::latent(file));
         let g = stages::speaker(file);
         let outputs: Vec<ValueId> = [Some(output), z_p, z, g].into_iter().flatten().collect();
-        let front = Front::open(engine, file, &outputs, false)?;
+        let front = Front::open(sessions, file, &outputs, false)?;
         let (has_z_p, has_z, has_g) = (z_p.is_some(), z.is_some(), g.is_some());
         Ok(Self { file: file.clone(), front, has_z_p, has_z, has_g })
     }

@@ -8,10 +8,10 @@ use vitstream_onnx::{
 };
 use vitstream_vits::{EncoderForm, NoiseSource, SynthesizerTrn};
 
-use super::cut::{OnnxFile, Ways};
 use super::limits;
 use super::report::{Check, Part, Verdict, WeightDifference};
 use crate::Error;
+use crate::onnx_file::{OnnxFile, Readers};
 use vitstream_export::error;
 use vitstream_export::export::{self, ExportOptions, files, network_metadata};
 
@@ -294,7 +294,7 @@ struct Named<'a> {
     /// Constants in half precision, by the values that they are widened to.
     widened: HashMap<ValueId, ValueId>,
     constants: BTreeMap<&'a str, &'a Tensor>,
-    ways: Ways<'a>,
+    readers: Readers<'a>,
 }
 
 impl<'a> Named<'a> {
@@ -305,7 +305,7 @@ impl<'a> Named<'a> {
             let (&Some(from), &Some(to)) = (node.inputs.first()?, node.outputs.first()?) else { return None };
             (graph.constant(from)?.dtype == DType::F16).then_some((to, from))
         });
-        Self { graph, widened: casts.collect(), constants, ways: Ways::of(graph) }
+        Self { graph, widened: casts.collect(), constants, readers: Readers::of(graph) }
     }
 
     fn name(&self, id: ValueId) -> &'a str {
@@ -317,12 +317,12 @@ impl<'a> Named<'a> {
     }
 
     fn readers(&self, name: &str) -> Vec<String> {
-        let readers = self.graph.find(name).map(|id| self.ways.readers(id)).unwrap_or_default();
+        let readers = self.graph.find(name).map(|id| self.readers.get(id)).unwrap_or_default();
         let through = |node: &&Node| node.outputs.iter().flatten().any(|id| self.widened.contains_key(id));
         let further = readers
             .iter()
             .filter(|node| through(node))
-            .flat_map(|node| node.outputs.iter().flatten().flat_map(|&id| self.ways.readers(id)));
+            .flat_map(|node| node.outputs.iter().flatten().flat_map(|&id| self.readers.get(id)));
         let direct = readers.iter().filter(|node| !through(node));
         let mut names: Vec<String> = direct.chain(further).map(|node| node.name.clone()).collect();
         names.dedup();

@@ -57,19 +57,7 @@ impl MultiHeadAttention {
     /// Query, key and value side by side as one matrix product, `1 / sqrt(d_k)` folded into the query.
     fn emit_qkv(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let query = self.conv_q.scaled(1.0 / (self.d_k() as f32).sqrt());
-        let weight =
-            [&query, &self.conv_k, &self.conv_v].iter().flat_map(|c| c.weight.data.iter().copied()).collect();
-        let bias = [&query, &self.conv_k, &self.conv_v]
-            .iter()
-            .filter_map(|c| c.bias.as_ref())
-            .flat_map(|b| b.data.iter().copied())
-            .collect();
-        let h = self.conv_q.c_out();
-        let merged = Conv1d {
-            weight: Param::new(&[3 * h, h, 1], weight),
-            bias: Some(Param::new(&[3 * h], bias)),
-            ..self.conv_q.clone()
-        };
+        let merged = query.stacked(&self.conv_k).stacked(&self.conv_v);
         g.scope("conv_qkv", |g| merged.emit_linear(g, x))
     }
 
@@ -224,8 +212,8 @@ impl Blocks {
 /// `f32[1, n, d_k]` → `f32[d_k, n]`.
 fn transposed(rel: &Param) -> Tensor {
     let (n, d_k) = (rel.dims[1], rel.dims[2]);
-    let values: Vec<f32> = (0..d_k).flat_map(|d| (0..n).map(move |j| rel.data[j * d_k + d])).collect();
-    Tensor::f32(&[d_k, n], &values)
+    let values = || (0..d_k).flat_map(|d| (0..n).map(move |j| rel.data[j * d_k + d])).collect();
+    Param::derived(&[d_k, n], [rel], values).tensor()
 }
 
 /// Upstream's `FFN` (not causal, ReLU).

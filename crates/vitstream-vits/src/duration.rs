@@ -165,7 +165,7 @@ impl ConvFlow {
         let scaled = |param: &Param, row: usize| {
             let data =
                 param.data.iter().enumerate().map(|(i, v)| if i < shape * row { v * scale } else { *v });
-            Param::new(&param.dims, data.collect())
+            Param::derived(&param.dims, [param], || data.collect())
         };
         let bias = self.proj.bias.as_ref().map(|b| scaled(b, 1));
         Conv1d { weight: scaled(&self.proj.weight, c_in), bias, ..self.proj.clone() }

@@ -117,27 +117,33 @@ impl ResidualCouplingLayer {
         let mean = |(l, res_skip): (usize, &Conv1d)| {
             let skip = res_skip.outputs(res_skip.c_out() - h..res_skip.c_out());
             let skip_bias = skip.bias.as_ref().map(|bias| &*bias.data).unwrap_or_default();
-            let mut weight = Vec::with_capacity(half * h);
+            let post = |o: usize| &self.post.weight.data[o * h..][..h];
+            let product = || {
+                let mut weight = Vec::with_capacity(half * h);
+                for o in 0..half {
+                    let mut row = vec![0.0f64; h];
+                    for (c, &p) in post(o).iter().enumerate() {
+                        for (sum, &s) in row.iter_mut().zip(&skip.weight.data[c * h..][..h]) {
+                            *sum -= f64::from(p) * f64::from(s);
+                        }
+                    }
+                    weight.extend(row.into_iter().map(|v| v as f32));
+                }
+                weight
+            };
+            let weight = Param::derived(&[half, h, 1], [&self.post.weight, &skip.weight], product);
             let mut bias = Vec::with_capacity(half);
             for o in 0..half {
-                let post = &self.post.weight.data[o * h..][..h];
-                let mut row = vec![0.0f64; h];
-                for (c, &p) in post.iter().enumerate() {
-                    for (sum, &s) in row.iter_mut().zip(&skip.weight.data[c * h..][..h]) {
-                        *sum -= f64::from(p) * f64::from(s);
-                    }
-                }
-                weight.extend(row.into_iter().map(|v| v as f32));
                 let own = match &self.post.bias {
                     Some(bias) if l == 0 => f64::from(bias.data[o]),
                     _ => 0.0,
                 };
                 let through =
-                    post.iter().zip(skip_bias).map(|(&p, &s)| f64::from(p) * f64::from(s)).sum::<f64>();
+                    post(o).iter().zip(skip_bias).map(|(&p, &s)| f64::from(p) * f64::from(s)).sum::<f64>();
                 bias.push(-(own + through) as f32);
             }
             let bias = Some(Param::new(&[half], bias));
-            Conv1d { weight: Param::new(&[half, h, 1], weight), bias, ..self.post.clone() }
+            Conv1d { weight, bias, ..self.post.clone() }
         };
         layers.map(mean).collect()
     }

@@ -23,9 +23,9 @@ mod network;
 mod rows;
 mod shapes;
 mod spline;
-mod split;
 mod stateful;
 mod strided;
+mod synthesizer;
 pub mod text_encoder;
 mod timeline;
 pub mod upsample;
@@ -43,7 +43,7 @@ mod support;
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
 pub use shapes::{Contradiction, Untold};
-pub use split::{
+pub use synthesizer::{
     DecoderHalf, EncoderForm, EncoderHalf, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn,
 };
 pub use weights::{Audit, Mismatch, Weights, WeightsError};

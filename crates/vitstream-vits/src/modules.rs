@@ -99,28 +99,34 @@ impl Conv1d {
     pub(crate) fn reversed_inputs(&self) -> Self {
         let [c_out, c_in, k] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
         let w = &self.weight.data;
-        let data = (0..c_out)
-            .flat_map(|o| (0..c_in).rev().flat_map(move |i| (0..k).map(move |t| (o * c_in + i) * k + t)))
-            .map(|at| w[at])
-            .collect();
-        Self { weight: Param::new(&self.weight.dims, data), ..self.clone() }
+        let weight = Param::derived(&self.weight.dims, [&self.weight], || {
+            (0..c_out)
+                .flat_map(|o| (0..c_in).rev().flat_map(move |i| (0..k).map(move |t| (o * c_in + i) * k + t)))
+                .map(|at| w[at])
+                .collect()
+        });
+        Self { weight, ..self.clone() }
     }
 
     /// The same convolution with its output channels in reverse order.
     pub(crate) fn reversed_outputs(&self) -> Self {
-        let row = self.weight.data.len() / self.c_out();
-        let data = self.weight.data.chunks_exact(row).rev().flatten().copied().collect();
-        let bias = self.bias.as_ref().map(|b| Param::new(&b.dims, b.data.iter().rev().copied().collect()));
-        Self { weight: Param::new(&self.weight.dims, data), bias, ..self.clone() }
+        let reversed = |param: &Param| {
+            let row = param.data.len() / self.c_out();
+            let rows = || param.data.chunks_exact(row).rev().flatten().copied().collect();
+            Param::derived(&param.dims, [param], rows)
+        };
+        Self { weight: reversed(&self.weight), bias: self.bias.as_ref().map(reversed), ..self.clone() }
     }
 
     /// Output channels `range` only.
     pub(crate) fn outputs(&self, range: std::ops::Range<usize>) -> Self {
-        let row = self.weight.data.len() / self.c_out();
-        let weight = self.weight.data[range.start * row..range.end * row].to_vec();
-        let dims = [range.len(), self.weight.dims[1], self.weight.dims[2]];
-        let bias = self.bias.as_ref().map(|b| Param::new(&[range.len()], b.data[range].to_vec()));
-        Self { weight: Param::new(&dims, weight), bias, ..self.clone() }
+        let part = |param: &Param| {
+            let row = param.data.len() / self.c_out();
+            let mut dims = param.dims.clone();
+            dims[0] = range.len();
+            Param::derived(&dims, [param], || param.data[range.start * row..range.end * row].to_vec())
+        };
+        Self { weight: part(&self.weight), bias: self.bias.as_ref().map(part), ..self.clone() }
     }
 
     /// This convolution's outputs, then `other`'s, of the same input.
@@ -128,7 +134,7 @@ impl Conv1d {
         let both = |a: &Param, b: &Param| {
             let mut dims = a.dims.clone();
             dims[0] += b.dims[0];
-            Param::new(&dims, a.data.iter().chain(b.data.iter()).copied().collect())
+            Param::derived(&dims, [a, b], || a.data.iter().chain(b.data.iter()).copied().collect())
         };
         let zeros = |conv: &Self| Param::new(&[conv.c_out()], vec![0.0; conv.c_out()]);
         let bias = |conv: &Self| conv.bias.clone().unwrap_or_else(|| zeros(conv));
@@ -139,11 +145,12 @@ impl Conv1d {
     /// A kernel of one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());
-        let data = (0..c_in)
-            .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
-            .map(|at| self.weight.data[at])
-            .collect();
-        Param::new(&[c_in, c_out], data)
+        Param::derived(&[c_in, c_out], [&self.weight], || {
+            (0..c_in)
+                .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
+                .map(|at| self.weight.data[at])
+                .collect()
+        })
     }
 
     /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, for a kernel of one tap.

@@ -99,28 +99,31 @@ impl ConvTranspose1d {
         let (c_in, c_out, kernel) = (self.weight.dims[0], self.weight.dims[1], self.weight.dims[2]);
         let (past, future) = (*taps.end(), -*taps.start());
         let width = (past + future + 1) as usize;
-        let mut weight = vec![0.0; phases.len() * c_out * c_in * width];
-        let mut rows = weight.chunks_exact_mut(width);
-        for r in phases.clone() {
-            for o in 0..c_out {
-                for i in 0..c_in {
-                    let row = rows.next().expect("a row for each phase, output and input");
-                    for (slot, value) in row.iter_mut().enumerate() {
-                        // Slot 0 meets the oldest step, which is the largest tap.
-                        let at =
-                            (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
-                        if (0..kernel as isize).contains(&at) {
-                            *value = self.weight.data[(i * c_out + o) * kernel + at as usize];
+        let rows = || {
+            let mut weight = vec![0.0; phases.len() * c_out * c_in * width];
+            let mut rows = weight.chunks_exact_mut(width);
+            for r in phases.clone() {
+                for o in 0..c_out {
+                    for i in 0..c_in {
+                        let row = rows.next().expect("a row for each phase, output and input");
+                        for (slot, value) in row.iter_mut().enumerate() {
+                            // Slot 0 meets the oldest step, which is the largest tap.
+                            let at =
+                                (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
+                            if (0..kernel as isize).contains(&at) {
+                                *value = self.weight.data[(i * c_out + o) * kernel + at as usize];
+                            }
                         }
                     }
                 }
             }
-        }
-        let bias = phases.clone().flat_map(|_| self.bias.data.iter().copied()).collect();
+            weight
+        };
+        let bias = || phases.clone().flat_map(|_| self.bias.data.iter().copied()).collect();
         PhaseGroup {
             conv: Conv1d {
-                weight: Param::new(&[phases.len() * c_out, c_in, width], weight),
-                bias: Some(Param::new(&[phases.len() * c_out], bias)),
+                weight: Param::derived(&[phases.len() * c_out, c_in, width], [&self.weight], rows),
+                bias: Some(Param::derived(&[phases.len() * c_out], [&self.bias], bias)),
                 dilation: 1,
                 groups: 1,
             },

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use vitstream_checkpoint::{F32Buf, Tensor, excerpt};
 use xxhash_rust::xxh3::Xxh3;
@@ -32,18 +33,40 @@ pub struct Param {
     pub dims: Vec<usize>,
     /// The elements; possibly a view of the mapped file.
     pub data: F32Buf,
+    /// In a network without values, the run of NaN that `data` is the beginning of: see [`Weights::blank`].
+    blank: Option<Arc<F32Buf>>,
 }
 
 impl Param {
     /// From computed elements.
     pub(crate) fn new(dims: &[usize], data: Vec<f32>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), data.len());
-        Self { dims: dims.to_vec(), data: data.into() }
+        Self { dims: dims.to_vec(), data: data.into(), blank: None }
+    }
+
+    /// From elements each of which is computed from some of `sources`. Without values in any of them there is nothing to
+    /// compute.
+    pub(crate) fn derived<'a>(
+        dims: &[usize],
+        sources: impl IntoIterator<Item = &'a Self>,
+        elements: impl FnOnce() -> Vec<f32>,
+    ) -> Self {
+        // `None` as soon as one has values.
+        let blanks: Option<Vec<&Arc<F32Buf>>> =
+            sources.into_iter().map(|source| source.blank.as_ref()).collect();
+        let blank = blanks.and_then(|blanks| Self::blank(dims, blanks.first()?));
+        blank.unwrap_or_else(|| Self::new(dims, elements()))
+    }
+
+    /// NaN throughout, unless `run` is too short.
+    fn blank(dims: &[usize], run: &Arc<F32Buf>) -> Option<Self> {
+        let data = run.first(dims.iter().product())?;
+        Some(Self { dims: dims.to_vec(), data, blank: Some(run.clone()) })
     }
 
     /// Every element times `factor`.
     pub(crate) fn scaled(&self, factor: f32) -> Self {
-        Self::new(&self.dims, self.data.iter().map(|v| v * factor).collect())
+        Self::derived(&self.dims, [self], || self.data.iter().map(|v| v * factor).collect())
     }
 
     /// A constant of the graph, without copying the elements.
@@ -64,6 +87,7 @@ impl Param {
 
 /// What kept a network from being put together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// Keys or shapes that do not fit the hyper-parameters; all of them.
     #[error("{}", .0)]
@@ -158,6 +182,8 @@ pub fn unneeded(key: &str) -> Option<&'static str> {
 /// All tensors of a network under upstream's keys, and what has been claimed of them.
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
+    /// As many NaN as the largest tensor has elements, if no tensor is to be read.
+    blank: Option<Arc<F32Buf>>,
     state: RefCell<State>,
 }
 
@@ -199,7 +225,17 @@ impl Weights {
                 };
             }
         }
-        Self { tensors: tensors.into_iter().collect(), state: RefCell::default() }
+        Self { tensors: tensors.into_iter().collect(), blank: None, state: RefCell::default() }
+    }
+
+    /// The same keys and shapes with elements that are all NaN. Whatever is a number in the graphs of such a network
+    /// belongs to their form and comes from no weight. All elements share one run of memory, so neither loading nor
+    /// emitting takes time for the size of the weights.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        let most = self.tensors.values().map(Tensor::numel).max().unwrap_or(0);
+        let tensors = self.tensors.clone();
+        Self { tensors, blank: Some(Arc::new(vec![f32::NAN; most].into())), state: RefCell::default() }
     }
 
     /// The shape of the tensor called `key`.
@@ -338,6 +374,9 @@ impl Scope<'_> {
             state.wrong_shape.push((label(&key, tensor), dims.to_vec(), tensor.shape().to_vec()));
             return self.stand_in(dims, state);
         }
+        if let Some(blank) = self.weights.blank.as_ref().and_then(|run| Param::blank(dims, run)) {
+            return Ok(blank);
+        }
         let data = tensor.to_f32()?;
         state.fingerprint.update(key.as_bytes());
         state.fingerprint.update(&data.clone().into_bytes());
@@ -345,7 +384,7 @@ impl Scope<'_> {
         if !data.iter().fold(true, |finite, v| finite & v.is_finite()) {
             state.non_finite.push(key);
         }
-        Ok(Param { dims: dims.to_vec(), data })
+        Ok(Param { dims: dims.to_vec(), data, blank: None })
     }
 
     fn stand_in(
@@ -383,14 +422,17 @@ impl Scope<'_> {
         let mut g_dims = vec![1; dims.len()];
         g_dims[0] = dims[0];
         let (g, v) = (self.get(&g_dims, g)?, self.get(dims, v)?);
-        let row = v.data.len() / dims[0].max(1);
-        let mut folded = Vec::with_capacity(v.data.len());
-        for (row, &g) in v.data.chunks_exact(row.max(1)).zip(g.data.iter()) {
-            let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-            // A row of zeros has no direction; PyTorch divides by zero there and so would we.
-            let scale = f64::from(g) / norm;
-            folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
-        }
-        Ok(Param::new(dims, folded))
+        let fold = || {
+            let row = v.data.len() / dims[0].max(1);
+            let mut folded = Vec::with_capacity(v.data.len());
+            for (row, &g) in v.data.chunks_exact(row.max(1)).zip(g.data.iter()) {
+                let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+                // A row of zeros has no direction; PyTorch divides by zero there and so would we.
+                let scale = f64::from(g) / norm;
+                folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
+            }
+            folded
+        };
+        Ok(Param::derived(dims, [&g, &v], fold))
     }
 }

@@ -14,9 +14,10 @@
 //! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads
 //! them. F(4, 3) would take a quarter less of products again, for twice to four times the rounding error.
 
-use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
+use vitstream_onnx::{Dim, GraphBuilder, ValueId};
 
 use crate::modules::{Conv1d, dim};
+use crate::weights::Param;
 
 /// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
 #[derive(Clone, Copy)]
@@ -101,8 +102,9 @@ impl Conv1d {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
             let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
-            let matrix: Vec<f32> = at.map(|at| self.weight.data[at]).collect();
-            g.initializer(&tap.to_string(), Tensor::f32(&[c_in, c_out], &matrix))
+            let matrix = || at.map(|at| self.weight.data[at]).collect();
+            let matrix = Param::derived(&[c_in, c_out], [&self.weight], matrix);
+            g.initializer(&tap.to_string(), matrix.tensor())
         });
         let outer = g.add(w_0, w_2);
         let outer = g.mul_scalar(outer, 0.5);

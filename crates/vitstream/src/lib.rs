@@ -38,12 +38,12 @@
 //! use vitstream::export::ExportOptions;
 //! use vitstream::verify::VerifyOptions;
 //!
-//! let summary = vitstream::export(trained, &folder, &ExportOptions::default())?;
+//! // With the frames of each phoneme as a further output of the encoder.
+//! let summary = vitstream::export(trained, &folder, &ExportOptions::new().durations(true))?;
 //! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
 //!
-//! let mut options = VerifyOptions::default();
-//! options.against = Some(trained.into());
-//! assert!(vitstream::verify(&folder, &options)?.passed);
+//! let report = vitstream::verify(&folder, &VerifyOptions::new().against(trained))?;
+//! assert!(report.passed);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -70,6 +70,8 @@ pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
 pub use vitstream_source::Input;
 pub use vitstream_source::{config, inspect};
+/// What [`Voice::decoder`] gives.
+pub use vitstream_synth::backend::{DecodeBackend, DecodeSession};
 #[cfg(feature = "native")]
 pub use vitstream_synth::native::Isa;
 /// Running graphs: what [`Wall`] needs in the process that it starts.

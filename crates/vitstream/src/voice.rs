@@ -1,8 +1,10 @@
 //! A voice that speaks, whatever it was opened from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use vitstream_source::{Input, ReadOptions};
+use vitstream_synth::backend::DecodeBackend;
 #[cfg(feature = "native")]
 use vitstream_synth::native::{self, NativeOptions};
 use vitstream_synth::{
@@ -97,8 +99,8 @@ impl OpenOptions {
     }
 
     /// The sample rate in hertz, for a voice whose files do not say it.
-    pub fn sample_rate(mut self, hertz: u32) -> Self {
-        self.sample_rate = Some(hertz);
+    pub fn sample_rate(mut self, hertz: impl Into<Option<u32>>) -> Self {
+        self.sample_rate = hertz.into();
         self
     }
 
@@ -115,8 +117,8 @@ impl OpenOptions {
     }
 
     /// Where the graphs of a folder run.
-    pub fn wall(mut self, wall: Wall) -> Self {
-        self.wall = Some(wall);
+    pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
+        self.wall = wall.into();
         self
     }
 
@@ -148,8 +150,10 @@ impl Voice {
         match options.backend {
             Backend::Auto => Self::open_auto(input, options),
             Backend::Native => Self::open_native(input, options),
-            Backend::Rten => Self::open_graphs(input, options, Runtime::Rten),
-            Backend::OnnxRuntime => Self::open_graphs(input, options, Runtime::OnnxRuntime),
+            Backend::Rten => Self::open_graphs(input, options, Backend::Rten, Runtime::Rten),
+            Backend::OnnxRuntime => {
+                Self::open_graphs(input, options, Backend::OnnxRuntime, Runtime::OnnxRuntime)
+            }
         }
     }
 
@@ -161,7 +165,7 @@ impl Voice {
                     && error.is_about_content()
                     && options.read == ReadOptions::default() =>
             {
-                let mut voice = Self::open_graphs(input, options, Runtime::Rten)?;
+                let mut voice = Self::open_graphs(input, options, Backend::Rten, Runtime::Rten)?;
                 voice.warnings.push(format!("{error}; so not the native engine but rten speaks"));
                 Ok(voice)
             }
@@ -171,12 +175,11 @@ impl Voice {
 
     #[cfg(feature = "native")]
     fn open_native(input: &Input, options: &OpenOptions) -> Result<Self> {
-        let given = NativeOptions {
-            read: options.read.clone(),
-            threads: options.threads,
-            sample_rate: options.sample_rate,
-            profile: options.profile.clone(),
-        };
+        let given = NativeOptions::new()
+            .read(options.read.clone())
+            .threads(options.threads)
+            .sample_rate(options.sample_rate)
+            .profile(options.profile.clone());
         let voice = native::open(input, &given)?;
         Ok(Self { voice, backend: Backend::Native, warnings: Vec::new() })
     }
@@ -186,7 +189,7 @@ impl Voice {
         Err(Error::option("this build is without the native engine: build it with the feature `native`"))
     }
 
-    fn open_graphs(input: &Input, options: &OpenOptions, runtime: Runtime) -> Result<Self> {
+    fn open_graphs(input: &Input, options: &OpenOptions, backend: Backend, runtime: Runtime) -> Result<Self> {
         if options.read != ReadOptions::default() {
             return Err(Error::option(format!(
                 "{runtime} runs a folder's graphs as they are: what is said of how to read a voice is for the native backend"
@@ -198,19 +201,14 @@ impl Voice {
                 input.name().display()
             ))
         })?;
-        let given = VoiceOptions {
-            runtime,
-            threads: options.threads,
-            library: options.library.clone(),
-            wall: options.wall.clone(),
-            decoder: options.decoder,
-            sample_rate: options.sample_rate,
-            profile: options.profile.clone(),
-        };
-        let backend = match runtime {
-            Runtime::Rten => Backend::Rten,
-            Runtime::OnnxRuntime => Backend::OnnxRuntime,
-        };
+        let mut given = VoiceOptions::new()
+            .runtime(runtime)
+            .threads(options.threads)
+            .wall(options.wall.clone())
+            .decoder(options.decoder)
+            .sample_rate(options.sample_rate)
+            .profile(options.profile.clone());
+        given.library.clone_from(&options.library);
         Ok(Self { voice: vitstream_synth::Voice::open(directory, &given)?, backend, warnings: Vec::new() })
     }
 
@@ -251,7 +249,7 @@ impl Voice {
     }
 
     /// The decoder, for those who feed it themselves.
-    pub fn decoder(&self) -> std::sync::Arc<dyn vitstream_synth::engine::Decoder> {
+    pub fn decoder(&self) -> Arc<dyn DecodeBackend> {
         self.voice.decoder()
     }
 

@@ -330,12 +330,11 @@ impl Work<'_> {
     /// The file's bytes, and how many samples it has.
     fn speak(&self, utterance: &Utterance) -> Result<(Vec<u8>, u64)> {
         let Batch { voice, format, .. } = self.batch;
-        let options = SpeakOptions {
-            speaker: utterance.speaker.clone(),
-            scales: Some(utterance.scales),
-            seed: Some(utterance.seed),
-            chunking: Chunking::Fixed(CHUNK),
-        };
+        let options = SpeakOptions::new()
+            .speaker(utterance.speaker.clone())
+            .scales(utterance.scales)
+            .seed(utterance.seed)
+            .chunking(Chunking::Fixed(CHUNK));
         let samples = voice.synthesize(&utterance.ids, &options)?;
         Ok((format.encode(&samples, voice.info().sample_rate)?, samples.len() as u64))
     }

@@ -47,8 +47,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_SEED)), conflicts_with = "noise")]
     seed: Option<u32>,
     /// Where the encoder's noise comes from
-    #[arg(long, value_enum, default_value_t = Noise::Internal)]
-    noise: Noise,
+    #[arg(long, value_enum, default_value_t = NoiseArg::Internal)]
+    noise: NoiseArg,
     /// Give one more output, `durations`: the frames of each phoneme, for lip-sync and word timing
     ///
     /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's metadata.
@@ -80,7 +80,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Noise {
+enum NoiseArg {
     /// Drawn by the graph itself, as the original does
     Internal,
     /// Further inputs `noise_dp` and `noise_p`: reproducible, and no random node is left
@@ -124,7 +124,7 @@ impl Args {
             PackageArg::Paroli => Package::Paroli,
         };
         let (language, name, quality) = (self.language.clone(), self.name.clone(), self.quality.clone());
-        Some(PackageOptions { client, language, name, quality })
+        Some(PackageOptions::new(client).language(language).name(name).quality(quality))
     }
 }
 
@@ -135,26 +135,24 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     if args.no_stream_decoder && args.package.is_some() {
         bail!("--no-stream-decoder has no effect: --package never writes decoder.stream.onnx");
     }
-    let options = ExportOptions {
-        layout: match args.layout {
+    let options = ExportOptions::new()
+        .layout(match args.layout {
             LayoutArg::Pair => Layout::Pair,
             LayoutArg::Single => Layout::Single,
-        },
-        opset: args.opset,
-        noise: match args.noise {
-            Noise::Internal => NoiseSource::Internal { seed: args.seed },
-            Noise::Input => NoiseSource::Input,
-        },
-        durations: args.durations,
-        precision: match args.precision {
+        })
+        .opset(args.opset)
+        .noise(match args.noise {
+            NoiseArg::Internal => NoiseSource::Internal { seed: args.seed },
+            NoiseArg::Input => NoiseSource::Input,
+        })
+        .durations(args.durations)
+        .precision(match args.precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::F16Weights => Precision::F16Weights,
-        },
-        package: args.package(),
-        read: args.read.options(),
-        stream_decoder: !args.no_stream_decoder,
-        ..ExportOptions::default()
-    };
+        })
+        .package(args.package())
+        .read(args.read.options())
+        .stream_decoder(!args.no_stream_decoder);
     // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     let input = args.input.display().to_string();
@@ -212,7 +210,7 @@ fn describe(summary: &ExportSummary) -> String {
             }
         }
     }
-    if let Some(error) = &summary.audio_error {
+    if let Some(error) = &summary.audio_deviation {
         let decibels = 20.0 * error.relative.log10();
         text += &format!(
             "  a test utterance     of {} frames: off by {:.2} % ({decibels:.0} dB), its largest difference {:.4} of full scale; other \

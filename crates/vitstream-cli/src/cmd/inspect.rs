@@ -160,6 +160,7 @@ fn describe_voice(out: &mut impl Write, voice: &VoiceInspection) -> io::Result<(
         VoicePart::Encoder => "the encoder of a streaming pair",
         VoicePart::Decoder => "the decoder of a streaming pair",
         VoicePart::StreamDecoder => "the decoder of a streaming pair that carries its state",
+        _ => "a part of a voice",
     };
     let stated = |value: Option<String>| value.unwrap_or_else(|| "not stated".to_owned());
     let rows = [

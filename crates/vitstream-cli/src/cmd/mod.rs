@@ -80,16 +80,17 @@ pub(crate) enum WeightsArg {
 
 impl ReadArgs {
     pub(crate) fn options(&self) -> ReadOptions {
-        ReadOptions {
-            config: self.config.clone(),
-            hparams: self.hparams.clone(),
-            allow_nan: self.allow_nan,
-            weights: self.weights.map(|set| match set {
-                WeightsArg::Raw => WeightSet::Raw,
-                WeightsArg::Ema => WeightSet::Ema,
-            }),
-            memory_budget: self.memory_budget.map(|mib| mib << 20),
-        }
+        let weights = self.weights.map(|set| match set {
+            WeightsArg::Raw => WeightSet::Raw,
+            WeightsArg::Ema => WeightSet::Ema,
+        });
+        let mut options = ReadOptions::new()
+            .hparams(&self.hparams)
+            .allow_nan(self.allow_nan)
+            .weights(weights)
+            .memory_budget(self.memory_budget.map(|mib| mib << 20));
+        options.config.clone_from(&self.config);
+        options
     }
 }
 

@@ -18,7 +18,7 @@ use super::ids::Ids;
 use super::outputs::Outputs;
 use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
-use super::text::{Decoder, Reader, TextArgs, read_text};
+use super::text::{Reader, TextArgs, TextDecoder, read_text};
 use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use arriving::{Arriving, Beginning, Event, beginning};
@@ -251,16 +251,15 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     let voice = open(&args)?;
     let info = voice.info();
     let defaults = info.scales;
-    let options = SpeakOptions {
-        speaker: args.speaker.map(Speaker::Name),
-        scales: Some(Scales {
+    let options = SpeakOptions::new()
+        .speaker(args.speaker.map(Speaker::Name))
+        .scales(Scales {
             noise: args.noise_scale.unwrap_or(defaults.noise),
             length: args.length_scale.unwrap_or(defaults.length),
             noise_w: args.noise_w.unwrap_or(defaults.noise_w),
-        }),
-        seed: args.seed,
-        chunking: args.chunk.map_or(Chunking::Scheduled, Chunking::Fixed),
-    };
+        })
+        .seed(args.seed)
+        .chunking(args.chunk.map_or(Chunking::Scheduled, Chunking::Fixed));
     check_speaker(info, options.speaker.as_ref(), "--speaker")?;
     let loudness = Loudness::new(args.volume, args.normalize);
     // Only a single utterance's length is known before its first sample is written.
@@ -401,7 +400,7 @@ impl Session {
             stream = stream.whole_sentences();
         }
         let arriving = Arriving::new(input);
-        let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+        let (mut decoder, mut problems) = (TextDecoder::default(), Vec::new());
         let mut tally = Tally::default();
         let mut may_idle = false;
         loop {

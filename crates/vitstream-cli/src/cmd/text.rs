@@ -234,7 +234,7 @@ fn shown(phoneme: &str) -> String {
 
 /// Text out of bytes that arrive piece by piece.
 #[derive(Default)]
-pub(crate) struct Decoder {
+pub(crate) struct TextDecoder {
     /// The beginning of a character whose rest has not arrived.
     rest: Vec<u8>,
     /// Bytes before it.
@@ -242,7 +242,7 @@ pub(crate) struct Decoder {
     lines: u64,
 }
 
-impl Decoder {
+impl TextDecoder {
     /// More bytes: the text in them. A byte that is none of a text stands there as NUL, which no front end reads, and is
     /// described by what is added to `problems`.
     pub(crate) fn push(&mut self, bytes: &[u8], problems: &mut Vec<String>) -> String {
@@ -324,7 +324,7 @@ mod tests {
     fn text_is_the_same_however_it_arrives() {
         let bytes = "\u{feff}é\nħe\u{1f600}llo".as_bytes();
         for size in 1..=bytes.len() {
-            let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+            let (mut decoder, mut problems) = (TextDecoder::default(), Vec::new());
             let mut text: String =
                 bytes.chunks(size).map(|chunk| decoder.push(chunk, &mut problems)).collect();
             text.push_str(&decoder.finish(&mut problems));
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_located() {
         for size in 1..6 {
-            let (mut decoder, mut problems) = (Decoder::default(), Vec::new());
+            let (mut decoder, mut problems) = (TextDecoder::default(), Vec::new());
             let bytes = b"a\nb\xffc\xc3";
             let mut text: String =
                 bytes.chunks(size).map(|chunk| decoder.push(chunk, &mut problems)).collect();

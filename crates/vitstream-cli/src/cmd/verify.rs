@@ -77,15 +77,11 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         Outputs::new(inputs).claim("--report", path)?;
     }
     vitstream::source::check_finished(&args.dir).map_err(vitstream::Error::from)?;
-    let options = VerifyOptions {
-        against: args.against,
-        read,
-        runtime: args.runtime,
-        threads: args.threads,
-        library: args.onnxruntime_library,
-        wall: super::wall(),
-        ids: args.ids.map(|Ids(ids)| ids),
-    };
+    let mut options =
+        VerifyOptions::new().read(read).runtime(args.runtime).threads(args.threads).wall(super::wall());
+    options.against = args.against;
+    options.library = args.onnxruntime_library;
+    options.ids = args.ids.map(|Ids(ids)| ids);
     let report = vitstream::verify(&args.dir, &options)?;
     if let Some(path) = &args.report {
         staging::write(path, report.page().as_bytes())?;

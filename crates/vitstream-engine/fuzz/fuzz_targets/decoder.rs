@@ -34,7 +34,7 @@ fuzz_target!(|input: Input| {
     let isas = [Isa::Auto, Isa::Avx512, Isa::Avx2, Isa::Scalar];
     let isa = isas[usize::from(input.isa) % isas.len()];
     let mode = if input.direct { Mode::Direct } else { Mode::Winograd };
-    let Ok(decoder) = Decoder::new(&spec, Options { isa, mode, threads: 1 }) else { return };
+    let Ok(decoder) = Decoder::new(&spec, Options::new().isa(isa).mode(mode).threads(1)) else { return };
     let frames = usize::from(input.frames % 48) + 1;
     let mut z = naive::Random(input.network ^ 1).vec(spec.flow.channels * frames, 1.5);
     z[0] = input.value;

@@ -6,7 +6,7 @@ use super::spline;
 use crate::conv::Target;
 use crate::error::{Error, shape};
 use crate::kernels::Kernels;
-use crate::network::dot;
+use crate::program::dot;
 use crate::spec::{
     ConvFlowSpec, ConvSpec, DdsConvSpec, DurationPredictorSpec, StochasticDurationPredictorSpec, limit,
     tensor,

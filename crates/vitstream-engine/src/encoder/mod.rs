@@ -8,7 +8,7 @@ mod spline;
 
 use std::sync::Arc;
 
-pub use noise::{Draws, Noise};
+pub use noise::{Draws, DrawsFrom};
 
 use crate::conv::{Fold, Target, Tiles};
 use crate::error::{Error, input, shape};
@@ -59,12 +59,12 @@ pub struct Latent {
 /// are shared.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    network: Arc<Network>,
+    weights: Arc<Weights>,
     workers: Workers,
 }
 
 #[derive(Debug)]
-struct Network {
+struct Weights {
     kernels: Kernels,
     /// `[n_vocab, hidden]`, times `sqrt(hidden)`.
     emb: Vec<f32>,
@@ -124,7 +124,7 @@ impl Encoder {
         let part = |range| Linear::part(target, &spec.proj, 0..hidden, range, Fold::default());
         let encoder = Self {
             workers: Workers::new(options.threads)?,
-            network: Arc::new(Network {
+            weights: Arc::new(Weights {
                 kernels,
                 emb: spec.emb.iter().map(|v| v * root).collect(),
                 hidden,
@@ -162,22 +162,22 @@ impl Encoder {
 
     /// `inter_channels`: the rows of the latent.
     pub fn channels(&self) -> usize {
-        self.network.inter
+        self.weights.inter
     }
 
     /// Ids that the embedding knows: 0 up to this.
     pub fn vocabulary(&self) -> usize {
-        self.network.emb.len() / self.network.hidden
+        self.weights.emb.len() / self.weights.hidden
     }
 
     /// Speakers; 0 when the network has no speaker embedding.
     pub fn speakers(&self) -> usize {
-        self.network.emb_g.len().checked_div(self.network.gin).unwrap_or(0)
+        self.weights.emb_g.len().checked_div(self.weights.gin).unwrap_or(0)
     }
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.network.kernels.isa()
+        self.weights.kernels.isa()
     }
 
     /// Speaks `ids` as `speaker`, which is given exactly when the network has speakers.
@@ -190,7 +190,7 @@ impl Encoder {
         ids: &[i64],
         speaker: Option<usize>,
         scales: Scales,
-        noise: Noise<'_>,
+        noise: DrawsFrom<'_>,
     ) -> Result<Latent, Error> {
         self.encode_unless(ids, speaker, scales, noise, &|| false)
     }
@@ -205,7 +205,7 @@ impl Encoder {
         ids: &[i64],
         speaker: Option<usize>,
         scales: Scales,
-        noise: Noise<'_>,
+        noise: DrawsFrom<'_>,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Latent, Error> {
         self.workers.run(|| self.encode_here(ids, speaker, scales, noise, stop))
@@ -216,12 +216,12 @@ impl Encoder {
         ids: &[i64],
         speaker: Option<usize>,
         scales: Scales,
-        noise: Noise<'_>,
+        noise: DrawsFrom<'_>,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Latent, Error> {
         let go_on = || if stop() { Err(Error::Stopped) } else { Ok(()) };
-        let network = &*self.network;
-        let kernels = network.kernels;
+        let weights = &*self.weights;
+        let kernels = weights.kernels;
         let g = self.speaker(speaker)?;
         let mut x = self.embed(ids)?;
         if ![scales.noise, scales.length, scales.noise_w].iter().all(|s| s.is_finite()) || scales.length < 0.0
@@ -229,15 +229,15 @@ impl Encoder {
             return Err(input("scales", "finite values, a length of at least 0", format!("{scales:?}")));
         }
         let mut room = Room::default();
-        for layer in &network.layers {
+        for layer in &weights.layers {
             go_on()?;
             layer.run(kernels, &mut x, &mut room);
         }
         drop(room);
         go_on()?;
-        let (m, logs) = (network.m.run(kernels, &x, false), network.logs.run(kernels, &x, false));
+        let (m, logs) = (weights.m.run(kernels, &x, false), weights.logs.run(kernels, &x, false));
 
-        let logw = match &network.duration {
+        let logw = match &weights.duration {
             Duration::Stochastic(dp) => {
                 dp.run(kernels, &x, duration_noise(ids.len(), scales.noise_w, noise)?, g)
             }
@@ -246,7 +246,7 @@ impl Encoder {
         let durations = durations(&logw, scales.length)?;
         let frames = durations.iter().sum::<usize>().max(1);
         go_on()?;
-        let z_p = network.align(&m, &logs, &durations, frames, scales.noise, noise)?;
+        let z_p = weights.align(&m, &logs, &durations, frames, scales.noise, noise)?;
         Ok(Latent { z_p, frames, durations, g: g.map(<[f32]>::to_vec) })
     }
 
@@ -257,7 +257,7 @@ impl Encoder {
             None => Err(input("speaker", format!("one of 0 to {}", speakers - 1), "none")),
             Some(_) if speakers == 0 => Err(input("speaker", "none, the network has no speakers", "one")),
             Some(s) if s >= speakers => Err(input("speaker", format!("0 to {}", speakers - 1), s)),
-            Some(s) => Ok(Some(&self.network.emb_g[s * self.network.gin..][..self.network.gin])),
+            Some(s) => Ok(Some(&self.weights.emb_g[s * self.weights.gin..][..self.weights.gin])),
         }
     }
 
@@ -265,7 +265,7 @@ impl Encoder {
         if ids.is_empty() || ids.len() > MAX_IDS {
             return Err(input("ids", format!("1 to {MAX_IDS}"), ids.len()));
         }
-        let hidden = self.network.hidden;
+        let hidden = self.weights.hidden;
         let mut x = Sequence::new(hidden, ids.len(), 0);
         let stride = x.stride();
         for (row, &id) in x.rows_mut().chunks_exact_mut(stride).zip(ids) {
@@ -273,19 +273,19 @@ impl Encoder {
             let Some(id) = known else {
                 return Err(input("phoneme id", format!("0 to {}", self.vocabulary() - 1), id));
             };
-            row[..hidden].copy_from_slice(&self.network.emb[id * hidden..][..hidden]);
+            row[..hidden].copy_from_slice(&self.weights.emb[id * hidden..][..hidden]);
         }
         Ok(x)
     }
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        let network = &*self.network;
-        size_of_val(network.emb.as_slice())
-            + size_of_val(network.emb_g.as_slice())
-            + network.m.bytes()
-            + network.logs.bytes()
-            + network.layers.iter().map(EncoderLayer::bytes).sum::<usize>()
+        let weights = &*self.weights;
+        size_of_val(weights.emb.as_slice())
+            + size_of_val(weights.emb_g.as_slice())
+            + weights.m.bytes()
+            + weights.logs.bytes()
+            + weights.layers.iter().map(EncoderLayer::bytes).sum::<usize>()
     }
 }
 
@@ -309,7 +309,7 @@ fn context(conv: &ConvSpec<'_>) -> usize {
 /// Frames of which noise is laid out at a time: the latent's rows are far apart.
 const FRAMES: usize = 64;
 
-impl Network {
+impl Weights {
     /// `m_p + noise * exp(logs_p) * noise_scale`, each id's statistics repeated for its frames.
     fn align(
         &self,
@@ -318,13 +318,13 @@ impl Network {
         durations: &[usize],
         frames: usize,
         scale: f32,
-        noise: Noise<'_>,
+        noise: DrawsFrom<'_>,
     ) -> Result<Vec<f32>, Error> {
         let inter = self.inter;
         let mut z_p = vec![0.0; inter * frames];
         match noise {
             _ if scale == 0.0 => {}
-            Noise::Seed(seed) => {
+            DrawsFrom::Seed(seed) => {
                 let mut normal = Normal::new(seed, 1);
                 let mut draws = vec![0.0; inter * FRAMES];
                 for first in (0..frames).step_by(FRAMES) {
@@ -337,8 +337,8 @@ impl Network {
                     }
                 }
             }
-            Noise::Given { p, .. } => copy_noise(p, &mut z_p, inter, frames)?,
-            Noise::Drawn(draws) => copy_noise(&draws.prior(inter, frames), &mut z_p, inter, frames)?,
+            DrawsFrom::Given { p, .. } => copy_noise(p, &mut z_p, inter, frames)?,
+            DrawsFrom::Generator(draws) => copy_noise(&draws.prior(inter, frames), &mut z_p, inter, frames)?,
         }
         let stride = m.stride();
         let spoken = durations.iter().sum();
@@ -384,14 +384,14 @@ fn copy_noise(p: &[f32], z_p: &mut [f32], inter: usize, frames: usize) -> Result
 }
 
 /// `z` of the stochastic predictor: `[2, t]` draws times `noise_w`.
-fn duration_noise(t: usize, scale: f32, noise: Noise<'_>) -> Result<[Vec<f32>; 2], Error> {
+fn duration_noise(t: usize, scale: f32, noise: DrawsFrom<'_>) -> Result<[Vec<f32>; 2], Error> {
     if scale == 0.0 {
         return Ok([vec![0.0; t], vec![0.0; t]]);
     }
     let draws: Vec<f32> = match noise {
-        Noise::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
-        Noise::Given { dp, .. } => dp.to_vec(),
-        Noise::Drawn(draws) => draws.durations(t),
+        DrawsFrom::Seed(seed) => Normal::new(seed, 0).take(2 * t).collect(),
+        DrawsFrom::Given { dp, .. } => dp.to_vec(),
+        DrawsFrom::Generator(draws) => draws.durations(t),
     };
     if draws.len() != 2 * t {
         return Err(input("noise dp", format!("2 rows of {t}"), draws.len()));

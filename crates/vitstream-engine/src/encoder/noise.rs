@@ -5,7 +5,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 /// Where the encoder's two draws come from.
 #[derive(Debug, Clone, Copy)]
-pub enum Noise<'a> {
+#[non_exhaustive]
+pub enum DrawsFrom<'a> {
     /// ChaCha8 with the seed's little-endian bytes as the first eight of its key, the others zero. Stream 0
     /// gives the durations' noise `[2, ids]` in row-major order, stream 1 the latent's frame by frame,
     /// `inter_channels` values each, so that a longer utterance begins with the draws of a shorter. Each pair
@@ -21,7 +22,7 @@ pub enum Noise<'a> {
         p: &'a [f32],
     },
     /// Draws of the caller's own generator, asked for when it is known how many are needed.
-    Drawn(&'a dyn Draws),
+    Generator(&'a dyn Draws),
 }
 
 /// A generator of standard normal draws.

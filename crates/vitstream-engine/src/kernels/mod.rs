@@ -35,6 +35,7 @@ use task::Split;
 
 /// Instruction set of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Isa {
     /// The widest that this machine has.
     #[default]

@@ -31,6 +31,7 @@ pub struct HalfPrecisionWeights;
 
 /// The changes that [`HalfPrecisionWeights`] made.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct HalfPrecisionReport {
     /// Tensors that are float16 now.
     pub converted: usize,
@@ -42,6 +43,7 @@ pub struct HalfPrecisionReport {
 
 /// Why a large tensor stayed float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeptReason {
     /// Something in it is not finite as float16.
     TooLarge,

@@ -3,8 +3,8 @@
 //! Reading back looks only where weights are told. Slopes, strides, masks and whatever else is the form's and not the
 //! weights' must be what is emitted for the network that was read, or the network would be another one than the file's.
 //! So the graph is emitted once more, with weights that are all NaN: whatever is a number there is a constant of the
-//! form and has to be found in the file, and whatever is none comes from a weight. Weights of one length share their
-//! memory, so this costs what the form makes of weights, and no second copy of them.
+//! form and has to be found in the file, and whatever is none comes from a weight. Nothing is computed of such weights
+//! ([`Weights::blank`]), so this costs what the graph's nodes cost.
 //!
 //! Both graphs are walked from their outputs. An export merges equal small constants and the nodes that become equal by
 //! that, so several emitted values may be one value of the file, and never the other way round.
@@ -13,8 +13,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use vitstream_checkpoint::{DType as WeightType, Tensor as Weight};
 use vitstream_onnx::passes::{ConstantFolding, DeadCode, Pass};
 use vitstream_onnx::{Attr, BuildError, DType, Dim, Graph, LOOP_INPUTS, Node, OPSETS, Tensor, ValueId};
 use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn, Weights};
@@ -36,7 +34,8 @@ pub(super) fn check(
     weights: &Weights,
     hparams: &HParams,
 ) -> Result<(), Error> {
-    let model = outline(path, weights, hparams)?;
+    let loaded = SynthesizerTrn::load_weights(&weights.blank(), hparams.clone());
+    let (model, _) = loaded.map_err(|source| Error::Weights { path: path.to_path_buf(), source })?;
     let check = |name: &'static str, graph: &Graph, emitted: Result<Graph, BuildError>| {
         let mut emitted = emitted.map_err(|error| Error::Unrecoverable {
             path: path.to_path_buf(),
@@ -55,21 +54,6 @@ pub(super) fn check(
     }
     check("encoder", encoder, model.emit_encoder(encoder.opset, form))?;
     check("decoder", decoder, model.emit_decoder(decoder.opset))
-}
-
-/// The network with weights that are no numbers.
-fn outline(path: &Arc<Path>, weights: &Weights, hparams: &HParams) -> Result<SynthesizerTrn, Error> {
-    let longest = weights.iter().map(|(_, weight)| weight.numel()).max().unwrap_or(0);
-    let unknown: Bytes = vec![f32::NAN.to_le_bytes(); longest].into_flattened().into();
-    let blank = |(key, weight): (&str, &Weight)| {
-        let data = unknown.slice(..weight.numel() * DType::F32.size());
-        let blank = Weight::from_bytes(path, key, WeightType::F32, weight.shape().to_vec(), data)?;
-        Ok((key.to_owned(), blank))
-    };
-    let blank = weights.iter().map(blank).collect::<Result<Vec<_>, Error>>()?;
-    let loaded = SynthesizerTrn::load(blank, hparams.clone());
-    let (model, _) = loaded.map_err(|source| Error::Weights { path: path.to_path_buf(), source })?;
-    Ok(model)
 }
 
 /// What was asked for when `graph` was exported, as far as the graph shows it.
@@ -359,7 +343,12 @@ impl<'a> Comparison<'a> {
             };
         }
         let tolerance = if self.rounded { HALF_PRECISION } else { 0.0 };
-        // The file's weights are not looked at, so their pages are not read.
+        // The file's weights are not looked at, so their pages are not read. Without a way out in the middle the loop is
+        // a vector's.
+        let floats = expected.data.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number));
+        if floats.fold(true, |none, number| none & number.is_nan()) {
+            return Ok(());
+        }
         let others = found.data.as_chunks::<4>().0;
         for (at, &number) in expected.data.as_chunks().0.iter().enumerate() {
             let number = f32::from_le_bytes(number);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bound::{Bounded, bounded};
-use crate::engine::{EncodeRequest, Encoder, Latent};
+use crate::backend::{EncodeBackend, EncodeRequest, Latent};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::noise::Noise;
@@ -157,7 +157,7 @@ impl OnnxEncoder {
     }
 }
 
-impl Encoder for OnnxEncoder {
+impl EncodeBackend for OnnxEncoder {
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent> {
         let outputs = match self.noise_channels {
             None => self.run(request, &[], None)?,

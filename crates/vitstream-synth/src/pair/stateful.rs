@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::engine::{DecodeSession, Decoder};
+use crate::backend::{DecodeBackend, DecodeSession};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
@@ -89,7 +89,7 @@ impl StatefulDecoder {
     }
 }
 
-impl Decoder for StatefulDecoder {
+impl DecodeBackend for StatefulDecoder {
     fn hop_length(&self) -> usize {
         self.hop
     }

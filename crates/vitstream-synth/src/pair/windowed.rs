@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{DecodeSession, Decoder};
+use crate::backend::{DecodeBackend, DecodeSession};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::receptive::{Receptive, receptive_field};
@@ -71,7 +71,7 @@ impl WindowedDecoder {
     }
 }
 
-impl Decoder for WindowedDecoder {
+impl DecodeBackend for WindowedDecoder {
     fn hop_length(&self) -> usize {
         self.receptive.hop
     }

@@ -47,7 +47,7 @@ pub(crate) fn runtimes() -> Vec<Runtime> {
 
 /// How the tests open a pair that has no JSON.
 pub(crate) fn options(runtime: Runtime) -> VoiceOptions {
-    VoiceOptions { runtime, sample_rate: Some(22_050), ..VoiceOptions::default() }
+    VoiceOptions::new().runtime(runtime).sample_rate(22_050)
 }
 
 /// The largest difference between two signals of the same length; not a number when either holds one.

@@ -35,6 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn said<'a>(frontend: &Frontend, texts: impl IntoIterator<Item = &'a str>) -> Vec<Vec<String>> {
-    let speak = |text: &str| frontend.speak(&Passage::from(text), &mut letters::Letters).expect("letters are said");
+    let speak =
+        |text: &str| frontend.speak(&Passage::from(text), &mut letters::Letters).expect("letters are said");
     texts.into_iter().flat_map(speak).map(|sentence| sentence.phonemes).collect()
 }

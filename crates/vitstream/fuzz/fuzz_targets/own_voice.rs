@@ -16,7 +16,7 @@ use vitstream_vits::NoiseSource;
 static VOICE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vitstream-vits/tests/golden/multi.ckpt");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = ExportOptions { layout: Layout::Single, ..ExportOptions::default() };
+    let options = ExportOptions::new().layout(Layout::Single);
     export(trained, folder.path(), &options).expect("a golden checkpoint is exported");
     fs::read(folder.path().join(files::VOICE)).expect("it was written")
 });

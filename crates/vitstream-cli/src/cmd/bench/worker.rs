@@ -99,7 +99,7 @@ pub(super) fn measure(job: &Job) -> Result<Measured> {
 }
 
 fn speak(voice: &Voice, name: &str, ids: &[i64], chunking: Chunking) -> Result<Spoken> {
-    let options = SpeakOptions { scales: Some(QUIET), chunking, ..SpeakOptions::default() };
+    let options = SpeakOptions::new().scales(QUIET).chunking(chunking);
     let mut stream = voice.stream(ids, &options)?;
     let mut chunks = Vec::new();
     for chunk in stream.by_ref() {

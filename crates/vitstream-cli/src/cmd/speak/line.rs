@@ -137,24 +137,17 @@ mod tests {
 
     #[test]
     fn a_line_wins_over_the_command_line() {
-        let given = SpeakOptions {
-            speaker: Some(Speaker::Id(1)),
-            scales: Some(Scales { noise: 0.1, length: 0.2, noise_w: 0.3 }),
-            seed: Some(4),
-            ..SpeakOptions::default()
-        };
+        let given = SpeakOptions::new()
+            .speaker(Speaker::Id(1))
+            .scales(Scales { noise: 0.1, length: 0.2, noise_w: 0.3 })
+            .seed(4);
         let with = |line: &str| Line::parse(line.as_bytes()).unwrap().unwrap().options(&given);
         assert_eq!(with(r#"{"phoneme_ids": [1], "text": "a"}"#).unwrap(), given);
         let all = with(
             r#"{"phoneme_ids": [1], "speaker": "Ada", "length_scale": 2, "noise_scale": 0, "noise_w": 0.5, "seed": 7}"#,
         );
         let scales = Some(Scales { noise: 0.0, length: 2.0, noise_w: 0.5 });
-        let expected = SpeakOptions {
-            speaker: Some(Speaker::Name("Ada".to_owned())),
-            scales,
-            seed: Some(7),
-            ..given.clone()
-        };
+        let expected = given.clone().speaker(Speaker::Name("Ada".to_owned())).scales(scales).seed(7);
         assert_eq!(all.unwrap(), expected);
         for line in [r#"{"phoneme_ids": [1], "speaker": 2}"#, r#"{"phoneme_ids": [1], "speaker_id": 2}"#] {
             assert_eq!(with(line).unwrap().speaker, Some(Speaker::Id(2)));

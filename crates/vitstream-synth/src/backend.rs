@@ -1,5 +1,5 @@
-//! The seam between a voice and whatever computes it: an [`Encoder`] takes phoneme ids and gives a [`Latent`],
-//! a [`Decoder`] takes frames of it and gives samples.
+//! The seam between a voice and whatever computes it: an [`EncodeBackend`] takes phoneme ids and gives a [`Latent`],
+//! a [`DecodeBackend`] takes frames of it and gives samples.
 //!
 //! The seam is not a runner of tensors, so that an engine which keeps its state in its own layout can stand behind it
 //! as well as an ONNX graph whose states go in and out by name.
@@ -33,7 +33,7 @@ pub struct EncodeRequest<'a> {
 }
 
 /// Takes phoneme ids and gives the latent of the whole utterance.
-pub trait Encoder: Send + Sync {
+pub trait EncodeBackend: Send + Sync {
     /// Runs the text encoder, the duration predictor and the alignment.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ pub trait Encoder: Send + Sync {
 }
 
 /// Takes frames and gives samples, one utterance at a time for each session.
-pub trait Decoder: Send + Sync {
+pub trait DecodeBackend: Send + Sync {
     /// Samples of one frame.
     fn hop_length(&self) -> usize;
 
@@ -68,7 +68,7 @@ pub trait Decoder: Send + Sync {
 /// One utterance being decoded.
 pub trait DecodeSession: Send {
     /// Takes the next frames, f32 `[inter_channels, frames]` row-major with at least one frame, and gives the samples
-    /// that are now known. The first push takes more than [`Decoder::look_ahead`] frames or everything; `last` says
+    /// that are now known. The first push takes more than [`DecodeBackend::look_ahead`] frames or everything; `last` says
     /// that no frame follows, and that all remaining samples are wanted.
     ///
     /// # Errors

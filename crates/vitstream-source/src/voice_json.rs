@@ -8,7 +8,7 @@ use vitstream_vits::HParams;
 use crate::config::VoiceConfig;
 
 /// What goes into the JSON beside the hyper-parameters.
-pub(crate) struct Voice {
+pub(crate) struct VoiceJson {
     /// Of the prior.
     pub(crate) noise_scale: f64,
     /// Longer is slower.
@@ -29,7 +29,7 @@ pub(crate) struct Voice {
     pub(crate) frontend: Option<Json>,
 }
 
-/// The key of the JSON under which [`Voice::frontend`] stands.
+/// The key of the JSON under which [`VoiceJson::frontend`] stands.
 const FRONTEND: &str = "frontend";
 
 /// Symbols, and what a text gets around and between them.
@@ -58,7 +58,7 @@ impl Symbols {
     }
 }
 
-impl Voice {
+impl VoiceJson {
     /// The JSON; `path` is the file that most of it comes from.
     pub(crate) fn config(self, path: &Path, hparams: &HParams) -> VoiceConfig {
         let mut map = Map::new();

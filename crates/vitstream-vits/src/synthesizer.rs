@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vitstream_checkpoint::Tensor as Weight;
-use vitstream_onnx::{BuildError, ConvAxis, DType, Dim, Graph, GraphBuilder, Noise, Tensor, ValueId};
+use vitstream_onnx::{BuildError, ConvAxis, DType, Dim, Graph, GraphBuilder, RandomNormal, Tensor, ValueId};
 
 use crate::alignment::align;
 use crate::duration::{Duration, durations};
@@ -19,6 +19,7 @@ use crate::whole::Whole;
 
 /// Where the encoder's noise comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoiseSource {
     /// Drawn by nodes of the graph, seeded or not. Seeds below 2^24 are distinct.
     Internal {
@@ -235,8 +236,8 @@ impl SynthesizerTrn {
             (dp, g.input("noise_p", DType::F32, shape))
         });
         let seeded = |offset: u32| match noise {
-            NoiseSource::Internal { seed } => Noise { seed: seed.map(|seed| (seed + offset) as f32) },
-            NoiseSource::Input => Noise::default(),
+            NoiseSource::Internal { seed } => RandomNormal { seed: seed.map(|seed| (seed + offset) as f32) },
+            NoiseSource::Input => RandomNormal::default(),
         };
         let scales = g.split(scales, 0, &[1, 1, 1]);
         let (noise_scale, length_scale, noise_w) = (scales[0], scales[1], scales[2]);

@@ -18,7 +18,8 @@ const MAX_FRAMES: f32 = 512.0;
 
 /// What rounding the weights did to an utterance's audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AudioError {
+#[non_exhaustive]
+pub struct AudioDeviation {
     /// Its length in frames with weights in single precision.
     pub frames: usize,
     /// Its length in frames with rounded weights. When it is another, the sounds are compared at the first's
@@ -34,7 +35,7 @@ pub struct AudioError {
 ///
 /// # Errors
 /// Why it cannot be told, in words.
-pub(crate) fn audio_error(model: &SynthesizerTrn, opset: i64) -> Result<AudioError, String> {
+pub(crate) fn audio_deviation(model: &SynthesizerTrn, opset: i64) -> Result<AudioDeviation, String> {
     let hp = &model.hparams;
     let symbols = i32::try_from(hp.num_symbols).map_err(|_| "too many symbols".to_owned())?.max(1);
     // Any ids will do; these visit all parts of the table.
@@ -63,7 +64,7 @@ pub(crate) fn audio_error(model: &SynthesizerTrn, opset: i64) -> Result<AudioErr
         return Err("the test utterance is silent, or not finite".to_owned());
     }
     let (frames, half_precision_frames) = (exact.frames, rounded.frames);
-    Ok(AudioError { frames, half_precision_frames, relative, largest })
+    Ok(AudioDeviation { frames, half_precision_frames, relative, largest })
 }
 
 /// The encoder's outputs.

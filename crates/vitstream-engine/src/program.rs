@@ -1,4 +1,4 @@
-//! A network as a list of operations over streams of rows, and its execution as far as the input allows.
+//! A network as a program: operations over streams of rows, and its execution as far as the input allows.
 //!
 //! Every stream is addressed by absolute time, so that an operation needs no notion of chunks: it computes
 //! the rows that its input now determines, from where it stopped. Operations that look ahead lag behind their
@@ -179,7 +179,7 @@ struct Segment {
 
 /// The list of operations, shared by all streams.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct Program {
     pub(crate) kernels: Kernels,
     bufs: Vec<BufSpec>,
     steps: Vec<Step>,
@@ -194,7 +194,7 @@ pub(crate) struct Network {
     spare: Mutex<Option<Vec<Rows>>>,
 }
 
-impl Network {
+impl Program {
     pub(crate) fn new(kernels: Kernels) -> Self {
         Self {
             kernels,
@@ -310,7 +310,7 @@ impl Network {
 /// What a stream remembers.
 #[derive(Debug)]
 pub(crate) struct State {
-    network: Arc<Network>,
+    program: Arc<Program>,
     bufs: Vec<Rows>,
     /// Time up to which an operation has consumed its input.
     done: Vec<i64>,
@@ -322,20 +322,20 @@ pub(crate) struct State {
 
 impl State {
     /// `g`: `[gin_channels]`, of the length that every [`Cond`] expects.
-    pub(crate) fn new(network: Arc<Network>, g: &[f32]) -> Self {
-        let mut biases = vec![None; network.steps.len()];
-        for cond in &network.conds {
+    pub(crate) fn new(program: Arc<Program>, g: &[f32]) -> Self {
+        let mut biases = vec![None; program.steps.len()];
+        for cond in &program.conds {
             let mut extra: Vec<f32> = cond.weight.chunks_exact(g.len()).map(|row| dot(row, g)).collect();
             for (e, b) in extra.iter_mut().zip(&cond.bias) {
                 *e += b;
             }
-            if let Kind::Conv(conv) | Kind::Gate(conv) = &network.steps[cond.op.0].op.kind {
+            if let Kind::Conv(conv) | Kind::Gate(conv) = &program.steps[cond.op.0].op.kind {
                 biases[cond.op.0] = Some(conv.bias_with(&extra));
             }
         }
-        let spare = network.spare.lock().ok().and_then(|mut spare| spare.take());
-        let bufs = spare.unwrap_or_else(|| network.buffers());
-        Self { bufs, done: vec![0; network.steps.len()], biases, total: None, network }
+        let spare = program.spare.lock().ok().and_then(|mut spare| spare.take());
+        let bufs = spare.unwrap_or_else(|| program.buffers());
+        Self { bufs, done: vec![0; program.steps.len()], biases, total: None, program }
     }
 
     /// The rows of an input stream.
@@ -359,32 +359,32 @@ impl State {
     }
 
     fn advance_segment(&mut self, segment: usize, out: &mut Vec<f32>) {
-        let network = Arc::clone(&self.network);
-        let Some(Segment { ops, block }) = network.segments.get(segment) else { return };
+        let program = Arc::clone(&self.program);
+        let Some(Segment { ops, block }) = program.segments.get(segment) else { return };
         loop {
             let limit = self.done[ops.start] + block;
             // The first segment has several inputs and is fed in blocks from outside.
             let limited = segment > 0;
             for op in ops.clone() {
                 let limit = if limited && op == ops.start { limit } else { i64::MAX };
-                self.run(&network, op, limit, out);
+                self.run(&program, op, limit, out);
             }
-            self.retire(&network, ops);
+            self.retire(&program, ops);
             self.advance_segment(segment + 1, out);
-            if !limited || self.done[ops.start] >= self.end(&network, ops.start, i64::MAX) {
+            if !limited || self.done[ops.start] >= self.end(&program, ops.start, i64::MAX) {
                 return;
             }
         }
     }
 
     /// Time up to which an operation's output is determined, in rows of its input.
-    fn available(&mut self, network: &Network, op: usize) -> i64 {
-        let step = &network.steps[op];
+    fn available(&mut self, program: &Program, op: usize) -> i64 {
+        let step = &program.steps[op];
         let mut available = i64::MAX;
         for (i, &(Buf(buf), writer)) in step.reads.iter().enumerate() {
-            let spec = &network.bufs[buf];
+            let spec = &program.bufs[buf];
             let known = match writer {
-                Some(OpId(writer)) => self.done[writer] * network.steps[writer].op.stride() as i64,
+                Some(OpId(writer)) => self.done[writer] * program.steps[writer].op.stride() as i64,
                 None => self.bufs[buf].end(),
             };
             let total = self.total.map(|frames| frames * spec.rate as i64);
@@ -400,32 +400,32 @@ impl State {
     }
 
     /// Whether all rows of an operation's input were known if it were known up to `time`.
-    fn is_end(&self, network: &Network, op: usize, time: i64) -> bool {
-        let rate = network.bufs[network.steps[op].op.input.0].rate as i64;
+    fn is_end(&self, program: &Program, op: usize, time: i64) -> bool {
+        let rate = program.bufs[program.steps[op].op.input.0].rate as i64;
         self.total.is_some_and(|frames| frames * rate == time)
     }
 
     /// Time up to which an operation can be computed in whole blocks now, at most `limit`.
-    fn end(&mut self, network: &Network, op: usize, limit: i64) -> i64 {
-        let end = self.available(network, op).min(limit);
+    fn end(&mut self, program: &Program, op: usize, limit: i64) -> i64 {
+        let end = self.available(program, op).min(limit);
         // The last block may lack rows, which will never be.
-        if self.is_end(network, op, end) { end } else { network.steps[op].grid.floor(end) }
+        if self.is_end(program, op, end) { end } else { program.steps[op].grid.floor(end) }
     }
 
     /// Computes what an operation's inputs determine, up to `limit`.
-    fn run(&mut self, network: &Network, op: usize, limit: i64, out: &mut Vec<f32>) {
-        let end = self.end(network, op, limit);
+    fn run(&mut self, program: &Program, op: usize, limit: i64, out: &mut Vec<f32>) {
+        let end = self.end(program, op, limit);
         while self.done[op] < end {
-            let to = network.steps[op].grid.stop(self.done[op], end);
-            self.compute(network, op, to, out);
+            let to = program.steps[op].grid.stop(self.done[op], end);
+            self.compute(program, op, to, out);
         }
     }
 
     /// Computes an operation from where it stopped up to `to`.
-    fn compute(&mut self, network: &Network, op: usize, to: i64, out: &mut Vec<f32>) {
+    fn compute(&mut self, program: &Program, op: usize, to: i64, out: &mut Vec<f32>) {
         let from = std::mem::replace(&mut self.done[op], to);
-        let kernels = network.kernels;
-        let this = &network.steps[op].op;
+        let kernels = program.kernels;
+        let this = &program.steps[op].op;
         let Op { kind, input, residual, addend, raw, act } = this;
         let stride = this.stride() as i64;
         let (first, end) = (from * stride, to * stride);
@@ -478,10 +478,10 @@ impl State {
     }
 
     /// Lets go of the rows that no operation will read again.
-    fn retire(&mut self, network: &Network, ops: &std::ops::Range<usize>) {
+    fn retire(&mut self, program: &Program, ops: &std::ops::Range<usize>) {
         for op in ops.clone() {
-            for &(Buf(buf), _) in &network.steps[op].reads {
-                let wanted = network.bufs[buf].readers.iter();
+            for &(Buf(buf), _) in &program.steps[op].reads {
+                let wanted = program.bufs[buf].readers.iter();
                 let keep = wanted.map(|&(OpId(op), before)| self.done[op] - before as i64).min();
                 if let Some(keep) = keep {
                     self.bufs[buf].keep_from(keep);
@@ -494,10 +494,10 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         let mut bufs = std::mem::take(&mut self.bufs);
-        for (rows, spec) in bufs.iter_mut().zip(&self.network.bufs) {
+        for (rows, spec) in bufs.iter_mut().zip(&self.program.bufs) {
             rows.restart(spec.before);
         }
-        if let Ok(mut spare) = self.network.spare.lock() {
+        if let Ok(mut spare) = self.program.spare.lock() {
             *spare = Some(bufs);
         }
     }
