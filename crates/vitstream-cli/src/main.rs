@@ -43,6 +43,9 @@ enum Command {
     /// Runs a graph for `speak` and `verify`, which it may end
     #[command(hide = true)]
     GraphWorker,
+    /// Says how words sound for a server, which starts it anew if the library ends it
+    #[command(hide = true)]
+    PhonemizerWorker(cmd::phonemizer::PhonemizerArgs),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
+        Command::PhonemizerWorker(args) => cmd::phonemizer::serve(&args).map(done),
     });
     match result {
         Ok(code) => code,

@@ -7,6 +7,7 @@ mod ids;
 pub(crate) mod inspect;
 mod outputs;
 pub(crate) mod phonemize;
+pub(crate) mod phonemizer;
 mod remedy;
 pub(crate) mod signals;
 pub(crate) mod speak;

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use vitstream::{MAX_IDS, read_file};
 use vitstream_text::clauses::clauses;
 use vitstream_text::markup::{Markdown, ssml};
-use vitstream_text::phonemizer::{
-    About, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, Recorded, from_command,
-};
+use vitstream_text::phonemizer::{About, Phonemizer, Recorded};
 use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+
+use super::phonemizer::PhonemizerArgs;
 
 /// Bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
@@ -23,15 +23,8 @@ const MAX_LISTED: usize = 20;
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Reading text")]
 pub(crate) struct TextArgs {
-    /// The espeak-ng library that says how words sound, and its data's folder [default: what the environment variable
-    /// VITSTREAM_ESPEAK names, else the library beside this program or the system's, else the program espeak-ng]
-    #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer")]
-    espeak: Option<String>,
-
-    /// A program that says how words sound: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
-    /// with {"ipa": "həlˈoʊ"}
-    #[arg(long, value_name = "COMMAND")]
-    phonemizer: Option<String>,
+    #[command(flatten)]
+    phonemizer: PhonemizerArgs,
 
     /// Words and how they are said, a line each: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An entry
     /// without capital letters is for the word in any case
@@ -60,8 +53,8 @@ impl TextArgs {
     /// The option that is for text only, if one was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         [
-            ("--espeak", self.espeak.is_some()),
-            ("--phonemizer", self.phonemizer.is_some()),
+            ("--espeak", self.phonemizer.espeak.is_some()),
+            ("--phonemizer", self.phonemizer.phonemizer.is_some()),
             ("--lexicon", self.lexicon.is_some()),
             ("--markdown", self.markdown),
             ("--ssml", self.ssml),
@@ -74,24 +67,6 @@ impl TextArgs {
         let Some(path) = &self.lexicon else { return Ok(Lexicon::default()) };
         let bytes = read_file(path, MAX_LEXICON)?;
         Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())
-    }
-
-    fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        if let Some(command) = &self.phonemizer {
-            return from_command(command);
-        }
-        let named = self.espeak.as_deref().map(Location::parse);
-        match EspeakLibrary::find(named.as_ref()) {
-            Ok(library) => Ok(Box::new(library)),
-            Err(absent @ PhonemizerError::NotInstalled { .. }) => {
-                let mut program = EspeakProgram::new("espeak-ng");
-                match program.version() {
-                    Ok(_) => Ok(Box::new(program)),
-                    Err(_) => Err(absent),
-                }
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -125,7 +100,7 @@ impl Reader {
     /// Finds the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         if self.frontend.voice().is_some() && self.phonemizer.is_none() {
-            self.phonemizer = Some(self.args.open()?);
+            self.phonemizer = Some(self.args.phonemizer.open()?);
         }
         Ok(())
     }
