@@ -71,11 +71,11 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
-        Command::Inspect(args) => cmd::inspect::run(&args).map(done),
+        Command::Inspect(args) => cmd::inspect::run(args, cli.quiet).map(done),
         Command::Speak(args) => cmd::speak::run(*args, cli.quiet).map(done),
         Command::Batch(args) => cmd::batch::run(&args, cli.quiet),
-        Command::Phonemize(args) => cmd::phonemize::run(&args).map(done),
-        Command::Bench(args) => cmd::bench::run(args).map(done),
+        Command::Phonemize(args) => cmd::phonemize::run(&args, cli.quiet).map(done),
+        Command::Bench(args) => cmd::bench::run(args, cli.quiet).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
