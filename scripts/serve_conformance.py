@@ -73,6 +73,8 @@ class Server:
     def __init__(self, program, *arguments):
         command = [program, "serve", "--voice", f"letters={VOICES / 'hf'}", "--voice", f"many={VOICES / 'hf-multi'}"]
         command += ["--seed", SEED, "--http", "127.0.0.1:0", *arguments]
+        # Nobody is refused, however slow this machine is.
+        command += ["--max-load", "1000", "--max-wait", "60"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.http = self.wyoming = None
         self.said = []
