@@ -31,7 +31,7 @@ impl Client {
     async fn next(&mut self) -> Option<Event> {
         let mut buffer = [0; 4_096];
         loop {
-            if let Some(event) = self.decoder.next().unwrap() {
+            if let Some(event) = self.decoder.event().unwrap() {
                 return Some(event);
             }
             let read = tokio::time::timeout(Duration::from_secs(60), self.stream.read(&mut buffer));

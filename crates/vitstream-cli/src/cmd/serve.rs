@@ -283,8 +283,7 @@ impl Args {
                 || self.key_file.as_ref().map_or_else(|| KEY.to_owned(), |path| path.display().to_string());
             Keys::from_lines(&text).with_context(|| format!("{}: expected a key, found none", name()))
         });
-        let mut access = Access::default();
-        access.keys = keys.transpose()?;
+        let mut access = Access { keys: keys.transpose()?, ..Access::default() };
         for origin in &self.allow_origin {
             let value = origin.parse().ok().filter(|_| origin.contains("://") && !origin.ends_with('/'));
             access.origins.push(

@@ -10,7 +10,7 @@ fn events(bytes: &[u8], size: usize) -> (Vec<Event>, Option<FrameError>) {
     for piece in bytes.chunks(size) {
         decoder.push(piece);
         loop {
-            match decoder.next() {
+            match decoder.event() {
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(error) => return (events, Some(error)),

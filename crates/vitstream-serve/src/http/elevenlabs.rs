@@ -85,12 +85,13 @@ struct TextMessage {
 
 fn request(voice: String, options: &Options) -> Result<Request> {
     let (format, rate) = options.format()?;
-    let mut request = Request::default();
-    request.protocol = "elevenlabs";
-    request.voice = Some(voice);
-    request.format = format;
-    request.rate = rate;
-    Ok(request)
+    Ok(Request {
+        protocol: "elevenlabs",
+        voice: Some(voice),
+        format,
+        rate,
+        ..Request::default()
+    })
 }
 
 fn query(query: Result<Query<Options>, QueryRejection>) -> Result<Options, HttpError> {

@@ -88,16 +88,18 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
         Some("sse") => true,
         Some(_) => return Err(HttpError::request("stream_format: expected audio or sse")),
     };
-    let mut request = Request::default();
-    request.protocol = "openai";
-    request.voice = asked.voice.map(|voice| match voice {
-        VoiceName::Name(name) | VoiceName::Object { id: name } => name,
-    });
-    request.speaker = asked.speaker.map(Speaker::from);
-    request.speed = asked.speed;
-    request.seed = asked.seed;
-    request.format = format;
-    request.rate = asked.sample_rate.map_or(Rate::Usual, Rate::Hertz);
+    let request = Request {
+        protocol: "openai",
+        voice: asked.voice.map(|voice| match voice {
+            VoiceName::Name(name) | VoiceName::Object { id: name } => name,
+        }),
+        speaker: asked.speaker.map(Speaker::from),
+        speed: asked.speed,
+        seed: asked.seed,
+        format,
+        rate: asked.sample_rate.map_or(Rate::Usual, Rate::Hertz),
+        ..Request::default()
+    };
     let characters = asked.input.chars().count();
     let speech = service.speak(request, Said::Text(asked.input)).await?;
     if as_events { events(speech, characters).await } else { audio(speech, format).await }

@@ -102,15 +102,17 @@ async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, 
     if asked.text.trim().is_empty() {
         return Err(HttpError::request("text: expected one, found none"));
     }
-    let mut request = Request::default();
-    request.protocol = "piper";
-    request.voice = asked.voice;
-    request.speaker = asked.speaker.map(Speaker::from).or(asked.speaker_id.map(Speaker::Id));
-    request.length_scale = asked.length_scale;
-    request.noise_scale = asked.noise_scale;
-    request.noise_w = asked.noise_w_scale;
-    request.seed = asked.seed;
-    request.rate = Rate::Own;
+    let request = Request {
+        protocol: "piper",
+        voice: asked.voice,
+        speaker: asked.speaker.map(Speaker::from).or(asked.speaker_id.map(Speaker::Id)),
+        length_scale: asked.length_scale,
+        noise_scale: asked.noise_scale,
+        noise_w: asked.noise_w_scale,
+        seed: asked.seed,
+        rate: Rate::Own,
+        ..Request::default()
+    };
     let speech = service.speak(request, Said::Text(asked.text)).await?;
     audio(speech, Format::Wav).await
 }

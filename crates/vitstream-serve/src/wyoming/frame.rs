@@ -133,7 +133,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the bytes are none.
-    pub fn next(&mut self) -> Result<Option<Event>, FrameError> {
+    pub fn event(&mut self) -> Result<Option<Event>, FrameError> {
         loop {
             let Some(line) = &self.line else {
                 if !self.take_line()? {
@@ -196,7 +196,7 @@ mod tests {
         let mut events = Vec::new();
         for piece in bytes.chunks(size.max(1)) {
             decoder.push(piece);
-            while let Some(event) = decoder.next()? {
+            while let Some(event) = decoder.event()? {
                 events.push(event);
             }
         }

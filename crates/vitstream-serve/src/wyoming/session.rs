@@ -49,7 +49,7 @@ pub async fn converse(
                 Ok(Ok(0)) => return Ok(()),
                 Ok(Ok(length)) => {
                     decoder.push(&buffer[..length]);
-                    while let Some(event) = decoder.next().map_err(invalid)? {
+                    while let Some(event) = decoder.event().map_err(invalid)? {
                         session.waiting.push_back(event);
                     }
                 }
@@ -164,13 +164,14 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
             let voices = self.service.voices().descriptions();
             voices.into_iter().find(|voice| voice.language == language).map(|voice| voice.name)
         };
-        let mut request = Request::default();
-        request.protocol = "wyoming";
-        request.voice = text("name").or_else(of_language);
-        request.speaker = text("speaker").map(Speaker::Name);
-        request.format = Format::Pcm;
-        request.rate = Rate::Own;
-        request
+        Request {
+            protocol: "wyoming",
+            voice: text("name").or_else(of_language),
+            speaker: text("speaker").map(Speaker::Name),
+            format: Format::Pcm,
+            rate: Rate::Own,
+            ..Request::default()
+        }
     }
 
     async fn push(&mut self, text: &str) -> io::Result<()> {
