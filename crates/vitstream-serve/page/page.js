@@ -229,6 +229,9 @@ async function speak() {
     $("save").href = URL.createObjectURL(current.wav());
     $("save").hidden = false;
     await current.heard;
+    // What the player has given is yet to come out of the loudspeaker.
+    const latency = current.context.baseLatency + (current.context.outputLatency || 0);
+    await new Promise((resolve) => setTimeout(resolve, latency * 1000));
     if (speech === current) say("Done.");
   } catch (error) {
     if (error.name !== "AbortError" && speech === current) say(error.message, true);
