@@ -139,7 +139,8 @@ async def listen(server, text, pace=1.0, leave=None, rate=None):
     heard, begun = Heard(), time.monotonic()
     try:
         return await asyncio.wait_for(_listen(server, text, pace, leave, rate, heard, begun), PATIENCE)
-    except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+    except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, ValueError):
+        # A length that is none: the connection ended where the next piece should begin.
         heard.seconds = time.monotonic() - begun
         return heard
 
