@@ -49,7 +49,7 @@ VOICES = ROOT / "crates/vitstream-vits/tests/golden/families"
 SEED = "7"
 RATE = 16_000
 TEXT = "hello there. How are you? Fine, and the day is long."
-LONG = "all of us will go home and sleep. " * 100
+LONG = "All of us will go home and sleep. " * 100
 
 checks = 0
 

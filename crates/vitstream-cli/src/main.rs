@@ -45,6 +45,9 @@ enum Command {
     /// Runs a graph for `speak` and `verify`, which it may end
     #[command(hide = true)]
     GraphWorker,
+    /// Says how words sound for a server, which starts it anew if the library ends it
+    #[command(hide = true)]
+    PhonemizerWorker(cmd::phonemizer::PhonemizerArgs),
 }
 
 fn main() -> ExitCode {
@@ -73,17 +76,18 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
-        Command::Inspect(args) => cmd::inspect::run(&args).map(done),
+        Command::Inspect(args) => cmd::inspect::run(args, cli.quiet).map(done),
         Command::Speak(args) => cmd::speak::run(*args, cli.quiet).map(done),
         Command::Batch(args) => cmd::batch::run(&args, cli.quiet),
-        Command::Phonemize(args) => cmd::phonemize::run(&args).map(done),
-        Command::Bench(args) => cmd::bench::run(args).map(done),
+        Command::Phonemize(args) => cmd::phonemize::run(&args, cli.quiet).map(done),
+        Command::Bench(args) => cmd::bench::run(args, cli.quiet).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         #[cfg(feature = "serve")]
         Command::Serve(args) => cmd::serve::run(&args, cli.quiet).map(done),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
+        Command::PhonemizerWorker(args) => cmd::phonemizer::serve(&args).map(done),
     });
     match result {
         Ok(code) => code,

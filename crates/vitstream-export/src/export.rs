@@ -248,7 +248,7 @@ pub fn export(
     let input = source.name();
     let start = Instant::now();
     check(input, output, options)?;
-    tracing::info!("reading {}", input.display());
+    log::info!("reading {}", input.display());
     let Source { model, audit, config, format, mut warnings, notes, files: read_from } =
         source::load(&source, &options.read)?;
     warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
@@ -260,7 +260,7 @@ pub fn export(
         ));
     }
     for (reason, (count, bytes)) in &audit.unneeded {
-        tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
+        log::info!("left out {count} tensors, {bytes} bytes: {reason}");
     }
 
     if let Some(config) = config.as_ref().filter(|config| config.is_derived())
@@ -544,7 +544,7 @@ impl Export {
         let cancel = self.cancel.clone();
         summary.bytes =
             self.staging.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
-        tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
+        log::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
         self.files.push(summary);
         Ok(())
     }

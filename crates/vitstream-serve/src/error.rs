@@ -68,6 +68,7 @@ impl Error {
             Self::Overloaded(_) | Self::Draining => Fault::Later,
             Self::Voice { .. } | Self::Internal(_) => Fault::Server,
             Self::Text(vitstream_text::Error::Phonemizer(PhonemizerError::Nul)) => Fault::Client,
+            Self::Text(vitstream_text::Error::Phonemizer(PhonemizerError::Busy { .. })) => Fault::Later,
             Self::Text(vitstream_text::Error::Phonemizer(_) | vitstream_text::Error::Config(_)) => {
                 Fault::Server
             }

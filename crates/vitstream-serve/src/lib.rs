@@ -21,7 +21,6 @@ mod error;
 pub mod http;
 mod limits;
 pub mod metrics;
-mod phonemizers;
 mod reading;
 pub mod scheduler;
 mod server;
@@ -32,6 +31,5 @@ pub mod wyoming;
 
 pub use error::{Error, Fault, Result};
 pub use limits::Limits;
-pub use phonemizers::Phonemizers;
 pub use reading::{Audio, Utterance};
 pub use server::{Server, is_loopback};

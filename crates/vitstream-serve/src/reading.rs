@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use vitstream::{SpeakOptions, SpeechStream};
 use vitstream_text::markup::ssml;
+use vitstream_text::phonemizer::Pool;
 use vitstream_text::{Passage, Sentence, Sentences};
 
 use crate::audio::Output;
 use crate::error::Result;
 use crate::metrics::Metrics;
-use crate::phonemizers::Phonemizers;
 use crate::scheduler::{Stop, Turn, Work};
 use crate::text::utterances;
 use crate::voices::OpenVoice;
@@ -64,7 +64,7 @@ pub(crate) enum Bit {
 /// A text being spoken.
 pub(crate) struct Reading {
     voice: Arc<OpenVoice>,
-    phonemizers: Phonemizers,
+    phonemizer: Pool,
     options: SpeakOptions,
     sentences: Sentences,
     /// Text that is still to come; `None` when there is no more.
@@ -89,7 +89,7 @@ impl Reading {
     /// When the text is markup and cannot be read.
     pub(crate) fn new(
         voice: Arc<OpenVoice>,
-        phonemizers: Phonemizers,
+        phonemizer: Pool,
         options: SpeakOptions,
         text: Text,
         output: Output,
@@ -110,7 +110,7 @@ impl Reading {
         }
         Ok(Self {
             voice,
-            phonemizers,
+            phonemizer,
             options,
             sentences,
             arriving,
@@ -156,7 +156,7 @@ impl Reading {
                 continue;
             }
             if let Some(passage) = self.passages.pop_front() {
-                self.utterances.extend(utterances(&self.voice.frontend, &self.phonemizers, passage)?);
+                self.utterances.extend(utterances(&self.voice.frontend, &mut self.phonemizer, passage)?);
                 continue;
             }
             if self.arriving.is_some() {

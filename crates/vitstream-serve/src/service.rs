@@ -219,8 +219,8 @@ impl Service {
             }
         };
         let output = Output::new(request.format, own, rate)?;
-        let phonemizers = inner.voices.phonemizers().clone();
-        let reading = Reading::new(voice.clone(), phonemizers, options, text, output, inner.metrics.clone())?;
+        let phonemizer = inner.voices.phonemizers().clone();
+        let reading = Reading::new(voice.clone(), phonemizer, options, text, output, inner.metrics.clone())?;
         let ticket = inner.scheduler.admit(voice.rtf).await?;
         Ok((inner.scheduler.start(ticket, reading), voice, rate))
     }

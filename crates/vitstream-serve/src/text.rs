@@ -1,10 +1,8 @@
 //! Text to utterances that are short enough.
 
 use vitstream_text::clauses::clauses;
-use vitstream_text::phonemizer::Recorded;
+use vitstream_text::phonemizer::Phonemizer;
 use vitstream_text::{Error, Frontend, Passage, Sentence};
-
-use crate::phonemizers::Phonemizers;
 
 /// Phoneme ids of one utterance, unless it cannot be cut. An encoder runs without a break, so others wait for all of it: 300
 /// ids take 35 ms to 60 ms on a core of today, and are 15 to 20 seconds of speech, longer than nearly every sentence.
@@ -13,7 +11,7 @@ pub(crate) const MAX_IDS: usize = 300;
 /// The utterances of a text, one for each sentence unless that is too long.
 pub(crate) fn utterances(
     frontend: &Frontend,
-    phonemizers: &Phonemizers,
+    phonemizer: &mut dyn Phonemizer,
     mut passage: Passage,
 ) -> Result<Vec<Sentence>, Error> {
     if frontend.voice().is_none() {
@@ -22,10 +20,7 @@ pub(crate) fn utterances(
             passage.text = passage.text.trim().to_owned();
         }
     }
-    let sentences = match frontend.voice() {
-        Some(_) => phonemizers.ask(|phonemizer| frontend.speak(&passage, phonemizer))?,
-        None => frontend.speak(&passage, &mut Recorded::default())?,
-    };
+    let sentences = frontend.speak(&passage, phonemizer)?;
     let is_long = sentences.iter().any(|sentence| sentence.ids.len() > MAX_IDS);
     // What is pronounced in its own way stays as it is.
     if !is_long || !passage.pronunciations.is_empty() {
@@ -37,8 +32,8 @@ pub(crate) fn utterances(
     let mut first = passage.clone();
     let second = first.text.split_off(middle);
     first.pause = std::time::Duration::ZERO;
-    let mut found = utterances(frontend, phonemizers, first)?;
-    found.extend(utterances(frontend, phonemizers, Passage { text: second, ..passage })?);
+    let mut found = utterances(frontend, phonemizer, first)?;
+    found.extend(utterances(frontend, phonemizer, Passage { text: second, ..passage })?);
     Ok(found)
 }
 
@@ -61,6 +56,8 @@ fn middle(voice: &str, text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use vitstream_text::phonemizer::Recorded;
+
     use super::*;
 
     fn letters() -> Frontend {
@@ -69,28 +66,24 @@ mod tests {
         Frontend::from_json(json.as_object().unwrap()).unwrap()
     }
 
-    fn nobody() -> Phonemizers {
-        Phonemizers::new(|| panic!("letters need no phonemizer"))
-    }
-
     #[test]
     fn no_utterance_is_long_and_none_is_lost() {
         let frontend = letters();
         for text in ["a".repeat(4_096), "a ".repeat(2_048), "aa aa, ".repeat(600), "a, a. ".repeat(700)] {
-            let found = utterances(&frontend, &nobody(), Passage::from(&*text)).unwrap();
+            let found = utterances(&frontend, &mut Recorded::default(), Passage::from(&*text)).unwrap();
             assert!(found.iter().all(|sentence| sentence.ids.len() <= MAX_IDS));
             let spoken: String = found.iter().map(|sentence| sentence.text.replace(' ', "")).collect();
             assert_eq!(spoken, text.replace(' ', ""));
         }
-        assert_eq!(utterances(&frontend, &nobody(), Passage::from(" aa. ")).unwrap().len(), 1);
-        assert_eq!(utterances(&frontend, &nobody(), Passage::from(" ")).unwrap().len(), 0);
+        assert_eq!(utterances(&frontend, &mut Recorded::default(), Passage::from(" aa. ")).unwrap().len(), 1);
+        assert_eq!(utterances(&frontend, &mut Recorded::default(), Passage::from(" ")).unwrap().len(), 0);
     }
 
     #[test]
     fn the_pause_stands_behind_the_last_part() {
         let pause = std::time::Duration::from_secs(1);
         let passage = Passage { pause, ..Passage::from(&*"aa aa, ".repeat(200)) };
-        let found = utterances(&letters(), &nobody(), passage).unwrap();
+        let found = utterances(&letters(), &mut Recorded::default(), passage).unwrap();
         let (last, before) = found.split_last().unwrap();
         assert_eq!(last.pause, pause);
         assert!(!before.is_empty() && before.iter().all(|sentence| sentence.pause.is_zero()));

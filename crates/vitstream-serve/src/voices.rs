@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use vitstream::{OpenOptions, SpeakOptions, Voice};
 use vitstream_text::Frontend;
+use vitstream_text::phonemizer::Pool;
 
 use crate::error::{Error, Result};
-use crate::phonemizers::Phonemizers;
 pub use find::find;
 
 /// How soon a voice that could not be opened is tried again.
@@ -59,7 +59,7 @@ pub struct Voices {
     entries: BTreeMap<String, Entry>,
     default: String,
     open: OpenOptions,
-    phonemizers: Phonemizers,
+    phonemizers: Pool,
     /// Bytes that the files of the voices in memory may have.
     memory: u64,
     /// Counts how often a voice was asked for.
@@ -98,7 +98,7 @@ impl Voices {
     pub fn new(
         places: Vec<(String, PathBuf)>,
         open: OpenOptions,
-        phonemizers: Phonemizers,
+        phonemizers: Pool,
         memory: u64,
     ) -> Result<Self> {
         let default = places.first().map(|(name, _)| name.clone());
@@ -123,7 +123,7 @@ impl Voices {
     }
 
     /// Those who say how words sound.
-    pub fn phonemizers(&self) -> &Phonemizers {
+    pub fn phonemizers(&self) -> &Pool {
         &self.phonemizers
     }
 

@@ -102,7 +102,7 @@ async fn a_flush_is_heard_at_once_and_closing_ends_it() {
         samples.extend(STANDARD.decode(message["audio"].as_str().unwrap()).unwrap());
     }
     assert!(samples == expected);
-    say(&mut socket, json!({"text": "all of us will go home and sleep. ".repeat(100)})).await;
+    say(&mut socket, json!({"text": "All of us will go home and sleep. ".repeat(100)})).await;
     assert!(matches!(next(&mut socket).await, Some(Message::Text(_))));
     // Somebody speaks: what was to be said is not said.
     socket.close(None).await.unwrap();

@@ -205,7 +205,7 @@ async fn what_is_no_wyoming_closes_the_connection_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_ends_the_work() {
     let server = start(Access::default(), |_, _| {}).await;
-    let text = "all of us will go home and sleep. ".repeat(100);
+    let text = "All of us will go home and sleep. ".repeat(100);
     for events in [0, 1, 2, 5] {
         let mut client = Client::connect(server.wyoming).await;
         client.send("synthesize", json!({"text": text})).await;
@@ -223,7 +223,7 @@ async fn who_leaves_ends_the_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_lets_everybody_finish() {
     let mut server = start(Access::default(), |_, _| {}).await;
-    let text = "all of us will go home and sleep. ".repeat(50);
+    let text = "All of us will go home and sleep. ".repeat(50);
     let mut idle = Client::connect(server.wyoming).await;
     let mut client = Client::connect(server.wyoming).await;
     client.send("synthesize", json!({"text": text})).await;

@@ -52,8 +52,12 @@
 //! [`inspect()`] says what a file holds, without running anything of it.
 //!
 //! # Features
-//! `native` (our engine), `rten` and `onnxruntime` (runtimes for graphs), `export`, `verify`. A program that only speaks
-//! needs `native` alone.
+//! By default everything but `onnxruntime`:
+//! - `native`: vitstream's own engine. A program that only speaks needs this alone; it takes 43 crates.
+//! - `threads`: more than one thread for it.
+//! - `safetensors` and `archives`: voices in safetensors files, and in zip, tar and gzip archives.
+//! - `rten` and `onnxruntime`: runtimes for the graphs of an exported folder.
+//! - `export` and `verify`: [`export()`] and [`verify()`].
 #![forbid(unsafe_code)]
 
 mod error;

@@ -2,6 +2,7 @@
 
 mod address;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +15,11 @@ use vitstream_serve::http::{Access, Keys, router};
 use vitstream_serve::scheduler::{Options, Scheduler};
 use vitstream_serve::service::Service;
 use vitstream_serve::voices::{Voices, find};
-use vitstream_serve::{Limits, Phonemizers, Server, wyoming};
+use vitstream_serve::{Limits, Server, wyoming};
+use vitstream_text::phonemizer::{Pool, TIME_LIMIT};
 
+use super::phonemizer::PhonemizerArgs;
 use super::terminal::say;
-use super::text::open_phonemizer;
 use super::{DecoderArg, VoiceArgs, signals, voices};
 use address::Address;
 
@@ -73,14 +75,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
 
-    /// The espeak-ng library that says how words sound, and its data's folder
-    #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer", help_heading = "Reading text")]
-    espeak: Option<String>,
-
-    /// A program that says how words sound, as for `speak`
-    #[arg(long, value_name = "COMMAND", help_heading = "Reading text")]
-    phonemizer: Option<String>,
-
     /// Makes the same request the same audio, unless it brings a seed of its own
     #[arg(long)]
     seed: Option<u64>,
@@ -91,6 +85,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     capacity: CapacityArgs,
+
+    #[command(flatten)]
+    reading: PhonemizerArgs,
 
     #[command(flatten)]
     options: VoiceArgs,
@@ -314,8 +311,10 @@ impl Args {
             places.extend(found);
         }
         let open = self.options.open_options(Backend::Auto, DecoderArg::Auto, super::wall())?;
-        let (espeak, command) = (self.espeak.clone(), self.phonemizer.clone());
-        let phonemizers = Phonemizers::new(move || open_phonemizer(espeak.as_deref(), command.as_deref()));
+        // As many as compute at once; none is started before it is asked.
+        let workers = NonZeroUsize::new(self.capacity.options()?.workers).unwrap_or(NonZeroUsize::MIN);
+        let reading = self.reading.clone();
+        let phonemizers = Pool::new(workers, TIME_LIMIT, move || reading.open_apart());
         Ok(Voices::new(places, open, phonemizers, self.memory.saturating_mul(1 << 20))?)
     }
 }

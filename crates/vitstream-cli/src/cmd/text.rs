@@ -5,17 +5,23 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use vitstream::{MAX_IDS, read_file};
 use vitstream_text::clauses::clauses;
+use vitstream_text::config::FRONTEND_KEY;
 use vitstream_text::markup::{Markdown, ssml};
-use vitstream_text::phonemizer::{
-    About, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, Recorded, from_command,
-};
+use vitstream_text::phonemizer::{About, Phonemizer, Recorded};
 use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+
+use super::lines::Phonemes;
+use super::phonemizer::PhonemizerArgs;
 
 /// Bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
+
+/// What a front end is made from.
+const READING: [&str; 5] = ["phoneme_type", "phoneme_id_map", "espeak", "vowel_clusters", FRONTEND_KEY];
 
 /// Phonemes that one message lists.
 const MAX_LISTED: usize = 20;
@@ -23,15 +29,8 @@ const MAX_LISTED: usize = 20;
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Reading text")]
 pub(crate) struct TextArgs {
-    /// The espeak-ng library that says how words sound, and its data's folder [default: what the environment variable
-    /// VITSTREAM_ESPEAK names, else the library beside this program or the system's, else the program espeak-ng]
-    #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer")]
-    espeak: Option<String>,
-
-    /// A program that says how words sound: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
-    /// with {"ipa": "həlˈoʊ"}
-    #[arg(long, value_name = "COMMAND")]
-    phonemizer: Option<String>,
+    #[command(flatten)]
+    phonemizer: PhonemizerArgs,
 
     /// Words and how they are said, a line each: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An entry
     /// without capital letters is for the word in any case
@@ -60,8 +59,8 @@ impl TextArgs {
     /// The option that is for text only, if one was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         [
-            ("--espeak", self.espeak.is_some()),
-            ("--phonemizer", self.phonemizer.is_some()),
+            ("--espeak", self.phonemizer.espeak.is_some()),
+            ("--phonemizer", self.phonemizer.phonemizer.is_some()),
             ("--lexicon", self.lexicon.is_some()),
             ("--markdown", self.markdown),
             ("--ssml", self.ssml),
@@ -70,44 +69,29 @@ impl TextArgs {
         .find_map(|(name, given)| given.then_some(name))
     }
 
-    pub(crate) fn lexicon(&self) -> Result<Lexicon> {
-        let Some(path) = &self.lexicon else { return Ok(Lexicon::default()) };
+    pub(crate) fn words(&self) -> Result<Words> {
+        let Some(path) = &self.lexicon else { return Ok(Words::default()) };
         let bytes = read_file(path, MAX_LEXICON)?;
-        Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())
-    }
-
-    fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        open_phonemizer(self.espeak.as_deref(), self.phonemizer.as_deref())
+        let lexicon = Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+        Ok(Words { lexicon, hash: format!("{:x}", Sha256::digest(&bytes)) })
     }
 }
 
-/// The phonemizer that `--espeak` or `--phonemizer` name, or the one that is found.
-pub(crate) fn open_phonemizer(
-    espeak: Option<&str>,
-    command: Option<&str>,
-) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-    if let Some(command) = command {
-        return from_command(command);
-    }
-    let named = espeak.map(Location::parse);
-    match EspeakLibrary::find(named.as_ref()) {
-        Ok(library) => Ok(Box::new(library)),
-        Err(absent @ PhonemizerError::NotInstalled { .. }) => {
-            let mut program = EspeakProgram::new("espeak-ng");
-            match program.version() {
-                Ok(_) => Ok(Box::new(program)),
-                Err(_) => Err(absent),
-            }
-        }
-        Err(error) => Err(error),
-    }
+/// The user's own pronunciations.
+#[derive(Default)]
+pub(crate) struct Words {
+    lexicon: Lexicon,
+    /// SHA-256 of the file.
+    hash: String,
 }
 
 /// Reads text for a voice.
 pub(crate) struct Reader {
     frontend: Frontend,
     args: TextArgs,
-    lexicon: Lexicon,
+    words: Words,
+    /// The part of the voice's JSON that says how it reads.
+    json: Value,
     markdown: Markdown,
     /// Found when it is first needed.
     phonemizer: Option<Box<dyn Phonemizer + Send>>,
@@ -118,11 +102,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// `json` is the voice's.
-    pub(crate) fn new(args: &TextArgs, lexicon: Lexicon, json: &Map<String, Value>) -> Result<Self> {
+    pub(crate) fn new(args: &TextArgs, words: Words, json: &Map<String, Value>) -> Result<Self> {
         Ok(Self {
             frontend: Frontend::from_json(json)?,
             args: args.clone(),
-            lexicon,
+            words,
+            json: READING.iter().map(|&key| json.get(key).cloned().unwrap_or_default()).collect(),
             markdown: Markdown::default(),
             phonemizer: None,
             reported: BTreeSet::new(),
@@ -133,7 +118,7 @@ impl Reader {
     /// Finds the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         if self.frontend.voice().is_some() && self.phonemizer.is_none() {
-            self.phonemizer = Some(self.args.open()?);
+            self.phonemizer = Some(self.args.phonemizer.open()?);
         }
         Ok(())
     }
@@ -141,6 +126,16 @@ impl Reader {
     /// Who says how words sound, if the voice needs somebody and it was found.
     pub(crate) fn about(&self) -> Option<About> {
         self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+    }
+
+    /// All that decides how a text is read, beside the text: what has the same reads alike.
+    pub(crate) fn identity(&mut self) -> Result<String> {
+        self.prepare()?;
+        let version = self.about().map(|about| about.version);
+        let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
+        // Where the library lies makes no difference, which program is asked may make one.
+        let phonemizer = phonemizer.phonemizer.as_deref();
+        Ok(json!([self.json, self.words.hash, phonemizer, version, markdown, ssml]).to_string())
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.
@@ -176,8 +171,11 @@ impl Reader {
     }
 
     /// What is given as phonemes.
-    pub(crate) fn phonemes(&mut self, phonemes: &str) -> Result<Sentence> {
-        let sentence = self.frontend.phonemes(phonemes);
+    pub(crate) fn phonemes(&mut self, phonemes: &Phonemes) -> Result<Sentence> {
+        let sentence = match phonemes {
+            Phonemes::Text(text) => self.frontend.phonemes(text),
+            Phonemes::List(list) => self.frontend.tokens("", list.clone()),
+        };
         let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
         anyhow::ensure!(
             !sentence.phonemes.iter().all(unknown),
@@ -215,7 +213,7 @@ impl Reader {
     }
 
     fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
-        let passage = self.lexicon.apply(passage);
+        let passage = self.words.lexicon.apply(passage);
         let mut nobody = Recorded::default();
         let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
             Some(phonemizer) => phonemizer,

@@ -1,13 +1,13 @@
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use proptest::prelude::*;
 use vitstream::{OpenOptions, Voice, wav};
 use vitstream_testing::golden;
 use vitstream_text::Frontend;
-use vitstream_text::phonemizer::Recorded;
+use vitstream_text::phonemizer::{Pool, Recorded, TIME_LIMIT};
 
 use super::*;
-use crate::phonemizers::Phonemizers;
 use crate::scheduler::Options;
 
 /// A voice of three speakers that reads letters, and one of one.
@@ -15,7 +15,7 @@ const VOICES: [&str; 2] = ["families/hf", "families/hf-multi"];
 
 fn service(change: impl FnOnce(&mut Options)) -> Service {
     let places = VOICES.map(|place| (place.replace("families/", ""), golden(place))).to_vec();
-    let phonemizers = Phonemizers::new(|| panic!("letters need no phonemizer"));
+    let phonemizers = Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"));
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
     let mut options = Options { workers: 2, starting: 100, ..Options::default() };
     change(&mut options);

@@ -1,6 +1,8 @@
 use std::fs;
+use std::num::NonZeroUsize;
 
 use vitstream_testing::golden;
+use vitstream_text::phonemizer::TIME_LIMIT;
 
 use super::*;
 
@@ -22,8 +24,12 @@ fn place() -> tempfile::TempDir {
     root
 }
 
+fn nobody() -> Pool {
+    Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"))
+}
+
 fn voices(root: &Path, memory: u64) -> Arc<Voices> {
-    let phonemizers = Phonemizers::new(|| panic!("letters need no phonemizer"));
+    let phonemizers = nobody();
     Arc::new(Voices::new(find(root).unwrap(), OpenOptions::default(), phonemizers, memory).unwrap())
 }
 
@@ -78,7 +84,7 @@ async fn one_voice_is_opened_however_little_memory_there_is() {
 
 #[test]
 fn names_are_told_apart() {
-    let phonemizers = Phonemizers::new(|| panic!("never asked"));
+    let phonemizers = nobody();
     let places = vec![("a".to_owned(), "x".into()), ("a".to_owned(), "y".into())];
     let error = Voices::new(places, OpenOptions::default(), phonemizers.clone(), 0).unwrap_err().to_string();
     assert!(error.contains("x and y"), "{error}");

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,29 +15,29 @@ use vitstream_serve::http::{Access, router};
 use vitstream_serve::scheduler::{Options, Scheduler};
 use vitstream_serve::service::Service;
 use vitstream_serve::voices::Voices;
-use vitstream_serve::{Limits, Phonemizers, Server};
+use vitstream_serve::{Limits, Server};
 use vitstream_testing::golden;
 use vitstream_text::Frontend;
-use vitstream_text::phonemizer::Recorded;
+use vitstream_text::phonemizer::{Pool, Recorded, TIME_LIMIT};
 
 /// What servers of these tests say again and again in the same way.
-pub const SEED: u64 = 7;
+pub(crate) const SEED: u64 = 7;
 
-pub const TEXT: &str = "hello there. How are you? Fine, and the day is long.";
+pub(crate) const TEXT: &str = "hello there. How are you? Fine, and the day is long.";
 
-pub struct Running {
-    pub service: Service,
-    pub http: SocketAddr,
-    pub wyoming: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) service: Service,
+    pub(crate) http: SocketAddr,
+    pub(crate) wyoming: SocketAddr,
     end: Option<oneshot::Sender<()>>,
-    pub ended: JoinHandle<()>,
+    pub(crate) ended: JoinHandle<()>,
 }
 
 /// A server of the voices `letters` and `many`, of three speakers, neither of which needs a phonemizer.
-pub async fn start(access: Access, change: impl FnOnce(&mut Limits, &mut Options)) -> Running {
+pub(crate) async fn start(access: Access, change: impl FnOnce(&mut Limits, &mut Options)) -> Running {
     let places =
         vec![("letters".to_owned(), golden("families/hf")), ("many".to_owned(), golden("families/hf-multi"))];
-    let phonemizers = Phonemizers::new(|| panic!("letters need no phonemizer"));
+    let phonemizers = Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"));
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
     let (mut limits, mut options) = (Limits::default(), Options::default());
     (options.workers, options.starting, options.load) = (2, 100, f64::INFINITY);
@@ -61,13 +62,13 @@ async fn bind() -> TcpListener {
 
 impl Running {
     /// As a signal does.
-    pub fn tell_to_end(&mut self) {
+    pub(crate) fn tell_to_end(&mut self) {
         self.end.take().unwrap().send(()).unwrap();
     }
 }
 
 /// What `voice` says alone, as samples of 16 bits; a voice of several speaks with its first.
-pub fn alone(voice: &str, text: &str) -> Vec<u8> {
+pub(crate) fn alone(voice: &str, text: &str) -> Vec<u8> {
     let place = if voice == "many" { "families/hf-multi" } else { "families/hf" };
     let voice = Voice::open(golden(place), &OpenOptions::default()).unwrap();
     let frontend = Frontend::from_json(voice.config()).unwrap();
@@ -85,33 +86,33 @@ pub fn alone(voice: &str, text: &str) -> Vec<u8> {
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Whether the body came to its end.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(": ")?;
             found.eq_ignore_ascii_case(name).then_some(value)
         })
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 }
 
 /// Sends `request` as it is and reads until the other side closes.
-pub async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that has enough of it closes while we still write.
     let _ = stream.write_all(request).await;
@@ -121,7 +122,7 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub async fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> Answer {
+pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> Answer {
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n"
@@ -129,16 +130,16 @@ pub async fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, bo
     answer(&exchange(address, &[head.as_bytes(), body].concat()).await)
 }
 
-pub async fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, "", b"").await
 }
 
-pub async fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Answer {
+pub(crate) async fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Answer {
     let body = body.to_string();
     ask(address, "POST", path, "Content-Type: application/json\r\n", body.as_bytes()).await
 }
 
-pub fn answer(bytes: &[u8]) -> Answer {
+pub(crate) fn answer(bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -164,7 +165,7 @@ fn unchunked(mut bytes: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// Waits for something that happens without a doubt.
-pub async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..4_000 {
         if is_so() {
             return;

@@ -161,7 +161,7 @@ pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
 /// Beyond this many bytes the process gets no memory. A system without such a limit runs the graph all the same: what is
 /// read before has bounds of its own.
 fn limit_memory(bytes: u64) {
-    #[cfg(unix)]
+    #[cfg(all(unix, any(feature = "rten", feature = "onnxruntime")))]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let set = |resource, value: u64| {
@@ -175,7 +175,7 @@ fn limit_memory(bytes: u64) {
         // A crash is expected here, and nobody wants its memory in a file.
         set(Resource::Core, 0);
     }
-    #[cfg(not(unix))]
+    #[cfg(not(all(unix, any(feature = "rten", feature = "onnxruntime"))))]
     let _ = bytes;
 }
 
@@ -269,7 +269,7 @@ impl Walled {
             Ok(process) => process,
             Err(error) => {
                 let program = wall.program.display();
-                tracing::warn!("{program} does not start ({error}): graphs run inside this process");
+                log::warn!("{program} does not start ({error}): graphs run inside this process");
                 return Ok(None);
             }
         };

@@ -3,6 +3,8 @@
 //! What a graph does not say in a way that is understood here is an error that names the place, never a guess: a
 //! constant that an optimiser multiplied with another looks like any other weight.
 
+mod graph;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueId};
 use vitstream_vits::hparams::{DurationHParams, FlowHParams};
 use vitstream_vits::{HParams, Network, ResBlockKind, Weights};
 
+use self::graph::{Traced, key, module};
 use crate::Error;
-use crate::traced::{Traced, key, module};
 
 /// How far a constant may be from upstream's, relative to it: rounding, not another value.
 const ROUNDING: f32 = 1e-5;
@@ -57,7 +59,7 @@ pub(crate) fn recover(path: &Path, graphs: &[Graph]) -> Result<(Weights, HParams
 
 /// What a node says of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Conv {
+struct TracedConv {
     transposed: bool,
     stride: usize,
     dilation: usize,
@@ -71,7 +73,7 @@ struct Recovery {
     /// By upstream's key.
     tensors: BTreeMap<String, Weight>,
     /// By upstream's module.
-    convs: BTreeMap<String, Conv>,
+    convs: BTreeMap<String, TracedConv>,
     /// Of the layer norms, with the module.
     epsilons: Vec<(String, f32)>,
     tail_bound: Option<f32>,
@@ -233,7 +235,7 @@ impl Recovery {
         self.take(&leaf, tensor)
     }
 
-    fn read_conv(&self, node: &Node, transposed: bool) -> Result<Conv, Error> {
+    fn read_conv(&self, node: &Node, transposed: bool) -> Result<TracedConv, Error> {
         let place = || format!("node {}", node.name);
         let ints = |name: &str, default: &[i64]| -> Result<Vec<usize>, Error> {
             let values = match node.attrs.get(name) {
@@ -263,7 +265,7 @@ impl Recovery {
             Some(other) => return Err(self.error(place(), format!("group {other:?} makes no sense"))),
         };
         let pads = ints("pads", &[0, 0])?;
-        Ok(Conv {
+        Ok(TracedConv {
             transposed,
             stride: one("strides", 1)?,
             dilation: one("dilations", 1)?,
@@ -394,7 +396,7 @@ impl Recovery {
         dim.copied().ok_or_else(|| self.error(format!("{module}.weight"), "is not in the graph"))
     }
 
-    fn conv(&self, module: &str) -> Result<&Conv, Error> {
+    fn conv(&self, module: &str) -> Result<&TracedConv, Error> {
         self.convs.get(module).ok_or_else(|| self.error(module, "its convolution is not in the graph"))
     }
 
@@ -535,7 +537,7 @@ impl Recovery {
             let expected = match conv.transposed {
                 true => {
                     let pad = kernel.saturating_sub(conv.stride) / 2;
-                    Conv {
+                    TracedConv {
                         transposed: true,
                         dilation: 1,
                         groups: 1,
@@ -552,7 +554,7 @@ impl Recovery {
                         _ => [(kernel - 1).saturating_mul(dilation) / 2; 2],
                     };
                     let groups = if module.contains(".convs_sep.") { c_out } else { 1 };
-                    Conv { transposed: false, stride: 1, dilation, groups, pads, output_padding: 0 }
+                    TracedConv { transposed: false, stride: 1, dilation, groups, pads, output_padding: 0 }
                 }
             };
             if *conv != expected {

@@ -9,9 +9,9 @@ use crate::Parts;
 use crate::beside::Beside;
 use crate::check_finished;
 use crate::config::VoiceConfig;
-use crate::own::{self, is_own};
-use crate::recover::recover;
-use crate::voice_onnx::{self, open, sample_rate};
+use crate::graphs::exported::{self, is_own};
+use crate::graphs::file::{open, read_file, sample_rate};
+use crate::graphs::traced::recover;
 use vitstream_contract::files;
 
 pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
@@ -19,7 +19,7 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
     let paths = [files::ENCODER, files::DECODER].map(|name| directory.join(name));
     let single = directory.join(files::VOICE);
     if single.is_file() && !paths[0].exists() {
-        let parts = voice_onnx::read_file(&single, MappedFile::open(&single)?, Some(Beside::of(&single)))?;
+        let parts = read_file(&single, MappedFile::open(&single)?, Some(Beside::of(&single)))?;
         return Ok(Parts { config: VoiceConfig::named_or_beside(config, &single)?, ..parts });
     }
     if let Some(absent) = paths.iter().find(|path| !path.exists()) {
@@ -57,7 +57,7 @@ pub(crate) fn read_graphs(
     let mut files = Vec::from(files);
     files.extend(beside.into_iter().flat_map(|beside| beside.files));
     let (weights, hparams, format) = if graphs.iter().any(is_own) {
-        let (weights, hparams) = own::recover(directory, &graphs[0], &graphs[1])?;
+        let (weights, hparams) = exported::recover(directory, &graphs[0], &graphs[1])?;
         (weights, hparams, "vitstream pair (ONNX)")
     } else {
         let (weights, mut hparams) = recover(directory, &graphs)?;

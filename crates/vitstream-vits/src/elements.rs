@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-pub(super) fn bytes(values: impl IntoIterator<Item = f32>) -> Bytes {
+pub(crate) fn bytes(values: impl IntoIterator<Item = f32>) -> Bytes {
     let values: Vec<[u8; 4]> = values.into_iter().map(f32::to_le_bytes).collect();
     values.into_flattened().into()
 }
 
 /// `[rows, columns]` → `[columns, rows]`, four bytes an element.
-pub(super) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
+pub(crate) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
     /// Elements of a square that fits the cache.
     const SIDE: usize = 16;
     let elements = data.as_chunks::<4>().0;
@@ -26,7 +26,7 @@ pub(super) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
 }
 
 /// The first elements of all, then the second ones, and so on.
-pub(super) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
+pub(crate) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
     let parts = parts.each_ref().map(|part| part.as_chunks::<4>().0);
     let count = parts.iter().map(|part| part.len()).min().unwrap_or(0);
     let mut elements: Vec<[u8; 4]> = Vec::with_capacity(N * count);
@@ -35,7 +35,7 @@ pub(super) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
 }
 
 /// Every run of `count` chunks of `width` elements with the chunks in reverse order.
-pub(super) fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes {
+pub(crate) fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes {
     let mut reversed = Vec::with_capacity(data.len());
     for chunk in data.chunks_exact(4 * count * width).flat_map(|run| run.chunks_exact(4 * width).rev()) {
         reversed.extend_from_slice(chunk);
@@ -43,21 +43,21 @@ pub(super) fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes 
     reversed.into()
 }
 
-pub(super) fn negated(data: &[u8]) -> Bytes {
+pub(crate) fn negated(data: &[u8]) -> Bytes {
     bytes(data.as_chunks().0.iter().map(|&element| -f32::from_le_bytes(element)))
 }
 
-pub(super) fn unscaled(data: &[u8], factor: f32) -> Bytes {
+pub(crate) fn unscaled(data: &[u8], factor: f32) -> Bytes {
     bytes(data.as_chunks().0.iter().map(|&element| quotient(f32::from_le_bytes(element), factor)))
 }
 
 /// A number whose product with `factor` is `product`, to the bit if there is one.
-pub(super) fn quotient(product: f32, factor: f32) -> f32 {
+pub(crate) fn quotient(product: f32, factor: f32) -> f32 {
     nearby(product / factor, |value| value * factor == product)
 }
 
 /// A number whose negative has the exponential `exponential`, to the bit if there is one.
-pub(super) fn negative_logarithm(exponential: f32) -> f32 {
+pub(crate) fn negative_logarithm(exponential: f32) -> f32 {
     nearby(-f64::from(exponential).ln() as f32, |value| (-value).exp() == exponential)
 }
 

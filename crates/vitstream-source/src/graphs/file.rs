@@ -10,8 +10,8 @@ use vitstream_onnx::{DecodeError, Graph, decode, decode_with};
 use crate::Error;
 use crate::Parts;
 use crate::beside::Beside;
-use crate::own::{self, is_own};
-use crate::recover::recover;
+use crate::graphs::exported::{self, is_own};
+use crate::graphs::traced::recover;
 
 /// Element types that decoders know and that only quantised networks have.
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
@@ -36,7 +36,7 @@ pub(crate) fn read_file(path: &Path, file: MappedFile, mut beside: Option<Beside
         return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
     }
     let (weights, hparams, format) = if is_own(&graph) {
-        let (weights, hparams) = own::recover(path, &graph, &graph)?;
+        let (weights, hparams) = exported::recover(path, &graph, &graph)?;
         (weights, hparams, "vitstream voice (ONNX)")
     } else {
         let (weights, mut hparams) = recover(path, std::slice::from_ref(&graph))?;

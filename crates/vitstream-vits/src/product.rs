@@ -6,21 +6,21 @@
 
 use bytes::Bytes;
 
-use super::elements::{bytes, negated};
+use crate::elements::{bytes, negated};
 
 /// The parts, as upstream's tensors.
-pub(super) struct Product {
+pub(crate) struct Product {
     /// For each layer the skip half of `res_skip_layers`: `[hidden, hidden, 1]` and `[hidden]`.
-    pub(super) skips: Vec<(Bytes, Bytes)>,
+    pub(crate) skips: Vec<(Bytes, Bytes)>,
     /// `[half, hidden, 1]`
-    pub(super) post: Bytes,
+    pub(crate) post: Bytes,
     /// `[half]`
-    pub(super) post_bias: Bytes,
+    pub(crate) post_bias: Bytes,
 }
 
 impl Product {
     /// `means`: weight `[half, hidden, 1]` and bias `[half]` of each layer.
-    pub(super) fn of(means: &[(Bytes, Bytes)], hidden: usize, half: usize) -> Self {
+    pub(crate) fn of(means: &[(Bytes, Bytes)], hidden: usize, half: usize) -> Self {
         let mut post = vec![0.0; half * hidden];
         if half <= hidden {
             for row in 0..half {
