@@ -1,6 +1,7 @@
 //! `vitstream serve`: voices for many listeners at once.
 
 mod address;
+mod settings;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -48,12 +49,17 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Voices: files, folders, names of installed voices, or folders of voices. The first one speaks when none is asked for
-    #[arg(value_name = "VOICE", required_unless_present = "voice")]
+    #[arg(value_name = "VOICE", required_unless_present_any = ["voice", "settings"])]
     voices: Vec<PathBuf>,
 
     /// A voice under a name of your own; may be repeated
     #[arg(long, value_name = "NAME=VOICE")]
     voice: Vec<String>,
+
+    /// A TOML file with these options by their names, without the dashes: `voices = ["a.onnx"]`, `http = "127.0.0.1:5000"`,
+    /// `max-load = 0.8`. What the command line says counts more
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
 
     /// Where HTTP is served, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
@@ -172,6 +178,16 @@ fn seconds(option: &str, seconds: f64) -> Result<Duration> {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    match &args.settings {
+        Some(path) => {
+            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
+            start(&settings::with(path, words)?, quiet)
+        }
+        None => start(args, quiet),
+    }
+}
+
+fn start(args: &Args, quiet: bool) -> Result<()> {
     let access = args.access()?;
     let wyoming = if args.wyoming_lan { Address::everywhere(address::WYOMING) } else { args.wyoming.clone() };
     if let Address::Tcp(http) = &args.http {
