@@ -7,7 +7,7 @@ PART is one of
     haproxy     HAProxy of Debian before three servers: one is killed, one is replaced, too many come
     manifests   those of Kubernetes against their schemas and against each other
     batch       the recipes for many utterances: all shards give the files of one run
-    unit        systemd's unit, by systemd-analyze where it is there
+    unit        systemd's units, by systemd-analyze where it is there, and sockets that are passed as systemd passes them
 Programs that are missing are taken from Debian when run as root, else the part says so and is skipped.
 """
 
@@ -204,19 +204,46 @@ def batch(vitstream):
         print("batch: GNU parallel: the files of one run")
 
 
-def unit(_):
+def unit(vitstream):
+    passed(vitstream)
     if not shutil.which("systemd-analyze"):
         print("skipped: unit (no systemd-analyze here)")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "vitstream.service"
-        text = (DEPLOY / "systemd/vitstream.service").read_text()
-        # The program need not be installed here.
-        path.write_text(re.sub(r"/usr/local/bin/vitstream", "/bin/true", text))
-        done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True)
-        wrong = [line for line in done.stderr.splitlines() if "vitstream.service" in line]
-        assert not wrong, wrong
-        print("unit: verified")
+        for name in ("vitstream.service", "vitstream.socket"):
+            text = (DEPLOY / "systemd" / name).read_text()
+            # The program need not be installed here.
+            (Path(scratch) / name).write_text(re.sub(r"/usr/local/bin/vitstream", "/bin/true", text))
+        for name in ("vitstream.service", "vitstream.socket"):
+            done = subprocess.run(["systemd-analyze", "verify", Path(scratch) / name], capture_output=True, text=True)
+            wrong = [line for line in done.stderr.splitlines() if name in line]
+            assert not wrong, wrong
+            print(f"unit: {name} verified")
+
+
+def passed(vitstream):
+    """Connections that came before the server was there are served."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    waiting = [socket.create_connection(one.getsockname(), timeout=60) for one in sockets]
+    child = os.fork()
+    if child == 0:
+        # As systemd does: descriptors from 3 on, for this process alone.
+        for place, number in enumerate([one.fileno() for one in sockets]):
+            os.dup2(number, 100 + place)
+        for place in range(2):
+            os.dup2(100 + place, 3 + place, inheritable=True)
+        variables = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"}
+        os.execve(vitstream, [vitstream, "--quiet", "serve", str(VOICE)], variables)
+    try:
+        waiting[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in waiting[0].recv(4096).splitlines()[0]
+        waiting[1].sendall(b'{"type": "ping", "data": {}}\n')
+        assert b'"pong"' in waiting[1].recv(4096)
+    finally:
+        os.kill(child, load.signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+    print("unit: sockets that were passed are served")
 
 
 PARTS = {"haproxy": haproxy, "manifests": manifests, "batch": batch, "unit": unit}
