@@ -56,6 +56,10 @@ conformance:
 serve:
     .ci/run serve
 
+# Several servers behind HAProxy, the manifests, recipes for many utterances
+fleet:
+    .ci/run fleet
+
 # What a change that is about to be committed needs at least
 quick: format lint
     cargo test --workspace --lib --bins
