@@ -52,6 +52,14 @@ faults:
 conformance:
     .ci/run conformance
 
+# Speak through the server with clients from PyPI
+serve:
+    .ci/run serve
+
+# Several servers behind HAProxy, the manifests, recipes for many utterances
+fleet:
+    .ci/run fleet
+
 # What a change that is about to be committed needs at least
 quick: format lint
     cargo test --workspace --lib --bins

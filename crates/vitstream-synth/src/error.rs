@@ -16,12 +16,12 @@ pub enum Error {
     Source(#[from] vitstream_source::Error),
     /// The engine refuses the network, or the options.
     #[cfg(feature = "native")]
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Engine {
         /// The voice.
         path: PathBuf,
-        /// Its reason.
-        source: vitstream_engine::Error,
+        /// Its reason: no source, which whoever prints the chain would print twice.
+        reason: vitstream_engine::Error,
     },
     /// Nothing says how many samples a second has.
     #[error("{}: the sample rate is in {where_not}", path.display())]

@@ -99,7 +99,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     let threads = options.threads.max(1);
     let engine = Options::new().threads(threads);
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
-    let engine_error = |source| Error::Engine { path: path.to_owned(), source };
+    let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
     // The weights are held once more while they are packed: so one half after the other, the larger one first, and
     // without the pages from which they were read.

@@ -5,15 +5,18 @@ pub(crate) mod bench;
 pub(crate) mod export;
 mod ids;
 pub(crate) mod inspect;
+pub(crate) mod lines;
 mod outputs;
 pub(crate) mod phonemize;
 pub(crate) mod phonemizer;
 mod remedy;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod signals;
 pub(crate) mod speak;
 mod subtitles;
 pub(crate) mod terminal;
-mod text;
+pub(crate) mod text;
 mod timings;
 pub(crate) mod verify;
 pub(crate) mod voices;
@@ -126,6 +129,20 @@ impl VoiceArgs {
         decoder: DecoderArg,
         wall: Option<Wall>,
     ) -> Result<Voice> {
+        let voice = Voice::open(path, &self.open_options(backend, decoder, wall)?)?;
+        for warning in voice.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(voice)
+    }
+
+    /// How a voice is opened.
+    pub(crate) fn open_options(
+        &self,
+        backend: Backend,
+        decoder: DecoderArg,
+        wall: Option<Wall>,
+    ) -> Result<OpenOptions> {
         ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
         ensure!(
             matches!(backend, Backend::Auto | Backend::Native) || self.read == ReadArgs::default(),
@@ -141,11 +158,7 @@ impl VoiceArgs {
         options.wall = wall;
         options.library = self.onnxruntime_library.clone();
         options.sample_rate = self.sample_rate;
-        let voice = Voice::open(path, &options)?;
-        for warning in voice.warnings() {
-            tracing::warn!("{warning}");
-        }
-        Ok(voice)
+        Ok(options)
     }
 
     /// Where the profile is, or is to be written.

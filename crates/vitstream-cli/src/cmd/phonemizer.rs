@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Result;
 use vitstream_text::phonemizer::{
-    About, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, from_command,
+    About, Command, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, from_command,
     serve_phonemizer,
 };
 
@@ -40,6 +40,24 @@ impl PhonemizerArgs {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a process of this program is called with to ask espeak-ng for another one.
+#[cfg(feature = "serve")]
+const WORKER: &str = "phonemizer-worker";
+
+#[cfg(feature = "serve")]
+impl PhonemizerArgs {
+    /// The same in a process of its own, so that what crashes or hangs there costs a server a clause and not its life.
+    pub(super) fn open_apart(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
+        if self.phonemizer.is_some() {
+            return self.open();
+        }
+        let program = std::env::current_exe().map_err(|error| PhonemizerError::Other(error.to_string()))?;
+        let program = program.to_string_lossy().into_owned();
+        let named = self.espeak.iter().flat_map(|espeak| ["--espeak".to_owned(), espeak.clone()]);
+        Ok(Box::new(Command::new(program, std::iter::once(WORKER.to_owned()).chain(named))))
     }
 }
 

@@ -5,17 +5,23 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use vitstream::{MAX_IDS, read_file};
 use vitstream_text::clauses::clauses;
+use vitstream_text::config::FRONTEND_KEY;
 use vitstream_text::markup::{Markdown, ssml};
 use vitstream_text::phonemizer::{About, Phonemizer, Recorded};
 use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
 
+use super::lines::Phonemes;
 use super::phonemizer::PhonemizerArgs;
 
 /// Bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
+
+/// What a front end is made from.
+const READING: [&str; 5] = ["phoneme_type", "phoneme_id_map", "espeak", "vowel_clusters", FRONTEND_KEY];
 
 /// Phonemes that one message lists.
 const MAX_LISTED: usize = 20;
@@ -63,18 +69,29 @@ impl TextArgs {
         .find_map(|(name, given)| given.then_some(name))
     }
 
-    pub(crate) fn lexicon(&self) -> Result<Lexicon> {
-        let Some(path) = &self.lexicon else { return Ok(Lexicon::default()) };
+    pub(crate) fn words(&self) -> Result<Words> {
+        let Some(path) = &self.lexicon else { return Ok(Words::default()) };
         let bytes = read_file(path, MAX_LEXICON)?;
-        Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())
+        let lexicon = Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+        Ok(Words { lexicon, hash: format!("{:x}", Sha256::digest(&bytes)) })
     }
+}
+
+/// The user's own pronunciations.
+#[derive(Default)]
+pub(crate) struct Words {
+    lexicon: Lexicon,
+    /// SHA-256 of the file.
+    hash: String,
 }
 
 /// Reads text for a voice.
 pub(crate) struct Reader {
     frontend: Frontend,
     args: TextArgs,
-    lexicon: Lexicon,
+    words: Words,
+    /// The part of the voice's JSON that says how it reads.
+    json: Value,
     markdown: Markdown,
     /// Found when it is first needed.
     phonemizer: Option<Box<dyn Phonemizer + Send>>,
@@ -85,11 +102,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// `json` is the voice's.
-    pub(crate) fn new(args: &TextArgs, lexicon: Lexicon, json: &Map<String, Value>) -> Result<Self> {
+    pub(crate) fn new(args: &TextArgs, words: Words, json: &Map<String, Value>) -> Result<Self> {
         Ok(Self {
             frontend: Frontend::from_json(json)?,
             args: args.clone(),
-            lexicon,
+            words,
+            json: READING.iter().map(|&key| json.get(key).cloned().unwrap_or_default()).collect(),
             markdown: Markdown::default(),
             phonemizer: None,
             reported: BTreeSet::new(),
@@ -108,6 +126,16 @@ impl Reader {
     /// Who says how words sound, if the voice needs somebody and it was found.
     pub(crate) fn about(&self) -> Option<About> {
         self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+    }
+
+    /// All that decides how a text is read, beside the text: what has the same reads alike.
+    pub(crate) fn identity(&mut self) -> Result<String> {
+        self.prepare()?;
+        let version = self.about().map(|about| about.version);
+        let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
+        // Where the library lies makes no difference, which program is asked may make one.
+        let phonemizer = phonemizer.phonemizer.as_deref();
+        Ok(json!([self.json, self.words.hash, phonemizer, version, markdown, ssml]).to_string())
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.
@@ -143,8 +171,11 @@ impl Reader {
     }
 
     /// What is given as phonemes.
-    pub(crate) fn phonemes(&mut self, phonemes: &str) -> Result<Sentence> {
-        let sentence = self.frontend.phonemes(phonemes);
+    pub(crate) fn phonemes(&mut self, phonemes: &Phonemes) -> Result<Sentence> {
+        let sentence = match phonemes {
+            Phonemes::Text(text) => self.frontend.phonemes(text),
+            Phonemes::List(list) => self.frontend.tokens("", list.clone()),
+        };
         let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
         anyhow::ensure!(
             !sentence.phonemes.iter().all(unknown),
@@ -182,7 +213,7 @@ impl Reader {
     }
 
     fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
-        let passage = self.lexicon.apply(passage);
+        let passage = self.words.lexicon.apply(passage);
         let mut nobody = Recorded::default();
         let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
             Some(phonemizer) => phonemizer,
