@@ -360,7 +360,7 @@ struct Task<W: Work> {
     stop: Stop,
     /// When a listener that plays from the first item on runs dry.
     due: Option<Instant>,
-    /// It had nothing to compute since: a pause of the writer is no gap of ours.
+    /// It has had to wait for its text or its listener since: that is no gap of ours.
     waited: bool,
 }
 
@@ -391,6 +391,8 @@ impl<W: Work> AnyTask for Task<W> {
                 // A listener that ran dry plays on from here.
                 let deadline = due.max(now) + plays;
                 self.due = Some(deadline);
+                // A listener that has not taken what there is has not run dry.
+                self.waited |= !self.has_room();
                 Next::Begun { deadline, late }
             }
         }

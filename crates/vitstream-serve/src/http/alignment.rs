@@ -62,7 +62,7 @@ fn even(known: &[Option<Duration>]) -> Vec<Duration> {
         let time = match (time, next) {
             (Some(time), _) => *time,
             (None, Some((at, time))) => {
-                let steps = u32::try_from(at + 1 - index + 1).unwrap_or(u32::MAX).saturating_sub(1).max(1);
+                let steps = u32::try_from(at - index + 1).unwrap_or(u32::MAX);
                 before + time.saturating_sub(before) / steps
             }
             (None, None) => before,

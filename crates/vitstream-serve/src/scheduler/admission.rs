@@ -85,6 +85,11 @@ impl Held {
         }
     }
 
+    /// Those who gave up take no memory.
+    fn forget_gone(&mut self) {
+        self.0.retain(|(_, sender)| !sender.is_closed());
+    }
+
     pub(super) fn refuse_all(&mut self) {
         for (_, sender) in self.0.drain(..) {
             let _ = sender.send(Err(Error::Draining));
@@ -114,6 +119,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {
             shared.admit_held(&mut state);
             return Ok(Ticket { shared: shared.clone(), id });
         }
+        state.held.forget_gone();
         if state.held.len() >= shared.options.held {
             state.counts.refused += 1;
             return Err(Error::Overloaded(AGAIN));

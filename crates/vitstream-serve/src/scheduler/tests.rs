@@ -133,6 +133,23 @@ fn a_listener_who_does_not_read_costs_nothing() {
 }
 
 #[test]
+fn what_a_listener_leaves_lying_is_no_gap_of_ours() {
+    let scheduler = scheduler(|options| options.channel = 3);
+    // Each has been played as soon as it is there, so the next one is late.
+    let mut work = Count::new(20);
+    work.plays = Duration::ZERO;
+    let mut slow = start(&scheduler, work);
+    let parked = || wait_for("it is parked", || scheduler.now().parked == 1);
+    parked();
+    let before = scheduler.now().counts.underruns;
+    for _ in 0..16 {
+        slow.blocking_next().unwrap().unwrap();
+        parked();
+    }
+    assert_eq!(scheduler.now().counts.underruns, before);
+}
+
+#[test]
 fn a_listener_who_leaves_ends_the_work() {
     let scheduler = scheduler(|_| {});
     let work = Count::new(usize::MAX);
