@@ -120,7 +120,6 @@ impl<'a> ReadBack<'a> {
         self.graph.inputs.iter().any(|&input| self.graph.value(input).name == name)
     }
 
-
     pub(crate) fn node(&self, name: &str) -> Result<&'a Node> {
         self.nodes.get(name).copied().ok_or_else(|| {
             let problem =
