@@ -68,8 +68,9 @@ impl Server {
             let io = TokioIo::new(Stalling::new(stream, limits.idle));
             let served = http.serve_connection(io, TowerToHyperService::new(router.clone())).with_upgrades();
             async move {
+                // All of it, or the block would take the one field that it uses and leave the place to others.
+                let Connection { mut ending, _place, _running } = connection;
                 let mut served = std::pin::pin!(served);
-                let mut ending = connection.ending.clone();
                 let result = tokio::select! {
                     result = served.as_mut() => result,
                     () = told(&mut ending) => {
@@ -188,7 +189,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(Stalling::new(stream, service.limits().idle));
-    let ending = connection.ending.clone();
+    let Connection { ending, _place, _running } = connection;
     if let Err(error) = wyoming::converse(&service, reader, writer, ending).await {
         tracing::debug!("a Wyoming connection ended: {error}");
     }

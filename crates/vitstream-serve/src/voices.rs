@@ -209,7 +209,6 @@ impl Voices {
         let in_file = |error: &dyn std::error::Error| format!("{}: {}", path.display(), chain(error));
         let frontend = Frontend::from_json(voice.config()).map_err(|error| in_file(&error))?;
         let rtf = measure(&voice).map_err(|error| in_file(&error))?;
-        tracing::info!(voice = name, rtf, "opened");
         Ok(Arc::new(OpenVoice { name: name.to_owned(), voice, frontend, rtf }))
     }
 
@@ -222,6 +221,7 @@ impl Voices {
             state.failed = None;
             state.used = self.tick();
         }
+        tracing::info!(voice = name, rtf = open.rtf, "opened");
         loop {
             let open: Vec<(u64, &String, &Entry)> = self
                 .entries

@@ -254,7 +254,6 @@ async fn slow_and_broken_requests_end() {
     let server = start(Access::default(), |limits, _| {
         limits.arrival = Duration::from_millis(300);
         limits.idle = Duration::from_millis(300);
-        limits.connections = 8;
     })
     .await;
     // A head that never ends, a body that never comes, and nothing at all.
@@ -272,17 +271,43 @@ async fn slow_and_broken_requests_end() {
     assert_eq!(ask(server.http, "GET", "/healthz", &many, b"").await.status, 431);
     let long = format!("x: {}\r\n", "y".repeat(40_000));
     assert_eq!(ask(server.http, "GET", "/healthz", &long, b"").await.status, 431);
-    // More connections than there may be are closed, and then there is room again.
-    let mut held = Vec::new();
-    for _ in 0..20 {
-        held.push(TcpStream::connect(server.http).await.unwrap());
-    }
-    for mut stream in held {
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes).await;
-    }
-    assert_eq!(get(server.http, "/healthz").await.status, 200);
     assert_eq!(server.service.scheduler().now().active, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_connections_than_there_may_be() {
+    let server = start(Access::default(), |limits, _| limits.connections = 2).await;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut answer = [0; 15];
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.http).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        stream.read_exact(&mut answer).await.unwrap();
+        held.push(stream);
+    }
+    assert_eq!(exchange(server.http, request).await, b"");
+    assert_eq!(exchange(server.wyoming, b"{\"type\": \"ping\"}\n").await, b"");
+    // Those who are there are served, and whoever leaves makes room.
+    let mut first = held.remove(0);
+    first.write_all(request).await.unwrap();
+    first.read_exact(&mut answer).await.unwrap();
+    drop(held);
+    wait_for_room(&server).await;
+}
+
+/// Asks until there is room.
+async fn wait_for_room(server: &Running) {
+    for _ in 0..1_000 {
+        let found =
+            exchange(server.http, b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        if !found.is_empty() {
+            assert!(found.starts_with(b"HTTP/1.1 200"));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no room");
 }
 
 /// Sends a request whose answer is long, and reads `bytes` of it.
