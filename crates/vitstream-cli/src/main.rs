@@ -37,6 +37,7 @@ enum Command {
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
     Voices(cmd::voices::Args),
+    Speechd(Box<cmd::speechd::Args>),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::bench::run(args, cli.quiet).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
+        Command::Speechd(args) => cmd::speechd::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
         Command::PhonemizerWorker(args) => cmd::phonemizer::serve(&args).map(done),

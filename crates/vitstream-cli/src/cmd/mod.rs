@@ -12,6 +12,7 @@ pub(crate) mod phonemizer;
 mod remedy;
 pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod speechd;
 mod subtitles;
 pub(crate) mod terminal;
 pub(crate) mod text;
