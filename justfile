@@ -72,6 +72,10 @@ semver baseline="main":
 playback:
     .ci/run playback
 
+# speech-dispatcher of Debian speaks with the module
+speechd:
+    .ci/run speechd
+
 # Text against two copies of espeak-ng
 text:
     .ci/run text
