@@ -158,6 +158,8 @@ fn serve(
                 None => wire.send("303 ERROR INVALID PARAMETER OR VALUE\n")?,
             },
             Request::Say(kind, text) => match &worker {
+                // The server starts a module anew that has ended.
+                Some(worker) if worker.thread.is_finished() => break,
                 Some(worker) if control.begin() => {
                     // Before any event of it.
                     wire.send("200 OK SPEAKING\n")?;

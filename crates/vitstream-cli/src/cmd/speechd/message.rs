@@ -288,7 +288,8 @@ mod tests {
         ] {
             assert_eq!(ssml(kind, text), expected);
         }
-        let spelling = Settings { is_spelling: true, ..Settings::default() };
+        let spelling =
+            Settings::default().with(&vec![("spelling_mode".to_owned(), "on".to_owned())]).unwrap();
         let spelled = Message::new(Kind::Text, "<speak>ab</speak>".to_owned(), spelling);
         let passages = vitstream_text::markup::ssml(&spelled.ssml()).unwrap();
         assert_eq!(passages[0].text, "A, B");
