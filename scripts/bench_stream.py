@@ -8,7 +8,8 @@ first one on. For each text the script tells
 - how long after the token that completes its first sentence (or clause) the first samples came: the median of some runs,
 - how often the samples ran out before the next ones were there, which they must not,
 and compares what was heard with each sentence spoken alone. Installs joe and espeak-ng as `bench_text.py` does. The exit
-status is 1 if a sentence sounds otherwise, if samples ran out, or if the first ones came later than 60 ms. Needs Linux.
+status is 1 if a sentence sounds otherwise, if samples ran out, or if the first ones came later than 60 ms. The processor's
+time until then is told too, which counts on a machine that others use (`--judge cpu`). Needs Linux.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from bench_text import install
+from bench_text import cpu_seconds, install
 
 TOKENS_A_SECOND = 30
 # Seconds from the completing token to the first samples.
@@ -53,8 +54,9 @@ def tokens(text):
 class Listener:
     """A loudspeaker that begins with the first samples."""
 
-    def __init__(self, output):
-        self.output = output
+    def __init__(self, process):
+        self.output, self.pid = process.stdout, process.pid
+        self.used = 0.0
         self.samples = b""
         self.started = None
         self.until = 0.0
@@ -72,6 +74,7 @@ class Listener:
             if not data:
                 return False
             if self.started is None:
+                self.used += cpu_seconds(self.pid)
                 self.started = self.until = now
             elif now > self.until:
                 self.underruns += 1
@@ -81,9 +84,9 @@ class Listener:
 
 
 def stream(command, text, first):
-    """Seconds to the first samples, how often they ran out, and all of them."""
+    """Seconds to the first samples by the clock and of the processor, how often they ran out, and all of them."""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    listener = Listener(process.stdout)
+    listener = Listener(process)
     # It reads the voice before it reads text; no language model is as fast.
     time.sleep(1.0)
     # The character after the mark and its space shows that the sentence is over.
@@ -95,18 +98,20 @@ def stream(command, text, first):
         written += len(token)
         if completed is None and written > complete:
             completed = time.perf_counter()
+            listener.used = -cpu_seconds(process.pid)
     process.stdin.close()
     while listener.hear(60.0):
         pass
     if process.wait() != 0 or listener.started is None:
         sys.exit("vitstream failed")
-    return listener.started - completed, listener.underruns, listener.samples
+    return listener.started - completed, listener.used, listener.underruns, listener.samples
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the command vitstream, built with --release")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--judge", choices=("clock", "cpu"), default="clock", help="which time the limit is to hold for")
     args = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory() as folder:
@@ -125,14 +130,17 @@ def main():
                     alone += subprocess.run(command, check=True, capture_output=True).stdout
             command = [args.program, "speak", *reading, "--raw", "--threads", "1", *SEED]
             runs = [stream(command, text, first) for _ in range(args.rounds)]
-            median = statistics.median(run[0] for run in runs)
-            underruns = sum(run[1] for run in runs)
-            same = all(run[2] == alone for run in runs)
-            delays = ", ".join(f"{run[0] * 1e3:.0f}" for run in runs)
-            print(f"{name}: first audio {median * 1e3:.0f} ms after {first!r} is complete ({delays}), wanted {WANTED * 1e3:.0f}")
+            underruns = sum(run[2] for run in runs)
+            same = all(run[3] == alone for run in runs)
+            print(f"{name}: first audio after {first!r} is complete, wanted {WANTED * 1e3:.0f} ms")
+            for column, judged in enumerate(("clock", "cpu")):
+                median = statistics.median(run[column] for run in runs)
+                delays = ", ".join(f"{run[column] * 1e3:.0f}" for run in runs)
+                print(f"  {judged:<5} {median * 1e3:.0f} ms ({delays})")
+                good &= judged != args.judge or median <= WANTED
             print(f"  {underruns} underruns in {args.rounds} runs of {len(alone) / 2 / RATE:.1f} s", flush=True)
             print(f"  each sentence as it is alone: {'yes' if same else 'NO'}", flush=True)
-            good &= same and underruns == 0 and median <= WANTED
+            good &= same and underruns == 0
     sys.exit(0 if good else 1)
 
 

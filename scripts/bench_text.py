@@ -59,6 +59,12 @@ print(espeakng_loader.get_data_path())
 """
 
 
+def cpu_seconds(pid):
+    """Of all threads of a process, to the nanosecond: what the system says of the process itself is in ticks of 10 ms."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 class Piper:
     def __init__(self, python, voice):
         environment = dict(os.environ, OMP_NUM_THREADS="1")
@@ -88,19 +94,14 @@ class Vitstream:
     def write(self, line):
         self.process.stdin.write((json.dumps(line) + "\n").encode())
 
-    def cpu(self):
-        """Seconds of all threads, to the nanosecond; those of a process are in ticks of 10 ms."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
     def first_audio(self, text):
-        start, cpu = time.perf_counter(), self.cpu()
+        start, cpu = time.perf_counter(), cpu_seconds(self.process.pid)
         self.write({"text": text})
         while not self.process.stdout.read(1 << 20):
             if self.process.poll() is not None:
                 sys.exit("vitstream ended")
             time.sleep(0.0002)
-        first = time.perf_counter() - start, self.cpu() - cpu
+        first = time.perf_counter() - start, cpu_seconds(self.process.pid) - cpu
         # Wait for the rest of it.
         self.lines += 1
         fence = self.fence.with_name(f"fence{self.lines}.wav")

@@ -39,6 +39,7 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<cmd::serve::Args>),
     Voices(cmd::voices::Args),
+    Speechd(Box<cmd::speechd::Args>),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => cmd::serve::run(&args, cli.quiet).map(done),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
+        Command::Speechd(args) => cmd::speechd::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
         Command::PhonemizerWorker(args) => cmd::phonemizer::serve(&args).map(done),

@@ -162,7 +162,7 @@ fn texts() -> Vec<String> {
         match i % 4 {
             0 => line["output_file"] = json!(format!("folder {}/{i}.wav", i % 2)),
             1 => line["seed"] = json!(i),
-            2 => line["speaker"] = if i % 3 == 0 { json!(2) } else { json!("ada") },
+            2 => line["speaker"] = if i.is_multiple_of(3) { json!(2) } else { json!("ada") },
             _ => line["length_scale"] = json!(1.5),
         }
         line.to_string()

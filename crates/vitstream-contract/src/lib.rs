@@ -1,10 +1,12 @@
-//! What the folder of an exported voice says, to whoever writes, reads or checks one: the names of its files, and what can be
-//! done when one of them is not as it should be.
+//! What the folder of an exported voice says, to whoever writes, reads or checks one: the names of its files, what its metadata
+//! list, and what can be done when one of them is not as it should be.
 //!
 //! Nothing is read or written here, and nothing of the network is known.
 #![forbid(unsafe_code)]
 
 pub mod files;
 mod remedy;
+mod states;
 
 pub use remedy::{Description, PackageOption, Remedy};
+pub use states::{MAX_STATE_ELEMENTS, StreamState};

@@ -8,6 +8,7 @@ mod elevenlabs;
 mod fault;
 mod openai;
 mod operations;
+mod page;
 mod piper;
 
 use std::sync::Arc;
@@ -47,9 +48,12 @@ pub fn router(service: Service, access: Access) -> Router {
         .route("/v1/audio/models", get(openai::audio_models))
         .route("/v1/text-to-speech/{voice}", post(elevenlabs::speech))
         .route("/v1/text-to-speech/{voice}/stream", post(elevenlabs::speech))
+        .route("/v1/text-to-speech/{voice}/stream/with-timestamps", post(elevenlabs::speech_with_timestamps))
         .route("/v1/text-to-speech/{voice}/stream-input", get(elevenlabs::stream_input))
-        .route_layer(middleware::from_fn_with_state(access.clone(), access::check_key));
+        .route_layer(middleware::from_fn_with_state(access.clone(), access::check_key))
+        .route_layer(middleware::from_fn(page::unless_spoken));
     let open = Router::new()
+        .route("/page/{name}", get(page::part))
         .route("/healthz", get(operations::health))
         .route("/readyz", get(operations::ready))
         .route("/metrics", get(operations::metrics))

@@ -176,10 +176,11 @@ async fn pipers_clients_of_every_age_are_served() {
     assert!(many.body[44..] == alone("many", TEXT));
     let other = post(server.http, "/", &json!({"text": TEXT, "voice": "many", "speaker": "2"})).await;
     assert!(other.status == 200 && other.body != many.body);
-    let slow = json!({"text": TEXT, "length_scale": 2.0, "noise_scale": 0, "noise_w_scale": 0});
+    let slow = json!({"text": TEXT, "length_scale": 4.0, "noise_scale": 0, "noise_w_scale": 0});
     let plain = json!({"text": TEXT, "noise_scale": 0, "noise_w_scale": 0});
     let [slow, plain] = [post(server.http, "/", &slow).await, post(server.http, "/", &plain).await];
-    assert!(slow.body.len() > plain.body.len());
+    // Most of this voice's phonemes are shorter than a frame, and so as long as one either way.
+    assert!(slow.body.len() > plain.body.len() * 5 / 4);
     // A client of ElevenLabs that wants no WebSocket.
     let found = post(
         server.http,
@@ -206,7 +207,7 @@ async fn who_has_no_key_is_refused() {
         let found = ask(server.http, "POST", "/v1/audio/speech", fields, asked.as_bytes()).await;
         assert_eq!(found.status, status, "{fields}");
     }
-    for path in ["/v1/models", "/voices", "/", "/v1/text-to-speech/letters/stream-input"] {
+    for path in ["/v1/models", "/voices", "/?text=a", "/v1/text-to-speech/letters/stream-input"] {
         assert_eq!(get(server.http, path).await.status, 401, "{path}");
     }
     // Those who look after the server tell nothing of its users.
@@ -375,4 +376,54 @@ async fn while_it_ends_nobody_new_is_served() {
     // Who does not read does not keep it up for ever.
     server.ended.await.unwrap();
     drop(stuck);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn characters_have_their_times() {
+    let server = start(Access::default(), |_, _| {}).await;
+    let path = format!("/v1/text-to-speech/letters/stream/with-timestamps?output_format=pcm_{RATE}");
+    let answer = post(server.http, &path, &json!({"text": TEXT})).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
+    let (mut audio, mut said, mut samples) = (Vec::new(), String::new(), 0);
+    for line in answer.text().lines() {
+        let piece: Value = serde_json::from_str(line).unwrap();
+        audio.extend(STANDARD.decode(piece["audio_base64"].as_str().unwrap()).unwrap());
+        let Some(alignment) = piece["alignment"].as_object() else { continue };
+        let list = |name: &str| alignment[name].as_array().unwrap().clone();
+        said.extend(list("characters").iter().map(|c| c.as_str().unwrap().to_owned()));
+        let [starts, ends] = ["start", "end"].map(|which| {
+            let times = list(&format!("character_{which}_times_seconds"));
+            times.iter().map(|time| time.as_f64().unwrap()).collect::<Vec<f64>>()
+        });
+        assert!(starts.iter().zip(&ends).all(|(start, end)| start <= end) && starts.is_sorted());
+        samples += (ends.last().unwrap() * f64::from(RATE)).round() as usize;
+    }
+    assert!(audio == alone("letters", TEXT));
+    assert_eq!(said.replace(' ', ""), TEXT.replace(' ', ""));
+    assert_eq!(samples, audio.len() / 2, "utterances follow each other without a pause");
+    let other =
+        post(server.http, &path.replace("letters", "many"), &json!({"text": TEXT, "speaker": 9})).await;
+    assert_eq!(other.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_needs_no_key_and_no_other_server() {
+    let keys = Access { keys: Keys::from_lines("one"), ..Access::default() };
+    let server = start(keys, |_, _| {}).await;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/?unknown=1", "text/html"),
+        ("/page/page.js", "text/javascript"),
+        ("/page/player.js", "text/javascript"),
+        ("/page/style.css", "text/css"),
+    ] {
+        let found = get(server.http, path).await;
+        assert_eq!(found.status, 200, "{path}");
+        assert!(found.header("content-type").unwrap().starts_with(kind), "{path}");
+        assert!(found.header("content-security-policy").unwrap().contains("default-src 'none'"));
+        assert!(!found.text().contains("http://") && !found.text().contains("https://"), "{path}");
+    }
+    assert_eq!(get(server.http, "/page/../Cargo.toml").await.status, 404);
+    assert_eq!(get(server.http, "/page/Cargo.toml").await.status, 404);
+    assert_eq!(get(server.http, "/?text=a").await.status, 401);
 }

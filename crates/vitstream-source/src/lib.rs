@@ -215,14 +215,23 @@ pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result
 /// As [`load`], but for the weights, which are not looked at yet.
 pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Error> {
     let input = input.into();
+    if !input.is_dir() {
+        return read_opened(&input, input.open()?, options);
+    }
+    let parts = read_folder(input.name(), options)?;
+    budget::check(input.name(), &parts, options)?;
+    Ok(parts)
+}
+
+/// As [`read`], for an `input` that is no folder and whose `file` has been opened.
+pub(crate) fn read_opened(input: &Input, file: MappedFile, options: &ReadOptions) -> Result<Parts, Error> {
     let path = input.name();
     let parts = match input.member(files::DECODER) {
-        _ if input.is_dir() => read_folder(path, options)?,
         Some(decoder) => {
-            let graphs = [input.open()?.bytes(), decoder];
+            let graphs = [file.bytes(), decoder];
             read_inside(path, Inside::Pair { graphs, around: input.around() }, options)?
         }
-        None => read_file(path, input.open()?, &input.around(), options)?,
+        None => read_file(path, file, &input.around(), options)?,
     };
     budget::check(path, &parts, options)?;
     Ok(parts)

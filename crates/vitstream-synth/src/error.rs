@@ -8,7 +8,7 @@ use vitstream_contract::Remedy;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file is not there, cannot be read, or is none.
+    /// A file is missing, cannot be read, or is not a regular file.
     #[error(transparent)]
     File(#[from] vitstream_checkpoint::Error),
     /// The voice cannot be read.
@@ -102,7 +102,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// The remedy, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Source(error) => error.remedy(),
@@ -120,7 +120,7 @@ impl Error {
         Self::Run { path: path.to_owned(), message: message.into() }
     }
 
-    /// Damaged weights often end in samples that are none: silence without a word if they were written to a file.
+    /// Damaged weights often end in samples that are not numbers: silence without a word if they were written to a file.
     pub(crate) fn unless_numbers(path: &Path, samples: &[f32]) -> Result<()> {
         match samples.iter().find(|sample| !sample.is_finite()) {
             None => Ok(()),

@@ -42,7 +42,7 @@ pub struct NativeOptions {
     pub threads: usize,
     /// The sample rate in hertz, if the files do not say it.
     pub sample_rate: Option<u32>,
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub profile: Profile,
 }
 
@@ -70,7 +70,7 @@ impl NativeOptions {
         self
     }
 
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -165,7 +165,7 @@ fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
     }
 }
 
-/// What a push is taken to cost where nothing was measured: a slow core's time.
+/// The cost of a push where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
 /// What the engine says of a call, with the voice's name.

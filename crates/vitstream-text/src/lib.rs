@@ -73,5 +73,5 @@ pub use error::{Error, utf8};
 pub use frontend::Frontend;
 pub use lexicon::Lexicon;
 pub use passage::Passage;
-pub use sentence::{Sentence, SpokenClause, Word};
+pub use sentence::{Mark, Sentence, SpokenClause, Word};
 pub use sentences::Sentences;

@@ -75,7 +75,7 @@ pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
 pub use vitstream_source::Input;
 pub use vitstream_source::{config, inspect};
-/// What [`Voice::decoder`] gives.
+/// The decoder that [`Voice::decoder`] returns.
 pub use vitstream_synth::backend::{DecodeBackend, DecodeSession};
 #[cfg(feature = "native")]
 pub use vitstream_synth::native::Isa;

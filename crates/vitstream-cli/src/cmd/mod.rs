@@ -14,6 +14,7 @@ mod remedy;
 pub(crate) mod serve;
 pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod speechd;
 mod subtitles;
 pub(crate) mod terminal;
 pub(crate) mod text;

@@ -1,7 +1,9 @@
 //! `vitstream serve`: voices for many listeners at once.
 
 mod address;
+mod settings;
 
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,16 +46,23 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Only this machine can connect unless addresses are given. Others than of this machine need a key, in the file of --key-file
 /// or in the environment variable VITSTREAM_API_KEY, which Wyoming has no place for: --wyoming-lan opens it to a home's network.
 ///
+/// Sockets that systemd passes are used in place of these addresses: the first for HTTP, the second for Wyoming.
+///
 /// SIGTERM and Ctrl-C let what is being spoken come to its end.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Voices: files, folders, names of installed voices, or folders of voices. The first one speaks when none is asked for
-    #[arg(value_name = "VOICE", required_unless_present = "voice")]
+    #[arg(value_name = "VOICE", required_unless_present_any = ["voice", "settings"])]
     voices: Vec<PathBuf>,
 
     /// A voice under a name of your own; may be repeated
     #[arg(long, value_name = "NAME=VOICE")]
     voice: Vec<String>,
+
+    /// A TOML file with these options by their names, without the dashes: `voices = ["a.onnx"]`, `http = "127.0.0.1:5000"`,
+    /// `max-load = 0.8`. What the command line says counts more
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
 
     /// Where HTTP is served, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
@@ -172,19 +181,31 @@ fn seconds(option: &str, seconds: f64) -> Result<Duration> {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    match &args.settings {
+        Some(path) => {
+            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
+            start(&settings::with(path, words)?, quiet)
+        }
+        None => start(args, quiet),
+    }
+}
+
+fn start(args: &Args, quiet: bool) -> Result<()> {
     let access = args.access()?;
     let wyoming = if args.wyoming_lan { Address::everywhere(address::WYOMING) } else { args.wyoming.clone() };
-    if let Address::Tcp(http) = &args.http {
+    let mut passed = Passed::take()?;
+    if let Some(http) = passed.http.as_ref().map(StdListener::local_addr).transpose()?.or(args.http.tcp()) {
         ensure!(
-            access.keys.is_some() || vitstream_serve::is_loopback(http),
+            access.keys.is_some() || vitstream_serve::is_loopback(&http),
             "--http {http}: others than this machine could connect there, and no key is asked for; give one with --key-file \
              or {KEY}, or take an address of this machine such as 127.0.0.1:{}",
             http.port()
         );
     }
-    if let Address::Tcp(address) = &wyoming {
+    if let Some(address) = passed.wyoming.as_ref().map(StdListener::local_addr).transpose()?.or(wyoming.tcp())
+    {
         ensure!(
-            args.wyoming_lan || vitstream_serve::is_loopback(address),
+            args.wyoming_lan || vitstream_serve::is_loopback(&address),
             "--wyoming {address}: others than this machine could connect there, and Wyoming has no keys; --wyoming-lan says \
              that they may"
         );
@@ -198,16 +219,45 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     signals::finish_first(told.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let runtime = runtime.context("cannot start the threads that serve")?;
-    let result = runtime.block_on(serve(&args.http, &wyoming, service, access, told));
+    let result = runtime.block_on(serve(&args.http, &wyoming, &mut passed, service, access, told));
     // What is still being opened is no reason to wait.
     runtime.shutdown_background();
     result
+}
+
+/// Sockets that were opened by who started this program, as systemd does: the first is HTTP's, the second Wyoming's.
+struct Passed {
+    http: Option<StdListener>,
+    wyoming: Option<StdListener>,
+}
+
+impl Passed {
+    fn take() -> Result<Self> {
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut next = |index| {
+            let listener = if index < passed.len() { passed.take_tcp_listener(index) } else { Ok(None) };
+            listener.with_context(|| format!("LISTEN_FDS: socket {index}: expected one that listens for TCP"))
+        };
+        Ok(Self { http: next(0)?, wyoming: next(1)? })
+    }
+}
+
+/// The socket that was passed, else one at `address`.
+async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io::Result<TcpListener> {
+    match passed {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
+    }
 }
 
 /// Serves until a signal comes.
 async fn serve(
     http: &Address,
     wyoming: &Address,
+    passed: &mut Passed,
     service: Service,
     access: Access,
     told: Arc<AtomicBool>,
@@ -216,7 +266,8 @@ async fn serve(
     let mut places = Vec::new();
     match http {
         Address::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("--http {address}"))?;
+            let listener = listener(passed.http.take(), address).await;
+            let listener = listener.with_context(|| format!("--http {address}"))?;
             places.push(format!("HTTP on http://{}", listener.local_addr()?));
             server.http(listener, router(service.clone(), access));
         }
@@ -226,8 +277,8 @@ async fn serve(
     let mut stdio = false;
     match wyoming {
         Address::Tcp(address) => {
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("--wyoming {address}"))?;
+            let listener = listener(passed.wyoming.take(), address).await;
+            let listener = listener.with_context(|| format!("--wyoming {address}"))?;
             places.push(format!("Wyoming on tcp://{}", listener.local_addr()?));
             server.wyoming(listener);
         }

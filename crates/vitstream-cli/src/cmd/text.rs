@@ -41,7 +41,7 @@ pub(crate) struct TextArgs {
     #[arg(long, conflicts_with = "ssml")]
     markdown: bool,
 
-    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p and s are read
+    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p, s and mark are read
     #[arg(long)]
     ssml: bool,
 }
@@ -50,6 +50,11 @@ impl TextArgs {
     /// The files that are read.
     pub(crate) fn inputs(&self) -> [Option<&PathBuf>; 1] {
         [self.lexicon.as_ref()]
+    }
+
+    /// For SSML.
+    pub(crate) fn of_ssml(phonemizer: PhonemizerArgs, lexicon: Option<PathBuf>) -> Self {
+        Self { phonemizer, lexicon, markdown: false, ssml: true }
     }
 
     pub(crate) fn is_ssml(&self) -> bool {

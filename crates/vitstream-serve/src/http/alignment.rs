@@ -7,8 +7,29 @@ use serde_json::{Value, json};
 use crate::reading::Utterance;
 
 /// An utterance's characters, each with when it begins and how long it is, in milliseconds from the utterance's first sample.
-/// Words begin and end with their sounds; characters share a word's time evenly, and those between words the time between.
 pub(super) fn alignment(utterance: &Utterance) -> Value {
+    let (chars, starts) = characters(utterance);
+    let milliseconds = |time: Duration| time.as_millis() as u64;
+    let begins: Vec<u64> = starts[..chars.len()].iter().map(|&start| milliseconds(start)).collect();
+    let lengths: Vec<u64> =
+        starts.windows(2).map(|pair| milliseconds(pair[1]).saturating_sub(milliseconds(pair[0]))).collect();
+    json!({"chars": chars, "charStartTimesMs": begins, "charDurationsMs": lengths})
+}
+
+/// The same as answers over HTTP have it: when each begins and ends, in seconds.
+pub(super) fn timestamps(utterance: &Utterance) -> Value {
+    let (chars, starts) = characters(utterance);
+    let seconds = |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<f64>>();
+    json!({
+        "characters": chars,
+        "character_start_times_seconds": seconds(&starts[..chars.len()]),
+        "character_end_times_seconds": seconds(&starts[1..]),
+    })
+}
+
+/// An utterance's characters, and when each begins; behind them when the last one ends. Words begin and end with their
+/// sounds; characters share a word's time evenly, and those between words the time between.
+fn characters(utterance: &Utterance) -> (Vec<char>, Vec<Duration>) {
     let chars: Vec<char> = utterance.text.chars().collect();
     let mut starts: Vec<Option<Duration>> = vec![None; chars.len() + 1];
     starts[0] = Some(Duration::ZERO);
@@ -22,12 +43,7 @@ pub(super) fn alignment(utterance: &Utterance) -> Value {
             starts[at] = Some(*ends);
         }
     }
-    let starts = even(&starts);
-    let milliseconds = |time: Duration| time.as_millis() as u64;
-    let begins: Vec<u64> = starts[..chars.len()].iter().map(|&start| milliseconds(start)).collect();
-    let lengths: Vec<u64> =
-        starts.windows(2).map(|pair| milliseconds(pair[1]).saturating_sub(milliseconds(pair[0]))).collect();
-    json!({"chars": chars, "charStartTimesMs": begins, "charDurationsMs": lengths})
+    (chars, even(&starts))
 }
 
 /// Where `word` stands first, its white space being as long as that of the text.
@@ -74,6 +90,14 @@ mod tests {
                 "chars": ["a", "b", " ", "c", "d", "."],
                 "charStartTimesMs": [100, 200, 300, 400, 600, 800],
                 "charDurationsMs": [100, 100, 100, 200, 200, 200],
+            })
+        );
+        assert_eq!(
+            timestamps(&utterance),
+            json!({
+                "characters": ["a", "b", " ", "c", "d", "."],
+                "character_start_times_seconds": [0.1, 0.2, 0.3, 0.4, 0.6, 0.8],
+                "character_end_times_seconds": [0.2, 0.3, 0.4, 0.6, 0.8, 1.0],
             })
         );
         let unknown = Utterance { words: Vec::new(), ..utterance };

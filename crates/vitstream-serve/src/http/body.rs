@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::alignment::timestamps;
 use super::fault::HttpError;
 use crate::audio::Format;
 use crate::reading::Audio;
@@ -120,6 +121,29 @@ pub(super) async fn events(mut speech: Speech, characters: usize) -> Result<Resp
         Some((Ok::<_, io::Error>(format!("data: {event}\n\n")), (None, speech)))
     });
     Ok(streamed(Body::from_stream(body), "text/event-stream", number))
+}
+
+/// The audio as ElevenLabs' lines of JSON, with when each character of an utterance is heard, counted from the first sample of
+/// the audio of its line.
+pub(super) async fn timed(mut speech: Speech) -> Result<Response, HttpError> {
+    let first = first(&mut speech).await?;
+    let number = speech.number();
+    let body = stream::unfold((first, Some(speech)), |(first, speech)| async move {
+        let mut speech = speech?;
+        let item = match first {
+            Some(audio) => Some(Ok(audio)),
+            None => speech.next().await,
+        };
+        let (line, speech) = match item? {
+            Ok(audio) => {
+                let alignment = audio.utterance.as_deref().map(timestamps);
+                (json!({"audio_base64": STANDARD.encode(audio.bytes), "alignment": alignment}), Some(speech))
+            }
+            Err(error) => (json!({"error": {"message": error.for_client(), "code": error.code()}}), None),
+        };
+        Some((Ok::<_, io::Error>(format!("{line}\n")), (None, speech)))
+    });
+    Ok(streamed(Body::from_stream(body), "application/x-ndjson", number))
 }
 
 fn streamed(body: Body, media_type: &str, number: u64) -> Response {

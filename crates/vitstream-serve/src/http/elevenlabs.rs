@@ -12,10 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
+use vitstream::Speaker;
 
 use super::alignment::alignment;
-use super::body::{Whole, audio};
+use super::body::{Whole, audio, timed};
 use super::fault::{ErrorBody, HttpError};
+use super::openai::SpeakerName;
 use crate::audio::Format;
 use crate::error::{Error, Result};
 use crate::reading::Audio;
@@ -61,6 +63,8 @@ pub(super) struct TextRequest {
     text: String,
     /// How it is spoken
     voice_settings: Option<VoiceSettings>,
+    /// Which of the voice's speakers, by name or number
+    speaker: Option<SpeakerName>,
     /// Makes the same request the same audio
     seed: Option<u64>,
 }
@@ -116,15 +120,46 @@ pub(super) async fn speech(
     options: Result<Query<Options>, QueryRejection>,
     body: Whole,
 ) -> Result<Response, HttpError> {
-    let asked: TextRequest = body.json()?;
+    let (request, text) = whole(voice, &query(options)?, body.json()?)?;
+    let format = request.format;
+    audio(service.speak(request, text).await?, format).await
+}
+
+/// Speaks a text, and says when each character is heard
+///
+/// A line of JSON for each piece of audio: `{"audio_base64", "alignment": {"characters", "character_start_times_seconds",
+/// "character_end_times_seconds"} | null}`, with times from the first sample of that audio.
+#[utoipa::path(post, path = "/v1/text-to-speech/{voice}/stream/with-timestamps", request_body = TextRequest,
+    params(("voice" = String, Path, description = "Its name"), Options),
+    responses(
+        (status = 200, description = "Lines of JSON as the audio is spoken", content_type = "application/x-ndjson"),
+        (status = 400, description = "The request makes no sense", body = ErrorBody),
+        (status = 401, description = "No key, or a wrong one", body = ErrorBody),
+        (status = 404, description = "There is no such voice", body = ErrorBody),
+        (status = 408, description = "The body came too slowly", body = ErrorBody),
+        (status = 413, description = "The text or the body is too long", body = ErrorBody),
+        (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+    ))]
+pub(super) async fn speech_with_timestamps(
+    State(service): State<Service>,
+    Path(voice): Path<String>,
+    options: Result<Query<Options>, QueryRejection>,
+    body: Whole,
+) -> Result<Response, HttpError> {
+    let (request, text) = whole(voice, &query(options)?, body.json()?)?;
+    timed(service.speak(request, text).await?).await
+}
+
+/// What is asked with all of the text.
+fn whole(voice: String, options: &Options, asked: TextRequest) -> Result<(Request, Said), HttpError> {
     if asked.text.trim().is_empty() {
         return Err(HttpError::request("text: expected one, found none"));
     }
-    let mut request = request(voice, &query(options)?)?;
+    let mut request = request(voice, options)?;
     request.speed = asked.voice_settings.and_then(|settings| settings.speed);
+    request.speaker = asked.speaker.map(Speaker::from);
     request.seed = asked.seed;
-    let format = request.format;
-    audio(service.speak(request, Said::Text(asked.text)).await?, format).await
+    Ok((request, Said::Text(asked.text)))
 }
 
 /// A WebSocket: text word by word in, audio out as it is spoken

@@ -26,6 +26,7 @@ use crate::service::Service;
         piper::voices,
         piper::info,
         elevenlabs::speech,
+        elevenlabs::speech_with_timestamps,
         elevenlabs::stream_input,
         health,
         ready,

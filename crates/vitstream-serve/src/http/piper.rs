@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -40,7 +40,7 @@ pub(super) struct SynthesizeRequest {
 #[derive(Deserialize, IntoParams)]
 pub(super) struct TextQuery {
     /// The text
-    text: Option<String>,
+    pub(super) text: Option<String>,
 }
 
 /// Speaks a text: a WAV file as it is spoken
@@ -81,7 +81,7 @@ pub(super) async fn synthesize() {}
 
 /// Speaks a text of the address: a WAV file as it is spoken
 #[utoipa::path(get, path = "/", params(TextQuery), responses(
-    (status = 200, description = "A WAV file, or without a text what can be asked here"),
+    (status = 200, description = "A WAV file, or without a text a page to speak with"),
     (status = 400, description = "The request makes no sense", body = ErrorBody),
     (status = 401, description = "No key, or a wrong one", body = ErrorBody),
     (status = 413, description = "The text is too long", body = ErrorBody),
@@ -92,10 +92,8 @@ pub(super) async fn get_speech(
     query: Result<Query<TextQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, HttpError> {
     let Query(query) = query.map_err(|error| HttpError::request(error.body_text()))?;
-    match query.text {
-        Some(text) => speak(&service, SynthesizeRequest::of(&text)).await,
-        None => Ok("vitstream serve: /openapi.json says what can be asked here\n".into_response()),
-    }
+    // Without one the page was the answer.
+    speak(&service, SynthesizeRequest::of(query.text.as_deref().unwrap_or_default())).await
 }
 
 async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, HttpError> {

@@ -21,6 +21,14 @@ pub(crate) enum Address {
 }
 
 impl Address {
+    /// The address, if it is one of the network.
+    pub(super) fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            _ => None,
+        }
+    }
+
     /// All addresses that this machine has.
     pub(super) fn everywhere(port: u16) -> Self {
         // Where there is IPv6 this takes IPv4 too.

@@ -1,72 +1,40 @@
-//! What the tests share: where fixtures lie, and writers of small zips and pickles.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+//! Writers of small checkpoints: pickles opcode by opcode, in the zip that torch.save makes.
 
-use std::path::{Path, PathBuf};
-
-pub mod zip;
-
-/// The committed checkpoint `name`, or that of the shared fixtures.
-pub fn tiny(name: &str) -> Option<PathBuf> {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name);
-    if committed.is_file() {
-        return Some(committed);
-    }
-    shared(&format!("tiny/{name}"))
-}
-
-/// A file of the shared fixtures; says that the test is skipped when it is not there.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    if !path.is_file() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-pub const TINY: [&str; 9] = [
-    "single.ckpt",
-    "multi.ckpt",
-    "nosdp.ckpt",
-    "multi-nosdp.ckpt",
-    "high.ckpt",
-    "high-multi.ckpt",
-    "textual.ckpt",
-    "legacy-single.ckpt",
-    "legacy-multi-nosdp.ckpt",
-];
+use crate::zip;
 
 /// Writes pickles, opcode by opcode.
 #[derive(Clone, Default)]
 pub struct Pickle(pub Vec<u8>);
 
 impl Pickle {
+    /// Of protocol 2.
     pub fn new() -> Self {
         Self(vec![0x80, 2])
     }
 
+    /// These bytes.
     pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
+    /// A text.
     pub fn text(self, text: &str) -> Self {
         let len = (text.len() as u32).to_le_bytes();
         self.raw(b"X").raw(&len).raw(text.as_bytes())
     }
 
+    /// A whole number.
     pub fn int(self, value: i64) -> Self {
         self.raw(b"\x8a\x08").raw(&value.to_le_bytes())
     }
 
+    /// A Python global.
     pub fn global(self, module: &str, name: &str) -> Self {
         self.raw(format!("c{module}\n{name}\n").as_bytes())
     }
 
+    /// A tuple of whole numbers.
     pub fn ints(self, values: &[i64]) -> Self {
         values.iter().fold(self.raw(b"("), |p, &value| p.int(value)).raw(b"t")
     }
@@ -92,6 +60,7 @@ impl Pickle {
             .raw(b")RtR")
     }
 
+    /// A reference to a storage of `claimed` elements.
     pub fn storage(self, module: &str, class: &str, key: &str, claimed: i64) -> Self {
         self.raw(b"(").text("storage").global(module, class).text(key).text("cpu").int(claimed).raw(b"tQ")
     }
@@ -123,6 +92,7 @@ pub fn torch_file(pickle: &Pickle, storages: &[(&str, &[u8])]) -> Vec<u8> {
     zip::write(&entries)
 }
 
+/// The bytes of `values`.
 pub fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

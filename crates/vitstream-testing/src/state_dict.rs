@@ -1,33 +1,34 @@
 //! Checkpoints in memory: those of the repository taken apart, changed, and written again as torch.save does.
 
-#![allow(dead_code, reason = "not every test file needs all of it")]
-
 use std::path::Path;
 
 use vitstream_checkpoint::{Checkpoint, Value};
 
-#[path = "../../../vitstream-checkpoint/tests/common/mod.rs"]
-mod torch;
-
-use torch::{Pickle, f32s, op, torch_file};
+use crate::torch::{Pickle, f32s, op, torch_file};
 
 /// A tensor under its key.
 #[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) dims: Vec<usize>,
-    pub(crate) values: Vec<f32>,
+pub struct Entry {
+    /// In the file.
+    pub key: String,
+    /// Lengths of the axes.
+    pub dims: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f32>,
 }
 
 /// A Lightning checkpoint's state dict and hyper-parameters.
 #[derive(Clone)]
-pub(crate) struct StateDict {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) hyper_parameters: Vec<(Value, Value)>,
+pub struct StateDict {
+    /// In the order of the file.
+    pub entries: Vec<Entry>,
+    /// Of the module.
+    pub hyper_parameters: Vec<(Value, Value)>,
 }
 
 impl StateDict {
-    pub(crate) fn open(path: &Path) -> Self {
+    /// That of the checkpoint at `path`.
+    pub fn open(path: &Path) -> Self {
         let checkpoint = Checkpoint::open(path).unwrap();
         let entry = |tensor: &vitstream_checkpoint::Tensor| Entry {
             key: tensor.name().to_owned(),
@@ -41,43 +42,46 @@ impl StateDict {
         }
     }
 
+    /// The tensor called `key`.
     #[track_caller]
-    pub(crate) fn get(&mut self, key: &str) -> &mut Entry {
+    pub fn get(&mut self, key: &str) -> &mut Entry {
         let entry = self.entries.iter_mut().find(|entry| entry.key == key);
         entry.unwrap_or_else(|| panic!("there is no {key}"))
     }
 
+    /// Takes the tensor called `key` away.
     #[track_caller]
-    pub(crate) fn remove(&mut self, key: &str) -> Entry {
+    pub fn remove(&mut self, key: &str) -> Entry {
         let at = self.entries.iter().position(|entry| entry.key == key);
         self.entries.remove(at.unwrap_or_else(|| panic!("there is no {key}")))
     }
 
-    pub(crate) fn insert(&mut self, key: &str, dims: &[usize], value: f32) {
+    /// Adds a tensor that is `value` throughout.
+    pub fn insert(&mut self, key: &str, dims: &[usize], value: f32) {
         let values = vec![value; dims.iter().product()];
         self.entries.push(Entry { key: key.to_owned(), dims: dims.to_vec(), values });
     }
 
     /// Sets a hyper-parameter, or takes it away.
-    pub(crate) fn set(&mut self, name: &str, value: Option<Value>) {
+    pub fn set(&mut self, name: &str, value: Option<Value>) {
         self.hyper_parameters.retain(|(key, _)| key.as_str() != Some(name));
         self.hyper_parameters.extend(value.map(|value| (Value::Str(name.into()), value)));
     }
 
     /// Applies `rename` to every key.
-    pub(crate) fn rename(&mut self, rename: impl Fn(&str) -> String) {
+    pub fn rename(&mut self, rename: impl Fn(&str) -> String) {
         for entry in &mut self.entries {
             entry.key = rename(&entry.key);
         }
     }
 
     /// The file.
-    pub(crate) fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         self.write_with(|_| {})
     }
 
     /// The file, with its pickle changed.
-    pub(crate) fn write_with(&self, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    pub fn write_with(&self, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let keys: Vec<String> = (0..self.entries.len()).map(|i| i.to_string()).collect();
         let storages: Vec<Vec<u8>> = self.entries.iter().map(|entry| f32s(&entry.values)).collect();
         let tensors: Vec<(&str, Pickle)> = self
@@ -101,13 +105,13 @@ impl StateDict {
     }
 
     /// The file, read.
-    pub(crate) fn checkpoint(&self) -> Checkpoint {
+    pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint::from_bytes("test.ckpt", self.write().into()).unwrap()
     }
 }
 
 /// The opcodes that make `value`.
-pub(crate) fn pickled(value: &Value) -> Pickle {
+pub fn pickled(value: &Value) -> Pickle {
     let all = |mark: &[u8], values: &mut dyn Iterator<Item = &Value>, end: &[u8]| {
         values.fold(op().raw(mark), |pickle, value| pickle.raw(&pickled(value).0)).raw(end)
     };
