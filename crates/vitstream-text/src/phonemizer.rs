@@ -6,6 +6,8 @@
 mod command;
 mod espeak_program;
 #[cfg(any(unix, windows))]
+mod find;
+#[cfg(any(unix, windows))]
 mod library;
 mod recorded;
 mod serve;
@@ -14,6 +16,8 @@ use std::fmt;
 
 pub use command::{Command, MAX_ANSWER, TIME_LIMIT};
 pub use espeak_program::EspeakProgram;
+#[cfg(any(unix, windows))]
+pub use find::find;
 #[cfg(any(unix, windows))]
 pub use library::{ENVIRONMENT, EspeakLibrary, Location};
 pub use recorded::Recorded;

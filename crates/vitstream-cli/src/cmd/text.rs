@@ -7,12 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
 use vitstream::{MAX_IDS, read_file};
-use vitstream_text::clauses::clauses;
-use vitstream_text::markup::{Markdown, ssml};
-use vitstream_text::phonemizer::{
-    About, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, Recorded, from_command,
-};
-use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+use vitstream_text::phonemizer::{About, Location, Phonemizer, PhonemizerError, find, from_command};
+use vitstream_text::{Frontend, Lexicon, Sentence, Sentences};
 
 /// Bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
@@ -77,32 +73,17 @@ impl TextArgs {
     }
 
     fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        if let Some(command) = &self.phonemizer {
-            return from_command(command);
-        }
-        let named = self.espeak.as_deref().map(Location::parse);
-        match EspeakLibrary::find(named.as_ref()) {
-            Ok(library) => Ok(Box::new(library)),
-            Err(absent @ PhonemizerError::NotInstalled { .. }) => {
-                let mut program = EspeakProgram::new("espeak-ng");
-                match program.version() {
-                    Ok(_) => Ok(Box::new(program)),
-                    Err(_) => Err(absent),
-                }
-            }
-            Err(error) => Err(error),
+        match &self.phonemizer {
+            Some(command) => from_command(command),
+            None => find(self.espeak.as_deref().map(Location::parse).as_ref()),
         }
     }
 }
 
-/// Reads text for a voice.
+/// Reads text for a voice, and says what became of it.
 pub(crate) struct Reader {
-    frontend: Frontend,
-    args: TextArgs,
-    lexicon: Lexicon,
-    markdown: Markdown,
-    /// Found when it is first needed.
-    phonemizer: Option<Box<dyn Phonemizer + Send>>,
+    reader: vitstream_text::Reader,
+    ssml: bool,
     /// Phonemes that were said to be missing.
     reported: BTreeSet<String>,
     introduced: bool,
@@ -111,115 +92,56 @@ pub(crate) struct Reader {
 impl Reader {
     /// `json` is the voice's.
     pub(crate) fn new(args: &TextArgs, lexicon: Lexicon, json: &Map<String, Value>) -> Result<Self> {
-        Ok(Self {
-            frontend: Frontend::from_json(json)?,
-            args: args.clone(),
-            lexicon,
-            markdown: Markdown::default(),
-            phonemizer: None,
-            reported: BTreeSet::new(),
-            introduced: false,
-        })
+        let (frontend, ssml, markdown) = (Frontend::from_json(json)?, args.ssml, args.markdown);
+        let args = args.clone();
+        let reader = vitstream_text::Reader::new(frontend, MAX_IDS, move || args.open());
+        let reader = reader.lexicon(lexicon).markdown(markdown);
+        Ok(Self { reader, ssml, reported: BTreeSet::new(), introduced: false })
     }
 
     /// Finds the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        if self.frontend.voice().is_some() && self.phonemizer.is_none() {
-            self.phonemizer = Some(self.args.open()?);
-        }
-        Ok(())
+        Ok(self.reader.prepare()?)
     }
 
     /// Who says how words sound, if the voice needs somebody and it was found.
     pub(crate) fn about(&self) -> Option<About> {
-        self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+        self.reader.about()
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.
     pub(crate) fn begin(&mut self) -> Sentences {
-        self.markdown = Markdown::default();
-        self.frontend.stream()
+        self.reader.begin()
     }
 
     /// One of the sentences that a text was cut into. It may hold nothing to say.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        self.prepare()?;
-        let sentences = self.fitting(text)?;
+        let sentences = self.reader.sentence(text)?;
         self.report(&sentences);
         Ok(sentences)
     }
 
     /// A whole text.
     pub(crate) fn whole(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let mut found = Vec::new();
-        if self.args.ssml {
-            self.prepare()?;
-            for passage in ssml(text)? {
-                found.append(&mut self.speak(passage)?);
-            }
-            self.report(&found);
-            return Ok(found);
-        }
-        let mut stream = self.begin().whole_sentences();
-        for sentence in stream.push(text).into_iter().chain(stream.finish()) {
-            found.append(&mut self.sentence(&sentence)?);
-        }
-        Ok(found)
+        let sentences = if self.ssml { self.reader.ssml(text)? } else { self.reader.whole(text)? };
+        self.report(&sentences);
+        Ok(sentences)
     }
 
     /// What is given as phonemes.
     pub(crate) fn phonemes(&mut self, phonemes: &str) -> Result<Sentence> {
-        let sentence = self.frontend.phonemes(phonemes);
-        let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
-        anyhow::ensure!(
-            !sentence.phonemes.iter().all(unknown),
-            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
-        );
-        self.report(std::slice::from_ref(&sentence));
+        let sentence = self.reader.phonemes(phonemes)?;
+        self.warn_missing(std::slice::from_ref(&sentence));
         Ok(sentence)
     }
 
-    /// The network takes so many ids and no more, so what is too long is said in parts.
-    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let markdown = self.markdown.clone();
-        let stripped = if self.args.markdown { self.markdown.strip(text) } else { text.to_owned() };
-        let passage = match self.frontend.voice() {
-            Some(_) => Passage::from(&*stripped),
-            // White space is a character too, and at an edge none that was trained.
-            None => Passage::from(stripped.trim()),
-        };
-        let sentences = self.speak(passage)?;
-        if sentences.iter().all(|sentence| sentence.ids.len() <= MAX_IDS) {
-            return Ok(sentences);
-        }
-        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
-        if parts.len() < 2 {
-            return Ok(sentences);
-        }
-        self.markdown = markdown;
-        let (first, second) = parts.split_at(parts.len() / 2);
-        let mut found = Vec::new();
-        for half in [first, second] {
-            let text: String = half.iter().map(|clause| &*clause.text).collect();
-            found.append(&mut self.fitting(&text)?);
-        }
-        Ok(found)
-    }
-
-    fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
-        let passage = self.lexicon.apply(passage);
-        let mut nobody = Recorded::default();
-        let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
-            Some(phonemizer) => phonemizer,
-            None => &mut nobody,
-        };
-        let sentences = self.frontend.speak(&passage, phonemizer)?;
+    fn report(&mut self, sentences: &[Sentence]) {
         self.introduce();
-        Ok(sentences)
+        self.warn_missing(sentences);
     }
 
     /// Says which phonemes are left out, each once.
-    fn report(&mut self, sentences: &[Sentence]) {
+    fn warn_missing(&mut self, sentences: &[Sentence]) {
         let reported = &mut self.reported;
         let missing = sentences.iter().flat_map(|sentence| &sentence.missing);
         let new: Vec<String> = missing
