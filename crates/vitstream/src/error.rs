@@ -235,6 +235,7 @@ fn verify_kind(error: &vitstream_verify::Error) -> ErrorKind {
         E::Export(error) => export_kind(error),
         E::Option(_) => ErrorKind::Request,
         E::Run { .. } => ErrorKind::Runtime,
+        E::Interrupted => ErrorKind::Interrupted,
         _ => ErrorKind::Input,
     }
 }
