@@ -17,6 +17,8 @@ fn _vitstream(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<voice::Voice>()?;
     module.add_class::<utterance::Utterance>()?;
     module.add_class::<reading::TextStream>()?;
+    module.add_function(wrap_pyfunction!(utterance::pcm, module)?)?;
+    module.add_function(wrap_pyfunction!(utterance::wav_header, module)?)?;
     module.add_function(wrap_pyfunction!(files::export, module)?)?;
     module.add_function(wrap_pyfunction!(files::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(files::verify, module)?)?;

@@ -25,6 +25,19 @@ impl Format {
     }
 }
 
+/// Samples of float32 as signed 16-bit little-endian bytes.
+#[pyfunction]
+pub(crate) fn pcm<'py>(py: Python<'py>, samples: &[u8]) -> Bound<'py, PyBytes> {
+    let samples: Vec<f32> = samples.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect();
+    PyBytes::new(py, &wav::s16le(&samples))
+}
+
+/// The header of a WAV file of 16 bits.
+#[pyfunction]
+pub(crate) fn wav_header(py: Python<'_>, sample_rate: u32, samples: u64) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, &wav::header(sample_rate, Some(samples)))
+}
+
 /// The chunks of one utterance.
 #[pyclass(frozen, module = "vitstream._vitstream")]
 pub(crate) struct Utterance {

@@ -299,6 +299,12 @@ impl Voice {
         Ok(TextStream::new(if whole_sentences { sentences.whole_sentences() } else { sentences }))
     }
 
+    /// Refuses what no utterance of this voice can be spoken with.
+    fn check(&self, how: SpeakArguments) -> PyResult<()> {
+        // Nothing is computed; every voice has this id.
+        self.utterance(vec![0], 1.0, how).map(drop)
+    }
+
     /// Speaks ids, `rate` times as fast.
     fn utterance(&self, ids: Vec<i64>, rate: f32, how: SpeakArguments) -> PyResult<Utterance> {
         let open = self.open()?;
