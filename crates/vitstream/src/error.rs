@@ -207,7 +207,7 @@ fn synth_kind(error: &vitstream_synth::Error) -> ErrorKind {
         E::Source(error) => source_kind(error),
         E::File(error) => file_kind(error),
         E::Model { .. } | E::Mismatch(_) => ErrorKind::Input,
-        E::Request(_) | E::NoSampleRate { .. } => ErrorKind::Request,
+        E::Request(_) | E::NoSampleRate { .. } | E::NoNoise => ErrorKind::Request,
         E::Cancelled => ErrorKind::Interrupted,
         _ => ErrorKind::Runtime,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import sys
 from types import SimpleNamespace, TracebackType
@@ -31,6 +32,9 @@ Source = Union[StrPath, bytes, bytearray, memoryview]
 
 #: A longer pause is a mistake.
 _LONGEST_SILENCE = 60.0
+
+#: More than these no machine makes use of.
+_MOST_THREADS = 256
 
 
 class Scales(NamedTuple):
@@ -98,6 +102,17 @@ def _source(source: Source, name: Optional[str], config: object) -> Tuple[object
     elif config is not None:
         path = os.fspath(config)  # type: ignore[call-overload]
     return (name or "contents in memory", bytes(source), beside), path
+
+
+_KINDS = {"a whole number": numbers.Integral, "a number": numbers.Real}
+
+
+def _checked(words: str, **given: object) -> None:
+    """Says of arguments what they should have been."""
+    for name, value in given.items():
+        is_one = isinstance(value, _KINDS[words]) and not isinstance(value, bool)
+        if value is not None and not is_one:
+            raise TypeError(f"{name}: expected {words}, found {type(value).__name__}")
 
 
 def _hparams(hparams: Optional[Mapping[str, object]]) -> List[str]:
@@ -190,6 +205,9 @@ class Voice:
             TypeError: when an argument is of another type.
         """
         native, path = _source(source, name, config)
+        _checked("a whole number", threads=threads, sample_rate=sample_rate, memory_budget=memory_budget)
+        if not 1 <= threads <= _MOST_THREADS:
+            raise _errors.made("request", f"threads: expected 1 to {_MOST_THREADS}, found {threads}")
         if espeak is not None and phonemizer is not None:
             raise _errors.made("request", "espeak and phonemizer both say how words sound: expected one of them")
         return cls(
@@ -330,6 +348,15 @@ class Voice:
             raise TypeError(f"expected one of text, ids and phonemes, found {' and '.join(said) or 'none'}")
         if format not in _CODES:
             raise _errors.made("request", f"format: expected float32 or int16, found {format!r}")
+        scales = dict(length_scale=length_scale, noise_scale=noise_scale, noise_w=noise_w)
+        _checked("a number", **scales, volume=volume, sentence_silence=sentence_silence)
+        _checked("a whole number", seed=seed, chunk=chunk)
+        if isinstance(speaker, bool) or not isinstance(speaker, (numbers.Integral, str, type(None))):
+            raise TypeError(f"speaker: expected a number or a name, found {type(speaker).__name__}")
+        if seed is not None and not 0 <= seed < 1 << 64:
+            raise _errors.made("request", f"seed: expected 0 to 2^64 - 1, found {seed}")
+        if chunk is not None and not 1 <= chunk < 1 << 32:
+            raise _errors.made("request", f"chunk: expected at least 1 frame, found {chunk}")
         if not 0.0 <= sentence_silence <= _LONGEST_SILENCE:
             raise _errors.made(
                 "request", f"sentence_silence: expected 0 to {_LONGEST_SILENCE:g} seconds, found {sentence_silence}"
