@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
-import wave
 from pathlib import Path
 from typing import Iterator, List, Optional
 
-from .. import Error
+from .. import Error, _vitstream
 from . import AudioChunk, PiperVoice, SynthesisConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -82,24 +81,32 @@ def _name(line: str, naming: str) -> str:
     return re.sub(r"[^\w-]+", "_", line).strip("_")[:100] or "_"
 
 
-class _Wav:
-    """A WAV file that is begun with its first sentence."""
+#: Samples of a stream whose length nobody knows yet; players take it as "until the end".
+_UNKNOWN = (1 << 64) - 1
 
-    def __init__(self, target: object) -> None:
-        self._target = target
-        self._file: Optional[wave.Wave_write] = None
+
+class _Wav:
+    """A WAV file, which is whole or not there; on standard output it is written sentence by sentence."""
+
+    def __init__(self, path: Optional[Path]) -> None:
+        self._path = path
+        self._rate: Optional[int] = None
+        self._samples = bytearray()
 
     def write(self, chunk: AudioChunk, silence: bytes) -> None:
-        if self._file is None:
-            self._file = wave.open(self._target, "wb")  # type: ignore[call-overload]
-            self._file.setframerate(chunk.sample_rate)
-            self._file.setsampwidth(chunk.sample_width)
-            self._file.setnchannels(chunk.sample_channels)
-        self._file.writeframes(chunk.audio_int16_bytes + silence)
+        samples = chunk.audio_int16_bytes + silence
+        if self._path is not None:
+            self._samples += samples
+        else:
+            header = _vitstream.wav_header(chunk.sample_rate, _UNKNOWN) if self._rate is None else b""
+            sys.stdout.buffer.write(header + samples)
+            sys.stdout.buffer.flush()
+        self._rate = chunk.sample_rate
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._path is not None and self._rate is not None:
+            header = _vitstream.wav_header(self._rate, len(self._samples) // 2)
+            _vitstream.write_file(self._path, header + bytes(self._samples))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -132,15 +139,14 @@ def _run(args: argparse.Namespace) -> int:
             if not line:
                 continue
             path = folder / f"{_name(line, args.output_dir_naming)}.wav"
-            wav = _Wav(str(path))
+            wav = _Wav(path)
             for chunk in voice.synthesize(line, how):
                 wav.write(chunk, silence)
             wav.close()
             print(path)
         return 0
     if args.output_file:
-        to_stdout = args.output_file == "-"
-        wav = _Wav(sys.stdout.buffer if to_stdout else args.output_file)
+        wav = _Wav(None if args.output_file == "-" else Path(args.output_file))
         for chunk in spoken():
             wav.write(chunk, silence)
         wav.close()
