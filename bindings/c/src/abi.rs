@@ -156,14 +156,19 @@ fn check_size(size: usize, expected: usize, what: &str) -> Result<(), Failure> {
     if size == expected {
         return Ok(());
     }
-    Err(Failure::request(format!("{what}: expected a size of {expected}, found {size}: call {what}_init first")))
+    Err(Failure::request(format!(
+        "{what}: expected a size of {expected}, found {size}: call {what}_init first"
+    )))
 }
 
 /// Opens what `input` is.
 ///
 /// # Safety
 /// The options are null or filled.
-unsafe fn open(input: Input, options: *const vitstream_open_options) -> Result<*mut vitstream_voice, Failure> {
+unsafe fn open(
+    input: Input,
+    options: *const vitstream_open_options,
+) -> Result<*mut vitstream_voice, Failure> {
     let mut given = OpenOptions::new();
     let (mut espeak, mut phonemizer) = (None, None);
     if !options.is_null() {
@@ -285,11 +290,7 @@ unsafe fn how(options: *const vitstream_speak_options) -> Result<SpeakOptions, F
     check_size(options.size, mem::size_of_val(options), "vitstream_speak_options")?;
     Ok(SpeakOptions::new()
         .speaker(Speaker::Id(options.speaker))
-        .scales(Scales {
-            noise: options.noise_scale,
-            length: options.length_scale,
-            noise_w: options.noise_w,
-        })
+        .scales(Scales { noise: options.noise_scale, length: options.length_scale, noise_w: options.noise_w })
         .seed(options.has_seed.then_some(options.seed)))
 }
 

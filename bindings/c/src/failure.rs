@@ -36,7 +36,9 @@ impl From<vitstream::Error> for Failure {
         };
         let remedy = match error.remedy() {
             Some(Remedy::SampleRate) => "; set `sample_rate` of the options",
-            Some(Remedy::Config | Remedy::HParams(_) | Remedy::OtherConfig) => "; name its JSON with `config` of the options",
+            Some(Remedy::Config | Remedy::HParams(_) | Remedy::OtherConfig) => {
+                "; name its JSON with `config` of the options"
+            }
             _ => "",
         };
         Self { kind, message: with_causes(&error) + remedy }
@@ -70,7 +72,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    message.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    message
+        .chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 thread_local! {
@@ -133,7 +138,8 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<
 /// As [`text`].
 pub(crate) unsafe fn needed<'a>(given: *const c_char, what: &str) -> Result<&'a str, Failure> {
     // SAFETY: the caller's promise.
-    unsafe { text(given, what) }?.ok_or_else(|| Failure::request(format!("{what}: expected a text, found NULL")))
+    unsafe { text(given, what) }?
+        .ok_or_else(|| Failure::request(format!("{what}: expected a text, found NULL")))
 }
 
 /// What a handle or structure holds.
@@ -142,5 +148,6 @@ pub(crate) unsafe fn needed<'a>(given: *const c_char, what: &str) -> Result<&'a 
 /// It is null or points to what it says.
 pub(crate) unsafe fn borrowed<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Failure> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.ok_or_else(|| Failure::request(format!("{what}: expected a pointer, found NULL")))
+    unsafe { pointer.as_ref() }
+        .ok_or_else(|| Failure::request(format!("{what}: expected a pointer, found NULL")))
 }

@@ -87,33 +87,38 @@ pub unsafe extern "C" fn piper_create(
 ) -> *mut piper_synthesizer {
     guarded(null, || {
         // SAFETY: the caller's promise, for both.
-        let (model, config) = unsafe { (needed(model_path, "model_path")?, text(config_path, "config_path")?) };
+        let (model, config) =
+            unsafe { (needed(model_path, "model_path")?, text(config_path, "config_path")?) };
         let mut options = OpenOptions::new();
         options.read.config = config.map(PathBuf::from);
         let opened = Opened::new(model.into(), &options, None, None)?;
-        let synthesizer = piper_synthesizer {
-            opened: Arc::new(opened),
-            speech: None,
-            given: Sentence::default(),
-        };
+        let synthesizer =
+            piper_synthesizer { opened: Arc::new(opened), speech: None, given: Sentence::default() };
         Ok(Box::into_raw(Box::new(synthesizer)))
     })
 }
 
 /// Opens a voice.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn piper_create_with_options(options: *const piper_create_options) -> *mut piper_synthesizer {
-    let paths = guarded(|_| None, || {
-        // SAFETY: the caller's promise.
-        let options = unsafe { borrowed(options, "options") }?;
-        // Fields that came later are behind those that are used.
-        let least = mem::offset_of!(piper_create_options, g2pw_model_dir);
-        if options.struct_size < least {
-            let found = options.struct_size;
-            return Err(Failure::request(format!("struct_size: expected at least {least}, found {found}")));
-        }
-        Ok(Some((options.model_path, options.config_path)))
-    });
+pub unsafe extern "C" fn piper_create_with_options(
+    options: *const piper_create_options,
+) -> *mut piper_synthesizer {
+    let paths = guarded(
+        |_| None,
+        || {
+            // SAFETY: the caller's promise.
+            let options = unsafe { borrowed(options, "options") }?;
+            // Fields that came later are behind those that are used.
+            let least = mem::offset_of!(piper_create_options, g2pw_model_dir);
+            if options.struct_size < least {
+                let found = options.struct_size;
+                return Err(Failure::request(format!(
+                    "struct_size: expected at least {least}, found {found}"
+                )));
+            }
+            Ok(Some((options.model_path, options.config_path)))
+        },
+    );
     let Some((model, config)) = paths else { return ptr::null_mut() };
     // SAFETY: the caller's promise.
     unsafe { piper_create(model, config, ptr::null()) }
@@ -140,7 +145,10 @@ pub unsafe extern "C" fn piper_default_synthesize_options(
         noise_w_scale: noise_w,
     };
     // SAFETY: the caller's promise.
-    guarded(|_| of(Scales::default()), || Ok(of(unsafe { borrowed(synth, "synth") }?.opened.voice.info().scales)))
+    guarded(
+        |_| of(Scales::default()),
+        || Ok(of(unsafe { borrowed(synth, "synth") }?.opened.voice.info().scales)),
+    )
 }
 
 /// Begins a text; what was left of the one before it is dropped.
@@ -150,32 +158,38 @@ pub unsafe extern "C" fn piper_synthesize_start(
     text: *const c_char,
     options: *const piper_synthesize_options,
 ) -> c_int {
-    guarded(|_| PIPER_ERR_GENERIC, || {
-        // SAFETY: the caller's promise.
-        let text = unsafe { needed(text, "text") }?;
-        // SAFETY: a voice is used by one thread at a time, by the caller's promise.
-        let Some(synth) = (unsafe { synth.as_mut() }) else {
-            return Err(Failure::request("synth: expected a pointer, found NULL"));
-        };
-        // SAFETY: the caller's promise.
-        let how = match unsafe { options.as_ref() } {
-            None => SpeakOptions::new(),
-            Some(options) => SpeakOptions::new()
-                // A voice of one speaker is not asked who speaks.
-                .speaker((synth.opened.voice.info().speakers > 1).then_some(Speaker::Id(options.speaker_id.into())))
-                .scales(Scales {
-                    noise: options.noise_scale,
-                    length: options.length_scale,
-                    noise_w: options.noise_w_scale,
-                }),
-        };
-        synth.speech = None;
-        let mut speech = Speech::of_text(synth.opened.clone(), text, how)?;
-        // libpiper says nothing of a text with nothing to say.
-        speech.may_be_silent();
-        synth.speech = Some(speech);
-        Ok(PIPER_OK)
-    })
+    guarded(
+        |_| PIPER_ERR_GENERIC,
+        || {
+            // SAFETY: the caller's promise.
+            let text = unsafe { needed(text, "text") }?;
+            // SAFETY: a voice is used by one thread at a time, by the caller's promise.
+            let Some(synth) = (unsafe { synth.as_mut() }) else {
+                return Err(Failure::request("synth: expected a pointer, found NULL"));
+            };
+            // SAFETY: the caller's promise.
+            let how = match unsafe { options.as_ref() } {
+                None => SpeakOptions::new(),
+                Some(options) => SpeakOptions::new()
+                    // A voice of one speaker is not asked who speaks.
+                    .speaker(
+                        (synth.opened.voice.info().speakers > 1)
+                            .then_some(Speaker::Id(options.speaker_id.into())),
+                    )
+                    .scales(Scales {
+                        noise: options.noise_scale,
+                        length: options.length_scale,
+                        noise_w: options.noise_w_scale,
+                    }),
+            };
+            synth.speech = None;
+            let mut speech = Speech::of_text(synth.opened.clone(), text, how)?;
+            // libpiper says nothing of a text with nothing to say.
+            speech.may_be_silent();
+            synth.speech = Some(speech);
+            Ok(PIPER_OK)
+        },
+    )
 }
 
 /// The next sentence. What its chunk points to is there until the next call.
@@ -184,44 +198,47 @@ pub unsafe extern "C" fn piper_synthesize_next(
     synth: *mut piper_synthesizer,
     chunk: *mut piper_audio_chunk,
 ) -> c_int {
-    guarded(|_| PIPER_ERR_GENERIC, || {
-        // SAFETY: a voice is used by one thread at a time, by the caller's promise.
-        let Some(synth) = (unsafe { synth.as_mut() }) else {
-            return Err(Failure::request("synth: expected a pointer, found NULL"));
-        };
-        if chunk.is_null() {
-            return Err(Failure::request("chunk: expected a pointer, found NULL"));
-        }
-        // What fails ends the text.
-        let mut speech = synth.speech.take();
-        let next = match &mut speech {
-            Some(speech) => sentence(&synth.opened, speech)?,
-            None => None,
-        };
-        let is_last = match &mut speech {
-            Some(speech) => !speech.has_more()?,
-            None => true,
-        };
-        synth.speech = speech;
-        let is_done = next.is_none();
-        synth.given = next.unwrap_or_default();
-        let given = &synth.given;
-        let filled = piper_audio_chunk {
-            samples: given.samples.as_ptr(),
-            num_samples: given.samples.len(),
-            sample_rate: c_int::try_from(synth.opened.voice.info().sample_rate).unwrap_or(c_int::MAX),
-            is_last,
-            phonemes: given.phonemes.as_ptr(),
-            num_phonemes: given.phonemes.len(),
-            phoneme_ids: given.ids.as_ptr(),
-            num_phoneme_ids: given.ids.len(),
-            alignments: given.alignments.as_ptr(),
-            num_alignments: given.alignments.len(),
-        };
-        // SAFETY: it points to a chunk, by the caller's promise.
-        unsafe { chunk.write(filled) };
-        Ok(if is_done { PIPER_DONE } else { PIPER_OK })
-    })
+    guarded(
+        |_| PIPER_ERR_GENERIC,
+        || {
+            // SAFETY: a voice is used by one thread at a time, by the caller's promise.
+            let Some(synth) = (unsafe { synth.as_mut() }) else {
+                return Err(Failure::request("synth: expected a pointer, found NULL"));
+            };
+            if chunk.is_null() {
+                return Err(Failure::request("chunk: expected a pointer, found NULL"));
+            }
+            // What fails ends the text.
+            let mut speech = synth.speech.take();
+            let next = match &mut speech {
+                Some(speech) => sentence(&synth.opened, speech)?,
+                None => None,
+            };
+            let is_last = match &mut speech {
+                Some(speech) => !speech.has_more()?,
+                None => true,
+            };
+            synth.speech = speech;
+            let is_done = next.is_none();
+            synth.given = next.unwrap_or_default();
+            let given = &synth.given;
+            let filled = piper_audio_chunk {
+                samples: given.samples.as_ptr(),
+                num_samples: given.samples.len(),
+                sample_rate: c_int::try_from(synth.opened.voice.info().sample_rate).unwrap_or(c_int::MAX),
+                is_last,
+                phonemes: given.phonemes.as_ptr(),
+                num_phonemes: given.phonemes.len(),
+                phoneme_ids: given.ids.as_ptr(),
+                num_phoneme_ids: given.ids.len(),
+                alignments: given.alignments.as_ptr(),
+                num_alignments: given.alignments.len(),
+            };
+            // SAFETY: it points to a chunk, by the caller's promise.
+            unsafe { chunk.write(filled) };
+            Ok(if is_done { PIPER_DONE } else { PIPER_OK })
+        },
+    )
 }
 
 /// The version of this library.
@@ -253,10 +270,8 @@ fn sentence(opened: &Opened, speech: &mut Speech) -> Result<Option<Sentence>, Fa
             (phoneme.chars().next().unwrap_or('\0'), end.saturating_sub(starts[index]))
         });
         let groups = [('^', head)].into_iter().chain(groups).chain([('$', all - tail)]);
-        let groups: Vec<Vec<u32>> = groups
-            .filter(|(_, ids)| *ids > 0)
-            .map(|(phoneme, ids)| vec![u32::from(phoneme); ids])
-            .collect();
+        let groups: Vec<Vec<u32>> =
+            groups.filter(|(_, ids)| *ids > 0).map(|(phoneme, ids)| vec![u32::from(phoneme); ids]).collect();
         Ok(groups.join(&0))
     })?;
     Ok(Some(Sentence { samples, phonemes, ids, alignments }))

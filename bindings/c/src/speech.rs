@@ -70,7 +70,11 @@ impl Speech {
         Ok(speech)
     }
 
-    pub(crate) fn of(opened: Arc<Opened>, said: VecDeque<Said>, options: SpeakOptions) -> Result<Self, Failure> {
+    pub(crate) fn of(
+        opened: Arc<Opened>,
+        said: VecDeque<Said>,
+        options: SpeakOptions,
+    ) -> Result<Self, Failure> {
         // Every voice has this id, and nothing is computed: what is wrong with the options is told before the first sentence.
         opened.voice.stream(&[0], &options)?;
         let (texts, cancel) = (VecDeque::new(), Arc::default());
@@ -107,7 +111,9 @@ impl Speech {
         self.has_more()?;
         let Some(said) = self.said.pop_front() else {
             if self.begun == 0 && self.needs_words {
-                return Err(Failure::request("there is nothing to say: expected a text with letters or digits"));
+                return Err(Failure::request(
+                    "there is nothing to say: expected a text with letters or digits",
+                ));
             }
             return Ok(None);
         };

