@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Sequen
 
 from .. import Voice, _errors
 from .config import PhonemeType, PiperConfig, SynthesisConfig
+from .const import BOS, EOS, PAD
 
 if TYPE_CHECKING:
     import numpy
@@ -22,8 +23,6 @@ _FULL_SCALE = 32767.0
 
 #: A sentence that is quieter is silence, and stays so.
 _SILENCE = 1e-8
-
-BOS, EOS, PAD = "^", "$", "_"
 
 
 def _numpy() -> Any:
