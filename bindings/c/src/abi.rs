@@ -1,7 +1,6 @@
 //! `vitstream.h`: cbindgen writes the header from this file, documentation included.
 
 use std::ffi::{c_char, c_int};
-use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,7 +137,7 @@ pub extern "C" fn vitstream_last_error_message() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_open_options_init(options: *mut vitstream_open_options) {
     let defaults = vitstream_open_options {
-        size: mem::size_of::<vitstream_open_options>(),
+        size: size_of::<vitstream_open_options>(),
         threads: 1,
         sample_rate: 0,
         config: std::ptr::null(),
@@ -174,7 +173,7 @@ unsafe fn open(
     if !options.is_null() {
         // SAFETY: the caller's promise.
         let options = unsafe { borrowed(options, "options") }?;
-        check_size(options.size, mem::size_of_val(options), "vitstream_open_options")?;
+        check_size(options.size, size_of_val(options), "vitstream_open_options")?;
         given.threads = options.threads as usize;
         given.sample_rate = (options.sample_rate > 0).then_some(options.sample_rate);
         // SAFETY: as above.
@@ -230,8 +229,11 @@ pub unsafe extern "C" fn vitstream_voice_open_bytes(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_free(voice: *mut vitstream_voice) {
     if !voice.is_null() {
-        // SAFETY: this library made it, and it was not freed, by the caller's promise.
-        guarded(drop, || Ok(drop(unsafe { Box::from_raw(voice) })));
+        guarded(drop, || {
+            // SAFETY: this library made it, and it was not freed, by the caller's promise.
+            drop(unsafe { Box::from_raw(voice) });
+            Ok(())
+        });
     }
 }
 
@@ -263,7 +265,7 @@ pub unsafe extern "C" fn vitstream_speak_options_init(
         }
         let Scales { noise, length, noise_w } = voice.0.voice.info().scales;
         let filled = vitstream_speak_options {
-            size: mem::size_of::<vitstream_speak_options>(),
+            size: size_of::<vitstream_speak_options>(),
             speaker: 0,
             length_scale: length,
             noise_scale: noise,
@@ -287,7 +289,7 @@ unsafe fn how(options: *const vitstream_speak_options) -> Result<SpeakOptions, F
     }
     // SAFETY: the caller's promise.
     let options = unsafe { borrowed(options, "options") }?;
-    check_size(options.size, mem::size_of_val(options), "vitstream_speak_options")?;
+    check_size(options.size, size_of_val(options), "vitstream_speak_options")?;
     Ok(SpeakOptions::new()
         .speaker(Speaker::Id(options.speaker))
         .scales(Scales { noise: options.noise_scale, length: options.length_scale, noise_w: options.noise_w })
@@ -381,8 +383,11 @@ pub unsafe extern "C" fn vitstream_stream_next(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_stream_cancel(stream: *const vitstream_stream) {
     if !stream.is_null() {
-        // SAFETY: the caller's promise.
-        guarded(drop, || Ok(unsafe { borrowed(stream, "stream") }?.stop.stop()));
+        guarded(drop, || {
+            // SAFETY: the caller's promise.
+            unsafe { borrowed(stream, "stream") }?.stop.stop();
+            Ok(())
+        });
     }
 }
 
@@ -390,7 +395,10 @@ pub unsafe extern "C" fn vitstream_stream_cancel(stream: *const vitstream_stream
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_stream_free(stream: *mut vitstream_stream) {
     if !stream.is_null() {
-        // SAFETY: this library made it, and it was not freed, by the caller's promise.
-        guarded(drop, || Ok(drop(unsafe { Box::from_raw(stream) })));
+        guarded(drop, || {
+            // SAFETY: this library made it, and it was not freed, by the caller's promise.
+            drop(unsafe { Box::from_raw(stream) });
+            Ok(())
+        });
     }
 }

@@ -128,8 +128,11 @@ pub unsafe extern "C" fn piper_create_with_options(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_free(synth: *mut piper_synthesizer) {
     if !synth.is_null() {
-        // SAFETY: this library made it, and it was not freed, by the caller's promise.
-        guarded(drop, || Ok(drop(unsafe { Box::from_raw(synth) })));
+        guarded(drop, || {
+            // SAFETY: this library made it, and it was not freed, by the caller's promise.
+            drop(unsafe { Box::from_raw(synth) });
+            Ok(())
+        });
     }
 }
 
