@@ -60,6 +60,14 @@ faults:
 conformance:
     .ci/run conformance
 
+# Speak through the server with clients from PyPI
+serve:
+    .ci/run serve
+
+# Several servers behind HAProxy, the manifests, recipes for many utterances
+fleet:
+    .ci/run fleet
+
 # What a change that is about to be committed needs at least
 quick: format lint
     cargo test --workspace --lib --bins
@@ -71,6 +79,10 @@ semver baseline="main":
 # What is played is what was computed, without a gap
 playback:
     .ci/run playback
+
+# speech-dispatcher of Debian speaks with the module
+speechd:
+    .ci/run speechd
 
 # Text against two copies of espeak-ng
 text:

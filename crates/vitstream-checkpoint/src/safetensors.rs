@@ -9,21 +9,9 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
 
 use crate::error::{Error, ErrorKind};
 use crate::limits::{MAX_ENTRIES, MAX_HEADER_BYTES, MAX_RANK};
+use crate::sniff::{LENGTH_LEN, header_len};
 use crate::tensor::{DType, Storage, TensorRef};
 use crate::value::Value;
-
-/// Bytes before the header: its length.
-const LENGTH_LEN: usize = 8;
-
-/// Eight bytes of header length, then a JSON object.
-pub(crate) fn is_safetensors(data: &[u8]) -> bool {
-    let Some((_, rest)) = data.split_first_chunk::<LENGTH_LEN>() else { return false };
-    rest.first() == Some(&b'{') && header_len(data).is_some_and(|length| length >= 2)
-}
-
-fn header_len(data: &[u8]) -> Option<u64> {
-    data.first_chunk::<LENGTH_LEN>().map(|length| u64::from_le_bytes(*length))
-}
 
 /// The tensors in file order, and the texts of `__metadata__`.
 pub(crate) fn read(path: &Path, data: &Bytes) -> Result<(Vec<(Value, Value)>, Value), Error> {

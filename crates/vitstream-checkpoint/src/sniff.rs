@@ -11,6 +11,19 @@ const LEGACY_REMEDY: &str = "Convert it with PyTorch, which runs what is in the 
     torch.save(torch.load('OLD.pth', map_location='cpu', weights_only=False), 'NEW.pth')\"";
 const DOWNLOAD_REMEDY: &str = "Download it again; this is not the file itself";
 
+/// Bytes of a safetensors file before its header: the header's length.
+pub(crate) const LENGTH_LEN: usize = 8;
+
+/// Eight bytes of header length, then a JSON object.
+pub(crate) fn is_safetensors(data: &[u8]) -> bool {
+    let Some((_, rest)) = data.split_first_chunk::<LENGTH_LEN>() else { return false };
+    rest.first() == Some(&b'{') && header_len(data).is_some_and(|length| length >= 2)
+}
+
+pub(crate) fn header_len(data: &[u8]) -> Option<u64> {
+    data.first_chunk::<LENGTH_LEN>().map(|length| u64::from_le_bytes(*length))
+}
+
 /// The error for a file that begins neither as a zip nor as a safetensors file does.
 pub(crate) fn not_a_checkpoint(data: &[u8]) -> Error {
     let head = &data[..data.len().min(512)];

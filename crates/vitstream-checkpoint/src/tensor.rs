@@ -534,7 +534,7 @@ impl F32Buf {
     }
 
     /// The first `count` values, without a copy; `None` if there are not as many.
-    pub fn first(&self, count: usize) -> Option<Self> {
+    pub fn prefix(&self, count: usize) -> Option<Self> {
         let length = count.checked_mul(size_of::<f32>())?;
         (length <= self.bytes.len()).then(|| Self { bytes: self.bytes.slice(..length) })
     }

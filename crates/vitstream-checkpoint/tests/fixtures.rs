@@ -1,12 +1,10 @@
 //! Real checkpoints, and the crate pytorch-reader as the second opinion on them.
 
-mod common;
-
 use std::path::Path;
 
-use common::{TINY, shared, tiny};
 use pytorch_reader::PytorchReader;
 use vitstream_checkpoint::{Checkpoint, DType, Tensor, Value};
+use vitstream_testing::{TINY, shared, tiny};
 
 /// Every tensor of `path` has the same bits as another reader finds.
 fn compare(path: &Path) {

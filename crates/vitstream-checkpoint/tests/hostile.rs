@@ -1,14 +1,13 @@
 //! Files made to do harm, and files that came to harm. Each gives an error that says what is wrong.
 
-mod common;
-
 use std::process::Command;
 
 use bytes::Bytes;
-use common::{Pickle, f32s, op, tiny, torch_file, zip};
 use proptest::prelude::*;
 use vitstream_checkpoint::limits::{MAX_DEPTH, MAX_GATHER_BYTES};
 use vitstream_checkpoint::{Checkpoint, Error, ErrorKind, Value};
+use vitstream_testing::torch::{Pickle, f32s, op, torch_file};
+use vitstream_testing::{tiny, zip};
 
 fn open(file: Vec<u8>) -> Result<Checkpoint, Error> {
     Checkpoint::from_bytes("test.ckpt", file.into())

@@ -1,9 +1,7 @@
 //! Views, element types, and every way in which torch spells a tensor or a value.
 
-mod common;
-
-use common::{Pickle, f32s, op, torch_file};
 use vitstream_checkpoint::{Checkpoint, DType, ErrorKind, F32Buf, Tensor, Value};
+use vitstream_testing::torch::{Pickle, f32s, op, torch_file};
 
 fn open(tensors: &[(&str, Pickle)], rest: &[(&str, Pickle)], storages: &[(&str, &[u8])]) -> Checkpoint {
     let file = torch_file(&Pickle::checkpoint(tensors, rest), storages);

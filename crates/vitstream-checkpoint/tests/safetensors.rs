@@ -1,10 +1,8 @@
 //! Safetensors files: read as checkpoints, and refused when they are damaged or ask for too much.
 
-mod common;
-
-use common::f32s;
 use vitstream_checkpoint::limits::{MAX_HEADER_BYTES, MAX_RANK};
 use vitstream_checkpoint::{Checkpoint, DType, Error, ErrorKind, Format, Value};
+use vitstream_testing::torch::f32s;
 
 /// A file of this header and these bytes behind it.
 fn file(header: &str, body: &[u8]) -> Vec<u8> {

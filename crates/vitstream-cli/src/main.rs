@@ -36,19 +36,28 @@ enum Command {
     Phonemize(cmd::phonemize::Args),
     Bench(cmd::bench::Args),
     Verify(cmd::verify::Args),
+    #[cfg(feature = "serve")]
+    Serve(Box<cmd::serve::Args>),
     Voices(cmd::voices::Args),
+    Speechd(Box<cmd::speechd::Args>),
     /// Measures one configuration for `bench`
     #[command(hide = true)]
     BenchWorker,
     /// Runs a graph for `speak` and `verify`, which it may end
     #[command(hide = true)]
     GraphWorker,
+    /// Says how words sound for a server, which starts it anew if the library ends it
+    #[command(hide = true)]
+    PhonemizerWorker(cmd::phonemizer::PhonemizerArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
+        // Who runs a server reads its log.
+        #[cfg(feature = "serve")]
+        (false, 0) if matches!(cli.command, Command::Serve(_)) => "info",
         (false, 0) => "warn",
         (false, 1) => "info",
         (false, _) => "trace",
@@ -68,15 +77,19 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = cmd::signals::watch().and_then(|()| match cli.command {
         Command::Export(args) => cmd::export::run(&args, cli.quiet).map(done),
-        Command::Inspect(args) => cmd::inspect::run(&args).map(done),
+        Command::Inspect(args) => cmd::inspect::run(args, cli.quiet).map(done),
         Command::Speak(args) => cmd::speak::run(*args, cli.quiet).map(done),
         Command::Batch(args) => cmd::batch::run(&args, cli.quiet),
-        Command::Phonemize(args) => cmd::phonemize::run(&args).map(done),
-        Command::Bench(args) => cmd::bench::run(args).map(done),
+        Command::Phonemize(args) => cmd::phonemize::run(&args, cli.quiet).map(done),
+        Command::Bench(args) => cmd::bench::run(args, cli.quiet).map(done),
         Command::Verify(args) => cmd::verify::run(args, cli.quiet),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => cmd::serve::run(&args, cli.quiet).map(done),
         Command::Voices(args) => cmd::voices::run(&args, cli.quiet).map(done),
+        Command::Speechd(args) => cmd::speechd::run(&args, cli.quiet).map(done),
         Command::BenchWorker => cmd::bench::run_worker().map(done),
         Command::GraphWorker => cmd::run_graphs().map(done),
+        Command::PhonemizerWorker(args) => cmd::phonemizer::serve(&args).map(done),
     });
     match result {
         Ok(code) => code,

@@ -34,7 +34,11 @@ impl Work {
     fn command(&self, output: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
         command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
-        command.arg("batch").arg(golden(self.voice)).args([self.path("manifest.jsonl"), self.path(output)]);
+        // One that was made for this work, else one of the golden voices.
+        let made = self.path(self.voice);
+        let voice = if made.exists() { made } else { golden(self.voice) };
+        command.current_dir(self.dir.path()).env("VITSTREAM_ESPEAK", "absent.so");
+        command.arg("batch").arg(voice).args([self.path("manifest.jsonl"), self.path(output)]);
         command.args(["--sample-rate", "22050", "--json"]).args(args);
         command
     }
@@ -133,6 +137,156 @@ fn neither_jobs_nor_shards_nor_order_change_a_bit() {
     let (summary, _) = work.run("reversed", &["--threads", "2"], 0);
     assert!(work.tree("reversed") == expected);
     assert_eq!(summary["tree"], first["tree"]);
+}
+
+/// Work with a voice that reads letters, or one that asks a script.
+fn reading(kind: &str, lines: &[String]) -> Work {
+    let mut work = Work::new(lines);
+    work.voice = "reads.ckpt";
+    fs::copy(golden("multi.ckpt"), work.path(work.voice)).unwrap();
+    let mut ids = json!({"_": [0], "^": [1], "$": [2]});
+    for (id, symbol) in " abcdefghijklmnopqrstuvw,.!".chars().enumerate() {
+        ids[symbol.to_string()] = json!([id + 3]);
+    }
+    let json = json!({"audio": {"sample_rate": 22050}, "phoneme_type": kind, "espeak": {"voice": "en-us"},
+        "speaker_id_map": {"ada": 2}, "phoneme_id_map": ids});
+    fs::write(work.path("reads.ckpt.json"), json.to_string()).unwrap();
+    work
+}
+
+/// Texts of every kind that can be spoken.
+fn texts() -> Vec<String> {
+    let line = |i: usize| {
+        let text = ["one.", "one. Two, and three! four", "a b c", "no mark", "end."][i % 5];
+        let mut line = json!({"text": format!("{text} {}", ["ab", "cd", "ef", "gh"][i / 5])});
+        match i % 4 {
+            0 => line["output_file"] = json!(format!("folder {}/{i}.wav", i % 2)),
+            1 => line["seed"] = json!(i),
+            2 => line["speaker"] = if i.is_multiple_of(3) { json!(2) } else { json!("ada") },
+            _ => line["length_scale"] = json!(1.5),
+        }
+        line.to_string()
+    };
+    let mut lines: Vec<String> = (0..17).map(line).collect();
+    lines.push(json!({"phonemes": "abc", "speaker_id": 1}).to_string());
+    lines.push(json!({"phonemes": ["a", "b", "c"], "speaker_id": 1, "text": "abc"}).to_string());
+    lines.push(
+        json!({"phoneme_ids": [1, 0, 4, 0, 5, 0, 2], "text": "other", "phonemes": "other"}).to_string(),
+    );
+    lines
+}
+
+#[test]
+fn texts_are_spoken_alike_by_any_jobs_and_shards() {
+    let work = reading("text", &texts());
+    let (first, _) = work.run("one", &["--jobs", "1"], 0);
+    // The list of phonemes says what the text of phonemes says.
+    assert_eq!((&first["lines"], &first["spoken"], &first["repeated"]), (&json!(20), &json!(19), &json!(1)));
+    let expected = work.tree("one");
+    for jobs in ["2", "4"] {
+        let (summary, _) = work.run(jobs, &["--jobs", jobs], 0);
+        assert!(work.tree(jobs) == expected && summary["tree"] == first["tree"], "{jobs} jobs");
+    }
+    for shard in ["3/3", "1/3", "2/3"] {
+        work.run("shards", &["--shard", shard], 0);
+    }
+    assert!(work.tree("shards") == expected);
+    let (again, _) = work.run("shards", &[], 0);
+    assert_eq!((&again["skipped"], &again["spoken"]), (&json!(19), &json!(0)));
+    let mut reversed = texts();
+    reversed.reverse();
+    work.write(&reversed);
+    work.run("reversed", &[], 0);
+    assert!(work.tree("reversed") == expected);
+}
+
+#[test]
+fn a_texts_file_is_what_speak_writes() {
+    let text = "one. Two, and three! Four";
+    let line = |file: &str| json!({"text": text, "seed": 9, "speaker": "ada", "output_file": file});
+    let derived = json!({"text": "one.", "output_file": "derived.wav"});
+    let work = reading("text", &[line("a.wav").to_string(), derived.to_string()]);
+    work.run("out", &["--sentence-silence", "0.1"], 0);
+    // "one." has the ids ^ _ o _ n _ e _ . _ $.
+    let seed = u64::from_be_bytes(Sha256::digest("1,0,18,0,17,0,8,0,28,0,2")[..8].try_into().unwrap());
+    for (file, text, more) in [
+        ("a.wav", text, ["--seed", "9", "--speaker", "ada"]),
+        ("derived.wav", "one.", ["--seed", &seed.to_string(), "--speaker", "0"]),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.arg("speak").args([work.path("reads.ckpt"), text.into()]).args(["--sentence-silence", "0.1"]);
+        command.args(more).arg("-o").arg(work.path(file)).assert().success();
+        assert!(fs::read(work.path(file)).unwrap() == work.tree("out")[file], "{file}");
+    }
+}
+
+#[test]
+fn a_text_that_cannot_be_read_is_reported_and_passed_over() {
+    let line = |text: &str| {
+        json!({"text": text, "output_file": format!("{:x}.wav", Sha256::digest(text))}).to_string()
+    };
+    let lines = vec![
+        line("one."),
+        line(""),
+        line(" \n\t"),
+        line("....."),
+        line("a\0b"),
+        r#"{"text": "\ud800"}"#.to_owned(),
+        json!({"phonemes": "xyz"}).to_string(),
+        json!({"speaker": "ada"}).to_string(),
+        json!({"text": "a", "speaker": "nobody"}).to_string(),
+        line("three."),
+    ];
+    let work = reading("text", &lines);
+    let (summary, _) = work.run("out", &["--jobs", "2"], 1);
+    // Dots are characters that this voice has.
+    assert_eq!((&summary["spoken"], &summary["failed"]), (&json!(3), &json!(7)), "{summary}");
+    for (line, part) in [
+        (2, "nothing to say"),
+        (3, "nothing to say"),
+        (5, "NUL"),
+        (6, "JSON"),
+        (7, "none of these phonemes"),
+        (8, "`phonemes`"),
+        (9, "nobody"),
+    ] {
+        let errors = summary["errors"].as_array().unwrap();
+        let error = errors.iter().find(|error| error["line"] == line).unwrap();
+        assert!(error["error"].as_str().unwrap().contains(part), "{error}");
+    }
+    // What is read differently is another thing.
+    fs::write(work.path("words.txt"), "one = two").unwrap();
+    let (summary, _) = work.run("out", &["--lexicon", "words.txt"], 1);
+    let errors = summary["errors"].to_string();
+    assert!(errors.contains(".wav: is there already") && errors.contains("in another way"), "{errors}");
+}
+
+/// One that is not there ends the work at the first text.
+#[test]
+fn texts_need_a_phonemizer_and_ids_do_not() {
+    let ids = json!({"phoneme_ids": [1, 2]}).to_string();
+    let work = reading("espeak", &[ids.clone(), json!({"text": "Hi."}).to_string(), ids]);
+    work.refused("out", &["--jobs", "1"], "absent.so");
+    assert_eq!(work.tree("out").len(), 1);
+    work.refused("out", &["--sentence-silence", "-1"], "--sentence-silence");
+}
+
+#[cfg(unix)]
+#[test]
+fn jobs_share_a_phonemizer() {
+    let clause = |i: usize| json!({"text": format!("{}.", "ab".repeat(i + 1))}).to_string();
+    let mut lines: Vec<String> = (0..12).map(clause).collect();
+    lines.insert(5, json!({"text": "die."}).to_string());
+    let work = reading("espeak", &lines);
+    let script = r#"while IFS= read -r line; do case "$line" in *die*) exit 3;; esac;
+        echo "$line" | sed 's/.*"clause":"\([a-z]*\).*/{"ipa": "\1"}/'; done"#;
+    fs::write(work.path("script"), script).unwrap();
+    let asked = ["--phonemizer", "sh script"];
+    let (first, _) = work.run("one", &[&asked[..], &["--jobs", "1"]].concat(), 1);
+    assert_eq!((&first["spoken"], &first["failed"]), (&json!(12), &json!(1)), "{first}");
+    assert!(first["errors"][0]["error"].as_str().unwrap().contains("died (exit status: 3)"), "{first}");
+    work.run("four", &[&asked[..], &["--jobs", "4"]].concat(), 1);
+    assert!(work.tree("one") == work.tree("four"));
 }
 
 /// A file of the manifest is what `speak` writes of the same ids and seed.

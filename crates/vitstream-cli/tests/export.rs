@@ -1,8 +1,5 @@
 //! `vitstream export`: what it writes, what it says, and that it leaves nothing behind when it cannot.
 
-#[path = "../../vitstream-vits/tests/support/state_dict.rs"]
-mod state_dict;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +12,13 @@ use assert_cmd::Command;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value as Json, json};
-use state_dict::StateDict;
 use tempfile::TempDir;
 use vitstream::export::{ExportOptions, MAX_SEED, export};
 use vitstream::inspect::{GraphInspection, Inspection, inspect};
 use vitstream::source::ReadOptions;
 use vitstream_checkpoint::Value;
 use vitstream_export::Error;
+use vitstream_testing::state_dict::StateDict;
 use vitstream_vits::NoiseSource;
 
 const PAIR: [&str; 2] = ["decoder.onnx", "encoder.onnx"];

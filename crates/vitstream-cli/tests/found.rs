@@ -2,9 +2,6 @@
 //! golden voices; those in `tests/found` were made with PyTorch (see the README there).
 #![allow(missing_docs, reason = "a test")]
 
-#[path = "../../vitstream-vits/tests/support/state_dict.rs"]
-mod state_dict;
-
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
@@ -15,7 +12,6 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
-use state_dict::StateDict;
 use tempfile::TempDir;
 use vitstream::config::VoiceConfig;
 use vitstream::export::{ExportOptions, ExportSummary, export};
@@ -23,6 +19,7 @@ use vitstream::inspect::{Inspection, inspect};
 use vitstream::source::Error;
 use vitstream::source::{ReadOptions, Source, WeightSet, load};
 use vitstream_checkpoint::Value;
+use vitstream_testing::state_dict::StateDict;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)

@@ -1,17 +1,14 @@
 //! `vitstream inspect`: what it says of checkpoints and graphs.
 
-#[path = "../../vitstream-vits/tests/support/state_dict.rs"]
-mod state_dict;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use serde_json::{Value as Json, json};
-use state_dict::StateDict;
 use vitstream::export::{ExportOptions, Layout, export};
 use vitstream::inspect::{CheckpointInspection, Inspection, inspect};
 use vitstream::source::ReadOptions;
+use vitstream_testing::state_dict::StateDict;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)

@@ -137,6 +137,69 @@ fn a_line_has_text_a_speaker_and_a_file() {
     assert!(wav[44..] == speak(&root, &["letters.ckpt", "hello."], b""));
 }
 
+/// Each line is an utterance with a file of its own, and so is all that is given at once.
+#[test]
+fn a_folder_gets_a_file_for_each_line() {
+    let root = place();
+    let wav = |path: &str| fs::read(root.path().join(path)).unwrap()[44..].to_vec();
+    let run = |args: &[&str], input: &[u8]| {
+        let mut command = vitstream(&root);
+        command.args(["speak", "letters.ckpt", "--seed", "3"]).args(args).write_stdin(input);
+        let output = command.output().unwrap();
+        assert!(output.stdout.is_empty());
+        (output.status.code().unwrap(), text(&output.stderr))
+    };
+    let said = |text: &str| speak(&root, &["letters.ckpt", text], b"");
+    let files = |folder: &str| {
+        let entries = fs::read_dir(root.path().join(folder)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let lines = "\u{feff}\r\none! two\r\n\nthree\n...\nfo\0ur\n\u{ff}\nfive";
+    let lines = [lines.as_bytes(), b"\n\xff"].concat();
+    let (code, stderr) = run(&["-d", "a/b"], &lines);
+    assert_eq!(code, 1);
+    for part in [
+        "line 6: the text has a NUL",
+        "line 9: expected UTF-8, found the byte 0xff at offset 0 of the line",
+        "2 of 9",
+    ] {
+        assert!(stderr.contains(part), "{stderr} lacks {part}");
+    }
+    assert_eq!(files("a/b"), ["0002.wav", "0004.wav", "0005.wav", "0007.wav", "0008.wav"]);
+    assert!(wav("a/b/0002.wav") == said("one! two") && wav("a/b/0004.wav") == said("three"));
+    // As a file, as an argument, and again into the same folder.
+    fs::write(root.path().join("lines.txt"), "five\nthree\n").unwrap();
+    for args in [["--file", "lines.txt", "-d", "a/c"], ["five\nthree", "--output-dir", "a/c", "--stats"]] {
+        assert_eq!(run(&args, b"").0, 0);
+        assert_eq!(files("a/c"), ["0001.wav", "0002.wav"]);
+        assert!(wav("a/c/0001.wav") == said("five") && wav("a/c/0002.wav") == said("three"));
+    }
+    let json = concat!(
+        "{\"text\": \"three\"}\n{\"phonemes\": \"five\", \"output_file\": \"own.wav\"}\n",
+        "{\"phonemes\": [\"o\", \"n\", \"e\"], \"text\": \"two\"}\n{\"text\": \"a\", \"output_file\": \"d/0001.wav\"}\n",
+    );
+    let (code, stderr) = run(&["-d", "d", "--timings", "t.jsonl"], json.as_bytes());
+    assert!(code == 1 && stderr.contains("line 4: output_file d/0001.wav"), "{stderr}");
+    assert!(stderr.contains("`text` in a line makes no difference: `phonemes` is"), "{stderr}");
+    assert_eq!(files("d"), ["0001.wav", "0003.wav"]);
+    assert!(wav("d/0001.wav") == said("three") && wav("own.wav") == said("five"));
+    assert!(wav("d/0003.wav") == said("one"));
+    let timings = fs::read_to_string(root.path().join("t.jsonl")).unwrap();
+    assert!(timings.lines().count() == 3 && timings.contains("\"output_file\":\"d/0003.wav\""), "{timings}");
+
+    assert_eq!(run(&["--ids", "1,2", "-d", "e"], b"").0, 0);
+    assert!(wav("e/0001.wav") == speak(&root, &["letters.ckpt", "--ids", "1,2"], b""));
+    assert_eq!(run(&["<speak>one.<break time='10ms'/>\ntwo</speak>", "--ssml", "-d", "f"], b"").0, 0);
+    assert_eq!(files("f"), ["0001.wav"]);
+    for other in [["-o", "x.wav"], ["--srt", "x.srt"], ["--raw", "--quiet"], ["--markdown", "--quiet"]] {
+        assert_eq!(run(&[&["one", "-d", "x"], &other[..]].concat(), b"").0, 2, "{other:?}");
+    }
+    assert!(!root.path().join("x").exists());
+}
+
 /// `speak` with its standard input and output at hand.
 fn live(root: &TempDir, args: &[&str]) -> Child {
     Process::new(env!("CARGO_BIN_EXE_vitstream"))
@@ -278,7 +341,7 @@ mod script {
 
     use super::*;
 
-    /// A program that knows a few clauses, dies at one and talks rubbish at another.
+    /// A program that knows a few clauses, dies at one, talks rubbish at another and is silent at a third.
     const SCRIPT: &str = r#"#!/bin/sh
 while IFS= read -r line; do
     case "$line" in
@@ -287,6 +350,7 @@ while IFS= read -r line; do
         *'"Hi'* | *'" Hi'*) echo '{"ipa": "haɪ", "library": "script", "version": "7"}' ;;
         *'"Die'*) exit 3 ;;
         *'"Rubbish'*) echo rubbish ;;
+        *'"Hang'*) exec sleep 1000 ;;
         *) echo '{"error": "no such word"}' ;;
     esac
 done
@@ -340,16 +404,21 @@ done
     }
 
     #[test]
-    fn a_phonemizer_that_dies_or_talks_rubbish_costs_one_sentence() {
+    fn a_phonemizer_that_dies_hangs_or_talks_rubbish_costs_one_sentence() {
         let root = place();
         let hi = speak(&root, &["sounds.ckpt", "--phonemes", "haɪ."], b"");
         let args = ["speak", "sounds.ckpt", "--raw", "--seed", "3", "--phonemizer", "./script"];
-        let (said, samples) = refused(&root, &args, b"Hi. Die. Hi. Rubbish. Hi. Other. Hi.");
-        for part in ["sentence 2: ", "died", "sentence 4: ", "rubbish", "sentence 6: no such word", "3 of 7"]
-        {
+        let (said, samples) = refused(&root, &args, b"Hi. Die. Hi. Rubbish. Hi. Other. Hi. Hang. Hi.");
+        for part in [
+            "sentence 2: the phonemizer `./script` died (exit status: 3)",
+            "sentence 4: the phonemizer `./script` answers \"rubbish\"",
+            "sentence 6: no such word",
+            "sentence 8: the phonemizer `./script` did not answer within 20s",
+            "4 of 9",
+        ] {
             assert!(said.contains(part), "{said} lacks {part}");
         }
-        assert!(samples == hi.repeat(4));
+        assert!(samples == hi.repeat(5));
         let lines = b"{\"text\": \"Hi. Die.\"}\n{\"text\": \"Hi.\"}";
         let (said, samples) = refused(&root, &args, lines);
         assert!(said.contains("line 1: ") && said.contains("1 of 2 lines"), "{said}");

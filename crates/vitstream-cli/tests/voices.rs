@@ -162,6 +162,37 @@ fn a_voice_is_listed_got_and_spoken() {
     assert_eq!(text(&["voices", "--language", "en", "--json"]), "[]\n");
 }
 
+/// Every command that takes a voice takes its name.
+#[test]
+fn a_name_stands_for_the_voices_file_in_every_command() {
+    let world = World::new();
+    let path = world.got(KEY);
+    world.server.requests();
+    let path = path.to_str().unwrap();
+    let output = |args: &[&str]| {
+        let output = world.vitstream(args).current_dir(&world.home).assert().success().get_output().clone();
+        output.stdout
+    };
+    for args in
+        [&["inspect", "VOICE", "--json"][..], &["inspect", "VOICE"], &["phonemize", "VOICE", "a", "--json"]]
+    {
+        let with =
+            |voice| args.iter().map(|&arg| if arg == "VOICE" { voice } else { arg }).collect::<Vec<&str>>();
+        let [by_name, by_path] = [KEY, path].map(|voice| world.vitstream(&with(voice)).output().unwrap());
+        assert_eq!(by_name, by_path, "{args:?}");
+    }
+    output(&["export", KEY, "out"]);
+    output(&["verify", "out", "--against", KEY]);
+    output(&["bench", KEY, "--against", KEY, "--runtime", "native", "--lengths", "5", "--rounds", "1"]);
+    fs::write(world.home.path().join("lines"), "{\"phoneme_ids\": [1, 2]}").unwrap();
+    output(&["batch", KEY, "lines", "files"]);
+    assert_eq!(world.server.requests().len(), 0);
+    // What can only be a file is no name.
+    world.vitstream(&["export", "missing.ckpt", "x"]).assert().code(1);
+    let missing = world.vitstream(&["inspect", "missing.ckpt"]).assert().code(1).get_output().stderr.clone();
+    assert!(!String::from_utf8(missing).unwrap().contains("voices get"));
+}
+
 /// Where a voice is not here, and nobody can be asked.
 #[test]
 fn a_name_that_is_not_here_is_an_error_that_says_how_to_get_it() {

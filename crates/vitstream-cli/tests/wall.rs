@@ -118,9 +118,9 @@ fn crashes_are_errors() {
     }
 }
 
-/// A process that was ended is not asked again.
+/// A graph that ends each process is an error each time.
 #[test]
-fn a_crash_is_remembered() {
+fn a_crash_is_one_again() {
     let bytes = one_node("ConstantOfShape", &[], &[("shape", &[1 << 15, 1 << 15, 1 << 8])]);
     let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: bytes.into() };
     let Ok(runner) = runtime::load(graph, &options(Some(wall()))) else { return };
@@ -128,6 +128,42 @@ fn a_crash_is_remembered() {
         let feed = Feed::f32(&[2, 3], vec![0.0; 6]);
         let message = runner.run(&[("x", feed)], &["y"]).expect_err("crashed").to_string();
         assert!(message.starts_with("stranger.onnx: rten "), "{message}");
+    }
+}
+
+/// What ended costs the call that it was asked by, and the next one is answered.
+#[cfg(unix)]
+#[test]
+fn after_a_crash_a_new_process_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("number");
+    let script =
+        format!("echo $$ > '{}'; exec '{}' graph-worker", file.display(), env!("CARGO_BIN_EXE_vitstream"));
+    let transpose = one_node("Transpose", &[("perm", &[1, 0])], &[]);
+    fs::write(dir.path().join("graph.onnx"), &transpose).unwrap();
+    let path = dir.path().join("graph.onnx");
+    for graph in [
+        GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: (&transpose[..]).into() },
+        GraphSource::File(&path),
+    ] {
+        let wall = Wall::new("/bin/sh", ["-c", &script]);
+        let runner = runtime::load(graph, &options(Some(wall))).unwrap();
+        let run = || {
+            let feed = Feed::f32(&[2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+            runner.run(&[("x", feed)], &["y"]).map(|mut outputs| outputs.remove(0).data)
+        };
+        let expected = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0];
+        for _ in 0..2 {
+            assert_eq!(run().unwrap(), expected);
+            let number = fs::read_to_string(&file).unwrap();
+            std::process::Command::new("kill").args(["-9", number.trim()]).status().unwrap();
+            let error = run().unwrap_err();
+            assert!(
+                matches!(error, Error::Crashed { .. }) && error.to_string().contains("signal: 9"),
+                "{error}"
+            );
+        }
+        assert_eq!(run().unwrap(), expected);
     }
 }
 

@@ -1,16 +1,18 @@
 //! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt
-//! [ISA [PART]]]`, where PART is kernels, qualities, slow or voice.
+//! [ISA [PART]]]`, where PART is kernels, qualities, slow, voice or threads.
 //!
 //! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same
 //! run, then of a decoder of each quality with random weights, and of the voice the decoder, streaming in
 //! several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
-//! disturbs them less than it does the clock.
+//! disturbs them less than it does the clock. Only threads, what a second one is worth, takes the clock and wants two
+//! quiet cores.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use common::naive::Random;
 use common::{shared, voice};
@@ -314,8 +316,52 @@ fn main() {
             measure(options);
         }
     }
-    if let Some(path) = path.filter(|_| wanted("voice")) {
+    let Some(path) = path else { return };
+    if wanted("voice") {
         measure_voice(&path, isa);
+    }
+    if wanted("threads") {
+        second_thread(&path, isa);
+    }
+}
+
+/// Time to the first audio on one thread and on two, turn by turn.
+fn second_thread(path: &Path, isa: Isa) {
+    let model = voice::load(path);
+    let halves = [1, 2].map(|threads| {
+        let options = Options::default().isa(isa).threads(threads);
+        let encoder = Encoder::new(&voice::encoder(&model), options).expect("fits");
+        (encoder, Decoder::new(&voice::decoder(&model), options).expect("fits"))
+    });
+    let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
+    for n in [69, 309] {
+        let ids: Vec<i64> = (0..n).map(|i| 1 + i % (halves[0].0.vocabulary() as i64 - 1).min(100)).collect();
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..41 {
+            for ((encoder, decoder), times) in halves.iter().zip(&mut times) {
+                let speaker = (encoder.speakers() > 0).then_some(0);
+                let start = Instant::now();
+                let latent = encoder.encode(&ids, speaker, scales, DrawsFrom::Seed(1)).expect("speaks");
+                let mut stream = decoder.stream(latent.g.as_deref()).expect("fits");
+                let (begin, mut out) = (latent.frames.min(decoder.look_ahead() + 9), Vec::new());
+                stream.push_strided(&latent.z_p, latent.frames, begin, &mut out).expect("fits");
+                black_box(&out);
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let [one, two] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            (times[times.len() / 2], times[0])
+        });
+        println!(
+            "first audio of {n} ids: one thread {:.1} (best {:.1}), two {:.1} ({:.1}) ms: {:.2} times as fast ({:.2})",
+            one.0,
+            one.1,
+            two.0,
+            two.1,
+            one.0 / two.0,
+            one.1 / two.1
+        );
     }
 }
 

@@ -13,10 +13,10 @@ const IDS: usize = 32;
 /// About as many frames are spoken; what would last longer is spoken faster.
 const FRAMES: f32 = 96.0;
 
-/// What lasts longer even then is not spoken.
+/// An utterance that lasts longer even then is not spoken.
 const MAX_FRAMES: f32 = 512.0;
 
-/// What rounding the weights did to an utterance's audio.
+/// The effect of rounded weights on an utterance's audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AudioDeviation {

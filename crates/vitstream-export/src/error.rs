@@ -77,7 +77,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// The remedy, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Source(error) => error.remedy(),

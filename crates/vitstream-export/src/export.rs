@@ -70,7 +70,7 @@ pub struct ExportOptions {
     pub precision: Precision,
     /// The client that a pair is for; `None` writes the pair as it is.
     pub package: Option<PackageOptions>,
-    /// What is said of the voice beside its file.
+    /// How the voice is read: what its file does not say.
     pub read: ReadOptions,
     /// Whether a pair comes with [`files::STREAM_DECODER`]. No client's package does.
     pub stream_decoder: bool,
@@ -139,7 +139,7 @@ impl ExportOptions {
         self
     }
 
-    /// What is said of the voice beside its file.
+    /// How the voice is read: what its file does not say.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
@@ -151,7 +151,7 @@ impl ExportOptions {
         self
     }
 
-    /// What the caller sets, from any thread, to stop the export. Then nothing is changed.
+    /// A flag that the caller sets, from any thread, to stop the export. Then nothing is changed.
     pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
         self.cancel = cancel;
         self
@@ -164,17 +164,17 @@ impl ExportOptions {
     }
 }
 
-/// What was exported.
+/// The result of an export.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ExportSummary {
     /// The voice that was read.
     pub input: PathBuf,
-    /// What it is.
+    /// Its format.
     pub format: &'static str,
     /// The voice's JSON that was taken, or what it was put together from; `None` when there is none.
     pub config: Option<PathBuf>,
-    /// What was done and chosen to read the voice.
+    /// Choices that were made to read the voice.
     pub notes: Vec<String>,
     /// The directory.
     pub output: PathBuf,
@@ -192,14 +192,14 @@ pub struct ExportSummary {
     pub pair_id: String,
     /// The files, in the order in which they were written.
     pub files: Vec<FileSummary>,
-    /// What rounded weights do to the audio, with [`Precision::F16Weights`]; when it could not be measured, the
+    /// The effect of rounded weights on the audio, with [`Precision::F16Weights`]; when it could not be measured, the
     /// warnings say why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_deviation: Option<AudioDeviation>,
     /// How the client opens it, with [`ExportOptions::package`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
-    /// What is unusual about the voice.
+    /// Warnings about the voice.
     pub warnings: Vec<String>,
     /// Time it took, in seconds.
     pub seconds: f64,
@@ -209,7 +209,7 @@ pub struct ExportSummary {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FileSummary {
-    /// Its name in the directory; behind the archive's name and a slash, its name there.
+    /// Its name in the directory; in an archive, the archive's name, a slash, and its name there.
     pub name: String,
     /// Its size.
     pub bytes: u64,
@@ -220,7 +220,7 @@ pub struct FileSummary {
     pub half_precision: Option<HalfPrecision>,
 }
 
-/// What rounding did to a graph's weights.
+/// The effect of rounding on a graph's weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HalfPrecision {
@@ -267,7 +267,7 @@ pub fn export(
     let input = source.name();
     let start = Instant::now();
     check(input, output, options)?;
-    tracing::info!("reading {}", input.display());
+    log::info!("reading {}", input.display());
     // The source and the folder are steps as well.
     let mut steps = Steps { progress: options.progress.clone(), done: 0, of: options.graphs() + 2 };
     steps.begin("source")?;
@@ -282,7 +282,7 @@ pub fn export(
         ));
     }
     for (reason, (count, bytes)) in &audit.unneeded {
-        tracing::info!("left out {count} tensors, {bytes} bytes: {reason}");
+        log::info!("left out {count} tensors, {bytes} bytes: {reason}");
     }
 
     if let Some(config) = config.as_ref().filter(|config| config.is_derived())
@@ -587,7 +587,7 @@ impl Export {
         let cancel = self.cancel.clone();
         summary.bytes =
             self.staging.write(file, |out| encode::write(&graph, &mut Cancellable { out, cancel }))?;
-        tracing::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
+        log::info!("wrote {file}: {} nodes, {} bytes", graph.nodes.len(), summary.bytes);
         self.files.push(summary);
         Ok(())
     }

@@ -239,7 +239,7 @@ fn lock(directory: &Path) -> Result<Option<File>, Error> {
                 return Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
             }
             Err(TryLockError::Error(error)) => {
-                tracing::warn!(
+                log::warn!(
                     "{}: cannot be locked ({error}); let no other export write to it at the same time",
                     directory.display()
                 );

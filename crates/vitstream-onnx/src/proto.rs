@@ -5,137 +5,188 @@
 //! those who expect one. That leaves no message that contains itself, hence no recursion whose depth a file could
 //! choose.
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Message};
 
-/// `ModelProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Model {
-    #[prost(int64, optional, tag = "1")]
-    pub(crate) ir_version: Option<i64>,
-    #[prost(string, optional, tag = "2")]
-    pub(crate) producer_name: Option<String>,
-    #[prost(string, optional, tag = "3")]
-    pub(crate) producer_version: Option<String>,
-    #[prost(message, optional, tag = "7")]
-    pub(crate) graph: Option<Graph>,
-    #[prost(message, repeated, tag = "8")]
-    pub(crate) opset_import: Vec<OperatorSetId>,
-    #[prost(message, repeated, tag = "14")]
-    pub(crate) metadata_props: Vec<StringStringEntry>,
-    #[prost(message, repeated, tag = "25")]
-    pub(crate) functions: Vec<Function>,
+/// A message whose fields, in the order of their tags, prost's codecs read and write. It says what
+/// `#[derive(prost::Message)]` would say: that macro alone is five crates, which a player would build for nothing.
+macro_rules! message {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$field_doc:meta])* $label:ident $codec:ident $field:ident: $ty:ty = $tag:literal;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: $ty,)*
+        }
+
+        impl Message for $name {
+            fn encode_raw(&self, buf: &mut impl BufMut) {
+                $(encode!($label $codec $tag, &self.$field, buf);)*
+            }
+
+            fn merge_field(
+                &mut self,
+                tag: u32,
+                wire_type: WireType,
+                buf: &mut impl Buf,
+                ctx: DecodeContext,
+            ) -> Result<(), DecodeError> {
+                match tag {
+                    $($tag => merge!($label $codec wire_type, &mut self.$field, buf, ctx).map_err(|mut error| {
+                        error.push(stringify!($name), stringify!($field));
+                        error
+                    }),)*
+                    _ => encoding::skip_field(wire_type, tag, buf, ctx),
+                }
+            }
+
+            fn encoded_len(&self) -> usize {
+                0 $(+ encoded_len!($label $codec $tag, &self.$field))*
+            }
+
+            fn clear(&mut self) {
+                *self = Self::default();
+            }
+        }
+    };
 }
 
-/// `OperatorSetIdProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct OperatorSetId {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) domain: Option<String>,
-    #[prost(int64, optional, tag = "2")]
-    pub(crate) version: Option<i64>,
+macro_rules! encode {
+    (optional $codec:ident $tag:literal, $field:expr, $buf:ident) => {
+        if let Some(value) = $field {
+            encoding::$codec::encode($tag, value, $buf);
+        }
+    };
+    (repeated $codec:ident $tag:literal, $field:expr, $buf:ident) => {
+        $field.iter().for_each(|value| encoding::$codec::encode($tag, value, $buf))
+    };
+    (packed $codec:ident $tag:literal, $field:expr, $buf:ident) => {
+        encoding::$codec::encode_packed($tag, $field, $buf)
+    };
 }
 
-/// `StringStringEntryProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct StringStringEntry {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) key: Option<String>,
-    #[prost(string, optional, tag = "2")]
-    pub(crate) value: Option<String>,
+macro_rules! merge {
+    (optional $codec:ident $wire_type:ident, $field:expr, $buf:ident, $ctx:ident) => {
+        encoding::$codec::merge($wire_type, $field.get_or_insert_default(), $buf, $ctx)
+    };
+    ($label:ident $codec:ident $wire_type:ident, $field:expr, $buf:ident, $ctx:ident) => {
+        encoding::$codec::merge_repeated($wire_type, $field, $buf, $ctx)
+    };
 }
 
-/// `FunctionProto`, by name only.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Function {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) name: Option<String>,
+macro_rules! encoded_len {
+    (optional $codec:ident $tag:literal, $field:expr) => {
+        $field.as_ref().map_or(0, |value| encoding::$codec::encoded_len($tag, value))
+    };
+    (repeated $codec:ident $tag:literal, $field:expr) => {
+        encoding::$codec::encoded_len_repeated($tag, $field)
+    };
+    (packed $codec:ident $tag:literal, $field:expr) => {
+        encoding::$codec::encoded_len_packed($tag, $field)
+    };
 }
 
-/// `GraphProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Graph {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) node: Vec<Node>,
-    #[prost(string, optional, tag = "2")]
-    pub(crate) name: Option<String>,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) initializer: Vec<Tensor>,
-    #[prost(message, repeated, tag = "11")]
-    pub(crate) input: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "12")]
-    pub(crate) output: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "13")]
-    pub(crate) value_info: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "14")]
-    pub(crate) quantization_annotation: Vec<TensorAnnotation>,
-    #[prost(message, repeated, tag = "15")]
-    pub(crate) sparse_initializer: Vec<SparseTensor>,
+message! {
+    /// `ModelProto`.
+    Model {
+        optional int64 ir_version: Option<i64> = 1;
+        optional string producer_name: Option<String> = 2;
+        optional string producer_version: Option<String> = 3;
+        optional message graph: Option<Graph> = 7;
+        repeated message opset_import: Vec<OperatorSetId> = 8;
+        repeated message metadata_props: Vec<StringStringEntry> = 14;
+        repeated message functions: Vec<Function> = 25;
+    }
 }
 
-/// `TensorAnnotation`, by name only.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorAnnotation {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) tensor_name: Option<String>,
+message! {
+    /// `OperatorSetIdProto`.
+    OperatorSetId {
+        optional string domain: Option<String> = 1;
+        optional int64 version: Option<i64> = 2;
+    }
 }
 
-/// `SparseTensorProto`, by the name of its values only.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct SparseTensor {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) values: Option<TensorName>,
+message! {
+    /// `StringStringEntryProto`.
+    StringStringEntry {
+        optional string key: Option<String> = 1;
+        optional string value: Option<String> = 2;
+    }
 }
 
-/// `TensorProto`, by name only.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorName {
-    #[prost(string, optional, tag = "8")]
-    pub(crate) name: Option<String>,
+message! {
+    /// `FunctionProto`, by name only.
+    Function {
+        optional string name: Option<String> = 1;
+    }
 }
 
-/// `NodeProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Node {
-    #[prost(string, repeated, tag = "1")]
-    pub(crate) input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) output: Vec<String>,
-    #[prost(string, optional, tag = "3")]
-    pub(crate) name: Option<String>,
-    #[prost(string, optional, tag = "4")]
-    pub(crate) op_type: Option<String>,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) attribute: Vec<Attribute>,
-    #[prost(string, optional, tag = "7")]
-    pub(crate) domain: Option<String>,
-    #[prost(string, optional, tag = "8")]
-    pub(crate) overload: Option<String>,
+message! {
+    /// `GraphProto`.
+    Graph {
+        repeated message node: Vec<Node> = 1;
+        optional string name: Option<String> = 2;
+        repeated message initializer: Vec<Tensor> = 5;
+        repeated message input: Vec<ValueInfo> = 11;
+        repeated message output: Vec<ValueInfo> = 12;
+        repeated message value_info: Vec<ValueInfo> = 13;
+        repeated message quantization_annotation: Vec<TensorAnnotation> = 14;
+        repeated message sparse_initializer: Vec<SparseTensor> = 15;
+    }
 }
 
-/// `AttributeProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Attribute {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) name: Option<String>,
-    #[prost(float, optional, tag = "2")]
-    pub(crate) f: Option<f32>,
-    #[prost(int64, optional, tag = "3")]
-    pub(crate) i: Option<i64>,
-    #[prost(bytes = "bytes", optional, tag = "4")]
-    pub(crate) s: Option<Bytes>,
-    #[prost(message, optional, boxed, tag = "5")]
-    pub(crate) t: Option<Box<Tensor>>,
-    /// A [`Graph`].
-    #[prost(bytes = "bytes", optional, tag = "6")]
-    pub(crate) g: Option<Bytes>,
-    #[prost(float, repeated, packed = "false", tag = "7")]
-    pub(crate) floats: Vec<f32>,
-    #[prost(int64, repeated, packed = "false", tag = "8")]
-    pub(crate) ints: Vec<i64>,
-    #[prost(int32, optional, tag = "20")]
-    pub(crate) r#type: Option<i32>,
-    #[prost(string, optional, tag = "21")]
-    pub(crate) ref_attr_name: Option<String>,
+message! {
+    /// `TensorAnnotation`, by name only.
+    TensorAnnotation {
+        optional string tensor_name: Option<String> = 1;
+    }
+}
+
+message! {
+    /// `SparseTensorProto`, by the name of its values only.
+    SparseTensor {
+        optional message values: Option<TensorName> = 1;
+    }
+}
+
+message! {
+    /// `TensorProto`, by name only.
+    TensorName {
+        optional string name: Option<String> = 8;
+    }
+}
+
+message! {
+    /// `NodeProto`.
+    Node {
+        repeated string input: Vec<String> = 1;
+        repeated string output: Vec<String> = 2;
+        optional string name: Option<String> = 3;
+        optional string op_type: Option<String> = 4;
+        repeated message attribute: Vec<Attribute> = 5;
+        optional string domain: Option<String> = 7;
+        optional string overload: Option<String> = 8;
+    }
+}
+
+message! {
+    /// `AttributeProto`.
+    Attribute {
+        optional string name: Option<String> = 1;
+        optional float f: Option<f32> = 2;
+        optional int64 i: Option<i64> = 3;
+        optional bytes s: Option<Bytes> = 4;
+        optional message t: Option<Box<Tensor>> = 5;
+        /// A [`Graph`].
+        optional bytes g: Option<Bytes> = 6;
+        repeated float floats: Vec<f32> = 7;
+        repeated int64 ints: Vec<i64> = 8;
+        optional int32 r#type: Option<i32> = 20;
+        optional string ref_attr_name: Option<String> = 21;
+    }
 }
 
 /// `AttributeProto.AttributeType`.
@@ -165,33 +216,22 @@ pub(crate) mod attribute_type {
     }
 }
 
-/// `TensorProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Tensor {
-    #[prost(int64, repeated, packed = "false", tag = "1")]
-    pub(crate) dims: Vec<i64>,
-    #[prost(int32, optional, tag = "2")]
-    pub(crate) data_type: Option<i32>,
-    #[prost(bytes = "bytes", optional, tag = "3")]
-    pub(crate) segment: Option<Bytes>,
-    #[prost(float, repeated, tag = "4")]
-    pub(crate) float_data: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    pub(crate) int32_data: Vec<i32>,
-    #[prost(int64, repeated, tag = "7")]
-    pub(crate) int64_data: Vec<i64>,
-    #[prost(string, optional, tag = "8")]
-    pub(crate) name: Option<String>,
-    #[prost(bytes = "bytes", optional, tag = "9")]
-    pub(crate) raw_data: Option<Bytes>,
-    #[prost(double, repeated, tag = "10")]
-    pub(crate) double_data: Vec<f64>,
-    #[prost(string, optional, tag = "12")]
-    pub(crate) doc_string: Option<String>,
-    #[prost(message, repeated, tag = "13")]
-    pub(crate) external_data: Vec<StringStringEntry>,
-    #[prost(int32, optional, tag = "14")]
-    pub(crate) data_location: Option<i32>,
+message! {
+    /// `TensorProto`.
+    Tensor {
+        repeated int64 dims: Vec<i64> = 1;
+        optional int32 data_type: Option<i32> = 2;
+        optional bytes segment: Option<Bytes> = 3;
+        packed float float_data: Vec<f32> = 4;
+        packed int32 int32_data: Vec<i32> = 5;
+        packed int64 int64_data: Vec<i64> = 7;
+        optional string name: Option<String> = 8;
+        optional bytes raw_data: Option<Bytes> = 9;
+        packed double double_data: Vec<f64> = 10;
+        optional string doc_string: Option<String> = 12;
+        repeated message external_data: Vec<StringStringEntry> = 13;
+        optional int32 data_location: Option<i32> = 14;
+    }
 }
 
 /// The tag of `TensorProto.raw_data`, which [`crate::encode`] writes without a message.
@@ -245,53 +285,45 @@ pub(crate) mod data_type {
     }
 }
 
-/// `ValueInfoProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ValueInfo {
-    #[prost(string, optional, tag = "1")]
-    pub(crate) name: Option<String>,
-    #[prost(message, optional, boxed, tag = "2")]
-    pub(crate) r#type: Option<Box<Type>>,
+message! {
+    /// `ValueInfoProto`.
+    ValueInfo {
+        optional string name: Option<String> = 1;
+        optional message r#type: Option<Box<Type>> = 2;
+    }
 }
 
-/// `TypeProto`. Its `oneof` is spelled as optional fields.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Type {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) tensor_type: Option<TensorType>,
-    #[prost(bytes = "bytes", optional, tag = "4")]
-    pub(crate) sequence_type: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "5")]
-    pub(crate) map_type: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "7")]
-    pub(crate) opaque_type: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "8")]
-    pub(crate) sparse_tensor_type: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "9")]
-    pub(crate) optional_type: Option<Bytes>,
+message! {
+    /// `TypeProto`. Its `oneof` is spelled as optional fields.
+    Type {
+        optional message tensor_type: Option<TensorType> = 1;
+        optional bytes sequence_type: Option<Bytes> = 4;
+        optional bytes map_type: Option<Bytes> = 5;
+        optional bytes opaque_type: Option<Bytes> = 7;
+        optional bytes sparse_tensor_type: Option<Bytes> = 8;
+        optional bytes optional_type: Option<Bytes> = 9;
+    }
 }
 
-/// `TypeProto.Tensor`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorType {
-    #[prost(int32, optional, tag = "1")]
-    pub(crate) elem_type: Option<i32>,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) shape: Option<TensorShape>,
+message! {
+    /// `TypeProto.Tensor`.
+    TensorType {
+        optional int32 elem_type: Option<i32> = 1;
+        optional message shape: Option<TensorShape> = 2;
+    }
 }
 
-/// `TensorShapeProto`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorShape {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) dim: Vec<Dimension>,
+message! {
+    /// `TensorShapeProto`.
+    TensorShape {
+        repeated message dim: Vec<Dimension> = 1;
+    }
 }
 
-/// `TensorShapeProto.Dimension`. Its `oneof` is spelled as optional fields.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Dimension {
-    #[prost(int64, optional, tag = "1")]
-    pub(crate) dim_value: Option<i64>,
-    #[prost(string, optional, tag = "2")]
-    pub(crate) dim_param: Option<String>,
+message! {
+    /// `TensorShapeProto.Dimension`. Its `oneof` is spelled as optional fields.
+    Dimension {
+        optional int64 dim_value: Option<i64> = 1;
+        optional string dim_param: Option<String> = 2;
+    }
 }

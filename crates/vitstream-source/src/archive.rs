@@ -1,24 +1,20 @@
 //! A voice inside an archive: what a browser downloads, and clients' packages. It is read from where it lies; nothing is
 //! unpacked to disk.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use flate2::read::{DeflateDecoder, GzDecoder};
 use vitstream_checkpoint::{Packing, ZipMember, excerpt, is_zip, zip_members};
 
 use crate::Error;
 use crate::budget;
 use crate::json::MAX_SIZE;
 use crate::surroundings::Surroundings;
+use crate::unpack::{gunzip, inflate, tar_members};
 use vitstream_contract::files;
 
 /// Endings of files that can be a voice.
 const VOICES: [&str; 6] = [".ckpt", ".pth", ".pt", ".bin", ".safetensors", ".onnx"];
-
-/// Files in a tar archive. Packages of voices have up to ten.
-const MAX_FILES: usize = 1 << 16;
 
 /// Files that a message lists.
 const MAX_LISTED: usize = 5;
@@ -73,32 +69,17 @@ impl Member {
                 if packed.len > limit {
                     return Err(budget::exceeded(path, packed.len, limit));
                 }
-                inflate(DeflateDecoder::new(&*packed.data), limit).map_err(|e| problem(&e))?
+                inflate(&packed.data, limit).map_err(|e| problem(&e))?
             }
             Packing::Other => return Err(problem("is encrypted or packed in a way that is not read")),
         };
-        if contents.len() as u64 != packed.len || (packed.crc != 0 && crc(&contents) != packed.crc) {
+        if contents.len() as u64 != packed.len
+            || (packed.crc != 0 && crc32fast::hash(&contents) != packed.crc)
+        {
             return Err(problem("is damaged"));
         }
         Ok(contents)
     }
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
-}
-
-/// All that `reader` gives, which is at most `limit` bytes.
-fn inflate(reader: impl std::io::Read, limit: u64) -> Result<Bytes, String> {
-    let mut contents = Vec::new();
-    let read = reader.take(limit + 1).read_to_end(&mut contents);
-    read.map_err(|error| format!("cannot be unpacked ({error})"))?;
-    if contents.len() as u64 > limit {
-        return Err(format!("unpacks to more than {limit} bytes"));
-    }
-    Ok(contents.into())
 }
 
 fn container(path: &Path, problem: String) -> Error {
@@ -120,16 +101,16 @@ pub(crate) fn voice(path: &Path, data: &Bytes, limit: u64) -> Result<Option<Insi
             |member: ZipMember| Member { name: member.name.clone(), contents: Contents::Packed(member) };
         ("a zip archive", members.into_iter().map(member).collect())
     } else if data.starts_with(&[0x1f, 0x8b]) {
-        let contents = inflate(GzDecoder::new(&**data), limit)
+        let contents = gunzip(data, limit)
             .map_err(|problem| container(path, format!("this is a gzip file that {problem}")))?;
         if is_tar(&contents) {
-            ("a tar archive", tar_members(path, &contents)?)
+            ("a tar archive", in_tar(path, &contents)?)
         } else {
             let name = path.file_stem().map_or(String::new(), |name| name.to_string_lossy().into_owned());
             ("a gzip file", vec![Member { name, contents: Contents::Plain(contents) }])
         }
     } else if is_tar(data) {
-        ("a tar archive", tar_members(path, data)?)
+        ("a tar archive", in_tar(path, data)?)
     } else {
         return Ok(None);
     };
@@ -140,28 +121,10 @@ fn is_tar(data: &[u8]) -> bool {
     data.get(257..262) == Some(b"ustar")
 }
 
-fn tar_members(path: &Path, data: &Bytes) -> Result<Vec<Member>, Error> {
-    let damaged = |error: std::io::Error| container(path, format!("a damaged tar archive: {error}"));
-    let mut archive = tar::Archive::new(std::io::Cursor::new(data));
-    let mut members = Vec::new();
-    for entry in archive.entries_with_seek().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        if members.len() >= MAX_FILES {
-            return Err(container(path, format!("a tar archive of more than {MAX_FILES} files")));
-        }
-        let (start, length) = (entry.raw_file_position(), entry.size());
-        let end = start.checked_add(length).filter(|&end| end <= data.len() as u64);
-        let range = end.and_then(|end| Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?));
-        let range = range
-            .ok_or_else(|| container(path, "a tar archive that is cut off; download it again".to_owned()))?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let name = name.strip_prefix("./").map_or_else(|| name.clone(), str::to_owned);
-        members.push(Member { name, contents: Contents::Plain(data.slice(range)) });
-    }
-    Ok(members)
+fn in_tar(path: &Path, data: &Bytes) -> Result<Vec<Member>, Error> {
+    let members = tar_members(data).map_err(|problem| container(path, problem))?;
+    let member = |(name, contents)| Member { name, contents: Contents::Plain(contents) };
+    Ok(members.into_iter().map(member).collect())
 }
 
 fn only_voice(path: &Path, kind: &str, members: &[Member], limit: u64) -> Result<Inside, Error> {
@@ -232,7 +195,7 @@ fn only_voice(path: &Path, kind: &str, members: &[Member], limit: u64) -> Result
 /// What to do with a checkpoint that was unpacked.
 pub(crate) const REPACK: &str = "PyTorch reads it only as the zip archive it was; zip the folder again without compression, as in `zip -0 -r v.ckpt v`";
 
-#[cfg(test)]
+#[cfg(all(test, feature = "archives"))]
 mod tests {
     use std::io::Write as _;
 

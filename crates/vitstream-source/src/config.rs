@@ -296,7 +296,7 @@ impl VoiceConfig {
     /// The JSON for a voice in one graph: the same without `"streaming"`.
     pub fn to_whole(&self) -> Vec<u8> {
         let mut json = self.json.clone();
-        json.shift_remove("streaming");
+        json.retain(|key, _| key != "streaming");
         to_text(&json)
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vitstream_checkpoint::excerpt;
+use vitstream_checkpoint::{MappedFile, excerpt};
 use vitstream_contract::files;
 use vitstream_onnx::outline::{Outline, Port, outline};
 use vitstream_onnx::{DecodeError, decode_with};
@@ -15,7 +15,7 @@ use vitstream_vits::{HParams, SynthesizerTrn, weights};
 
 use crate::beside::Beside;
 use crate::config::VoiceConfig;
-use crate::{Error, Input, Parts, ReadOptions, begins_as_onnx};
+use crate::{Error, Input, Parts, ReadOptions, begins_as_onnx, read_opened};
 
 /// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
 const MAX_PARTS: usize = 16;
@@ -182,17 +182,21 @@ pub struct PortInspection {
 /// When the file can be read neither as a voice nor as an ONNX graph.
 pub fn inspect(input: impl Into<Input>, options: &ReadOptions) -> Result<Inspection, Error> {
     let input = input.into();
-    if !input.is_dir() && begins_as_onnx(&input.open()?.bytes()) {
-        inspect_graph(&input, options).map(Inspection::Graph)
+    let parts = if input.is_dir() {
+        crate::read(&input, options)?
     } else {
-        inspect_checkpoint(&input, options).map(|found| Inspection::Checkpoint(Box::new(found)))
-    }
+        let file = input.open()?;
+        if begins_as_onnx(&file.bytes()) {
+            return inspect_graph(&input, file, options).map(Inspection::Graph);
+        }
+        read_opened(&input, file, options)?
+    };
+    let found = inspect_checkpoint(input.name(), parts, options);
+    Ok(Inspection::Checkpoint(Box::new(found)))
 }
 
-fn inspect_checkpoint(input: &Input, options: &ReadOptions) -> Result<CheckpointInspection, Error> {
-    let Parts { weights: network, hparams, config, format, mut warnings, notes, .. } =
-        crate::read(input, options)?;
-    let path = input.name();
+fn inspect_checkpoint(path: &Path, parts: Parts, options: &ReadOptions) -> CheckpointInspection {
+    let Parts { weights: network, hparams, config, format, mut warnings, notes, .. } = parts;
     warnings.extend(config.iter().flat_map(|config| config.check(&hparams)));
     let loaded = SynthesizerTrn::load_weights(&network, hparams.clone());
     let problem = match &loaded {
@@ -219,7 +223,7 @@ fn inspect_checkpoint(input: &Input, options: &ReadOptions) -> Result<Checkpoint
         dtype: tensor.dtype().to_string(),
         shape: tensor.shape().iter().map(|&length| length as i64).collect(),
     });
-    Ok(CheckpointInspection {
+    CheckpointInspection {
         path: path.to_owned(),
         format,
         hop_length: hparams.hop_length(),
@@ -232,13 +236,13 @@ fn inspect_checkpoint(input: &Input, options: &ReadOptions) -> Result<Checkpoint
         parts,
         unneeded,
         tensors: tensors.collect(),
-    })
+    }
 }
 
-fn inspect_graph(input: &Input, options: &ReadOptions) -> Result<GraphInspection, Error> {
+fn inspect_graph(input: &Input, file: MappedFile, options: &ReadOptions) -> Result<GraphInspection, Error> {
     let path = input.name();
     let onnx = |source: DecodeError| Error::Onnx { path: path.to_owned(), source };
-    let bytes = input.open()?.bytes();
+    let bytes = file.bytes();
     let outline = outline(bytes.clone()).map_err(onnx)?;
     let mut beside = input.path().map(Beside::of);
     let decoded = decode_with(bytes, &mut |name| match &mut beside {
@@ -253,7 +257,7 @@ fn inspect_graph(input: &Input, options: &ReadOptions) -> Result<GraphInspection
             weights.parameters.saturating_add(tensor.dims.iter().try_fold(1, length).unwrap_or(0));
         weights.bytes = weights.bytes.saturating_add(tensor.bytes);
     }
-    let voice = part_of(&outline).map(|part| inspect_voice(input, part, &outline, options));
+    let voice = part_of(&outline).map(|part| inspect_voice(input, file, part, &outline, options));
     Ok(GraphInspection {
         path: path.to_owned(),
         voice,
@@ -294,6 +298,7 @@ fn part_of(outline: &Outline) -> Option<VoicePart> {
 
 fn inspect_voice(
     input: &Input,
+    file: MappedFile,
     part: VoicePart,
     outline: &Outline,
     options: &ReadOptions,
@@ -311,7 +316,7 @@ fn inspect_voice(
         hparams: None,
     };
     let read = match part {
-        VoicePart::Whole => crate::read(input, options),
+        VoicePart::Whole => read_opened(input, file, options),
         _ => read_pair(path, options),
     };
     let parts = read.and_then(|parts| {

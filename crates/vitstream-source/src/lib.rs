@@ -10,21 +10,19 @@ mod budget;
 pub mod config;
 mod coqui;
 mod error;
+mod graphs;
 mod huggingface;
 mod input;
 pub mod inspect;
 pub mod json;
 mod keys;
 mod lightning;
-mod own;
-mod pair;
-mod recover;
 mod settings;
 mod state_dict;
 mod surroundings;
-mod traced;
+#[cfg_attr(not(feature = "archives"), path = "unpack_absent.rs")]
+mod unpack;
 mod voice_json;
-mod voice_onnx;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -217,14 +215,23 @@ pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result
 /// As [`load`], but for the weights, which are not looked at yet.
 pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Error> {
     let input = input.into();
+    if !input.is_dir() {
+        return read_opened(&input, input.open()?, options);
+    }
+    let parts = read_folder(input.name(), options)?;
+    budget::check(input.name(), &parts, options)?;
+    Ok(parts)
+}
+
+/// As [`read`], for an `input` that is no folder and whose `file` has been opened.
+pub(crate) fn read_opened(input: &Input, file: MappedFile, options: &ReadOptions) -> Result<Parts, Error> {
     let path = input.name();
     let parts = match input.member(files::DECODER) {
-        _ if input.is_dir() => read_folder(path, options)?,
         Some(decoder) => {
-            let graphs = [input.open()?.bytes(), decoder];
+            let graphs = [file.bytes(), decoder];
             read_inside(path, Inside::Pair { graphs, around: input.around() }, options)?
         }
-        None => read_file(path, input.open()?, &input.around(), options)?,
+        None => read_file(path, file, &input.around(), options)?,
     };
     budget::check(path, &parts, options)?;
     Ok(parts)
@@ -232,7 +239,7 @@ pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Err
 
 /// The pair in `directory`, whatever else is there.
 pub(crate) fn read_pair(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
-    pair::read(directory, config)
+    graphs::folder::read(directory, config)
 }
 
 /// Says where a voice's JSON was looked for in vain, and which ones were not taken.
@@ -273,7 +280,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
         }
     }
     refuse_flags(path, options, "a directory with a pair")?;
-    let mut parts = pair::read(path, options.config.as_deref())?;
+    let mut parts = graphs::folder::read(path, options.config.as_deref())?;
     missing_json(path, &VoiceConfig::names_in_folder(), &Surroundings::Folder(path.to_owned()), &mut parts);
     Ok(parts)
 }
@@ -290,7 +297,7 @@ fn read_file(
     if begins_as_onnx(&bytes) {
         refuse_flags(path, options, "a finished voice")?;
         let beside = matches!(around, Surroundings::Folder(_)).then(|| Beside::of(path));
-        let parts = voice_onnx::read_file(path, file, beside)?;
+        let parts = graphs::file::read_file(path, file, beside)?;
         let mut parts = Parts { config: context.voice_json()?, ..parts };
         missing_json(path, &VoiceConfig::names_beside(path), around, &mut parts);
         return Ok(parts);
@@ -337,7 +344,7 @@ fn read_inside(path: &Path, inside: Inside, options: &ReadOptions) -> Result<Par
                 Some(path) => Some(VoiceConfig::read(path)?),
                 None => around.voice_json(&VoiceConfig::names_in_folder())?,
             };
-            let parts = pair::read_graphs(path, [encoder.into(), decoder.into()], None, config)?;
+            let parts = graphs::folder::read_graphs(path, [encoder.into(), decoder.into()], None, config)?;
             let notes = vec!["read from inside the archive: encoder.onnx, decoder.onnx".to_owned()];
             Ok(Parts { notes, ..parts })
         }

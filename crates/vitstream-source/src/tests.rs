@@ -6,8 +6,8 @@ use bytes::Bytes;
 use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueInfo, decode};
 use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 
-use super::own;
-use super::recover::recover;
+use super::graphs::exported;
+use super::graphs::traced::recover;
 use super::{Input, ReadOptions, load};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden");
@@ -423,7 +423,7 @@ fn a_damaged_pair_of_our_own_is_refused_by_name() {
         let [mut encoder, mut decoder] = own_pair(name);
         damage(&mut encoder, &mut decoder);
         let path = Path::new("pair");
-        let error = match own::recover(path, &encoder, &decoder) {
+        let error = match exported::recover(path, &encoder, &decoder) {
             Ok((weights, hparams)) => SynthesizerTrn::load_weights(&weights, hparams)
                 .err()
                 .expect("the damage is found")

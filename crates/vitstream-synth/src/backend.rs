@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::noise::Noise;
 use crate::voice::Scales;
 
-/// What an encoder is asked for. The caller has checked it: ids within the vocabulary and not empty, a speaker exactly
+/// A request to an encoder. The caller has checked it: ids within the vocabulary and not empty, a speaker exactly
 /// when the voice has several, scales finite and within bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeRequest<'a> {
@@ -124,7 +124,7 @@ impl Latent {
     /// The frames of `range`, f32 `[channels, range.len()]` row-major.
     ///
     /// # Panics
-    /// When `range` ends behind the last frame.
+    /// When `range` ends after the last frame.
     pub fn slice(&self, range: Range<usize>) -> Vec<f32> {
         let frames = self.frames();
         self.z.chunks_exact(frames).flat_map(|channel| &channel[range.clone()]).copied().collect()

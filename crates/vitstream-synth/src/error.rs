@@ -8,7 +8,7 @@ use vitstream_contract::Remedy;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file is not there, cannot be read, or is none.
+    /// A file is missing, cannot be read, or is not a regular file.
     #[error(transparent)]
     File(#[from] vitstream_checkpoint::Error),
     /// The voice cannot be read.
@@ -16,12 +16,12 @@ pub enum Error {
     Source(#[from] vitstream_source::Error),
     /// The engine refuses the network, or the options.
     #[cfg(feature = "native")]
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Engine {
         /// The voice.
         path: PathBuf,
-        /// Its reason.
-        source: vitstream_engine::Error,
+        /// Its reason: no source, which whoever prints the chain would print twice.
+        reason: vitstream_engine::Error,
     },
     /// Nothing says how many samples a second has.
     #[error("{}: the sample rate is in {where_not}", path.display())]
@@ -102,7 +102,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// The remedy, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Source(error) => error.remedy(),
@@ -120,7 +120,7 @@ impl Error {
         Self::Run { path: path.to_owned(), message: message.into() }
     }
 
-    /// Damaged weights often end in samples that are none: silence without a word if they were written to a file.
+    /// Damaged weights often end in samples that are not numbers: silence without a word if they were written to a file.
     pub(crate) fn unless_numbers(path: &Path, samples: &[f32]) -> Result<()> {
         match samples.iter().find(|sample| !sample.is_finite()) {
             None => Ok(()),

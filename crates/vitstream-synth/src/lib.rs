@@ -38,7 +38,6 @@ pub mod wav;
 pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use noise::Noise;
-pub use pair::MAX_STATE_ELEMENTS;
 #[cfg(feature = "onnxruntime")]
 pub use runtime::onnxruntime_environment;
 pub use runtime::{Runtime, Wall};

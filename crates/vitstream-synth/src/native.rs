@@ -42,7 +42,7 @@ pub struct NativeOptions {
     pub threads: usize,
     /// The sample rate in hertz, if the files do not say it.
     pub sample_rate: Option<u32>,
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub profile: Profile,
 }
 
@@ -70,7 +70,7 @@ impl NativeOptions {
         self
     }
 
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -87,19 +87,19 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
         source::read(&input, &options.read)?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        log::warn!("{warning}");
     }
     for note in notes {
-        tracing::info!("{}: {note}", path.display());
+        log::info!("{}: {note}", path.display());
     }
     match &config {
-        Some(config) => tracing::info!("{}: voice JSON {}", path.display(), config.path.display()),
-        None => tracing::info!("{}: no voice JSON", path.display()),
+        Some(config) => log::info!("{}: voice JSON {}", path.display(), config.path.display()),
+        None => log::info!("{}: no voice JSON", path.display()),
     }
     let threads = options.threads.max(1);
     let engine = Options::new().threads(threads);
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
-    let engine_error = |source| Error::Engine { path: path.to_owned(), source };
+    let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
     // The weights are held once more while they are packed: so one half after the other, the larger one first, and
     // without the pages from which they were read.
@@ -165,7 +165,7 @@ fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
     }
 }
 
-/// What a push is taken to cost where nothing was measured: a slow core's time.
+/// The cost of a push where nothing was measured: a slow core's time.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
 /// What the engine says of a call, with the voice's name.

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use encoder::OnnxEncoder;
-pub use stateful::MAX_STATE_ELEMENTS;
 pub(crate) use stateful::StatefulDecoder;
 pub(crate) use windowed::WindowedDecoder;
 
@@ -27,7 +26,7 @@ pub(crate) struct Pair {
     pub(crate) decoder: Arc<dyn DecodeBackend>,
     /// Which decoder it is, as it stands in a profile's key.
     pub(crate) decoder_kind: &'static str,
-    /// What a push costs for want of a measured cost.
+    /// The cost of a push where none was measured.
     pub(crate) cost: Cost,
     /// What tells this voice from others.
     pub(crate) identity: String,

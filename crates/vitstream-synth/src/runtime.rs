@@ -20,7 +20,7 @@ pub use wall::{Wall, serve};
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::environment as onnxruntime_environment;
 
-/// Who computes a pair's graphs.
+/// The runtime that computes a pair's graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Runtime {
@@ -84,7 +84,7 @@ impl FromStr for Runtime {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// Who computes.
+    /// The runtime that computes.
     pub runtime: Runtime,
     /// Threads, at least 1.
     pub threads: usize,

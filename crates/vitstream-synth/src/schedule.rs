@@ -28,7 +28,7 @@ const MARGIN: f64 = 1.25;
 /// No chunk is larger, whatever the costs: 512 frames are about six seconds.
 const LARGEST: usize = 512;
 
-/// What a push costs on some device.
+/// The cost of a push on some device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Seconds that a push takes however few its frames.
@@ -39,7 +39,7 @@ pub struct Cost {
 
 impl Cost {
     /// What a medium voice takes on a slow core (three times slower than a current desktop's), with the stateful
-    /// decoder: a schedule for want of a calibrated one.
+    /// decoder: for schedules without calibration.
     pub const STATEFUL: Self = Self { overhead: 4e-3, per_frame: 2e-3 };
 
     /// The same for windows that overlap by `overlap` frames in all.
@@ -95,7 +95,7 @@ impl Cost {
     }
 }
 
-/// What pushes cost on one device, for the voices that were measured on it. Made by `vitstream bench --calibrate`.
+/// The cost of pushes on one device, for the voices that were measured on it. Made by `vitstream bench --calibrate`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// By [`Voice::profile_key`](crate::Voice::profile_key): the runtime, its threads, the decoder and the voice.

@@ -99,7 +99,7 @@ impl SpeechStream {
         self.durations.as_deref()
     }
 
-    /// The next chunk of the utterance; `None` behind the last.
+    /// The next chunk of the utterance; `None` after the last.
     fn advance(&mut self) -> Result<Option<Chunk>> {
         loop {
             let state = std::mem::replace(&mut self.state, State::Ended);

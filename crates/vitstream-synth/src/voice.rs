@@ -43,7 +43,7 @@ pub struct Scales {
 }
 
 impl Default for Scales {
-    /// What Piper's voices say.
+    /// The values that Piper's voices have.
     fn default() -> Self {
         Self { noise: 0.667, length: 1.0, noise_w: 0.8 }
     }
@@ -111,7 +111,7 @@ pub enum DecoderChoice {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VoiceOptions {
-    /// Who computes the graphs.
+    /// The runtime that computes the graphs.
     pub runtime: Runtime,
     /// Threads for each graph, at least 1. More than one seldom pays: most convolutions of a chunk are small.
     pub threads: usize,
@@ -123,7 +123,7 @@ pub struct VoiceOptions {
     pub decoder: DecoderChoice,
     /// The sample rate in hertz, for a pair whose files do not say it.
     pub sample_rate: Option<u32>,
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub profile: Profile,
 }
 
@@ -147,7 +147,7 @@ impl VoiceOptions {
         Self::default()
     }
 
-    /// Who computes the graphs.
+    /// The runtime that computes the graphs.
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self
@@ -183,7 +183,7 @@ impl VoiceOptions {
         self
     }
 
-    /// What pushes cost on this device.
+    /// The cost of pushes on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -235,7 +235,7 @@ impl SpeakOptions {
     }
 }
 
-/// What is known of a voice beside its network.
+/// What is known about a voice besides its network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoiceInfo {
     /// Hertz.
@@ -246,9 +246,9 @@ pub struct VoiceInfo {
     pub speakers: usize,
     /// The speakers' names.
     pub speaker_ids: BTreeMap<String, i64>,
-    /// What is used when the caller gives no scales.
+    /// The scales that are used when the caller gives none.
     pub scales: Scales,
-    /// What a push is taken to cost, for the schedule.
+    /// The cost of a push, for the schedule.
     pub cost: Cost,
     /// Under what name a [`Profile`] knows this voice on this runtime.
     pub profile_key: String,
@@ -355,7 +355,7 @@ impl Voice {
         Self { inner: Arc::new(Inner { encoder, decoder, info }) }
     }
 
-    /// What is known of the voice.
+    /// What is known about the voice.
     pub fn info(&self) -> &VoiceInfo {
         &self.inner.info
     }

@@ -1,8 +1,12 @@
-//! What the tests of all crates share: where fixtures lie.
+//! What the tests of all crates share: where fixtures lie, and writers of small checkpoints.
 //!
 //! Files of the repository are always there. Larger fixtures (a real voice, more checkpoints) may be absent: a test that
 //! needs one says that it is skipped.
 #![forbid(unsafe_code)]
+
+pub mod state_dict;
+pub mod torch;
+pub mod zip;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +41,19 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     println!("skipped: {} is not on this machine", path.display());
     None
 }
+
+/// Small checkpoints of every kind of network.
+pub const TINY: [&str; 9] = [
+    "single.ckpt",
+    "multi.ckpt",
+    "nosdp.ckpt",
+    "multi-nosdp.ckpt",
+    "high.ckpt",
+    "high-multi.ckpt",
+    "textual.ckpt",
+    "legacy-single.ckpt",
+    "legacy-multi-nosdp.ckpt",
+];
 
 /// The checkpoint `name` among [`goldens`], or among the larger fixtures.
 pub fn tiny(name: &str) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ use crate::ids::PhonemeIds;
 use crate::passage::Passage;
 use crate::phonemizer::Phonemizer;
 use crate::piper::{self, join_clusters};
-use crate::sentence::{Draft, Sentence, SpokenClause};
+use crate::sentence::{Draft, Marks, Sentence, SpokenClause};
 use crate::sentences::{Rules, Sentences};
 use crate::{huggingface, vits};
 
@@ -277,13 +277,18 @@ impl Frontend {
                 drafts
             }
         };
-        let mut sentences: Vec<Sentence> = drafts
-            .into_iter()
-            .filter(|draft| draft.phonemes.iter().any(|phoneme| !phoneme.is_empty()))
-            .map(|draft| Sentence { rate: passage.rate, ..self.sentence(draft) })
-            .collect();
+        let mut marks = Marks::of(passage);
+        let mut sentences = Vec::new();
+        for draft in drafts {
+            let text = draft.text.clone();
+            let is_spoken = draft.phonemes.iter().any(|phoneme| !phoneme.is_empty());
+            let mut sentence = is_spoken.then(|| Sentence { rate: passage.rate, ..self.sentence(draft) });
+            marks.place(&text, sentence.as_mut());
+            sentences.extend(sentence);
+        }
         if let Some(last) = sentences.last_mut() {
             last.pause = passage.pause;
+            marks.finish(last);
         } else if !passage.pause.is_zero() {
             // Nothing to say, and then silence.
             sentences.push(Sentence { pause: passage.pause, ..self.silence() });
@@ -562,6 +567,27 @@ mod tests {
         let text = piper("text", "en");
         let error = text.speak(&passage, &mut recorded).unwrap_err().to_string();
         assert!(error.contains("a pronunciation (of \"Xyz\")"), "{error}");
+    }
+
+    #[test]
+    fn marks_stand_before_their_words() {
+        let mut recorded = Recorded::default();
+        let text = "One two. ... Three four.";
+        for clause in crate::clauses::clauses("en", text) {
+            let words = clause.text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric));
+            let ipa: Vec<&str> = words.map(|_| "a").collect();
+            recorded.insert("en", &clause.text, &ipa.join(" "));
+        }
+        let places = ["One", "two", " ...", "four", ""];
+        let marks = places.iter().map(|rest| (text.find(rest).filter(|_| !rest.is_empty()), *rest));
+        let marks = marks.map(|(at, name)| (at.unwrap_or(text.len()), name.to_owned())).collect();
+        let passage = Passage { marks, ..Passage::from(text) };
+        let sentences = piper("espeak", "en").speak(&passage, &mut recorded).unwrap();
+        let found: Vec<Vec<(&str, usize)>> = sentences
+            .iter()
+            .map(|sentence| sentence.marks.iter().map(|mark| (&*mark.name, mark.word)).collect())
+            .collect();
+        assert_eq!(found, [vec![("One", 0), ("two", 1)], vec![(" ...", 0), ("four", 1), ("", 2)]]);
     }
 
     #[test]

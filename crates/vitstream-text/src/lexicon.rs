@@ -190,13 +190,19 @@ fn parts(text: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize>> 
 fn rewrite(passage: &Passage, found: Vec<(Range<usize>, &Saying)>) -> Passage {
     let mut text = String::with_capacity(passage.text.len());
     let mut pronunciations = Vec::new();
+    let mut marks = Vec::new();
     let mut given = passage.pronunciations.iter().peekable();
+    let mut marked = passage.marks.iter().peekable();
     let mut at = 0;
     // Places move by what was written before them.
     let mut keep = |upto: usize, at: usize, text: &mut String, out: &mut Vec<(Range<usize>, String)>| {
         while let Some((range, ipa)) = given.next_if(|(range, _)| range.start < upto) {
             let start = text.len() + range.start - at;
             out.push((start..start + range.len(), ipa.clone()));
+        }
+        while let Some((place, name)) = marked.next_if(|(place, _)| *place <= upto) {
+            // One within what was found comes after it.
+            marks.push((text.len() + place.saturating_sub(at), name.clone()));
         }
         text.push_str(&passage.text[at..upto]);
     };
@@ -213,7 +219,7 @@ fn rewrite(passage: &Passage, found: Vec<(Range<usize>, &Saying)>) -> Passage {
         at = range.end;
     }
     keep(passage.text.len(), at, &mut text, &mut pronunciations);
-    Passage { text, pronunciations, ..*passage }
+    Passage { text, pronunciations, marks, ..*passage }
 }
 
 #[cfg(test)]
@@ -247,6 +253,17 @@ mod tests {
             ..Passage::from("a b b and b b")
         };
         assert_eq!(apply("a b = long\nb = bee\na = ay", passage), "ay b<one> bee and bee b<two>");
+    }
+
+    #[test]
+    fn marks_stay_before_their_words() {
+        let marks =
+            [(0, "a"), (2, "b"), (3, "in b"), (5, "c"), (6, "end")].map(|(at, name)| (at, name.to_owned()));
+        let passage = Passage { marks: marks.to_vec(), ..Passage::from("a bb c") };
+        let passage = "bb = a long word\nc = /x/".parse::<Lexicon>().unwrap().apply(passage);
+        assert_eq!(passage.text, "a a long word c");
+        let rests: Vec<&str> = passage.marks.iter().map(|(at, _)| &passage.text[*at..]).collect();
+        assert_eq!(rests, ["a a long word c", "a long word c", " c", "c", ""]);
     }
 
     #[test]

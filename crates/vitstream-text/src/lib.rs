@@ -76,5 +76,5 @@ pub use frontend::Frontend;
 pub use lexicon::Lexicon;
 pub use passage::Passage;
 pub use reader::Reader;
-pub use sentence::{Sentence, SpokenClause, Word};
+pub use sentence::{Mark, Sentence, SpokenClause, Word};
 pub use sentences::Sentences;

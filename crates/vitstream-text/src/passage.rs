@@ -10,6 +10,8 @@ pub struct Passage {
     pub text: String,
     /// Parts of the text, in order, that are pronounced as the IPA says.
     pub pronunciations: Vec<(Range<usize>, String)>,
+    /// Places in the text, in order, that the listener is told of by these names when they are reached.
+    pub marks: Vec<(usize, String)>,
     /// 1 is the voice's own way, 2 twice as fast.
     pub rate: f32,
     /// Silence after the last sentence.
@@ -18,7 +20,13 @@ pub struct Passage {
 
 impl Default for Passage {
     fn default() -> Self {
-        Self { text: String::new(), pronunciations: Vec::new(), rate: 1.0, pause: Duration::ZERO }
+        Self {
+            text: String::new(),
+            pronunciations: Vec::new(),
+            marks: Vec::new(),
+            rate: 1.0,
+            pause: Duration::ZERO,
+        }
     }
 }
 

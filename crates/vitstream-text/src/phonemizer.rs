@@ -1,7 +1,8 @@
 //! Where phonemes come from.
 //!
 //! espeak-ng is licensed under the GPL, so it is no part of this crate: [`EspeakLibrary`] loads a copy that the user
-//! has, [`EspeakProgram`] and [`Command`] speak to a program, and [`Recorded`] knows its answers beforehand.
+//! has, [`EspeakProgram`] and [`Command`] speak to a program, and [`Recorded`] knows its answers beforehand. A server's
+//! threads share a [`Pool`] of them.
 
 mod command;
 mod espeak_program;
@@ -9,10 +10,12 @@ mod espeak_program;
 mod find;
 #[cfg(any(unix, windows))]
 mod library;
+mod pool;
 mod recorded;
 mod serve;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use command::{Command, MAX_ANSWER, TIME_LIMIT};
 pub use espeak_program::EspeakProgram;
@@ -20,6 +23,7 @@ pub use espeak_program::EspeakProgram;
 pub use find::find;
 #[cfg(any(unix, windows))]
 pub use library::{ENVIRONMENT, EspeakLibrary, Location};
+pub use pool::Pool;
 pub use recorded::Recorded;
 pub use serve::serve_phonemizer;
 
@@ -113,6 +117,14 @@ pub enum PhonemizerError {
         command: String,
         /// The problem.
         problem: String,
+    },
+    /// Others had all phonemizers of a [`Pool`].
+    #[error("all {count} phonemizers were busy for {waited:?}")]
+    Busy {
+        /// Phonemizers there are.
+        count: usize,
+        /// How long one was waited for.
+        waited: Duration,
     },
     /// Text that C cannot take.
     #[error("a phonemizer takes no NUL character")]

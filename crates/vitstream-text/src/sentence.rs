@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::ids::{Encoded, PhonemeIds};
+use crate::passage::Passage;
 
 /// A sentence: one utterance of the network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +28,9 @@ pub struct Sentence {
     pub clauses: Vec<SpokenClause>,
     /// The words, each with the part of `ids` that says it.
     pub words: Vec<Word>,
+    /// The marks in it, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// How fast it is spoken; 1 is the voice's own way.
     #[serde(skip_serializing_if = "is_one")]
     pub rate: f32,
@@ -54,6 +58,15 @@ pub struct Word {
     /// Its part of the sentence's ids.
     #[serde(serialize_with = "range")]
     pub ids: Range<usize>,
+}
+
+/// A place in a sentence that the listener is told of.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Mark {
+    /// What it is called.
+    pub name: String,
+    /// Before which of the sentence's words it stands; their number is the end.
+    pub word: usize,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -96,17 +109,65 @@ impl Draft {
             replaced: encoded.replaced,
             clauses: self.clauses,
             words,
+            marks: Vec::new(),
             rate: 1.0,
             pause: Duration::ZERO,
         }
     }
 }
 
+/// The words as they are written.
+fn written(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric))
+}
+
+/// The marks of a passage on their way to its sentences. Sentences are told by their words, because front ends change
+/// what stands between them.
+pub(crate) struct Marks<'a> {
+    /// Each with the number of words before it.
+    left: std::iter::Peekable<std::vec::IntoIter<(usize, &'a str)>>,
+    /// Words of the sentences so far.
+    words: usize,
+}
+
+impl<'a> Marks<'a> {
+    pub(crate) fn of(passage: &'a Passage) -> Self {
+        let (mut at, mut words) = (0, 0);
+        let mut left = Vec::new();
+        for (place, name) in &passage.marks {
+            words += written(&passage.text[at..*place]).count();
+            at = *place;
+            left.push((words, &**name));
+        }
+        Self { left: left.into_iter().peekable(), words: 0 }
+    }
+
+    /// The passage's next sentence was written so; it is `None` when nothing of it is spoken.
+    pub(crate) fn place(&mut self, text: &str, sentence: Option<&mut Sentence>) {
+        let before = self.words;
+        self.words += written(text).count();
+        let Some(sentence) = sentence else { return };
+        let (mut passed, mut word) = (before, 0);
+        while let Some((words, name)) = self.left.next_if(|(words, _)| *words < self.words) {
+            while passed < words && word < sentence.words.len() {
+                passed += written(&sentence.words[word].text).count();
+                word += 1;
+            }
+            sentence.marks.push(Mark { name: name.to_owned(), word });
+        }
+    }
+
+    /// What is left stands behind the last sentence.
+    pub(crate) fn finish(self, last: &mut Sentence) {
+        let word = last.words.len();
+        last.marks.extend(self.left.map(|(_, name)| Mark { name: name.to_owned(), word }));
+    }
+}
+
 /// The words of a text, each with its ids. Phonemizers join words (`in the` is `ɪnðə`) and read one as several (`42`),
 /// so the written ones are shared out over the spoken ones in order, by the length that each has.
 fn words(text: &str, phonemes: &[String], starts: &[usize], end: usize) -> Vec<Word> {
-    let written: Vec<&str> =
-        text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).collect();
+    let written: Vec<&str> = written(text).collect();
     let mut spoken: Vec<Range<usize>> = Vec::new();
     let mut in_word = false;
     for (at, phoneme) in phonemes.iter().enumerate() {

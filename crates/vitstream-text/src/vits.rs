@@ -4,7 +4,7 @@ use crate::clauses::clauses;
 use crate::error::Error;
 use crate::phonemizer::Phonemizer;
 use crate::piper::without_flags;
-use crate::punctuation::{COQUI, PHONEMIZER, Part};
+use crate::punctuation::{COQUI, PHONEMIZER, Part, Punctuation};
 use crate::sentence::SpokenClause;
 
 /// Upstream's `text/symbols.py`: the pad, punctuation, letters, phonetic letters; the id of a symbol is its place.
@@ -25,18 +25,11 @@ pub(crate) fn phonemizer_phonemes(
 ) -> Result<String, Error> {
     let mut all = String::new();
     for line in text.split('\n') {
-        for part in PHONEMIZER.parts(line) {
-            match part {
-                Part::Chunk(chunk) => {
-                    let ipa =
-                        if chunk.trim().is_empty() { String::new() } else { phonemizer.ipa(voice, chunk)? };
-                    all.push_str(ipa.trim());
-                    spoken.push(SpokenClause { text: chunk.to_owned(), ipa, mark: String::new() });
-                }
-                Part::Marks(marks) => put_marks(marks, &mut all, spoken),
-                Part::Break => all.push(' '),
-            }
-        }
+        let sounds = between_marks(PHONEMIZER, line, " ", spoken, |chunk| match chunk.trim() {
+            "" => Ok(String::new()),
+            _ => Ok(phonemizer.ipa(voice, chunk)?),
+        })?;
+        all.push_str(&sounds);
         all.push(' ');
     }
     Ok(crate::cleaners::collapse(&all))
@@ -49,30 +42,42 @@ pub(crate) fn coqui_phonemes(
     phonemizer: &mut dyn Phonemizer,
     spoken: &mut Vec<SpokenClause>,
 ) -> Result<String, Error> {
+    between_marks(COQUI, text.trim(), "", spoken, |chunk| {
+        let mut ipa = String::new();
+        // The program prints a line a clause, and the lines are put together as they are.
+        for clause in clauses(voice, chunk).iter().filter(|clause| !clause.text.trim().is_empty()) {
+            ipa.push_str(without_flags(&phonemizer.ipa(voice, &clause.text)?).trim());
+        }
+        Ok(ipa)
+    })
+}
+
+/// What `say` says of the chunks of a line, with the marks between them, and `line_break` where it was broken.
+fn between_marks(
+    punctuation: Punctuation,
+    line: &str,
+    line_break: &str,
+    spoken: &mut Vec<SpokenClause>,
+    mut say: impl FnMut(&str) -> Result<String, Error>,
+) -> Result<String, Error> {
     let mut all = String::new();
-    for part in COQUI.parts(text.trim()) {
+    for part in punctuation.parts(line) {
         match part {
             Part::Chunk(chunk) => {
-                let mut ipa = String::new();
-                // The program prints a line a clause, and the lines are put together as they are.
-                for clause in clauses(voice, chunk).iter().filter(|clause| !clause.text.trim().is_empty()) {
-                    ipa.push_str(without_flags(&phonemizer.ipa(voice, &clause.text)?).trim());
-                }
-                all.push_str(&ipa);
+                let ipa = say(chunk)?;
+                all.push_str(ipa.trim());
                 spoken.push(SpokenClause { text: chunk.to_owned(), ipa, mark: String::new() });
             }
-            Part::Marks(marks) => put_marks(marks, &mut all, spoken),
-            Part::Break => {}
+            Part::Marks(marks) => {
+                all.push_str(marks);
+                if let Some(last) = spoken.last_mut() {
+                    last.mark.push_str(marks.trim());
+                }
+            }
+            Part::Break => all.push_str(line_break),
         }
     }
     Ok(all)
-}
-
-fn put_marks(marks: &str, all: &mut String, spoken: &mut [SpokenClause]) {
-    all.push_str(marks);
-    if let Some(last) = spoken.last_mut() {
-        last.mark.push_str(marks.trim());
-    }
 }
 
 #[cfg(test)]

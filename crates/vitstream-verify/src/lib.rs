@@ -78,11 +78,11 @@ const ASSUMED_RATE: u32 = 22_050;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// What the pair was made of, another pair or voice of the same weights, or reference values.
+    /// The source to compare with: what the pair was made of, a voice of the same weights, or reference values.
     pub against: Option<PathBuf>,
     /// How that is read.
     pub read: ReadOptions,
-    /// Who computes.
+    /// The runtime that computes.
     pub runtime: Runtime,
     /// Threads for each graph, at least 1.
     pub threads: usize,
@@ -117,7 +117,7 @@ impl VerifyOptions {
         Self::default()
     }
 
-    /// What the pair was made of, another pair or voice of the same weights, or reference values.
+    /// The source to compare with: what the pair was made of, a voice of the same weights, or reference values.
     pub fn against(mut self, against: impl Into<PathBuf>) -> Self {
         self.against = Some(against.into());
         self
@@ -129,7 +129,7 @@ impl VerifyOptions {
         self
     }
 
-    /// Who computes.
+    /// The runtime that computes.
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self

@@ -297,8 +297,8 @@ fn definitions() -> Markup {
             p { "Spectral distance: log-spectral distance in dB. Hann windows of 1024 samples every 256; levels are 10 log10 of the "
                 "power relative to a full-scale sine, not below " (format!("{FLOOR:.0} dB")) "; at each window the root of the mean "
                 "over all bins of the squared difference of the levels, then the mean over the windows." }
-            p { "Decoder alone: fed with the source's own z_p, so that a damaged encoder is not laid to its charge. Both: the "
-                "pair's decoder behind the pair's encoder, which is what one hears." }
+            p { "Decoder alone: fed with the source's own z_p, so that a damaged encoder is not blamed on it. Both: the "
+                "pair's decoder after the pair's encoder, which is what one hears." }
             p { "Audio may differ by " (number(Some(limits::AUDIO))) " (-80 dB): one and the same graph of a real voice with and "
                 "without its runtime's optimiser differs by 2.5e-5." }
         }

@@ -30,7 +30,7 @@ pub(super) struct Pair {
 /// What was spoken of an utterance.
 pub(super) struct Spoken {
     pub(super) utterance: Utterance,
-    /// Nothing behind the stage at which it failed.
+    /// Nothing after the stage at which it failed.
     pub(super) stages: Stages,
 }
 

@@ -7,21 +7,21 @@ use serde::Serialize;
 use super::compare::Difference;
 use super::utterance::Utterance;
 
-/// What was verified, how, and what came out.
+/// The result of a verification.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The folder.
     pub pair: PathBuf,
-    /// What it was held against.
+    /// The source it was compared with.
     pub against: Option<Against>,
-    /// Who computed.
+    /// The runtime that computed.
     pub runtime: String,
     /// This program's version.
     pub vitstream_version: &'static str,
     /// Whether no check failed.
     pub passed: bool,
-    /// What was spoken, all of it without noise.
+    /// The utterances that were spoken, all without noise.
     pub utterances: Vec<Utterance>,
     /// Everything that was looked at, in order.
     pub checks: Vec<Check>,
@@ -34,26 +34,26 @@ pub struct Report {
     pub(super) sounds: Vec<Sound>,
 }
 
-/// What a pair was held against.
+/// The source that a pair was compared with.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Against {
     /// The file or folder.
     pub path: PathBuf,
-    /// What it is.
+    /// Its format.
     pub format: String,
     /// Where the values come from that were compared.
     pub values: String,
 }
 
-/// What a check is about.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
     /// The files as they lie there.
     Files,
-    /// What comes out of them.
+    /// Their output.
     Speaking,
     /// Chunks against the whole.
     Streaming,
@@ -63,7 +63,7 @@ pub enum Part {
     Source,
 }
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -82,7 +82,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// What it is about.
+    /// Its subject.
     pub part: Part,
     /// The stage, or the file.
     pub name: String,
@@ -90,11 +90,11 @@ pub struct Check {
     pub max: Option<f64>,
     /// The root of the mean of the squares.
     pub rms: Option<f64>,
-    /// What the largest may be.
+    /// The limit of the largest.
     pub limit: Option<f64>,
     /// Of the three.
     pub unit: &'static str,
-    /// What it came to.
+    /// The outcome.
     pub verdict: Verdict,
     /// Where the largest stands, or what is wrong.
     pub detail: String,

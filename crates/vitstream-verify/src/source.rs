@@ -1,7 +1,7 @@
 //! A pair against what it was made of, stage by stage.
 //!
-//! The decoder is looked at twice: alone, fed with the source's own `z_p`, so that a damaged encoder is not laid to its
-//! charge; and behind the pair's encoder, which is what one hears.
+//! The decoder is looked at twice: alone, fed with the source's own `z_p`, so that a damaged encoder is not blamed on
+//! it; and after the pair's encoder, which is what one hears.
 
 use crate::Error;
 use crate::compare::Difference;

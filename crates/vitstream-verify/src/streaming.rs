@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
-use vitstream_synth::MAX_STATE_ELEMENTS;
+use vitstream_contract::StreamState;
 
 use super::session::{Array, Feed, Session, Sessions};
 use super::voice::DecoderGraph;
@@ -111,16 +110,9 @@ impl Chunked for Windowed<'_> {
 /// `decoder.stream.onnx`
 pub(super) struct Stateful {
     session: Session,
-    states: Vec<State>,
+    states: Vec<StreamState>,
     /// Frames that the first call takes at least.
     look_ahead: usize,
-}
-
-#[derive(Deserialize)]
-struct State {
-    input: String,
-    output: String,
-    shape: Vec<usize>,
 }
 
 impl Stateful {
@@ -131,7 +123,7 @@ impl Stateful {
                 wrong(format!("metadata `{key}` is missing: not a stream decoder of vitstream's"))
             })
         };
-        let states: Vec<State> = serde_json::from_str(metadata("states")?)
+        let states: Vec<StreamState> = serde_json::from_str(metadata("states")?)
             .map_err(|error| wrong(format!("metadata `states`: {error}")))?;
         let look_ahead = metadata("look_ahead")?;
         let look_ahead =
@@ -142,21 +134,14 @@ impl Stateful {
                     ))
                 },
             )?;
-        let mut left = MAX_STATE_ELEMENTS;
-        for State { input, output, shape } in &states {
+        for StreamState { input, output, .. } in &states {
             if file.input(input).is_none() || file.output(output).is_none() {
                 return Err(wrong(format!(
                     "metadata `states`: expected an input `{input}` and an output `{output}`, found none"
                 )));
             }
-            let elements = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-            left = elements.and_then(|elements| left.checked_sub(elements)).ok_or_else(|| {
-                wrong(format!(
-                    "metadata `states`: with `{input}` of shape {shape:?} there are more than {MAX_STATE_ELEMENTS} elements \
-                     in all: the file is damaged"
-                ))
-            })?;
         }
+        StreamState::check(&states).map_err(wrong)?;
         if file.output("output").is_none() {
             return Err(wrong("expected an output `output`, found none".to_owned()));
         }

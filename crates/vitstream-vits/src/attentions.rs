@@ -2,10 +2,13 @@
 //! layers between. All values are `[b, 1, t, c]`, so that pointwise convolutions are matrix products and layer norms need
 //! no transposition.
 
+use bytes::Bytes;
 use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
 
+use crate::elements::{self, unscaled};
 use crate::hparams::HParams;
 use crate::modules::{Conv1d, ConvShape, LayerNorm, dim};
+use crate::read_back::{self, Array as Found, ReadBack, key};
 use crate::weights::{Param, Scope, WeightsError};
 use crate::winograd::Pairs;
 
@@ -139,6 +142,40 @@ impl MultiHeadAttention {
         let output = g.transpose(output, &[0, 2, 1, 3]);
         g.reshape(output, &[b, blocks.height.clone(), dim(heads * self.d_k())])
     }
+
+    /// Of `hidden` channels.
+    fn read_back(r: &mut ReadBack<'_>, path: &str, hidden: usize) -> read_back::Result<()> {
+        let key = key(path);
+        let near = r.operand(&format!("/{path}/MatMul"), 1)?;
+        let [d_k, places] = r.expect(&format!("{key}.emb_rel_k"), &near)?;
+        let data = elements::transposed(&near.data, d_k, places);
+        r.put(format!("{key}.emb_rel_k"), &[1, places, d_k], data)?;
+        let near = r.operand_in_loop(&format!("/{path}/Loop"), "/MatMul_2", 1)?;
+        let [places, d_k] = r.expect(&format!("{key}.emb_rel_v"), &near)?;
+        r.put(format!("{key}.emb_rel_v"), &[1, places, d_k], near.data)?;
+
+        let merged = Conv1d::find_linear(r, &format!("{path}/conv_qkv"))?;
+        if merged.weight.dims != [3 * hidden, hidden, 1] {
+            let expected = [hidden, 3 * hidden];
+            let found = [merged.weight.dims[1], merged.weight.dims[0]];
+            let place = format!("{key}.conv_qkv.weight");
+            return Err(r.error(place, format!("expected {expected:?}, found {found:?}")));
+        }
+        let scale = 1.0 / (d_k as f32).sqrt();
+        for (at, name) in ["conv_q", "conv_k", "conv_v"].into_iter().enumerate() {
+            let rows = at * hidden..(at + 1) * hidden;
+            // Copied, so that no part holds the others' memory.
+            let part = |array: &Found| match name {
+                "conv_q" => unscaled(&array.rows(rows.clone()), scale),
+                _ => Bytes::copy_from_slice(&array.rows(rows.clone())),
+            };
+            r.put(format!("{key}.{name}.weight"), &[hidden, hidden, 1], part(&merged.weight))?;
+            if let Some(bias) = &merged.bias {
+                r.put(format!("{key}.{name}.bias"), &[hidden], part(bias))?;
+            }
+        }
+        Conv1d::read_back_linear(r, &format!("{path}/conv_o"))
+    }
 }
 
 /// Queries in blocks: of all scores only a block's rows exist at a time, so that memory grows with the number of ids and
@@ -249,6 +286,17 @@ impl FFN {
         let x = g.mul(x, x_mask);
         g.scope("conv_2", |g| self.conv_2.emit_channels_last(g, x))
     }
+
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        for name in ["conv_1", "conv_2"] {
+            let path = format!("{path}/{name}");
+            match r.has(&format!("/{path}/Conv")) {
+                true => Conv1d::read_back(r, &path)?,
+                false => Conv1d::read_back_pairs(r, &path)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Upstream's `Encoder`: attention and feed-forward layers, each with a residual and a norm after it.
@@ -306,6 +354,20 @@ impl Encoder {
             });
         }
         g.slice(x, 2, &dim(0), &t)
+    }
+
+    /// Layers of `hidden` channels.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, hidden: usize) -> read_back::Result<()> {
+        for layer in 0.. {
+            if !r.has(&format!("/{path}/attn_layers.{layer}/conv_qkv/MatMul")) {
+                break;
+            }
+            MultiHeadAttention::read_back(r, &format!("{path}/attn_layers.{layer}"), hidden)?;
+            FFN::read_back(r, &format!("{path}/ffn_layers.{layer}"))?;
+            LayerNorm::read_back(r, "enc_p", &format!("{path}/norm_layers_1.{layer}"))?;
+            LayerNorm::read_back(r, "enc_p", &format!("{path}/norm_layers_2.{layer}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use vitstream_onnx::{GraphBuilder, ValueId};
 
+use crate::elements::{bytes, negative_logarithm, unscaled};
 use crate::hparams::{DurationHParams, HParams};
 use crate::modules::{Conv1d, ConvShape, DDSConv, LayerNorm};
+use crate::read_back::{self, ReadBack, key};
 use crate::spline::Spline;
 use crate::weights::{Param, Scope, WeightsError};
 
@@ -21,6 +23,17 @@ impl Duration {
             DurationHParams::Stochastic { .. } => Self::Stochastic(StochasticDurationPredictor::load(w, hp)?),
             DurationHParams::Plain { .. } => Self::Plain(DurationPredictor::load(w, hp)?),
         })
+    }
+
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let cond = format!("{path}/cond");
+        if r.has(&format!("/{cond}/MatMul")) {
+            Conv1d::read_back_linear(r, &cond)?;
+        }
+        match r.has(&format!("/{path}/conv_1/Conv")) {
+            true => DurationPredictor::read_back(r, path),
+            false => StochasticDurationPredictor::read_back(r, path),
+        }
     }
 }
 
@@ -109,6 +122,20 @@ impl StochasticDurationPredictor {
         let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         g.reshape(logw, &[b, t])
     }
+
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        Conv1d::read_back_linear(r, &format!("{path}/pre"))?;
+        DDSConv::read_back(r, &format!("{path}/convs"))?;
+        Conv1d::read_back_linear(r, &format!("{path}/proj"))?;
+        for index in (3..).step_by(2) {
+            let path = format!("{path}/flows.{index}");
+            if !r.has(&format!("/{path}/proj/MatMul")) {
+                break;
+            }
+            ConvFlow::read_back(r, &path)?;
+        }
+        ElementwiseAffine::read_back(r, &format!("{path}/flows.0"))
+    }
 }
 
 /// Upstream's `ElementwiseAffine` on two channels, of which inference needs the first.
@@ -128,6 +155,14 @@ impl ElementwiseAffine {
     fn emit(&self, g: &mut GraphBuilder, z0: ValueId) -> ValueId {
         let centred = g.add_scalar(z0, -self.m.data[0]);
         g.mul_scalar(centred, (-self.logs.data[0]).exp())
+    }
+
+    /// Of the second channel nothing is left.
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let m = -r.scalar(&format!("/{path}/Add"), 1)?;
+        let logs = negative_logarithm(r.scalar(&format!("/{path}/Mul"), 1)?);
+        r.put(format!("{}.m", key(path)), &[2, 1], bytes([m, 0.0]))?;
+        r.put(format!("{}.logs", key(path)), &[2, 1], bytes([logs, 0.0]))
     }
 }
 
@@ -179,6 +214,24 @@ impl ConvFlow {
         let h = g.scope("convs", |g| self.convs.emit(g, h, x_mask));
         let h = g.scope("proj", |g| self.scaled_proj().emit_linear(g, h));
         self.spline.emit_inverse(g, z1, h)
+    }
+
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        Conv1d::read_back_linear(r, &format!("{path}/pre"))?;
+        DDSConv::read_back(r, &format!("{path}/convs"))?;
+        let mut proj = Conv1d::find_linear(r, &format!("{path}/proj"))?;
+        // Widths and heights; the derivatives after them are as they were.
+        let (c_out, c_in) = (proj.weight.dims[0], proj.weight.dims[1]);
+        let shape = 2 * (c_out + 1) / 3;
+        let scale = 1.0 / (c_in as f32).sqrt();
+        for array in [Some(&mut proj.weight), proj.bias.as_mut()].into_iter().flatten() {
+            let scaled = unscaled(&array.rows(0..shape), scale);
+            array.data = [scaled, array.rows(shape..c_out)].concat().into();
+        }
+        r.put_conv(&format!("{}.proj", key(path)), proj)?;
+        let clip = format!("/{path}/Clip");
+        let bound = r.scalar(&clip, 2)?;
+        r.put_tail_bound(&clip, bound)
     }
 }
 
@@ -240,6 +293,14 @@ impl DurationPredictor {
         let logw = g.scope("proj", |g| self.proj.emit_linear(g, x));
         let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         g.reshape(logw, &[b, t])
+    }
+
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        for at in [1, 2] {
+            Conv1d::read_back(r, &format!("{path}/conv_{at}"))?;
+            LayerNorm::read_back(r, "dp", &format!("{path}/norm_{at}"))?;
+        }
+        Conv1d::read_back_linear(r, &format!("{path}/proj"))
     }
 }
 

@@ -1,10 +1,14 @@
 //! The normalising flow (`flow`): upstream's `ResidualCouplingBlock`, in reverse, from the prior sample z_p to the
 //! latent z that the generator speaks.
 
+use bytes::Bytes;
 use vitstream_onnx::{GraphBuilder, ValueId};
 
+use crate::elements::reversed_chunks;
 use crate::hparams::HParams;
 use crate::modules::{Conv1d, ConvShape};
+use crate::product::Product;
+use crate::read_back::{self, ReadBack, key};
 use crate::timeline::{Signal, Timeline, add, pointwise};
 use crate::weights::{Param, Scope, WeightsError};
 
@@ -86,6 +90,62 @@ impl WN {
         let rows = g.scope("cond_layer", |g| cond.emit_2d(g, speaker, vitstream_onnx::ConvAxis::default()));
         g.split(rows, 1, &vec![self.hidden(); 2 * self.in_layers.len()])
     }
+
+    /// A layer's two convolutions, side by side again.
+    fn read_back_in_layer(
+        r: &mut ReadBack<'_>,
+        path: &str,
+        layer: usize,
+        hidden: usize,
+    ) -> read_back::Result<()> {
+        let conv = |name: &str| Conv1d::find(r, &format!("{path}/in_layers.{layer}.{name}"));
+        let (tanh, sigmoid) = (conv("tanh")?, conv("sigmoid")?);
+        let key = format!("{}.in_layers.{layer}", key(path));
+        let (Some(a), Some(b)) = (&tanh.bias, &sigmoid.bias) else {
+            return Err(r.error(format!("{key}.bias"), "expected a bias, found none"));
+        };
+        if tanh.weight.dims != sigmoid.weight.dims || tanh.dilation != sigmoid.dilation {
+            let problem = format!("expected {:?} as tanh, found {:?}", tanh.weight.dims, sigmoid.weight.dims);
+            return Err(r.error(format!("{key}.sigmoid.weight"), problem));
+        }
+        if layer == 1 {
+            r.flow_dilation = tanh.dilation;
+        }
+        let [c_out, c_in, kernel] = r.expect(&format!("{key}.weight"), &tanh.weight)?;
+        if (c_out, c_in) != (hidden, hidden) {
+            let problem =
+                format!("expected [{hidden}, {hidden}, 1, {kernel}], found [{c_out}, {c_in}, 1, {kernel}]");
+            return Err(r.error(format!("{key}.tanh.weight"), problem));
+        }
+        let weight = [&tanh.weight.data[..], &sigmoid.weight.data].concat();
+        let bias = [&a.data[..], &b.data].concat();
+        r.put(format!("{key}.weight"), &[2 * c_out, c_in, kernel], weight.into())?;
+        r.put(format!("{key}.bias"), &[2 * c_out], bias.into())
+    }
+
+    /// The residual half of every layer but the last, then the skip half.
+    fn read_back_res_skip(
+        r: &mut ReadBack<'_>,
+        path: &str,
+        skips: Vec<(Bytes, Bytes)>,
+        hidden: usize,
+    ) -> read_back::Result<()> {
+        let layers = skips.len();
+        for (layer, (skip, skip_bias)) in skips.into_iter().enumerate() {
+            let (mut c_out, mut weight, mut bias) = (hidden, skip, skip_bias);
+            let name = format!("res_skip_layers.{layer}");
+            if layer + 1 < layers {
+                let (residual, residual_bias) = pointwise_of(r, &format!("{path}/{name}"), hidden, hidden)?;
+                c_out = 2 * hidden;
+                weight = [residual, weight].concat().into();
+                bias = [residual_bias, bias].concat().into();
+            }
+            let key = format!("{}.{name}", key(path));
+            r.put(format!("{key}.weight"), &[c_out, hidden, 1], weight)?;
+            r.put(format!("{key}.bias"), &[c_out], bias)?;
+        }
+        Ok(())
+    }
 }
 
 /// Upstream's `ResidualCouplingLayer`, mean-only.
@@ -166,6 +226,39 @@ impl ResidualCouplingLayer {
         let h = time.mask(g, h);
         g.scope("enc", |g| self.enc.emit(g, time, (h, x1), &means, speaker))
     }
+
+    /// The graph has -post(skip outputs) as one product for each layer.
+    fn read_back(r: &mut ReadBack<'_>, path: &str, reversed: bool) -> read_back::Result<()> {
+        let (key, enc) = (key(path), format!("{path}/enc"));
+        let mut pre = Conv1d::find(r, &format!("{path}/pre"))?;
+        let (hidden, half) = (pre.weight.dims[0], pre.weight.dims[1]);
+        if pre.weight.dims[2] != 1 {
+            let problem = format!("expected one tap, found {}", pre.weight.dims[2]);
+            return Err(r.error(format!("{key}.pre.weight"), problem));
+        }
+        if reversed {
+            pre.weight.data = reversed_chunks(&pre.weight.data, half, 1);
+        }
+        r.put_conv(&format!("{key}.pre"), pre)?;
+
+        let mut means = Vec::new();
+        while r.has(&format!("/{enc}/mean.{}/Conv", means.len())) {
+            WN::read_back_in_layer(r, &enc, means.len(), hidden)?;
+            let (mut weight, mut bias) =
+                pointwise_of(r, &format!("{enc}/mean.{}", means.len()), hidden, half)?;
+            if reversed {
+                (weight, bias) = (reversed_chunks(&weight, half, hidden), reversed_chunks(&bias, half, 1));
+            }
+            means.push((weight, bias));
+        }
+        let Product { skips, post, post_bias } = Product::of(&means, hidden, half);
+        WN::read_back_res_skip(r, &enc, skips, hidden)?;
+        if r.has(&format!("/{enc}/cond_layer/Conv")) {
+            Conv1d::read_back(r, &format!("{enc}/cond_layer"))?;
+        }
+        r.put(format!("{key}.post.weight"), &[half, hidden, 1], post)?;
+        r.put(format!("{key}.post.bias"), &[half], post_bias)
+    }
 }
 
 /// Upstream's `ResidualCouplingBlock`.
@@ -203,6 +296,38 @@ impl ResidualCouplingBlock {
             }
         }
         (lower, upper, flipped)
+    }
+
+    /// Says as well whether the latent is left in reverse order.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<bool> {
+        let mut count = 0;
+        while r.has(&format!("/{path}/flows.{}/pre/Conv", 2 * count)) {
+            count += 1;
+        }
+        for index in 0..count {
+            // Run in reverse, and after a Flip each.
+            let reversed = (count - index) % 2 == 1;
+            ResidualCouplingLayer::read_back(r, &format!("{path}/flows.{}", 2 * index), reversed)?;
+        }
+        Ok(count % 2 == 1)
+    }
+}
+
+/// Weight and bias of a pointwise convolution that the graph has at `path`.
+fn pointwise_of(
+    r: &ReadBack<'_>,
+    path: &str,
+    c_in: usize,
+    c_out: usize,
+) -> read_back::Result<(Bytes, Bytes)> {
+    let conv = Conv1d::find(r, path)?;
+    match conv.bias {
+        Some(bias) if conv.weight.dims == [c_out, c_in, 1] => Ok((conv.weight.data, bias.data)),
+        _ => {
+            let (expected, found) = ([c_out, c_in, 1], conv.weight.dims);
+            let problem = format!("expected a bias and {expected:?}, found {found:?}");
+            Err(r.error(format!("{}.weight", key(path)), problem))
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
 
+use crate::elements::reversed_chunks;
 use crate::hparams::{HParams, ResBlockKind};
 use crate::modules::{Conv1d, ConvShape};
+use crate::read_back::{self, ReadBack, key};
+use crate::strided::Strided;
 use crate::timeline::{Signal, Timeline, add};
 use crate::upsample::ConvTranspose1d;
 use crate::weights::{Scope, WeightsError};
@@ -117,6 +120,31 @@ impl ResBlock {
             }
         }
         (y, residual)
+    }
+
+    /// The dilations of the block at `path`; `None` when there is no block.
+    fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<Option<Vec<usize>>> {
+        let has = |convs: &str| r.has(&format!("/{path}/{convs}.0/Conv"));
+        let lists: &[&str] = match (has("convs1"), has("convs")) {
+            (true, _) => &["convs1", "convs2"],
+            (false, true) => &["convs"],
+            (false, false) => return Ok(None),
+        };
+        let mut dilations = Vec::new();
+        for &list in lists {
+            for layer in 0.. {
+                let path = format!("{path}/{list}.{layer}");
+                if !r.has(&format!("/{path}/Conv")) {
+                    break;
+                }
+                let conv = Conv1d::find(r, &path)?;
+                if list != "convs2" {
+                    dilations.push(conv.dilation);
+                }
+                r.put_conv(&key(&path), conv)?;
+            }
+        }
+        Ok(Some(dilations))
     }
 }
 
@@ -236,6 +264,43 @@ impl Generator {
         let x = x.with(g.leaky_relu(x.value, LAST_LRELU_SLOPE));
         let samples = g.scope("conv_post", |g| time.conv_post(g, x, &self.conv_post.scaled(share)));
         g.scope("rows", |g| time.unfold(g, samples))
+    }
+
+    /// `reversed`: the latent comes with its channels in reverse order.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, reversed: bool) -> read_back::Result<()> {
+        let conv_pre = format!("{path}/conv_pre");
+        let mut pre = Conv1d::find(r, &conv_pre)?;
+        let [initial, inter, kernel] = r.expect(&format!("{}.weight", key(&conv_pre)), &pre.weight)?;
+        if reversed {
+            pre.weight.data = reversed_chunks(&pre.weight.data, inter, kernel);
+        }
+        r.put_conv(&key(&conv_pre), pre)?;
+        let cond = format!("{path}/cond");
+        if r.has(&format!("/{cond}/Conv")) {
+            Conv1d::read_back(r, &cond)?;
+        }
+        let mut stages = 0;
+        while r.has(&format!("/{path}/ups.{stages}/phases.0/Conv")) {
+            stages += 1;
+        }
+        let mut blocks = Vec::new();
+        while let Some(dilations) = ResBlock::read_back(r, &format!("{path}/resblocks.{}", blocks.len()))? {
+            blocks.push(dilations);
+        }
+        if stages == 0 || blocks.len() % stages != 0 {
+            let problem = format!("{} blocks for {stages} stages", blocks.len());
+            return Err(r.error(format!("{}.resblocks", key(path)), problem));
+        }
+        blocks.truncate(blocks.len() / stages);
+        // The mean over a stage's blocks is in the weights that come next.
+        let share = 1.0 / blocks.len().max(1) as f32;
+        r.untold.resblock_dilation_sizes = blocks;
+        for stage in 0..stages {
+            let c_out = initial.checked_shr(stage as u32 + 1).unwrap_or(0);
+            let share = if stage == 0 { 1.0 } else { share };
+            ConvTranspose1d::read_back(r, &format!("{path}/ups.{stage}"), c_out, share)?;
+        }
+        Strided::read_back(r, &format!("{path}/conv_post"), share)
     }
 
     /// Frames to each side that a sample depends on.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use vitstream_checkpoint::Value;
+use vitstream_contract::MAX_STATE_ELEMENTS;
 
 /// Largest length of any axis, and largest count of layers or stages, that is taken seriously. Published voices stay
 /// a hundred times below; a file that asks for more would only make us allocate.
@@ -13,10 +14,6 @@ const MAX_KERNEL: usize = 1024;
 /// Largest up-sampling factor of a stage, and largest kernel of one.
 const MAX_RATE: usize = 256;
 const MAX_UPSAMPLE_KERNEL: usize = 4096;
-
-/// Most numbers that a convolution carries from one push to the next: 64 MiB. The player and the engine refuse larger
-/// states, so a network that needs them is none that could speak.
-pub const MAX_STATE: usize = 1 << 24;
 
 /// Upstream's default, and PyTorch's.
 pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
@@ -437,11 +434,11 @@ fn odd(name: &str, kernel: usize) -> Result<(), HParamsError> {
 
 /// A convolution that carries `context` steps of `channels` each.
 fn carried(name: &str, channels: usize, context: usize) -> Result<(), HParamsError> {
-    match channels.checked_mul(context).is_none_or(|state| state > MAX_STATE) {
+    match channels.checked_mul(context).is_none_or(|state| state > MAX_STATE_ELEMENTS) {
         true => Err(error(
             name,
             format!(
-                "{context} steps of {channels} channels are carried along, more than {MAX_STATE} numbers"
+                "{context} steps of {channels} channels are carried along, more than {MAX_STATE_ELEMENTS} numbers"
             ),
         )),
         false => Ok(()),

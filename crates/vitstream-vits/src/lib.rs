@@ -15,11 +15,14 @@
 mod alignment;
 pub mod attentions;
 pub mod duration;
+mod elements;
 pub mod flow;
 pub mod generator;
 pub mod hparams;
 pub mod modules;
 mod network;
+mod product;
+mod read_back;
 mod rows;
 mod shapes;
 mod spline;
@@ -42,6 +45,7 @@ mod support;
 
 pub use hparams::{HParams, HParamsError, ResBlockKind};
 pub use network::Network;
+pub use read_back::ReadBackError;
 pub use shapes::{Contradiction, Untold};
 pub use synthesizer::{
     DecoderHalf, EncoderForm, EncoderHalf, NoiseSource, StateInfo, StreamDecoder, SynthesizerTrn,

@@ -1,8 +1,10 @@
 //! The pieces that the blocks share: convolutions, layer norm, `DDSConv`. Loaded as upstream stores them; what is
 //! folded into what is decided where the graph is emitted.
 
-use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
+use vitstream_onnx::{Attr, ConvAxis, Dim, GraphBuilder, ValueId};
 
+use crate::elements::transposed;
+use crate::read_back::{self, Array, FoundConv, ReadBack, key};
 use crate::weights::{Param, Scope, WeightsError};
 
 /// `torch.nn.Conv1d` with stride 1. `weight: f32[c_out, c_in / groups, kernel]`, `bias: f32[c_out]`.
@@ -166,6 +168,26 @@ impl Conv1d {
         }
     }
 
+    /// What [`emit_linear`](Self::emit_linear) wrote at `path`.
+    pub(crate) fn find_linear(r: &ReadBack<'_>, path: &str) -> read_back::Result<FoundConv> {
+        let place = format!("{}.weight", key(path));
+        let matrix = r.operand(&format!("/{path}/MatMul"), 1)?;
+        let [c_in, c_out] = r.expect(&place, &matrix)?;
+        let bias = r.operand(&format!("/{path}/Add"), 1)?;
+        if bias.dims != [c_out] || matrix.dims.contains(&0) {
+            let place = place.replace(".weight", ".bias");
+            return Err(r.error(place, format!("expected {:?}, found {:?}", [c_out], bias.dims)));
+        }
+        let weight = Array { dims: vec![c_out, c_in, 1], data: transposed(&matrix.data, c_in, c_out) };
+        Ok(FoundConv { weight, bias: Some(bias), dilation: 1 })
+    }
+
+    /// Reads back what [`emit_linear`](Self::emit_linear) wrote.
+    pub(crate) fn read_back_linear(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let conv = Self::find_linear(r, path)?;
+        r.put_conv(&key(path), conv)
+    }
+
     /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, zeros beyond the ends.
     pub(crate) fn emit_channels_last(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let x = channels_first(g, x);
@@ -189,6 +211,19 @@ impl Conv1d {
         let weight = g.initializer("weight", self.weight.reshaped(&[c_out, c_in, 1, kernel]));
         let bias = self.bias.as_ref().map(|bias| g.initializer("bias", bias.tensor()));
         g.conv(x, weight, bias, &[ConvAxis::default(), axis], self.groups)
+    }
+
+    /// The convolution that [`emit_2d`](Self::emit_2d) wrote at `path`; one that only copies may stand before it.
+    pub(crate) fn find(r: &ReadBack<'_>, path: &str) -> read_back::Result<FoundConv> {
+        let second = format!("/{path}/Conv_1");
+        let name = if r.has(&second) { second } else { format!("/{path}/Conv") };
+        r.conv_of(&name, path)
+    }
+
+    /// Reads back what [`emit_2d`](Self::emit_2d) wrote.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let conv = Self::find(r, path)?;
+        r.put_conv(&key(path), conv)
     }
 }
 
@@ -224,6 +259,37 @@ impl LayerNorm {
         let gamma = g.initializer("gamma", self.gamma.tensor());
         let beta = g.initializer("beta", self.beta.tensor());
         g.layer_norm(x, gamma, beta, self.epsilon)
+    }
+
+    /// A norm of upstream's `part` (`enc_p` or `dp`): one node, or spelt out for older operator sets.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, part: &'static str, path: &str) -> read_back::Result<()> {
+        let key = key(path);
+        let (gamma, beta, epsilon) = Self::find(r, path)?.ok_or_else(|| {
+            let problem = "expected a layer norm in the form in which vitstream writes it, found none";
+            r.error(key.as_str(), problem)
+        })?;
+        r.put_epsilon(part, &key, epsilon)?;
+        r.put(format!("{key}.gamma"), &gamma.dims, gamma.data)?;
+        r.put(format!("{key}.beta"), &beta.dims, beta.data)
+    }
+
+    fn find(r: &ReadBack<'_>, path: &str) -> read_back::Result<Option<(Array, Array, f32)>> {
+        let name = format!("/{path}/LayerNormalization");
+        if r.has(&name) {
+            let Some(Attr::Float(epsilon)) = r.node(&name)?.attrs.get("epsilon") else { return Ok(None) };
+            return Ok(Some((r.operand(&name, 1)?, r.operand(&name, 2)?, *epsilon)));
+        }
+        let name = format!("/{path}/Mul");
+        if !r.has(&name) {
+            return Ok(None);
+        }
+        let scaled = r.node(&name)?;
+        let variance = || {
+            let deviation = r.producer(r.producer(scaled, 0, "Div")?, 1, "Sqrt")?;
+            r.producer(deviation, 0, "Add")
+        };
+        let (Some(variance), Some(shifted)) = (variance(), r.reader(scaled, "Add")) else { return Ok(None) };
+        Ok(Some((r.operand(&name, 1)?, r.operand(&shifted.name, 1)?, r.scalar_of(variance, 1)?)))
     }
 }
 
@@ -284,6 +350,19 @@ impl DDSConv {
             x = g.add(x, y);
         }
         x
+    }
+
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        for layer in 0.. {
+            if !r.has(&format!("/{path}/convs_sep.{layer}/Conv")) {
+                break;
+            }
+            Conv1d::read_back(r, &format!("{path}/convs_sep.{layer}"))?;
+            Conv1d::read_back_linear(r, &format!("{path}/convs_1x1.{layer}"))?;
+            LayerNorm::read_back(r, "dp", &format!("{path}/norms_1.{layer}"))?;
+            LayerNorm::read_back(r, "dp", &format!("{path}/norms_2.{layer}"))?;
+        }
+        Ok(())
     }
 }
 

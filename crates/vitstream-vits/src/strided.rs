@@ -2,7 +2,9 @@
 
 use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
 
+use crate::elements::unscaled;
 use crate::modules::{Conv1d, dim};
+use crate::read_back::{self, ReadBack, key};
 use crate::weights::Param;
 
 /// Most samples that are computed at once: ONNX Runtime's block of channels.
@@ -47,6 +49,28 @@ impl Strided {
         let (b, rows) = (g.dim(y, 0), g.dim(y, 1));
         let y = g.reshape(y, &[b.clone(), dim(1), rows.clone(), &blocks(length, n) * &dim(n)]);
         g.assume_shape(y, vec![b, dim(1), rows, length.clone()])
+    }
+
+    /// Of several samples at once the first has the kernel in its place. It was `share` times upstream's.
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, share: f32) -> read_back::Result<()> {
+        let key = format!("{}.weight", key(path));
+        let conv = Conv1d::find(r, path)?;
+        let [samples, c_in, width] = r.expect(&key, &conv.weight)?;
+        let Some(kernel) = (width + 1).checked_sub(samples).filter(|&kernel| kernel > 0) else {
+            return Err(r.error(key, format!("expected at least {samples} taps, found {width}")));
+        };
+        let kernels = |sample: usize| {
+            let rows = conv.weight.rows(sample..sample + 1);
+            let kernels = rows.chunks_exact(4 * width).flat_map(|row| &row[4 * sample..][..4 * kernel]);
+            kernels.copied().collect::<Vec<u8>>()
+        };
+        let row = kernels(0);
+        if let Some(sample) = (1..samples).find(|&sample| kernels(sample) != row) {
+            let problem =
+                format!("the kernel of sample {sample} contradicts that of the first: the file was changed");
+            return Err(r.error(key, problem));
+        }
+        r.put(key, &[1, c_in, kernel], unscaled(&row, share))
     }
 }
 

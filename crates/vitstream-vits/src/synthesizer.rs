@@ -1,6 +1,7 @@
 //! The network and the cut: upstream's `SynthesizerTrn`, emitted as an encoder and a decoder.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use vitstream_checkpoint::Tensor as Weight;
 use vitstream_onnx::{BuildError, ConvAxis, DType, Dim, Graph, GraphBuilder, RandomNormal, Tensor, ValueId};
@@ -11,6 +12,7 @@ use crate::flow::ResidualCouplingBlock;
 use crate::generator::Generator;
 use crate::hparams::HParams;
 use crate::modules::dim;
+use crate::read_back::{ReadBack, ReadBackError};
 use crate::stateful::Stateful;
 use crate::text_encoder::TextEncoder;
 use crate::timeline::{Signal, Timeline};
@@ -172,6 +174,32 @@ impl SynthesizerTrn {
         let DecoderHalf { flow, dec } = DecoderHalf::load(weights, &hparams)?;
         let audit = weights.finish()?;
         Ok((Self { hparams, enc_p, dp, flow, dec, emb_g }, audit))
+    }
+
+    /// Upstream's weights out of the graphs that [`emit_encoder`](Self::emit_encoder) and
+    /// [`emit_decoder`](Self::emit_decoder) gave, or out of the one of [`emit_single`](Self::emit_single), which is given
+    /// twice. `path` stands for them in messages about tensors. Only what weights are told by is looked at: whether all
+    /// the rest of the graphs is as it is emitted is the caller's to see.
+    ///
+    /// # Errors
+    /// When a graph is not in the form in which it is emitted.
+    pub fn read_back(
+        path: &Path,
+        encoder: &Graph,
+        decoder: &Graph,
+    ) -> Result<(Weights, HParams), ReadBackError> {
+        let mut r = ReadBack::new(path, encoder);
+        TextEncoder::read_back(&mut r, "enc_p")?;
+        if r.has_input("sid") {
+            // The graph's first node outside any module looks the speaker up.
+            let table = r.operand("/Gather", 0)?;
+            r.put("emb_g.weight", &table.dims, table.data)?;
+        }
+        Duration::read_back(&mut r, "dp")?;
+        r.turn_to(decoder);
+        let reversed = ResidualCouplingBlock::read_back(&mut r, "flow")?;
+        Generator::read_back(&mut r, "dec", reversed)?;
+        r.finish()
     }
 
     /// Frames on each side of a frame that its samples depend on: what windows have to overlap by.

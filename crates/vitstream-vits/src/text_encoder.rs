@@ -3,8 +3,10 @@
 use vitstream_onnx::{DType, GraphBuilder, ValueId};
 
 use crate::attentions::Encoder;
+use crate::elements::unscaled;
 use crate::hparams::HParams;
 use crate::modules::{Conv1d, ConvShape, dim};
+use crate::read_back::{self, ReadBack, key};
 use crate::weights::{Param, Scope, WeightsError};
 
 /// Upstream's `TextEncoder`.
@@ -53,6 +55,15 @@ impl TextEncoder {
         let x = g.scope("encoder", |g| self.encoder.emit(g, x, x_mask));
         let stats = g.scope("proj", |g| self.proj.emit_linear(g, x));
         Encoded { x, stats, x_mask }
+    }
+
+    pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let emb = format!("{}.emb.weight", key(path));
+        let table = r.operand(&format!("/{path}/Gather"), 0)?;
+        let [symbols, hidden] = r.expect(&emb, &table)?;
+        r.put(emb, &[symbols, hidden], unscaled(&table.data, (hidden as f32).sqrt()))?;
+        Encoder::read_back(r, &format!("{path}/encoder"), hidden)?;
+        Conv1d::read_back_linear(r, &format!("{path}/proj"))
     }
 }
 

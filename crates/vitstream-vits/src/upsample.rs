@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use vitstream_onnx::{ConvAxis, GraphBuilder, ValueId};
 
+use crate::elements::{bytes, quotient};
 use crate::modules::{Conv1d, dim};
+use crate::read_back::{self, Array, FoundConv, ReadBack, key};
 use crate::weights::{Param, Scope, WeightsError};
 
 /// `torch.nn.ConvTranspose1d` whose output is exactly `stride` times as long as its input.
@@ -139,6 +141,76 @@ impl ConvTranspose1d {
         let steps = g.transpose(phases, &[0, 2, 3, 1]);
         let steps = g.reshape(steps, &[b, rows, &t * &dim(self.stride), dim(self.c_out())]);
         g.transpose(steps, &[0, 3, 1, 2])
+    }
+
+    /// The kernel of a transposed convolution out of its phases.
+    /// The weight was `share` times upstream's.
+    pub(crate) fn read_back(
+        r: &mut ReadBack<'_>,
+        path: &str,
+        c_out: usize,
+        share: f32,
+    ) -> read_back::Result<()> {
+        let key = key(path);
+        let mut groups = Vec::new();
+        while r.has(&format!("/{path}/phases.{}/Conv", groups.len())) {
+            groups.push(Conv1d::find(r, &format!("{path}/phases.{}", groups.len()))?);
+        }
+        let c_in = groups.first().map_or(0, |group| group.weight.dims[1]);
+        let fits = |group: &FoundConv| {
+            c_out > 0 && group.weight.dims[0].is_multiple_of(c_out) && group.weight.dims[1] == c_in
+        };
+        if !groups.iter().all(fits) {
+            let found: Vec<&[usize]> = groups.iter().map(|group| &group.weight.dims[..]).collect();
+            let problem = format!("expected phases of {c_out} channels each, found the shapes {found:?}");
+            return Err(r.error(format!("{key}.phases"), problem));
+        }
+        let phases = |group: &FoundConv| group.weight.dims[0] / c_out;
+        let stride: usize = groups.iter().map(phases).sum();
+        // Every tap is used by exactly one phase.
+        let kernel: usize = groups.iter().map(|group| phases(group) * group.weight.dims[2]).sum();
+        let padding = kernel.saturating_sub(stride) / 2;
+        let mut weight = vec![0.0; c_in * c_out * kernel];
+        let mut first = 0;
+        for (at, group) in groups.iter().enumerate() {
+            let (width, values) = (group.weight.dims[2], group.weight.floats());
+            for phase in 0..phases(group) {
+                let place = first + phase + padding;
+                // The oldest step meets the largest tap.
+                let last = (kernel.saturating_sub(1 + place)) / stride;
+                let expected = place / stride + last + 1;
+                if place >= kernel || expected != width {
+                    let problem = format!("expected {expected} taps with stride {stride}, found {width}");
+                    return Err(r.error(format!("{key}.phases.{at}.weight"), problem));
+                }
+                for o in 0..c_out {
+                    for i in 0..c_in {
+                        let row = ((phase * c_out + o) * c_in + i) * width;
+                        for (slot, &value) in values[row..row + width].iter().enumerate() {
+                            // Of the steps before the current one `last`, of those after it the rest.
+                            let tap = place + last * stride - slot * stride;
+                            weight[(i * c_out + o) * kernel + tap] = quotient(value, share);
+                        }
+                    }
+                }
+            }
+            first += phases(group);
+        }
+        let Some(bias) = groups[0].bias.as_ref() else {
+            return Err(r.error(format!("{key}.phases.0.bias"), "expected a bias, found none"));
+        };
+        let bias = bias.rows(0..c_out);
+        // All phases have upstream's one bias.
+        for (at, group) in groups.iter().enumerate() {
+            let same = |found: &Array| found.data.chunks_exact(bias.len()).all(|found| found == &bias[..]);
+            if !group.bias.as_ref().is_some_and(same) {
+                let problem = "contradicts the bias of the other phases: the file was changed";
+                return Err(r.error(format!("{key}.phases.{at}.bias"), problem));
+            }
+        }
+        r.untold.upsample_rates.push(stride);
+        r.put(format!("{key}.weight"), &[c_in, c_out, kernel], bytes(weight))?;
+        r.put(format!("{key}.bias"), &[c_out], bias)
     }
 }
 

@@ -60,7 +60,7 @@ impl Param {
 
     /// NaN throughout, unless `run` is too short.
     fn blank(dims: &[usize], run: &Arc<F32Buf>) -> Option<Self> {
-        let data = run.first(dims.iter().product())?;
+        let data = run.prefix(dims.iter().product())?;
         Some(Self { dims: dims.to_vec(), data, blank: Some(run.clone()) })
     }
 

@@ -14,9 +14,12 @@
 //! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads
 //! them. F(4, 3) would take a quarter less of products again, for twice to four times the rounding error.
 
+use bytes::Bytes;
 use vitstream_onnx::{Dim, GraphBuilder, ValueId};
 
+use crate::elements::{interleaved, transposed};
 use crate::modules::{Conv1d, dim};
+use crate::read_back::{self, ReadBack, key};
 use crate::weights::Param;
 
 /// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
@@ -110,5 +113,25 @@ impl Conv1d {
         let outer = g.mul_scalar(outer, 0.5);
         let inner = g.mul_scalar(w_1, 0.5);
         [w_0, g.add(outer, inner), g.sub(outer, inner), w_2]
+    }
+
+    /// Reads back what [`emit_pairs`](Self::emit_pairs) wrote. The taps, the most of an encoder, lie in three matrices,
+    /// and are put side by side only when they are asked for.
+    pub(crate) fn read_back_pairs(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
+        let key = key(path);
+        let operand = |name: &str, at| r.operand(&format!("/{path}/{name}"), at);
+        let taps = [operand("weight/Add", 0)?, operand("weight/Mul_1", 0)?, operand("weight/Add", 1)?];
+        let [c_in, c_out] = r.expect(&format!("{key}.weight"), &taps[0])?;
+        let bias = operand("Add_1", 1)?;
+        if bias.dims != [c_out] || taps.iter().any(|tap| tap.dims != [c_in, c_out] || tap.data.is_empty()) {
+            let found: Vec<_> = taps.iter().chain([&bias]).map(|array| &array.dims).collect();
+            let problem = format!("expected three times [in, out] and [out], found {found:?}");
+            return Err(r.error(format!("{key}.weight"), problem));
+        }
+        r.put(format!("{key}.bias"), &bias.dims, bias.data)?;
+        let taps = taps.map(|tap| tap.data);
+        let nbytes = taps.iter().map(Bytes::len).sum();
+        let make = move || interleaved(&taps.each_ref().map(|tap| transposed(tap, c_in, c_out)));
+        r.put_computed(format!("{key}.weight"), &[c_out, c_in, 3], nbytes, make)
     }
 }

@@ -1,13 +1,11 @@
 //! Every tensor is accounted for, however it is spelt.
 
-#[path = "support/state_dict.rs"]
-mod state_dict;
 mod support;
 
-use state_dict::{Entry, StateDict};
 use support::Fixture;
 use vitstream_checkpoint::Value;
 use vitstream_onnx::Graph;
+use vitstream_testing::state_dict::{Entry, StateDict};
 use vitstream_vits::{Audit, HParams, Mismatch, NoiseSource, SynthesizerTrn, Weights, WeightsError};
 
 fn load(state: &StateDict) -> Result<(SynthesizerTrn, Audit), WeightsError> {

@@ -8,7 +8,7 @@ use vitstream_contract::Remedy;
 
 /// Why something failed: a message that names the file it is about, what was expected and what was found.
 ///
-/// What to do about it depends on who asks, so it is no part of the message: [`remedy`](Self::remedy) names it.
+/// The message does not say what to do about it, because that depends on who asks: [`remedy`](Self::remedy) does.
 ///
 /// ```
 /// use vitstream::{ErrorKind, OpenOptions, Voice};
@@ -23,7 +23,7 @@ pub struct Error(Box<Repr>);
 /// A [`std::result::Result`] with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure it is. Messages may change; kinds are what programs decide by.
+/// The sort of failure. Programs decide by it, because messages may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -61,7 +61,7 @@ impl Error {
         Repr::Option(problem.into()).into()
     }
 
-    /// What sort of failure it is.
+    /// The sort of failure.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
             Repr::Source(error) => source_kind(error),
@@ -96,7 +96,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// The remedy, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match &*self.0 {
             Repr::Source(error) => error.remedy(),

@@ -52,13 +52,18 @@
 //! [`inspect()`] says what a file holds, without running anything of it.
 //!
 //! # Features
-//! `native` (our engine), `rten` and `onnxruntime` (runtimes for graphs), `export`, `verify`. A program that only speaks
-//! needs `native` alone.
+//! By default everything but `onnxruntime`:
+//! - `native`: vitstream's own engine. A program that only speaks needs this alone; it takes 43 crates.
+//! - `threads`: more than one thread for it.
+//! - `safetensors` and `archives`: voices in safetensors files, and in zip, tar and gzip archives.
+//! - `rten` and `onnxruntime`: runtimes for the graphs of an exported folder.
+//! - `export` and `verify`: [`export()`] and [`verify()`].
 #![forbid(unsafe_code)]
 
 mod error;
 mod voice;
 
+#[cfg(feature = "export")]
 use std::path::Path;
 
 pub use error::{Error, ErrorKind, Result};
@@ -70,7 +75,7 @@ pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;
 pub use vitstream_source::Input;
 pub use vitstream_source::{config, inspect};
-/// What [`Voice::decoder`] gives.
+/// The decoder that [`Voice::decoder`] returns.
 pub use vitstream_synth::backend::{DecodeBackend, DecodeSession};
 #[cfg(feature = "native")]
 pub use vitstream_synth::native::Isa;

@@ -13,7 +13,7 @@ use vitstream_synth::{
 
 use crate::{Error, Result};
 
-/// Who computes a voice.
+/// The runtime that computes a voice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
@@ -40,9 +40,9 @@ pub enum Backend {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Who computes.
+    /// The backend that computes.
     pub backend: Backend,
-    /// What is said of the voice beside its file.
+    /// How the voice is read: what its file does not say.
     pub read: ReadOptions,
     /// Threads, 1 to 256. With the native backend they change no bit of the result.
     pub threads: usize,
@@ -55,7 +55,7 @@ pub struct OpenOptions {
     /// Where the graphs of a folder run, for backends that run them. Without a wall they run in this process: what panics
     /// there is an error, but what aborts or takes all memory ends the process.
     pub wall: Option<Wall>,
-    /// What chunks cost on this device; it decides how large they are.
+    /// The cost of chunks on this device, which decides how large they are.
     pub profile: Profile,
 }
 
@@ -80,13 +80,13 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// Who computes.
+    /// The backend that computes.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
 
-    /// What is said of the voice beside its file.
+    /// How the voice is read: what its file does not say.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
@@ -122,7 +122,7 @@ impl OpenOptions {
         self
     }
 
-    /// What chunks cost on this device.
+    /// The cost of chunks on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -212,17 +212,17 @@ impl Voice {
         Ok(Self { voice: vitstream_synth::Voice::open(directory, &given)?, backend, warnings: Vec::new() })
     }
 
-    /// Who computes it; never [`Backend::Auto`].
+    /// The backend that computes it; never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         self.backend
     }
 
-    /// What was unusual about its files.
+    /// Warnings about its files.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What is known of it beside its network.
+    /// Its sample rate, speakers, and whatever else is known beside its network.
     pub fn info(&self) -> &VoiceInfo {
         self.voice.info()
     }

@@ -2,10 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use vitstream_testing::zip;
 
 mod walk;
-#[path = "../../tests/common/zip.rs"]
-mod zip;
 
 fuzz_target!(|pickle: &[u8]| {
     let storage = [7u8; 64];

@@ -1,6 +1,6 @@
 //! One line of a manifest.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -8,14 +8,21 @@ use vitstream::{Scales, Speaker, VoiceInfo};
 
 use super::Format;
 use super::place::Place;
+use super::reading::Reading;
+use crate::cmd::lines::{self, Named, Phonemes};
+
+/// What is shown to whoever writes something else.
+const EXAMPLE: &str = "{\"text\": \"Hello.\", \"output_file\": \"a.wav\"}";
 
 /// What is spoken, and how. Further keys are other programs'.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct Line {
     phoneme_ids: Option<Vec<i64>>,
+    /// What is spoken where no ids are given.
+    phonemes: Option<Phonemes>,
+    /// What is spoken where neither ids nor phonemes are given.
     text: Option<String>,
-    /// A name of the voice's JSON.
-    speaker: Option<String>,
+    speaker: Option<Named>,
     speaker_id: Option<i64>,
     seed: Option<u64>,
     noise_scale: Option<f32>,
@@ -24,30 +31,28 @@ pub(super) struct Line {
     output_file: Option<String>,
 }
 
+/// What a line asks to be spoken.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Ids(Vec<i64>),
+    /// Its ids are found where it is spoken, and so not by every shard.
+    Text(String),
+}
+
 /// A line with everything said that it left to the voice.
 #[derive(Clone, Debug)]
 pub(super) struct Utterance {
-    pub(super) ids: Vec<i64>,
+    pub(super) said: Said,
     pub(super) speaker: Option<Speaker>,
     pub(super) scales: Scales,
-    pub(super) seed: u64,
+    /// Without one it follows from the ids of each sentence: [`seed_of`].
+    pub(super) seed: Option<u64>,
     pub(super) place: Place,
     /// A hash of all that the file's bytes depend on.
     pub(super) content: String,
 }
 
-/// The ids that a line asks for.
-fn ids_of(line: &Line) -> Result<Vec<i64>> {
-    match (&line.phoneme_ids, &line.text) {
-        (Some(ids), _) => Ok(ids.clone()),
-        (None, Some(_)) => bail!("text cannot be spoken yet, phoneme_ids can"),
-        (None, None) => {
-            bail!("expected JSON such as {{\"phoneme_ids\": [1, 0, 20, 2], \"output_file\": \"a.wav\"}}")
-        }
-    }
-}
-
-/// The seed of ids whose line names none: the first eight bytes, the most significant first, of the SHA-256 of the ids in
+/// The seed of ids where none is named: the first eight bytes, the most significant first, of the SHA-256 of the ids in
 /// decimal, joined by commas.
 pub(super) fn seed_of(ids: &[i64]) -> u64 {
     let decimal: Vec<String> = ids.iter().map(i64::to_string).collect();
@@ -62,40 +67,57 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 impl Line {
     /// `None` for a blank one.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        serde_json::from_slice(bytes).map(Some).context("not a line of JSON")
+        lines::parse(bytes, EXAMPLE)
     }
 
-    /// `voice` stands for the voice and how it is computed.
-    pub(super) fn resolve(self, info: &VoiceInfo, voice: &str, format: Format) -> Result<Utterance> {
-        let ids = ids_of(&self)?;
-        ensure!(
-            self.speaker.is_none() || self.speaker_id.is_none(),
-            "both speaker and speaker_id are given, one is enough"
-        );
+    /// What is to be spoken, with the `reader` of the voice if it has one.
+    pub(super) fn said(&self, reader: &Reading) -> Result<Said> {
+        match (&self.phoneme_ids, &self.phonemes, &self.text) {
+            (Some(ids), ..) => Ok(Said::Ids(ids.clone())),
+            (None, Some(phonemes), _) => Ok(Said::Ids(reader.lock()?.phonemes(phonemes)?.ids)),
+            (None, None, Some(text)) => reader.lock().map(|_| Said::Text(text.clone())),
+            (None, None, None) => {
+                bail!("expected JSON such as {EXAMPLE}, or with `phonemes` or `phoneme_ids`")
+            }
+        }
+    }
+
+    /// `voice` stands for the voice, how it is computed, and for text how it is read.
+    pub(super) fn resolve(
+        self,
+        said: Said,
+        info: &VoiceInfo,
+        voice: &str,
+        format: Format,
+    ) -> Result<Utterance> {
+        let speaker = lines::speaker(self.speaker.as_ref(), self.speaker_id)?;
         let scales = Scales {
             noise: self.noise_scale.unwrap_or(info.scales.noise),
             length: self.length_scale.unwrap_or(info.scales.length),
             noise_w: self.noise_w.unwrap_or(info.scales.noise_w),
         };
-        let seed = self.seed.unwrap_or_else(|| seed_of(&ids));
         // A name and its number are the same speaker.
-        let id = match &self.speaker {
-            Some(name) => info.speaker_ids.get(name).copied().map_or_else(|| json!(name), |id| json!(id)),
-            None => json!(self.speaker_id.unwrap_or(0)),
+        let id = match &speaker {
+            Some(Speaker::Name(name)) => {
+                info.speaker_ids.get(name).copied().map_or_else(|| json!(name), |id| json!(id))
+            }
+            Some(Speaker::Id(id)) => json!(id),
+            None => json!(0),
+        };
+        // What is said of the seed, or follows from the ids.
+        let (said_json, seed) = match &said {
+            Said::Ids(ids) => (json!(ids), Some(self.seed.unwrap_or_else(|| seed_of(ids)))),
+            Said::Text(text) => (json!({"text": text}), self.seed),
         };
         // Bits, since 0.1 has no decimal of its own.
         let scales_bits = [scales.noise, scales.length, scales.noise_w].map(f32::to_bits);
-        let spoken = json!([ids, id, scales_bits, seed]).to_string();
+        let spoken = json!([said_json, id, scales_bits, seed]).to_string();
         let content = json!([voice, format.extension(), spoken]).to_string();
         let place = match &self.output_file {
             Some(path) => Place::parse(path, format)?,
             None => Place::of_hash(&hex(&Sha256::digest(&spoken)), format),
         };
-        let speaker = self.speaker.map(Speaker::Name).or(self.speaker_id.map(Speaker::Id));
-        Ok(Utterance { ids, speaker, scales, seed, place, content: hex(&Sha256::digest(content)) })
+        Ok(Utterance { said, speaker, scales, seed, place, content: hex(&Sha256::digest(content)) })
     }
 }
 
@@ -104,6 +126,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::cmd::text::{Reader, TextArgs, Words};
 
     fn resolve(json: &str) -> Result<Utterance> {
         let info = VoiceInfo {
@@ -116,7 +139,16 @@ mod tests {
             profile_key: String::new(),
             json: serde_json::Map::new(),
         };
-        Line::parse(json.as_bytes())?.unwrap().resolve(&info, "voice", Format::Wav)
+        let line = Line::parse(json.as_bytes())?.unwrap();
+        let said = line.said(&reading())?;
+        line.resolve(said, &info, "voice", Format::Wav)
+    }
+
+    /// A voice that reads a few letters.
+    fn reading() -> Reading {
+        let json = json!({"phoneme_type": "text",
+            "phoneme_id_map": {"_": [0], "^": [1], "$": [2], "a": [3], "b": [4]}});
+        Reading::new(Reader::new(&TextArgs::default(), Words::default(), json.as_object().unwrap()))
     }
 
     fn place(json: &str) -> String {
@@ -129,9 +161,9 @@ mod tests {
         let expected = u64::from_str_radix(&hex(&Sha256::digest("1,5,7,2"))[..16], 16).unwrap();
         assert_eq!(
             resolve(r#"{"phoneme_ids": [1, 5, 7, 2], "output_file": "a.wav"}"#).unwrap().seed,
-            expected
+            Some(expected)
         );
-        assert_eq!(resolve(r#"{"phoneme_ids": [1, 5, 7, 2], "seed": 4}"#).unwrap().seed, 4);
+        assert_eq!(resolve(r#"{"phoneme_ids": [1, 5, 7, 2], "seed": 4}"#).unwrap().seed, Some(4));
         assert_ne!(seed_of(&[15, 7, 2]), seed_of(&[1, 5, 7, 2]));
     }
 
@@ -156,6 +188,27 @@ mod tests {
         }
         let by_name = place(r#"{"phoneme_ids": [1, 2], "speaker": "Ada"}"#);
         assert_eq!(by_name, place(r#"{"phoneme_ids": [1, 2], "speaker_id": 2}"#));
+        assert_eq!(by_name, place(r#"{"phoneme_ids": [1, 2], "speaker": 2}"#));
+    }
+
+    #[test]
+    fn ids_go_before_phonemes_and_these_before_text() {
+        let said = |json: &str| match resolve(json).unwrap().said {
+            Said::Ids(ids) => format!("{ids:?}"),
+            Said::Text(text) => text,
+        };
+        assert_eq!(said(r#"{"phoneme_ids": [7], "phonemes": "ab", "text": "x"}"#), "[7]");
+        assert_eq!(said(r#"{"phonemes": "ab", "text": "x"}"#), "[1, 0, 3, 0, 4, 0, 2]");
+        assert_eq!(said(r#"{"phonemes": ["a", "b"]}"#), "[1, 0, 3, 0, 4, 0, 2]");
+        assert_eq!(said(r#"{"text": "x"}"#), "x");
+        let [phonemes, ids] =
+            [r#"{"phonemes": "ab"}"#, r#"{"phoneme_ids": [1, 0, 3, 0, 4, 0, 2]}"#].map(place);
+        assert_eq!(phonemes, ids);
+        assert_ne!(place(r#"{"text": "a"}"#), place(r#"{"text": "b"}"#));
+        assert_ne!(place(r#"{"text": "a"}"#), place(r#"{"text": "a", "seed": 1}"#));
+        let none = Reading::new(Err(anyhow::anyhow!("reads no text")));
+        let line = Line::parse(br#"{"text": "a"}"#).unwrap().unwrap();
+        assert_eq!(line.said(&none).unwrap_err().to_string(), "reads no text");
     }
 
     #[test]
@@ -165,7 +218,8 @@ mod tests {
             "{}",
             "[]",
             "7",
-            "{\"text\": \"Hello.\"}",
+            "{\"phonemes\": 1}",
+            "{\"phonemes\": \"xyz\"}",
             "{\"phoneme_ids\": 1}",
             "{\"phoneme_ids\": [1], \"seed\": -1}",
         ] {

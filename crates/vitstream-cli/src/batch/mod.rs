@@ -7,6 +7,7 @@ mod format;
 mod journal;
 mod line;
 mod place;
+mod reading;
 mod work;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 use anyhow::{Error, bail};
 
 pub(crate) use format::Format;
+pub(crate) use reading::Reading;
 pub(crate) use work::{Batch, Progress, Summary, run};
 
 /// Which part of the manifest: its lines `index`, `index + of`, ..., counted from 1.

@@ -12,16 +12,22 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use vitstream::{Chunking, SpeakOptions, Voice};
+use vitstream::{Chunking, Scales, SpeakOptions, Voice};
 
 use super::journal::{Done, Journal};
-use super::line::{Line, Utterance, hex};
+use super::line::{Line, Said, Utterance, hex, seed_of};
 use super::place::Place;
+use super::reading::Reading;
 use super::{Format, Shard};
-use crate::cmd::speak::read_line;
+use crate::cmd::lines::read_line;
+use crate::cmd::speak::Piece;
+use crate::cmd::terminal::describe;
 
 /// Frames of a chunk: nobody waits for the first one, and where the last bits depend on chunks they depend on this.
 const CHUNK: usize = 256;
+
+/// Samples of a file, which every job holds as a whole: half a gigabyte.
+const LONGEST: usize = 1 << 27;
 
 /// The most bad lines that a summary lists; all are counted, and reported when they are met.
 const MOST_LISTED: usize = 100;
@@ -31,6 +37,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) voice: &'a Voice,
     /// All that decides what the voice sounds like, beside what a line says.
     pub(crate) identity: String,
+    pub(crate) reading: Reading,
+    /// Seconds between the sentences of a text.
+    pub(crate) silence: f64,
     pub(crate) manifest: &'a Path,
     pub(crate) output: &'a Path,
     pub(crate) shard: Shard,
@@ -149,6 +158,8 @@ struct Lines<'a> {
     batch: &'a Batch<'a>,
     input: BufReader<File>,
     number: u64,
+    /// What stands for the voice and how it reads text, from the first text on.
+    of_text: Option<String>,
     /// The content of each file, and the line that names it first.
     seen: HashMap<Place, (u64, String)>,
 }
@@ -169,14 +180,15 @@ impl<'a> Lines<'a> {
             "{}: expected a file, since it is read twice",
             batch.manifest.display()
         );
-        Ok(Self { batch, input: BufReader::new(file), number: 0, seen: HashMap::new() })
+        Ok(Self { batch, input: BufReader::new(file), number: 0, of_text: None, seen: HashMap::new() })
     }
 
-    /// The next line of this shard.
-    fn next(&mut self) -> io::Result<Option<Next>> {
-        while let Some(line) = read_line(&mut self.input)? {
+    /// The next line of this shard. The error is one for all lines.
+    fn next(&mut self) -> Result<Option<Next>> {
+        let named = || self.batch.manifest.display().to_string();
+        while let Some(line) = read_line(&mut self.input).with_context(named)? {
             self.number += 1;
-            let next = self.look_at(line);
+            let next = self.look_at(line)?;
             if self.batch.shard.has(self.number) {
                 return Ok(Some(next));
             }
@@ -184,28 +196,44 @@ impl<'a> Lines<'a> {
         Ok(None)
     }
 
-    fn look_at(&mut self, line: Result<Vec<u8>>) -> Next {
-        let Batch { voice, identity, format, .. } = self.batch;
-        let utterance = match line.and_then(|line| Line::parse(&line)) {
-            Ok(None) => return Next::Blank,
-            Ok(Some(line)) => line.resolve(voice.info(), identity, *format),
+    fn look_at(&mut self, line: Result<Vec<u8>>) -> Result<Next> {
+        let number = self.number;
+        let bad = |error| Ok(Next::Bad(number, error));
+        let Batch { voice, identity, reading, format, .. } = self.batch;
+        let line = match line.and_then(|line| Line::parse(&line)) {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(Next::Blank),
+            Err(error) => return bad(error),
+        };
+        let utterance = match line.said(reading) {
+            Ok(said @ Said::Ids(_)) => line.resolve(said, voice.info(), identity, *format),
+            Ok(said @ Said::Text(_)) => line.resolve(said, voice.info(), self.of_text()?, *format),
             Err(error) => Err(error),
         };
         let utterance = match utterance {
             Ok(utterance) => utterance,
-            Err(error) => return Next::Bad(self.number, error),
+            Err(error) => return bad(error),
         };
         match self.seen.get(&utterance.place) {
-            Some((_, content)) if *content == utterance.content => Next::Repeated,
-            Some((first, _)) => Next::Bad(
-                self.number,
-                anyhow!("output_file {:?} is that of line {first} too", utterance.place.as_str()),
-            ),
+            Some((_, content)) if *content == utterance.content => Ok(Next::Repeated),
+            Some((first, _)) => {
+                bad(anyhow!("output_file {:?} is that of line {first} too", utterance.place.as_str()))
+            }
             None => {
-                self.seen.insert(utterance.place.clone(), (self.number, utterance.content.clone()));
-                Next::Utterance(self.number, Box::new(utterance))
+                self.seen.insert(utterance.place.clone(), (number, utterance.content.clone()));
+                Ok(Next::Utterance(number, Box::new(utterance)))
             }
         }
+    }
+
+    /// Without a phonemizer no text fares better than the first.
+    fn of_text(&mut self) -> Result<&str> {
+        if self.of_text.is_none() {
+            let Batch { identity, reading, silence, .. } = self.batch;
+            let reading = reading.lock()?.identity()?;
+            self.of_text = Some(format!("{identity} {reading} {silence}"));
+        }
+        Ok(self.of_text.as_deref().unwrap_or_default())
     }
 }
 
@@ -244,7 +272,7 @@ impl Work<'_> {
     fn take_lines(&self) -> Result<()> {
         while !self.batch.stop.load(Ordering::Relaxed) && !self.failed.load(Ordering::Relaxed) {
             let next = self.lines.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(next) = next.with_context(|| self.batch.manifest.display().to_string())? else { break };
+            let Some(next) = next? else { break };
             match next {
                 Next::Blank => {}
                 Next::Repeated => {
@@ -282,7 +310,7 @@ impl Work<'_> {
         summary.lines += 1;
         summary.failed += 1;
         if summary.errors.len() < MOST_LISTED {
-            summary.errors.push(BadLine { line, error: format!("{error:#}") });
+            summary.errors.push(BadLine { line, error: describe(error) });
         }
     }
 
@@ -329,14 +357,35 @@ impl Work<'_> {
 
     /// The file's bytes, and how many samples it has.
     fn speak(&self, utterance: &Utterance) -> Result<(Vec<u8>, u64)> {
-        let Batch { voice, format, .. } = self.batch;
-        let options = SpeakOptions::new()
-            .speaker(utterance.speaker.clone())
-            .scales(utterance.scales)
-            .seed(utterance.seed)
-            .chunking(Chunking::Fixed(CHUNK));
-        let samples = voice.synthesize(&utterance.ids, &options)?;
-        Ok((format.encode(&samples, voice.info().sample_rate)?, samples.len() as u64))
+        let Batch { voice, reading, silence, format, .. } = self.batch;
+        let pieces = match &utterance.said {
+            Said::Ids(ids) => vec![Piece::of_ids(ids.clone())],
+            Said::Text(text) => reading.pieces(text)?,
+        };
+        let rate = voice.info().sample_rate;
+        let seconds = |seconds: f64| (seconds * f64::from(rate)).round() as usize;
+        let mut samples = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                samples.resize(samples.len() + seconds(*silence), 0.0);
+            }
+            if !piece.is_pause() {
+                let length = utterance.scales.length / piece.rate;
+                let options = SpeakOptions::new()
+                    .speaker(utterance.speaker.clone())
+                    .scales(Scales { length, ..utterance.scales })
+                    .seed(utterance.seed.unwrap_or_else(|| seed_of(&piece.ids)))
+                    .chunking(Chunking::Fixed(CHUNK));
+                samples.append(&mut voice.synthesize(&piece.ids, &options)?);
+            }
+            samples.resize(samples.len() + seconds(piece.pause.as_secs_f64()), 0.0);
+            ensure!(
+                samples.len() <= LONGEST,
+                "is longer than {} minutes; divide its text into several lines",
+                LONGEST / rate as usize / 60
+            );
+        }
+        Ok((format.encode(&samples, rate)?, samples.len() as u64))
     }
 
     fn write(&self, path: &PathBuf, bytes: &[u8]) -> Result<()> {

@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vitstream::{Backend, Voice};
 
+use super::speak::check_silence;
 use super::terminal::{describe as describe_error, print, say};
+use super::text::{Reader, TextArgs};
 use super::{DecoderArg, RuntimeArg, VoiceArgs, signals, voices};
-use crate::batch::{self, Batch, Format, Progress, Shard, Summary};
+use crate::batch::{self, Batch, Format, Progress, Reading, Shard, Summary};
 
 /// Speak the lines of a manifest into files, one each, on all cores
 ///
-/// Each line of the manifest is JSON: {"phoneme_ids": [1, 0, 20, 2], "output_file": "a.wav"}, with "speaker" or
-/// "speaker_id", "seed", "noise_scale", "length_scale" and "noise_w" if they differ from the voice's. A file that no
-/// output_file names is named by a hash of what is spoken. The seed of a line without one is the first eight bytes, the most
-/// significant first, of the SHA-256 of its ids in decimal, joined by commas. So files depend on nothing but their lines and the
-/// voice.
+/// Each line of the manifest is JSON: {"text": "Hello.", "output_file": "a.wav"}, or with "phonemes" or "phoneme_ids" instead
+/// of the text, and with "speaker" or "speaker_id", "seed", "noise_scale", "length_scale" and "noise_w" if they differ from the
+/// voice's. A file that no output_file names is named by a hash of what is spoken. Without a seed that of each sentence is the
+/// first eight bytes, the most significant first, of the SHA-256 of its ids in decimal, joined by commas. So files depend on
+/// nothing but their lines, the voice and how its text is read.
 ///
 /// Run again, it goes on where it ended. A line that cannot be spoken is reported with its number and the others are spoken;
 /// the exit status is then 1.
@@ -49,6 +51,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
+    /// Silence between the sentences of a text
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_name = "SECONDS")]
+    sentence_silence: f64,
+
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -58,18 +64,27 @@ pub(crate) struct Args {
     runtime: Option<RuntimeArg>,
 
     #[command(flatten)]
+    reading: TextArgs,
+
+    #[command(flatten)]
     options: VoiceArgs,
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
+    check_silence(args.sentence_silence)?;
     let path = voices::resolve(&args.voice, quiet)?;
+    let words = args.reading.words()?;
     let backend = args.runtime.map_or(Backend::Auto, Backend::from);
     let voice = args.options.open(&path, backend, DecoderArg::Auto, super::wall())?;
     let stop = Arc::new(AtomicBool::new(false));
     signals::finish_first(stop.clone());
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let reader = Reader::new(&args.reading, words, voice.config());
+    let reader = reader.with_context(|| format!("{} reads no text", path.display()));
     let work = Batch {
         identity: identity(&voice),
+        reading: Reading::new(reader),
+        silence: args.sentence_silence,
         voice: &voice,
         manifest: &args.manifest,
         output: &args.output,

@@ -22,7 +22,7 @@ use vitstream::{Cost, Profile, Runtime, Voice, Wall};
 
 use super::outputs::Outputs;
 use super::terminal::{self, describe, say};
-use super::{DecoderArg, RuntimeArg, VoiceArgs};
+use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use machine::Machine;
 use worker::{Measured, Spoken};
 
@@ -183,7 +183,9 @@ struct UtteranceReport {
     starving_chunks: usize,
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
+    args.voice = voices::resolve(&args.voice, quiet)?;
+    args.against = args.against.map(|other| voices::resolve(&other, quiet)).transpose()?;
     check(&args)?;
     let configurations = configurations(&args)?;
     if args.calibrate {

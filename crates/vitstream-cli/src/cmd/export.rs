@@ -10,8 +10,7 @@ use vitstream::NoiseSource;
 use vitstream::export::{ExportOptions, ExportSummary, Layout, MAX_SEED, Precision};
 use vitstream::package::{Package, PackageOptions};
 
-use super::ReadArgs;
-use super::terminal;
+use super::{ReadArgs, terminal, voices};
 
 /// Turn a trained voice into a streaming pair
 ///
@@ -33,7 +32,7 @@ use super::terminal;
                         vitstream export generator.pt out --hparam upsample_rates=8,8,4 --hparam sample_rate=22050 \
                         --hparam \"resblock_dilation_sizes=(1,2),(2,6),(3,12)\"")]
 pub(crate) struct Args {
-    /// The trained voice
+    /// The trained voice: its file or folder, or the name of one that `vitstream voices` got
     input: PathBuf,
     /// Directory to write to; made if it is not there
     output_dir: PathBuf,
@@ -135,6 +134,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     if args.no_stream_decoder && args.package.is_some() {
         bail!("--no-stream-decoder has no effect: --package never writes decoder.stream.onnx");
     }
+    let input = voices::resolve(&args.input, quiet)?;
     let options = ExportOptions::new()
         .layout(match args.layout {
             LayoutArg::Pair => Layout::Pair,
@@ -155,10 +155,10 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         .stream_decoder(!args.no_stream_decoder);
     // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    let input = args.input.display().to_string();
-    spinner.set_message(format!("exporting {}", terminal::printable(&input)));
+    let shown = input.display().to_string();
+    spinner.set_message(format!("exporting {}", terminal::printable(&shown)));
     spinner.enable_steady_tick(Duration::from_millis(120));
-    let summary = vitstream::export(&args.input, &args.output_dir, &options);
+    let summary = vitstream::export(&input, &args.output_dir, &options);
     spinner.finish_and_clear();
     let summary = summary?;
     for warning in &summary.warnings {

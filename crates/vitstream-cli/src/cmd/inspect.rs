@@ -15,9 +15,8 @@ use vitstream::inspect::{
     VoiceInspection, VoicePart,
 };
 
-use super::ReadArgs;
 use super::export::megabytes;
-use super::terminal;
+use super::{ReadArgs, terminal, voices};
 use espeak::Training;
 
 /// Say what a checkpoint or an exported graph holds
@@ -27,7 +26,7 @@ use espeak::Training;
 /// beside it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A checkpoint or an ONNX file
+    /// A checkpoint, an ONNX file, or the name of a voice that `vitstream voices` got
     file: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
@@ -39,7 +38,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args, quiet: bool) -> anyhow::Result<()> {
+    args.file = voices::resolve(&args.file, quiet)?;
     let mut found = vitstream::inspect(&args.file, &args.read.options())?;
     let tensors = match &mut found {
         Inspection::Checkpoint(checkpoint) => &mut checkpoint.tensors,
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.tensors {
         tensors.clear();
     }
-    let training = training(args);
+    let training = training(&args);
     let out = &mut terminal::stdout();
     if args.json {
         let found = Found { found: &found, espeak: training.as_ref() };

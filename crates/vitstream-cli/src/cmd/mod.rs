@@ -5,14 +5,19 @@ pub(crate) mod bench;
 pub(crate) mod export;
 mod ids;
 pub(crate) mod inspect;
+pub(crate) mod lines;
 mod outputs;
 pub(crate) mod phonemize;
+pub(crate) mod phonemizer;
 mod remedy;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod signals;
 pub(crate) mod speak;
+pub(crate) mod speechd;
 mod subtitles;
 pub(crate) mod terminal;
-mod text;
+pub(crate) mod text;
 mod timings;
 pub(crate) mod verify;
 pub(crate) mod voices;
@@ -125,6 +130,20 @@ impl VoiceArgs {
         decoder: DecoderArg,
         wall: Option<Wall>,
     ) -> Result<Voice> {
+        let voice = Voice::open(path, &self.open_options(backend, decoder, wall)?)?;
+        for warning in voice.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(voice)
+    }
+
+    /// How a voice is opened.
+    pub(crate) fn open_options(
+        &self,
+        backend: Backend,
+        decoder: DecoderArg,
+        wall: Option<Wall>,
+    ) -> Result<OpenOptions> {
         ensure!(self.threads > 0, "--threads: expected at least 1, found 0");
         ensure!(
             matches!(backend, Backend::Auto | Backend::Native) || self.read == ReadArgs::default(),
@@ -140,11 +159,7 @@ impl VoiceArgs {
         options.wall = wall;
         options.library = self.onnxruntime_library.clone();
         options.sample_rate = self.sample_rate;
-        let voice = Voice::open(path, &options)?;
-        for warning in voice.warnings() {
-            tracing::warn!("{warning}");
-        }
-        Ok(voice)
+        Ok(options)
     }
 
     /// Where the profile is, or is to be written.

@@ -12,7 +12,7 @@ use vitstream_text::config::FRONTEND_KEY;
 use vitstream_text::{Sentence, SpokenClause};
 
 use super::text::{Reader, TextArgs, read_text};
-use super::{ReadArgs, terminal};
+use super::{ReadArgs, terminal, voices};
 
 /// Text of a longer one is not looked at.
 const MAX_TEXT: u64 = 16 << 20;
@@ -22,7 +22,7 @@ const MAX_TEXT: u64 = 16 << 20;
 /// Nothing is spoken, and the voice's JSON alone is enough. `speak --ids` speaks the ids.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The voice: its JSON, its folder, or any file that `export` reads
+    /// The voice: its JSON, its folder, any file that `export` reads, or the name of one that `vitstream voices` got
     voice: PathBuf,
 
     /// The text; `-` for standard input
@@ -69,9 +69,9 @@ impl<'a> From<&'a Sentence> for Entry<'a> {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let json = voice_json(&args.voice, &args.read)?;
-    let reader = Reader::new(&args.reading, args.reading.lexicon()?, &json);
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    let json = voice_json(&voices::resolve(&args.voice, quiet)?, &args.read)?;
+    let reader = Reader::new(&args.reading, args.reading.words()?, &json);
     let mut reader = reader.with_context(|| format!("{} reads no text", args.voice.display()))?;
     let text = match (&args.text, &args.file) {
         (Some(text), _) if text != "-" => text.clone(),

@@ -23,7 +23,9 @@ fn of_text(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     match cause.downcast_ref::<E>()? {
         E::Phonemizer(error) => of_phonemizer(error),
-        E::Unsupported { .. } => Some("--phonemes and --ids take them"),
+        E::Unsupported { instead, .. } if instead.contains("phonemes or ids") => {
+            Some("--phonemes and --ids take them, and so do `phonemes` and `phoneme_ids` in a line of JSON")
+        }
         _ => None,
     }
 }

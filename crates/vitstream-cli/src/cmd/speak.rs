@@ -6,8 +6,8 @@ mod loudness;
 mod piece;
 mod sink;
 
-use std::fs::File;
-use std::io::{self, Cursor, IsTerminal, Read};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use vitstream::{Backend, Chunking, Scales, SpeakOptions, Speaker, SpeechStream, Voice, VoiceInfo};
 
 use super::ids::Ids;
+use super::lines::{Phonemes, read_line};
 use super::outputs::Outputs;
 use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
@@ -23,9 +24,8 @@ use super::timings::Timings;
 use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use arriving::{Arriving, Beginning, Event, beginning};
 use line::Line;
-pub(crate) use line::read_line;
 use loudness::Loudness;
-pub(super) use piece::Piece;
+pub(crate) use piece::Piece;
 use sink::Sink;
 
 /// Speak text with an exported voice, or straight from a trained one
@@ -38,19 +38,22 @@ use sink::Sink;
 /// the exit status is then 1.
 ///
 /// Standard input that begins with a brace is not text but lines of JSON, one utterance each: {"text": "Hello."} or
-/// {"phoneme_ids": [1, 0, 20, 2]}. A line may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`,
+/// {"phoneme_ids": [1, 0, 20, 2]}, or with `phonemes`. A line may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`,
 /// `noise_scale`, `noise_w` and `seed`, which win over the options of the same names, and `output_file`, a WAV file of its
 /// own. A line that cannot be spoken is reported with its number and the others are spoken; the exit status is then 1.
+///
+/// With --output-dir each line is an utterance and has a file of its own, also each line of a text.
 ///
 /// Phonemes come from a copy of espeak-ng on this machine; voices that read letters need none.
 ///
 /// Samples are rounded to the nearest of 16 bits. The audio is as loud as the network makes it; Piper's own player scales
 /// each utterance to full scale, as --normalize does.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("destination").args(["output", "raw"]))]
+#[command(group = clap::ArgGroup::new("destination").args(["output", "output_dir", "raw"]))]
 #[command(group = clap::ArgGroup::new("said").args(["text", "file", "phonemes", "ids", "json_input"]))]
 pub(crate) struct Args {
-    /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), or any file that `export` reads
+    /// The voice's folder (encoder.onnx, decoder.onnx, and config.json), any file that `export` reads, or the name of a
+    /// voice that `vitstream voices` lists
     voice: PathBuf,
 
     /// What is said; `-` for standard input, even if it begins with a brace [default: standard input]
@@ -75,6 +78,10 @@ pub(crate) struct Args {
     /// Write a WAV file; `-` for standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Write a WAV file for each line of the text or of JSON into this folder: 0001.wav for the first one
+    #[arg(short = 'd', long, value_name = "DIR", conflicts_with_all = ["srt", "vtt", "markdown", "whole_sentences"])]
+    output_dir: Option<PathBuf>,
 
     /// Write signed 16-bit little-endian mono samples to standard output, each chunk as soon as it is ready
     #[arg(long)]
@@ -181,13 +188,9 @@ fn open(args: &Args) -> Result<Voice> {
 
 /// Refuses what would have no effect, or could not be kept to, before anything is opened.
 fn check(args: &Args) -> Result<()> {
-    let live = args.output.as_deref().is_none_or(is_live);
+    let live = args.output_dir.is_none() && args.output.as_deref().is_none_or(is_live);
     Loudness::check(args.volume, args.normalize, live)?;
-    ensure!(
-        (0.0..=LONGEST_SILENCE).contains(&args.sentence_silence),
-        "--sentence-silence: expected 0 to {LONGEST_SILENCE} seconds, found {}",
-        args.sentence_silence
-    );
+    check_silence(args.sentence_silence)?;
     ensure!(
         args.ids.is_none() || args.srt.is_none() && args.vtt.is_none(),
         "--srt and --vtt are for text, and ids are none"
@@ -204,6 +207,14 @@ fn check(args: &Args) -> Result<()> {
     if let Some(path) = &args.options.profile {
         ensure!(path.exists(), "--profile {}: there is no such file", path.display());
     }
+    Ok(())
+}
+
+pub(super) fn check_silence(seconds: f64) -> Result<()> {
+    ensure!(
+        (0.0..=LONGEST_SILENCE).contains(&seconds),
+        "--sentence-silence: expected 0 to {LONGEST_SILENCE} seconds, found {seconds}"
+    );
     Ok(())
 }
 
@@ -231,7 +242,7 @@ fn check_speaker(info: &VoiceInfo, speaker: Option<&Speaker>, option: &str) -> R
 pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     check(&args)?;
     args.voice = voices::resolve(&args.voice, quiet)?;
-    let lexicon = args.reading.lexicon()?;
+    let words = args.reading.words()?;
     let inputs = [
         Some(&args.voice),
         args.file.as_ref(),
@@ -264,10 +275,11 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     let loudness = Loudness::new(args.volume, args.normalize);
     // Only a single utterance's length is known before its first sample is written.
     let is_single = args.ids.is_some() || args.phonemes.is_some();
-    let main = match (args.raw, args.output.as_deref()) {
-        (true, _) => Some(Sink::raw()),
-        (false, Some(path)) => Some(Sink::wav(path, info.sample_rate, is_single)),
-        (false, None) => Some(Sink::played(info.sample_rate)),
+    let main = match (&args.output_dir, args.output.as_deref()) {
+        (Some(_), _) => None,
+        (None, Some(path)) => Some(Sink::wav(path, info.sample_rate, is_single)),
+        (None, None) if args.raw => Some(Sink::raw()),
+        (None, None) => Some(Sink::played(info.sample_rate)),
     };
     let mut log = Log { stats: args.stats, timings: None, subtitles: Vec::new() };
     if let Some(path) = &args.timings {
@@ -278,27 +290,34 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
             log.subtitles.push(Subtitles::create(path, format, voice.info().sample_rate)?);
         }
     }
-    let reader = Reader::new(&args.reading, lexicon, voice.config());
+    let folder = args.output_dir;
+    if let Some(folder) = &folder {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let reader = Reader::new(&args.reading, words, voice.config());
     let reader = reader.with_context(|| format!("{} reads no text", args.voice.display()));
     let silence = args.sentence_silence;
-    let mut session = Session { voice, options, loudness, main, log, outputs, reader, silence };
+    let mut session = Session { voice, options, loudness, main, folder, log, outputs, reader, silence };
     if let Some(Ids(ids)) = args.ids {
-        session.speak(&Line::default(), &[Piece::of_ids(ids)], "utterance")??;
-        return session.finish();
+        return session.speak_one(&[Piece::of_ids(ids)], "utterance");
     }
-    if let Some(phonemes) = &args.phonemes {
-        let sentence = session.reader()?.phonemes(phonemes).context("--phonemes")?;
-        session.speak(&Line::default(), &[sentence.into()], "utterance")??;
-        return session.finish();
+    if let Some(phonemes) = args.phonemes {
+        let sentence = session.reader()?.phonemes(&Phonemes::Text(phonemes)).context("--phonemes")?;
+        return session.speak_one(&[sentence.into()], "utterance");
     }
     let ssml = args.reading.is_ssml();
     match (args.text, args.file) {
         (Some(text), _) if text != "-" && ssml => session.speak_whole(&text),
-        (Some(text), _) if text != "-" => session.speak_text(Cursor::new(text.into_bytes()), Delivery::Whole),
+        (Some(text), _) if text != "-" => {
+            let text =
+                Source { name: "the text".to_owned(), input: Cursor::new(text.into_bytes()), blank: 0 };
+            session.speak_text(text, Delivery::Whole)
+        }
         (_, Some(path)) if ssml => session.speak_whole(&read_text(Some(&path), MAX_SSML)?),
         (_, Some(path)) => {
-            let file = File::open(&path).with_context(|| path.display().to_string())?;
-            session.speak_text(file, Delivery::Whole).with_context(|| path.display().to_string())
+            let name = path.display().to_string();
+            let input = File::open(&path).with_context(|| name.clone())?;
+            session.speak_text(Source { name, input, blank: 0 }, Delivery::Whole)
         }
         (text, None) => {
             let is_json = args.json_input.then_some(true).or(text.map(|_| false));
@@ -319,6 +338,15 @@ enum Delivery {
     Soon,
 }
 
+/// What is read.
+struct Source<I> {
+    /// For messages.
+    name: String,
+    input: I,
+    /// Blank lines that were passed over.
+    blank: u64,
+}
+
 /// Everything that utterances share.
 struct Session {
     voice: Voice,
@@ -326,6 +354,8 @@ struct Session {
     loudness: Loudness,
     /// Where the utterances without a file of their own go.
     main: Option<Sink>,
+    /// Where each utterance has a file, unless it names one itself.
+    folder: Option<PathBuf>,
     log: Log,
     outputs: Outputs,
     /// An error for a voice whose text is not read.
@@ -367,17 +397,21 @@ impl Session {
         let (found, blank) = match is_json {
             Some(true) => (Beginning::Json, 0),
             Some(false) => (Beginning::Text, 0),
-            None => beginning(&mut stdin).context("standard input")?,
+            None => beginning(&mut stdin).context(STDIN)?,
         };
         // What was looked at stays in its buffer.
         drop(stdin);
         match found {
-            Beginning::Json => self.speak_lines(blank),
+            Beginning::Json => {
+                let lines = Source { name: STDIN.to_owned(), input: io::stdin().lock(), blank };
+                self.speak_lines(lines, Line::parse)
+            }
             Beginning::Text if ssml => self.speak_whole(&read_text(None, MAX_SSML)?),
-            Beginning::Text => self.speak_text(io::stdin(), delivery).context("standard input"),
-            Beginning::Nothing => bail!(
-                "standard input: no utterance; expected text, or lines such as {{\"phoneme_ids\": [1, 0, 20, 0, 2]}}"
-            ),
+            Beginning::Text => {
+                let text = Source { name: STDIN.to_owned(), input: io::stdin(), blank };
+                self.speak_text(text, delivery)
+            }
+            Beginning::Nothing => bail!("{STDIN}: {NO_UTTERANCE}"),
         }
     }
 
@@ -386,15 +420,31 @@ impl Session {
         let sentences = self.reader()?.whole(text)?;
         ensure!(!sentences.is_empty(), NOTHING_TO_SAY);
         let pieces: Vec<Piece> = sentences.into_iter().map(Piece::from).collect();
-        self.speak(&Line::default(), &pieces, "text")??;
+        self.speak_one(&pieces, "text")
+    }
+
+    /// Speaks the only utterance.
+    fn speak_one(mut self, pieces: &[Piece], name: &str) -> Result<()> {
+        self.speak(&Line::with_file(self.numbered(1)), pieces, name)??;
         self.finish()
     }
 
+    /// The file of an utterance that names none, if each has one.
+    fn numbered(&self, number: u64) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(format!("{number:04}.wav")))
+    }
+
     /// Speaks a text sentence by sentence.
-    fn speak_text(mut self, input: impl Read + Send + 'static, delivery: Delivery) -> Result<()> {
+    fn speak_text(mut self, text: Source<impl Read + Send + 'static>, delivery: Delivery) -> Result<()> {
+        let Source { name, input, blank } = text;
+        let has_folder = self.folder.is_some();
         let reader = self.reader()?;
         // Without a phonemizer no sentence fares better than the first.
         reader.prepare()?;
+        if has_folder {
+            let lines = Source { name, input: BufReader::new(input), blank };
+            return self.speak_lines(lines, Line::of_text);
+        }
         let mut stream = reader.begin();
         if delivery != Delivery::Soon {
             stream = stream.whole_sentences();
@@ -404,7 +454,7 @@ impl Session {
         let mut tally = Tally::default();
         let mut may_idle = false;
         loop {
-            let event = arriving.next(may_idle)?;
+            let event = arriving.next(may_idle).with_context(|| name.clone())?;
             // One pause is enough: what it did not let out is not over.
             may_idle = delivery != Delivery::Whole && matches!(event, Event::Bytes(_));
             let is_last = matches!(event, Event::End);
@@ -474,32 +524,36 @@ impl Session {
         self.speak(&Line::default(), &pieces, name)
     }
 
-    /// Speaks lines of JSON, after `blank` blank ones.
-    fn speak_lines(mut self, blank: u64) -> Result<()> {
-        let mut input = io::stdin().lock();
+    /// Speaks lines, which `parse` understands.
+    fn speak_lines(
+        mut self,
+        lines: Source<impl BufRead>,
+        parse: fn(&[u8]) -> Result<Option<Line>>,
+    ) -> Result<()> {
+        let Source { name, mut input, blank } = lines;
         let (mut number, mut empty, mut bad) = (blank, blank, 0u64);
-        while let Some(line) = read_line(&mut input).context("standard input")? {
+        while let Some(line) = read_line(&mut input).with_context(|| name.clone())? {
             number += 1;
-            let spoken = match line.and_then(|line| Line::parse(&line)) {
+            let spoken = match line.and_then(|line| parse(&line)) {
                 Ok(None) => {
                     empty += 1;
                     continue;
                 }
                 Err(error) => Err(error),
-                Ok(Some(line)) => match self.pieces(&line) {
-                    Ok(pieces) => self.speak(&line, &pieces, &format!("line {number}"))?,
-                    Err(error) => Err(error),
-                },
+                Ok(Some(mut line)) => {
+                    line.output_file = line.output_file.or_else(|| self.numbered(number));
+                    match self.pieces(&line) {
+                        Ok(pieces) => self.speak(&line, &pieces, &format!("line {number}"))?,
+                        Err(error) => Err(error),
+                    }
+                }
             };
             if let Err(error) = spoken {
                 say(&format!("line {number}: {}", describe(&error)));
                 bad += 1;
             }
         }
-        ensure!(
-            number > empty,
-            "standard input: no utterance; expected lines such as {{\"phoneme_ids\": [1, 0, 20, 0, 2]}}, or give one with --ids"
-        );
+        ensure!(number > empty, "{name}: {NO_UTTERANCE}");
         self.finish()?;
         if bad > 0 {
             bail!("{bad} of {number} lines could not be spoken");
@@ -509,11 +563,13 @@ impl Session {
 
     /// What a line says. All of its sentences are there before one is spoken, so a line is spoken whole or not at all.
     fn pieces(&mut self, line: &Line) -> Result<Vec<Piece>> {
-        let text = match (&line.phoneme_ids, &line.text) {
-            (Some(ids), _) => return Ok(vec![Piece::of_ids(ids.clone())]),
-            (None, text) => text.as_deref().unwrap_or_default(),
-        };
-        let sentences = self.reader()?.whole(text)?;
+        if let Some(ids) = &line.phoneme_ids {
+            return Ok(vec![Piece::of_ids(ids.clone())]);
+        }
+        if let Some(phonemes) = &line.phonemes {
+            return Ok(vec![self.reader()?.phonemes(phonemes)?.into()]);
+        }
+        let sentences = self.reader()?.whole(line.text.as_deref().unwrap_or_default())?;
         ensure!(!sentences.is_empty(), NOTHING_TO_SAY);
         Ok(sentences.into_iter().map(Piece::from).collect())
     }
@@ -565,7 +621,7 @@ impl Session {
             if index > 0 {
                 silence(sink, rate, self.silence)?;
             }
-            if !piece.ids.is_empty() || piece.text.is_empty() && piece.pause.is_zero() {
+            if !piece.is_pause() {
                 let numbered = || format!("{name}, sentence {}", index + 1);
                 let name = if pieces.len() > 1 { numbered() } else { name.to_owned() };
                 if let Err(error) = self.speak_piece(line, piece, &options, &name, sink)? {
@@ -642,7 +698,11 @@ impl Session {
     }
 }
 
-const NOTHING_TO_SAY: &str = "there is nothing to say: expected a text with letters or digits";
+const STDIN: &str = "standard input";
+
+const NO_UTTERANCE: &str = "no utterance; expected text, or lines such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}, or give one with --ids";
+
+pub(crate) const NOTHING_TO_SAY: &str = "there is nothing to say: expected a text with letters or digits";
 
 /// Writes `seconds` of silence.
 fn silence(sink: &mut Sink, sample_rate: u32, seconds: f64) -> Result<()> {

@@ -5,13 +5,23 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use vitstream::{MAX_IDS, read_file};
-use vitstream_text::phonemizer::{About, Location, Phonemizer, PhonemizerError, find, from_command};
-use vitstream_text::{Frontend, Lexicon, Sentence, Sentences};
+use vitstream_text::clauses::clauses;
+use vitstream_text::config::FRONTEND_KEY;
+use vitstream_text::markup::{Markdown, ssml};
+use vitstream_text::phonemizer::{About, Phonemizer, Recorded};
+use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+
+use super::lines::Phonemes;
+use super::phonemizer::PhonemizerArgs;
 
 /// Bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
+
+/// What a front end is made from.
+const READING: [&str; 5] = ["phoneme_type", "phoneme_id_map", "espeak", "vowel_clusters", FRONTEND_KEY];
 
 /// Phonemes that one message lists.
 const MAX_LISTED: usize = 20;
@@ -19,15 +29,8 @@ const MAX_LISTED: usize = 20;
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Reading text")]
 pub(crate) struct TextArgs {
-    /// The espeak-ng library that says how words sound, and its data's folder [default: what the environment variable
-    /// VITSTREAM_ESPEAK names, else the library beside this program or the system's, else the program espeak-ng]
-    #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer")]
-    espeak: Option<String>,
-
-    /// A program that says how words sound: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
-    /// with {"ipa": "həlˈoʊ"}
-    #[arg(long, value_name = "COMMAND")]
-    phonemizer: Option<String>,
+    #[command(flatten)]
+    phonemizer: PhonemizerArgs,
 
     /// Words and how they are said, a line each: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An entry
     /// without capital letters is for the word in any case
@@ -38,7 +41,7 @@ pub(crate) struct TextArgs {
     #[arg(long, conflicts_with = "ssml")]
     markdown: bool,
 
-    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p and s are read
+    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p, s and mark are read
     #[arg(long)]
     ssml: bool,
 }
@@ -49,6 +52,11 @@ impl TextArgs {
         [self.lexicon.as_ref()]
     }
 
+    /// For SSML.
+    pub(crate) fn of_ssml(phonemizer: PhonemizerArgs, lexicon: Option<PathBuf>) -> Self {
+        Self { phonemizer, lexicon, markdown: false, ssml: true }
+    }
+
     pub(crate) fn is_ssml(&self) -> bool {
         self.ssml
     }
@@ -56,8 +64,8 @@ impl TextArgs {
     /// The option that is for text only, if one was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         [
-            ("--espeak", self.espeak.is_some()),
-            ("--phonemizer", self.phonemizer.is_some()),
+            ("--espeak", self.phonemizer.espeak.is_some()),
+            ("--phonemizer", self.phonemizer.phonemizer.is_some()),
             ("--lexicon", self.lexicon.is_some()),
             ("--markdown", self.markdown),
             ("--ssml", self.ssml),
@@ -66,24 +74,32 @@ impl TextArgs {
         .find_map(|(name, given)| given.then_some(name))
     }
 
-    pub(crate) fn lexicon(&self) -> Result<Lexicon> {
-        let Some(path) = &self.lexicon else { return Ok(Lexicon::default()) };
+    pub(crate) fn words(&self) -> Result<Words> {
+        let Some(path) = &self.lexicon else { return Ok(Words::default()) };
         let bytes = read_file(path, MAX_LEXICON)?;
-        Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())
-    }
-
-    fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        match &self.phonemizer {
-            Some(command) => from_command(command),
-            None => find(self.espeak.as_deref().map(Location::parse).as_ref()),
-        }
+        let lexicon = Lexicon::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+        Ok(Words { lexicon, hash: format!("{:x}", Sha256::digest(&bytes)) })
     }
 }
 
-/// Reads text for a voice, and says what became of it.
+/// The user's own pronunciations.
+#[derive(Default)]
+pub(crate) struct Words {
+    lexicon: Lexicon,
+    /// SHA-256 of the file.
+    hash: String,
+}
+
+/// Reads text for a voice.
 pub(crate) struct Reader {
-    reader: vitstream_text::Reader,
-    ssml: bool,
+    frontend: Frontend,
+    args: TextArgs,
+    words: Words,
+    /// The part of the voice's JSON that says how it reads.
+    json: Value,
+    markdown: Markdown,
+    /// Found when it is first needed.
+    phonemizer: Option<Box<dyn Phonemizer + Send>>,
     /// Phonemes that were said to be missing.
     reported: BTreeSet<String>,
     introduced: bool,
@@ -91,57 +107,130 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// `json` is the voice's.
-    pub(crate) fn new(args: &TextArgs, lexicon: Lexicon, json: &Map<String, Value>) -> Result<Self> {
-        let (frontend, ssml, markdown) = (Frontend::from_json(json)?, args.ssml, args.markdown);
-        let args = args.clone();
-        let reader = vitstream_text::Reader::new(frontend, MAX_IDS, move || args.open());
-        let reader = reader.lexicon(lexicon).markdown(markdown);
-        Ok(Self { reader, ssml, reported: BTreeSet::new(), introduced: false })
+    pub(crate) fn new(args: &TextArgs, words: Words, json: &Map<String, Value>) -> Result<Self> {
+        Ok(Self {
+            frontend: Frontend::from_json(json)?,
+            args: args.clone(),
+            words,
+            json: READING.iter().map(|&key| json.get(key).cloned().unwrap_or_default()).collect(),
+            markdown: Markdown::default(),
+            phonemizer: None,
+            reported: BTreeSet::new(),
+            introduced: false,
+        })
     }
 
     /// Finds the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        Ok(self.reader.prepare()?)
+        if self.frontend.voice().is_some() && self.phonemizer.is_none() {
+            self.phonemizer = Some(self.args.phonemizer.open()?);
+        }
+        Ok(())
     }
 
     /// Who says how words sound, if the voice needs somebody and it was found.
     pub(crate) fn about(&self) -> Option<About> {
-        self.reader.about()
+        self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+    }
+
+    /// All that decides how a text is read, beside the text: what has the same reads alike.
+    pub(crate) fn identity(&mut self) -> Result<String> {
+        self.prepare()?;
+        let version = self.about().map(|about| about.version);
+        let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
+        // Where the library lies makes no difference, which program is asked may make one.
+        let phonemizer = phonemizer.phonemizer.as_deref();
+        Ok(json!([self.json, self.words.hash, phonemizer, version, markdown, ssml]).to_string())
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.
     pub(crate) fn begin(&mut self) -> Sentences {
-        self.reader.begin()
+        self.markdown = Markdown::default();
+        self.frontend.stream()
     }
 
     /// One of the sentences that a text was cut into. It may hold nothing to say.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let sentences = self.reader.sentence(text)?;
+        self.prepare()?;
+        let sentences = self.fitting(text)?;
         self.report(&sentences);
         Ok(sentences)
     }
 
     /// A whole text.
     pub(crate) fn whole(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let sentences = if self.ssml { self.reader.ssml(text)? } else { self.reader.whole(text)? };
-        self.report(&sentences);
-        Ok(sentences)
+        let mut found = Vec::new();
+        if self.args.ssml {
+            self.prepare()?;
+            for passage in ssml(text)? {
+                found.append(&mut self.speak(passage)?);
+            }
+            self.report(&found);
+            return Ok(found);
+        }
+        let mut stream = self.begin().whole_sentences();
+        for sentence in stream.push(text).into_iter().chain(stream.finish()) {
+            found.append(&mut self.sentence(&sentence)?);
+        }
+        Ok(found)
     }
 
     /// What is given as phonemes.
-    pub(crate) fn phonemes(&mut self, phonemes: &str) -> Result<Sentence> {
-        let sentence = self.reader.phonemes(phonemes)?;
-        self.warn_missing(std::slice::from_ref(&sentence));
+    pub(crate) fn phonemes(&mut self, phonemes: &Phonemes) -> Result<Sentence> {
+        let sentence = match phonemes {
+            Phonemes::Text(text) => self.frontend.phonemes(text),
+            Phonemes::List(list) => self.frontend.tokens("", list.clone()),
+        };
+        let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
+        anyhow::ensure!(
+            !sentence.phonemes.iter().all(unknown),
+            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
+        );
+        self.report(std::slice::from_ref(&sentence));
         Ok(sentence)
     }
 
-    fn report(&mut self, sentences: &[Sentence]) {
+    /// The network takes so many ids and no more, so what is too long is said in parts.
+    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>> {
+        let markdown = self.markdown.clone();
+        let stripped = if self.args.markdown { self.markdown.strip(text) } else { text.to_owned() };
+        let passage = match self.frontend.voice() {
+            Some(_) => Passage::from(&*stripped),
+            // White space is a character too, and at an edge none that was trained.
+            None => Passage::from(stripped.trim()),
+        };
+        let sentences = self.speak(passage)?;
+        if sentences.iter().all(|sentence| sentence.ids.len() <= MAX_IDS) {
+            return Ok(sentences);
+        }
+        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
+        if parts.len() < 2 {
+            return Ok(sentences);
+        }
+        self.markdown = markdown;
+        let (first, second) = parts.split_at(parts.len() / 2);
+        let mut found = Vec::new();
+        for half in [first, second] {
+            let text: String = half.iter().map(|clause| &*clause.text).collect();
+            found.append(&mut self.fitting(&text)?);
+        }
+        Ok(found)
+    }
+
+    fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
+        let passage = self.words.lexicon.apply(passage);
+        let mut nobody = Recorded::default();
+        let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
+            Some(phonemizer) => phonemizer,
+            None => &mut nobody,
+        };
+        let sentences = self.frontend.speak(&passage, phonemizer)?;
         self.introduce();
-        self.warn_missing(sentences);
+        Ok(sentences)
     }
 
     /// Says which phonemes are left out, each once.
-    fn warn_missing(&mut self, sentences: &[Sentence]) {
+    fn report(&mut self, sentences: &[Sentence]) {
         let reported = &mut self.reported;
         let missing = sentences.iter().flat_map(|sentence| &sentence.missing);
         let new: Vec<String> = missing

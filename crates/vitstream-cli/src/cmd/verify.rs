@@ -8,10 +8,9 @@ use vitstream::Runtime;
 use vitstream::staging;
 use vitstream::verify::VerifyOptions;
 
-use super::ReadArgs;
 use super::ids::Ids;
 use super::outputs::Outputs;
-use super::terminal;
+use super::{ReadArgs, terminal, voices};
 
 /// Prove that an exported voice is right
 ///
@@ -61,7 +60,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args, quiet: bool) -> Result<ExitCode> {
     let read = args.read.options();
     ensure!(args.threads > 0, "--threads: expected at least 1, found 0");
     if args.onnxruntime_library.is_some() && args.runtime != Runtime::OnnxRuntime {
@@ -71,6 +70,8 @@ pub(crate) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         args.against.is_some() || read.config.is_none() && read.hparams.is_empty(),
         "--config and --hparam say how to read what --against names: give that, or leave them out"
     );
+    args.dir = voices::resolve(&args.dir, quiet)?;
+    args.against = args.against.map(|source| voices::resolve(&source, quiet)).transpose()?;
     if let Some(path) = &args.report {
         let inputs =
             [Some(&args.dir), args.against.as_ref(), read.config.as_ref(), args.onnxruntime_library.as_ref()];

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use vitstream::wav;
 
 use queue::Queue;
@@ -34,11 +34,20 @@ impl fmt::Display for NoPlayer {
 
 impl std::error::Error for NoPlayer {}
 
+/// What a device holds beside the queue is heard in less time: sound servers and players buffer about two seconds. What
+/// takes longer was stopped, by a person or because the device is gone, and a program that waits for it would never end.
+const MOST_BUFFERED: Duration = Duration::from_secs(30);
+
 /// What plays the samples of a queue.
 trait Device {
-    /// Waits until everything was heard: the queue is closed already, or has failed. Returns how often the sound broke
-    /// off within an utterance, if the device can tell.
-    fn finish(self: Box<Self>) -> Result<Option<u64>>;
+    /// Waits until everything was heard, but not beyond `deadline`: the queue is closed already, or has failed. Returns
+    /// how often the sound broke off within an utterance, if the device can tell.
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>>;
+}
+
+/// Why a device is not waited for any longer.
+fn late() -> Error {
+    anyhow!("the sound device has stopped: it did not play to the end in the time that this takes")
 }
 
 /// A loudspeaker in use. Dropped without [`finish`](Self::finish), it falls silent at once.
@@ -95,7 +104,7 @@ impl Player {
         if self.queue.push(&wav::s16le(samples)).is_err() {
             // The device knows best why nobody listens any more.
             if let Some(device) = self.device.take() {
-                device.finish()?;
+                device.finish(Instant::now() + MOST_BUFFERED)?;
             }
             bail!("the sound device is gone");
         }
@@ -119,7 +128,9 @@ impl Player {
     pub(crate) fn finish(mut self) -> Result<u64> {
         self.end_utterance()?;
         self.queue.close();
-        let counted = self.device.map(|device| device.finish()).transpose()?.flatten();
+        let waiting = self.queue.waiting() as f64 / (2.0 * f64::from(self.clock.sample_rate));
+        let deadline = Instant::now() + Duration::from_secs_f64(waiting) + MOST_BUFFERED;
+        let counted = self.device.map(|device| device.finish(deadline)).transpose()?.flatten();
         Ok(counted.unwrap_or(self.clock.underruns))
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 use cpal::traits::{DeviceTrait as _, HostTrait as _, StreamTrait as _};
 use cpal::{BufferSize, OutputCallbackInfo, Stream, StreamConfig};
 
-use super::Device;
 use super::queue::Queue;
+use super::{Device, late};
 
 /// How often it is looked whether the device is still there.
 const LOOK: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ impl Native {
 }
 
 impl Device for Native {
-    fn finish(self: Box<Self>) -> Result<Option<u64>> {
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>> {
         let Self { queue, stream, underruns, taken } = *self;
         let latency = loop {
             match taken.recv_timeout(LOOK) {
@@ -72,6 +72,9 @@ impl Device for Native {
             }
             if let Some(failure) = queue.failure() {
                 return Err(failure);
+            }
+            if Instant::now() >= deadline {
+                return Err(late());
             }
         };
         thread::sleep(latency);

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, io};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use vitstream::wav;
 
-use super::Device;
 use super::queue::Queue;
+use super::{Device, late};
 use crate::cmd::signals;
 
 /// How one program is asked to play mono s16le samples from its standard input.
@@ -135,12 +135,17 @@ fn feed(queue: &Queue, stdin: &mut ChildStdin, header: &[u8]) -> io::Result<()> 
 }
 
 impl Device for Program {
-    fn finish(self: Box<Self>) -> Result<Option<u64>> {
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>> {
         let Self { name, queue, running, feed, complaint } = *self;
         let panicked = |_| anyhow!("a thread that plays has panicked");
-        // Ends with the queue, and closes the pipe: what was written is heard, then the program ends.
+        // The queue ends, and then closes the pipe: what was written is heard, then the program ends.
+        let Some(status) = running.0.wait(deadline)? else {
+            queue.fail(late());
+            drop(running);
+            feed.join().map_err(panicked)?;
+            return Err(queue.failure().unwrap_or_else(late).context(name));
+        };
         feed.join().map_err(panicked)?;
-        let status = running.0.wait()?;
         let complaint = complaint.join().map_err(panicked)?;
         match (status.success(), queue.failure()) {
             (true, None) => Ok(None),
@@ -176,10 +181,11 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits without keeping others from killing it.
-    fn wait(&self) -> io::Result<ExitStatus> {
+    /// Waits until the deadline, without keeping others from killing it.
+    fn wait(&self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
-            if let Some(status) = self.child().try_wait()? {
+            let status = self.child().try_wait()?;
+            if status.is_some() || Instant::now() >= deadline {
                 return Ok(status);
             }
             thread::sleep(LOOK);
@@ -224,4 +230,23 @@ fn helps_with(program: &Path, option: &str) -> bool {
     output.is_ok_and(|output| {
         [output.stdout, output.stderr].iter().any(|text| String::from_utf8_lossy(text).contains(option))
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_player_that_stops_is_not_waited_for() {
+        let queue = Arc::new(Queue::new(22_050));
+        let sleep = Player { name: "sleep", args: &["1000"], header: false, needs: None };
+        let device = Program::start(&sleep, &queue, 22_050).unwrap().unwrap();
+        let running = device.running.0.clone();
+        // More than a pipe holds.
+        queue.push(&vec![0; 1 << 20]).unwrap();
+        queue.close();
+        let error = Box::new(device).finish(Instant::now() + Duration::from_millis(20)).unwrap_err();
+        assert!(format!("{error:#}").contains("sleep: the sound device has stopped"), "{error:#}");
+        assert!(running.child().try_wait().unwrap().is_some(), "it was ended");
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, process};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -24,11 +24,14 @@ use pulseaudio::protocol::{
     PlaybackStreamParams, Prop, Props, SampleFormat, SampleSpec, SetClientNameReply,
 };
 
-use super::Device;
 use super::queue::Queue;
+use super::{Device, late};
 
 /// A server that is there answers at once; a socket that nobody reads must not hold up the speech.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the server has played everything.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The most bytes of a message: a server tells of streams in a few hundred.
 const LONGEST_MESSAGE: u32 = 1 << 20;
@@ -94,8 +97,16 @@ impl Pulse {
 }
 
 impl Device for Pulse {
-    fn finish(self: Box<Self>) -> Result<Option<u64>> {
+    fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>> {
         let Self { queue, connected, underruns, threads } = *self;
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            if Instant::now() >= deadline {
+                queue.fail(late());
+                connected.end();
+                break;
+            }
+            thread::sleep(LOOK);
+        }
         for thread in threads {
             thread.join().map_err(|_| anyhow!("a thread that plays has panicked"))?;
         }
@@ -107,9 +118,15 @@ impl Device for Pulse {
 /// A server ends the streams of a connection that is closed, and with them the sound.
 struct Connected(UnixStream);
 
+impl Connected {
+    fn end(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 impl Drop for Connected {
     fn drop(&mut self) {
-        let _ = self.0.shutdown(Shutdown::Both);
+        self.end();
     }
 }
 

@@ -75,6 +75,11 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Bytes that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().bytes.len()
+    }
+
     /// Why the device failed, once.
     pub(super) fn failure(&self) -> Option<Error> {
         self.lock().failure.take()

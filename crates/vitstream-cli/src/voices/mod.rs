@@ -154,6 +154,8 @@ impl Voices {
 /// `get` is asked for a voice that is not installed; it may get it, or say how.
 pub(crate) fn resolve(path: &Path, get: impl FnOnce(&Voices, &Name) -> Result<PathBuf>) -> Result<PathBuf> {
     let name = match path.to_str().map(Name::parse) {
+        // A published voice's name has no ending, as a file's has that is missing.
+        Some(Ok(Name::Piper(_))) if path.extension().is_some() => return Ok(path.to_owned()),
         Some(Ok(name)) if !path.exists() => name,
         // Such as `hf:` of something that is no repository.
         Some(Err(error)) if name::is_remote(path) => return Err(error),

@@ -43,7 +43,7 @@ impl OnnxEncoder {
                 (runtime::load(graph, options)?, Some(total))
             }
             None => {
-                tracing::debug!(file = %file.path.display(), "its durations are not found, and have no bound");
+                log::debug!("{}: its durations are not found, and have no bound", file.path.display());
                 (runtime::load(GraphSource::File(&file.path), options)?, None)
             }
         };

@@ -11,15 +11,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use vitstream_contract::StreamState;
 
 use crate::backend::{DecodeBackend, DecodeSession};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
-
-/// The states of published voices have some 25,000 elements, all together: a file that asks for as many is damaged.
-pub const MAX_STATE_ELEMENTS: usize = 1 << 24;
 
 pub(crate) struct StatefulDecoder {
     path: PathBuf,
@@ -28,16 +25,9 @@ pub(crate) struct StatefulDecoder {
     has_g: bool,
     hop: usize,
     look_ahead: usize,
-    states: Vec<State>,
+    states: Vec<StreamState>,
     /// `output`, then the next states.
     outputs: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct State {
-    input: String,
-    output: String,
-    shape: Vec<usize>,
 }
 
 impl StatefulDecoder {
@@ -47,20 +37,13 @@ impl StatefulDecoder {
             file.error(format!("metadata `{key}` is missing: not a stream decoder of vitstream's"))
         };
         let number = |key: &str| file.number::<usize>(key)?.ok_or_else(|| wanted(key));
-        let states: Vec<State> =
+        let states: Vec<StreamState> =
             serde_json::from_str(file.metadata("states").ok_or_else(|| wanted("states"))?)
                 .map_err(|e| file.error(format!("metadata `states`: {e}")))?;
-        let mut left = MAX_STATE_ELEMENTS;
-        for State { input, output, shape } in &states {
-            file.expect(&[input], &[output])?;
-            let elements = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-            left = elements.and_then(|elements| left.checked_sub(elements)).ok_or_else(|| {
-                file.error(format!(
-                    "metadata `states`: with `{input}` of shape {shape:?} there are more than {MAX_STATE_ELEMENTS} elements \
-                     in all: the file is damaged"
-                ))
-            })?;
+        for state in &states {
+            file.expect(&[&state.input], &[&state.output])?;
         }
+        StreamState::check(&states).map_err(|problem| file.error(problem))?;
         let channels = file
             .input("z")
             .and_then(|info| fixed(info, 1))
@@ -105,7 +88,7 @@ impl DecodeBackend for StatefulDecoder {
                 "the decoder and the encoder do not agree on whether there are speakers",
             ));
         }
-        let zeros = |state: &State| Output {
+        let zeros = |state: &StreamState| Output {
             shape: state.shape.clone(),
             data: vec![0.0; state.shape.iter().product()],
         };

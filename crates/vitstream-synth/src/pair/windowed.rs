@@ -32,7 +32,7 @@ impl WindowedDecoder {
             (Some(frames), Some(hop)) if hop > 0 => Receptive { left: frames, right: frames, hop },
             _ => receptive_field(&file)?,
         };
-        tracing::debug!(file = %file.path.display(), ?receptive, "overlap of the windows, in frames");
+        log::debug!("{}: windows overlap by {receptive:?} frames", file.path.display());
         Ok(Self {
             runner: runtime::load(GraphSource::File(&file.path), options)?,
             channels,

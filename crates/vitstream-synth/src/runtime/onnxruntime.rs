@@ -40,7 +40,7 @@ fn load_library(library: Option<&Path>) -> Result<Environment> {
     for path in candidates {
         match ort::init_from(&path) {
             Ok(builder) => {
-                tracing::debug!(library = %path.display(), "ONNX Runtime");
+                log::debug!("ONNX Runtime: {}", path.display());
                 return builder.with_name("vitstream").with_telemetry(false).build().map_err(|e| {
                     Error::Runtime(format!("{}: ONNX Runtime does not start: {e}", path.display()))
                 });

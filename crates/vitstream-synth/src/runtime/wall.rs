@@ -14,7 +14,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
 /// Beyond this many bytes the process gets no memory. A system without such a limit runs the graph all the same: what is
 /// read before has bounds of its own.
 fn limit_memory(bytes: u64) {
-    #[cfg(unix)]
+    #[cfg(all(unix, any(feature = "rten", feature = "onnxruntime")))]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let set = |resource, value: u64| {
@@ -175,7 +175,7 @@ fn limit_memory(bytes: u64) {
         // A crash is expected here, and nobody wants its memory in a file.
         set(Resource::Core, 0);
     }
-    #[cfg(not(unix))]
+    #[cfg(not(all(unix, any(feature = "rten", feature = "onnxruntime"))))]
     let _ = bytes;
 }
 
@@ -223,10 +223,15 @@ fn read_values<T: bytemuck::Pod>(input: &mut impl Read, length: usize) -> io::Re
     Ok(values)
 }
 
-/// A graph behind the wall.
+/// A graph behind the wall. A call that ends its process fails, and the next one finds a new process: no call leaves
+/// anything in it for another.
 pub(super) struct Walled {
     path: PathBuf,
     runtime: Runtime,
+    wall: Wall,
+    load: Order,
+    /// What goes with that order.
+    sent: Vec<u8>,
     process: Mutex<Process>,
 }
 
@@ -269,37 +274,47 @@ impl Walled {
             Ok(process) => process,
             Err(error) => {
                 let program = wall.program.display();
-                tracing::warn!("{program} does not start ({error}): graphs run inside this process");
+                log::warn!("{program} does not start ({error}): graphs run inside this process");
                 return Ok(None);
             }
         };
+        let sent = sent.to_vec();
         let memory = MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(bytes.len() as u64));
-        let order = Order::Load {
+        let load = Order::Load {
             runtime: options.runtime.to_string(),
             threads: options.threads,
             library: options.library.clone(),
             graph,
             memory,
         };
-        let walled = Self { path: path.to_owned(), runtime: options.runtime, process: Mutex::new(process) };
-        walled.ask("loading", &order, |orders| orders.write_all(sent))?;
+        let (path, runtime, wall) = (path.to_owned(), options.runtime, wall.clone());
+        let walled = Self { path, runtime, wall, load, sent, process: Mutex::new(process) };
+        walled.load_in(&mut walled.process())?;
         Ok(Some(walled))
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load_in(&self, process: &mut Process) -> Result<()> {
+        self.ask(process, "loading", &self.load, |orders| orders.write_all(&self.sent)).map(drop)
     }
 
     /// Sends an order and the tensors that go with it, and waits for the answer.
     fn ask(
         &self,
+        process: &mut Process,
         doing: &str,
         order: &Order,
         send: impl FnOnce(&mut BufWriter<ChildStdin>) -> io::Result<()>,
     ) -> Result<Vec<Output>> {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let crashed = |how: String| Error::Crashed {
             path: self.path.clone(),
             message: format!("{} crashed while {doing} it: {how}; the graph is damaged", self.runtime),
         };
         let Some(orders) = &mut process.orders else {
-            return Err(crashed("an earlier call ended its process".to_owned()));
+            return Err(crashed("its process has ended".to_owned()));
         };
         // A process that ended does not take orders: why it did is found below.
         let sent = write_header(orders, order).and_then(|()| send(orders)).and_then(|()| orders.flush());
@@ -335,7 +350,17 @@ impl Runner for Walled {
             inputs: inputs.iter().map(input).collect(),
             outputs: outputs.iter().map(|&name| name.to_owned()).collect(),
         };
-        self.ask("running", &order, |orders| {
+        let mut process = self.process();
+        if process.orders.is_none() {
+            *process = Process::start(&self.wall).map_err(|error| {
+                Error::run(
+                    &self.path,
+                    format!("{} does not start again: {error}", self.wall.program.display()),
+                )
+            })?;
+            self.load_in(&mut process)?;
+        }
+        self.ask(&mut process, "running", &order, |orders| {
             inputs.iter().try_for_each(|(_, tensor)| match &tensor.data {
                 Data::F32(values) => orders.write_all(bytemuck::cast_slice(values)),
                 Data::I64(values) => orders.write_all(bytemuck::cast_slice(values)),

@@ -29,6 +29,7 @@ const RATES: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 /// | `sub` | says `alias` instead of its content |
 /// | `prosody` | `rate`: `x-slow` 0.5, `slow` 0.75, `medium`, `fast` 1.25, `x-fast` 1.5, `80%`, `+10%`, `1.2`; ends the sentence before and after it |
 /// | `say-as` | `interpret-as="characters"` or `"spell-out"`: its letters one by one |
+/// | `mark` | its `name` is told when it is reached |
 /// | `emphasis`, `w`, `token` | their content is read |
 ///
 /// All other elements, and attributes that would change the sound, are refused by name; nothing is read aloud that is
@@ -111,7 +112,7 @@ impl Problem {
             }
             Self::Refused(what) => Error::Unsupported {
                 what: format!("{what} (line {line} of the markup)"),
-                instead: "known are speak, p, s, break, phoneme, sub, prosody rate, say-as characters, emphasis, w, token",
+                instead: "known are speak, p, s, break, phoneme, sub, prosody rate, say-as characters, mark, emphasis, w, token",
             },
         }
     }
@@ -141,12 +142,14 @@ enum Kind {
 struct Document {
     passages: Vec<Passage>,
     current: Passage,
+    /// Marks before which nothing was said: they wait for the next text.
+    waiting: Vec<(usize, String)>,
     elements: Vec<Element>,
 }
 
 impl Document {
     fn new() -> Self {
-        Self { passages: Vec::new(), current: Passage::default(), elements: Vec::new() }
+        Self { passages: Vec::new(), current: Passage::default(), waiting: Vec::new(), elements: Vec::new() }
     }
 
     fn text(&mut self, text: &str) {
@@ -173,6 +176,7 @@ impl Document {
         let mut passage = std::mem::replace(&mut self.current, Passage { rate, ..Passage::default() });
         if passage.text.trim().is_empty() {
             // Nothing was said: the silence is that of the passage before.
+            self.waiting.extend(passage.marks.into_iter().map(|(_, name)| (0, name)));
             match self.passages.last_mut() {
                 Some(last) => last.pause = (last.pause + pause).min(MAX_PAUSE),
                 None if pause.is_zero() => {}
@@ -181,6 +185,10 @@ impl Document {
             return;
         }
         passage.pause = pause;
+        if !self.waiting.is_empty() {
+            self.waiting.append(&mut passage.marks);
+            passage.marks = std::mem::take(&mut self.waiting);
+        }
         self.passages.push(passage);
     }
 
@@ -216,6 +224,11 @@ impl Document {
                     Some(other) => return Err(Problem::Refused(format!("the alphabet {}", Shown(other)))),
                 }
                 Kind::Phoneme(attributes.need("ph")?.to_owned(), self.current.text.len())
+            }
+            "mark" => {
+                attributes.only(&["name"])?;
+                self.current.marks.push((self.current.text.len(), attributes.need("name")?.to_owned()));
+                Kind::Silent
             }
             "sub" => {
                 attributes.only(&["alias"])?;
@@ -262,6 +275,10 @@ impl Document {
 
     fn finish(mut self) -> Vec<Passage> {
         self.cut(Duration::ZERO);
+        if let Some(last) = self.passages.last_mut() {
+            let end = last.text.len();
+            last.marks.extend(self.waiting.into_iter().map(|(_, name)| (end, name)));
+        }
         self.passages
     }
 }
@@ -390,6 +407,24 @@ mod tests {
         assert_eq!(rates, [1.0, 1.0, 0.75, 1.5, 1.0]);
         assert_eq!(ssml("no markup").unwrap(), [Passage::from("no markup")]);
         assert_eq!(ssml("").unwrap(), []);
+    }
+
+    #[test]
+    fn marks_have_places() {
+        let passages = ssml(
+            "<mark name='first'/><p/>One <mark name='a'/> two.<mark name='b'/><break/><mark name='c'/> Three<p/><mark name='end'/>",
+        )
+        .unwrap();
+        let places: Vec<Vec<(&str, &str)>> = passages
+            .iter()
+            .map(|passage| passage.marks.iter().map(|(at, name)| (&**name, &passage.text[*at..])).collect())
+            .collect();
+        assert_eq!(
+            places,
+            [vec![("first", "One  two."), ("a", " two."), ("b", "")], vec![("c", " Three"), ("end", "")]]
+        );
+        assert_eq!(ssml("<mark name='alone'/>").unwrap(), []);
+        assert!(error("<mark/>").contains("<mark>: expected the attribute `name`"));
     }
 
     #[test]

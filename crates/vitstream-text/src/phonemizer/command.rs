@@ -18,7 +18,8 @@ pub const MAX_ANSWER: u64 = 1 << 20;
 
 /// A program that answers JSON lines `{"voice": "en-us", "clause": "Hello, "}` with `{"ipa": "həlˈoʊ"}` or
 /// `{"error": "..."}`, one line each. It is started when it is first needed. If it dies, does not answer in time or
-/// answers with anything else, that clause fails, and the next one starts it anew.
+/// answers with anything else, that clause fails, and the next one starts it anew. What dies between two clauses costs
+/// none.
 ///
 /// With this script as the command, voices say what PyPI's piper-tts says, on every system that it runs on:
 ///
@@ -132,23 +133,23 @@ impl Command {
         Ok(Running { child, requests, answers })
     }
 
-    fn ask(&self, running: &Running, request: Vec<u8>) -> Result<Answer, PhonemizerError> {
+    fn ask(&self, running: &mut Running, request: Vec<u8>) -> Result<Answer, PhonemizerError> {
         match running.answers.try_recv() {
             Err(TryRecvError::Empty) => {}
-            Ok(Ok(line)) if line.is_empty() => return Err(self.error("died")),
+            Ok(Ok(line)) if line.is_empty() => return Err(self.ended(running)),
             Ok(_) => return Err(self.error("writes more than one line for a clause")),
-            Err(TryRecvError::Disconnected) => return Err(self.error("died")),
+            Err(TryRecvError::Disconnected) => return Err(self.ended(running)),
         }
         // It has room for one request, and the one before was answered.
         let _ = running.requests.try_send(request);
         let line = match running.answers.recv_timeout(self.time_limit) {
-            Ok(Ok(line)) if line.is_empty() => return Err(self.error("died")),
+            Ok(Ok(line)) if line.is_empty() => return Err(self.ended(running)),
             Ok(Ok(line)) => line,
             Ok(Err(error)) => return Err(self.error(format!("cannot be read: {error}"))),
             Err(RecvTimeoutError::Timeout) => {
                 return Err(self.error(format!("did not answer within {:?}", self.time_limit)));
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(self.error("died")),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.ended(running)),
         };
         if line.last() != Some(&b'\n') && line.len() as u64 == MAX_ANSWER {
             return Err(self.error(format!("answers with a line of more than {MAX_ANSWER} bytes")));
@@ -160,21 +161,43 @@ impl Command {
         })
     }
 
+    /// Why there is no answer of a program that has closed its output.
+    fn ended(&self, running: &mut Running) -> PhonemizerError {
+        /// A pipe closes a moment before its program is gone.
+        const MOMENT: Duration = Duration::from_millis(10);
+        for _ in 0..20 {
+            if let Ok(Some(status)) = running.child.try_wait() {
+                return self.error(format!("died ({status})"));
+            }
+            thread::sleep(MOMENT);
+        }
+        self.error("has closed its output")
+    }
+
     fn answer(&mut self, voice: &str, clause: &str) -> Result<Answer, PhonemizerError> {
         let request = Request { voice: voice.to_owned(), clause: clause.to_owned() };
         let mut request = serde_json::to_vec(&request).map_err(|error| self.error(error.to_string()))?;
         request.push(b'\n');
-        let running = match self.running.take() {
+        if self.running.as_mut().is_some_and(|running| !running.is_alive()) {
+            self.running = None;
+        }
+        let mut running = match self.running.take() {
             Some(running) => running,
             None => self.start()?,
         };
-        match self.ask(&running, request) {
+        match self.ask(&mut running, request) {
             Ok(answer) => {
                 self.running = Some(running);
                 Ok(answer)
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Running {
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 }
 
@@ -229,8 +252,25 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(command.ipa("en", "a").unwrap(), "x");
             let error = command.ipa("en", "b").unwrap_err().to_string();
-            assert!(error.contains("died"), "{error}");
+            assert!(error.contains("died (exit status: 3)"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_death_between_two_clauses_costs_none() {
+        let mut command = shell(r#"while read -r line; do echo '{"ipa": "x"}'; done"#);
+        assert_eq!(command.ipa("en", "a").unwrap(), "x");
+        let running = command.running.as_mut().unwrap();
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        assert_eq!(command.ipa("en", "b").unwrap(), "x");
+    }
+
+    #[test]
+    fn what_closes_its_output_is_not_waited_for() {
+        let mut command = shell("exec >&-; exec sleep 1000");
+        let error = command.ipa("en", "a").unwrap_err().to_string();
+        assert!(error.contains("has closed its output"), "{error}");
     }
 
     #[test]

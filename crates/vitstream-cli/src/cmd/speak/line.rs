@@ -1,16 +1,17 @@
 //! One line of standard input: an utterance as JSON.
 
-use std::io::{self, BufRead, Read as _};
 use std::path::PathBuf;
 use std::sync::Once;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use vitstream::{SpeakOptions, Speaker};
+use vitstream::SpeakOptions;
 
-/// A line of more bytes is no utterance.
-const LONGEST_LINE: u64 = 1 << 20;
+use crate::cmd::lines::{self, Named, Phonemes};
+
+/// What is shown to whoever writes something else.
+const EXAMPLE: &str = "{\"text\": \"Hello.\"} or {\"phoneme_ids\": [1, 0, 20, 2]}";
 
 /// What a line says; what it does not say is as on the command line.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +19,8 @@ const LONGEST_LINE: u64 = 1 << 20;
 pub(in crate::cmd) struct Line {
     pub(super) phoneme_ids: Option<Vec<i64>>,
     /// What is spoken where no ids are given.
+    pub(super) phonemes: Option<Phonemes>,
+    /// What is spoken where neither ids nor phonemes are given.
     pub(super) text: Option<String>,
     speaker: Option<Named>,
     speaker_id: Option<i64>,
@@ -28,32 +31,19 @@ pub(in crate::cmd) struct Line {
     /// A WAV file for this utterance alone.
     pub(in crate::cmd) output_file: Option<PathBuf>,
     // Fields of Piper's data sets, which make no difference.
-    phonemes: Option<IgnoredAny>,
     audio_path: Option<IgnoredAny>,
     audio_norm_path: Option<IgnoredAny>,
     audio_spec_path: Option<IgnoredAny>,
-}
-
-/// A speaker as a line may call it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, expecting = "`speaker`: expected a speaker's number or name")]
-enum Named {
-    Id(i64),
-    Name(String),
 }
 
 impl Line {
     /// Reads a line; `None` for an empty one.
     pub(super) fn parse(line: &[u8]) -> Result<Option<Self>> {
         static WARNED: Once = Once::new();
-        if line.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        let line: Self = serde_json::from_slice(line)
-            .context("expected JSON such as {\"text\": \"Hello.\"} or {\"phoneme_ids\": [1, 0, 20, 2]}")?;
+        let Some(line) = lines::parse::<Self>(line, EXAMPLE)? else { return Ok(None) };
         ensure!(
-            line.phoneme_ids.is_some() || line.text.is_some(),
-            "missing field `phoneme_ids` or `text`: one of them says what is spoken"
+            line.phoneme_ids.is_some() || line.phonemes.is_some() || line.text.is_some(),
+            "missing field `phoneme_ids` or `text`, or `phonemes`: one of them says what is spoken"
         );
         let idle = line.idle();
         if !idle.is_empty() {
@@ -61,18 +51,34 @@ impl Line {
                 tracing::warn!(
                     "{} in a line makes no difference: {} is what is spoken",
                     idle.join(", "),
-                    if line.phoneme_ids.is_some() { "`phoneme_ids`" } else { "`text`" }
+                    match (&line.phoneme_ids, &line.phonemes) {
+                        (Some(_), _) => "`phoneme_ids`",
+                        (None, Some(_)) => "`phonemes`",
+                        (None, None) => "`text`",
+                    }
                 );
             });
         }
         Ok(Some(line))
     }
 
+    /// A line that says nothing but where it goes.
+    pub(super) fn with_file(output_file: Option<PathBuf>) -> Self {
+        Self { output_file, ..Self::default() }
+    }
+
+    /// A line of text; `None` for an empty one.
+    pub(super) fn of_text(line: &[u8]) -> Result<Option<Self>> {
+        let text = lines::text_of(line)?;
+        Ok((!text.is_empty()).then(|| Self { text: Some(text.to_owned()), ..Self::default() }))
+    }
+
     /// The fields that make no difference.
     fn idle(&self) -> Vec<&'static str> {
+        let (ids, phonemes) = (self.phoneme_ids.is_some(), self.phonemes.is_some());
         [
-            ("`text`", self.text.is_some() && self.phoneme_ids.is_some()),
-            ("`phonemes`", self.phonemes.is_some()),
+            ("`text`", self.text.is_some() && (ids || phonemes)),
+            ("`phonemes`", ids && phonemes),
             ("`audio_path`", self.audio_path.is_some()),
             ("`audio_norm_path`", self.audio_norm_path.is_some()),
             ("`audio_spec_path`", self.audio_spec_path.is_some()),
@@ -80,19 +86,6 @@ impl Line {
         .into_iter()
         .filter_map(|(name, is_there)| is_there.then_some(name))
         .collect()
-    }
-
-    /// Who is to speak, if the line says.
-    pub(super) fn speaker(&self) -> Result<Option<Speaker>> {
-        ensure!(
-            self.speaker.is_none() || self.speaker_id.is_none(),
-            "`speaker` and `speaker_id` both say who speaks: expected one of them"
-        );
-        let named = self.speaker.clone().map(|speaker| match speaker {
-            Named::Id(id) => Speaker::Id(id),
-            Named::Name(name) => Speaker::Name(name),
-        });
-        Ok(named.or(self.speaker_id.map(Speaker::Id)))
     }
 
     /// How this utterance is spoken, where the others are spoken with `options`.
@@ -108,30 +101,16 @@ impl Line {
             }
         }
         options.seed = self.seed.or(options.seed);
-        if let Some(speaker) = self.speaker()? {
+        if let Some(speaker) = lines::speaker(self.speaker.as_ref(), self.speaker_id)? {
             options.speaker = Some(speaker);
         }
         Ok(options)
     }
 }
 
-/// The next line without its end, `None` after the last; the inner error is for a line that is too long, whose rest is
-/// skipped.
-pub(crate) fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>>>> {
-    let mut line = Vec::new();
-    if input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    if line.last() == Some(&b'\n') || (line.len() as u64) < LONGEST_LINE {
-        return Ok(Some(Ok(line)));
-    }
-    input.skip_until(b'\n')?;
-    Ok(Some(Err(anyhow::anyhow!("more than {LONGEST_LINE} bytes are no utterance"))))
-}
-
 #[cfg(test)]
 mod tests {
-    use vitstream::Scales;
+    use vitstream::{Scales, Speaker};
 
     use super::*;
 

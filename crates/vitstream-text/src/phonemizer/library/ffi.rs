@@ -8,6 +8,7 @@
 //! - *Strings* go in as `CStr`, which lives during the call; the library keeps none of them. What comes out is a
 //!   pointer to a C string of the library's own, valid until the next call, and is copied at once.
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
@@ -54,8 +55,11 @@ impl Espeak {
     /// Loads the file, or the library that the linker knows by this name.
     pub(super) fn load(path: &Path) -> Result<Self, String> {
         // SAFETY: see "Loading" above.
-        let library =
-            unsafe { Library::new(path) }.map_err(|error| format!("it cannot be loaded: {error}"))?;
+        let library = unsafe { Library::new(path) }.map_err(|error| {
+            // The error itself says which call failed, its source why.
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("it cannot be loaded: {why}")
+        })?;
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: see "Loading" above. The pointer is used only while `_library` lives.

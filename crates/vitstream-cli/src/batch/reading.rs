@@ -1,0 +1,32 @@
+//! Text to what the network says, for all jobs.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, anyhow, ensure};
+
+use crate::cmd::speak::{NOTHING_TO_SAY, Piece};
+use crate::cmd::terminal::describe;
+use crate::cmd::text::Reader;
+
+/// The reader of a voice, which the jobs share: espeak-ng's library has one state anyway, and what a voice lacks is told
+/// once. Or why it has none.
+pub(crate) struct Reading(Result<Mutex<Reader>, String>);
+
+impl Reading {
+    pub(crate) fn new(reader: Result<Reader>) -> Self {
+        Self(reader.map(Mutex::new).map_err(|error| describe(&error)))
+    }
+
+    pub(super) fn lock(&self) -> Result<MutexGuard<'_, Reader>> {
+        let reader = self.0.as_ref().map_err(|error| anyhow!(error.clone()))?;
+        // Each text is begun anew.
+        Ok(reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The sentences of a text.
+    pub(super) fn pieces(&self, text: &str) -> Result<Vec<Piece>> {
+        let sentences = self.lock()?.whole(text)?;
+        ensure!(!sentences.is_empty(), NOTHING_TO_SAY);
+        Ok(sentences.into_iter().map(Piece::from).collect())
+    }
+}

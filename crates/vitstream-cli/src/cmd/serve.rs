@@ -1,0 +1,371 @@
+//! `vitstream serve`: voices for many listeners at once.
+
+mod address;
+mod settings;
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::net::TcpListener;
+use vitstream::{Backend, read_file};
+use vitstream_serve::http::{Access, Keys, router};
+use vitstream_serve::scheduler::{Options, Scheduler};
+use vitstream_serve::service::Service;
+use vitstream_serve::voices::{Voices, find};
+use vitstream_serve::{Limits, Server, wyoming};
+use vitstream_text::phonemizer::{Pool, TIME_LIMIT};
+
+use super::phonemizer::PhonemizerArgs;
+use super::terminal::say;
+use super::{DecoderArg, VoiceArgs, signals, voices};
+use address::Address;
+
+/// Where a key may stand when it is in no file.
+const KEY: &str = "VITSTREAM_API_KEY";
+
+/// Bytes of a file of keys.
+const MAX_KEYS: u64 = 1 << 20;
+
+/// Threads that move bytes. Those that compute are the scheduler's.
+const IO_THREADS: usize = 2;
+
+/// How often it is looked whether a signal came.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Speak for many listeners at once
+///
+/// Wyoming for Home Assistant, OpenAI's and Piper's HTTP, and ElevenLabs' WebSocket, each as its clients speak it. Everyone's
+/// audio is computed chunk by chunk in the order in which listeners would run dry, so that none does; who would be too much is
+/// told so at once.
+///
+/// Only this machine can connect unless addresses are given. Others than of this machine need a key, in the file of --key-file
+/// or in the environment variable VITSTREAM_API_KEY, which Wyoming has no place for: --wyoming-lan opens it to a home's network.
+///
+/// Sockets that systemd passes are used in place of these addresses: the first for HTTP, the second for Wyoming.
+///
+/// SIGTERM and Ctrl-C let what is being spoken come to its end.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Voices: files, folders, names of installed voices, or folders of voices. The first one speaks when none is asked for
+    #[arg(value_name = "VOICE", required_unless_present_any = ["voice", "settings"])]
+    voices: Vec<PathBuf>,
+
+    /// A voice under a name of your own; may be repeated
+    #[arg(long, value_name = "NAME=VOICE")]
+    voice: Vec<String>,
+
+    /// A TOML file with these options by their names, without the dashes: `voices = ["a.onnx"]`, `http = "127.0.0.1:5000"`,
+    /// `max-load = 0.8`. What the command line says counts more
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+
+    /// Where HTTP is served, or `off`
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    http: Address,
+
+    /// Where Wyoming is served: an address, unix:PATH, stdio, or `off`
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10200")]
+    wyoming: Address,
+
+    /// Serve Wyoming to everyone who reaches this machine, on port 10200
+    #[arg(long, conflicts_with = "wyoming")]
+    wyoming_lan: bool,
+
+    /// Keys that HTTP's clients have to know one of, a line each
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// Another origin whose pages may use the server, such as https://example.org; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+
+    /// Makes the same request the same audio, unless it brings a seed of its own
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Memory for voices: when their files have more, those that were not asked for longest are put aside
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    memory: u64,
+
+    #[command(flatten)]
+    capacity: CapacityArgs,
+
+    #[command(flatten)]
+    reading: PhonemizerArgs,
+
+    #[command(flatten)]
+    options: VoiceArgs,
+}
+
+/// How much at once, and for how long.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct CapacityArgs {
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+
+    /// The share of them that listeners may take who hear what is spoken as it is spoken
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    max_load: f64,
+
+    /// The most that are spoken for at once
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_streams: usize,
+
+    /// The longest that somebody waits for room before being refused
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    max_wait: f64,
+
+    /// The most characters of a text
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    max_text: usize,
+
+    /// The most bytes of a request's body
+    #[arg(long, value_name = "N", default_value_t = 1 << 20)]
+    max_body: usize,
+
+    /// The most connections
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_connections: usize,
+
+    /// How long a request may take to arrive
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    arrival_timeout: f64,
+
+    /// How long a connection may neither take nor give anything
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    idle_timeout: f64,
+
+    /// How long what is being spoken may go on after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    drain_timeout: f64,
+}
+
+impl CapacityArgs {
+    fn limits(&self) -> Result<Limits> {
+        let mut limits = Limits::default();
+        limits.text = self.max_text;
+        limits.body = self.max_body;
+        limits.connections = self.max_connections;
+        limits.arrival = seconds("--arrival-timeout", self.arrival_timeout)?;
+        limits.idle = seconds("--idle-timeout", self.idle_timeout)?;
+        limits.drain = seconds("--drain-timeout", self.drain_timeout)?;
+        Ok(limits)
+    }
+
+    fn options(&self) -> Result<Options> {
+        ensure!(
+            (0.01..=1_000.0).contains(&self.max_load),
+            "--max-load: expected 0.01 to 1000, found {}",
+            self.max_load
+        );
+        let mut options = Options::default();
+        options.workers = self.workers.map_or(options.workers, usize::from);
+        options.load = self.max_load;
+        options.streams = self.max_streams;
+        options.hold = seconds("--max-wait", self.max_wait)?;
+        Ok(options)
+    }
+}
+
+/// A day is longer than any of these makes sense.
+fn seconds(option: &str, seconds: f64) -> Result<Duration> {
+    ensure!((0.0..=86_400.0).contains(&seconds), "{option}: expected 0 to 86400 seconds, found {seconds}");
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    match &args.settings {
+        Some(path) => {
+            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
+            start(&settings::with(path, words)?, quiet)
+        }
+        None => start(args, quiet),
+    }
+}
+
+fn start(args: &Args, quiet: bool) -> Result<()> {
+    let access = args.access()?;
+    let wyoming = if args.wyoming_lan { Address::everywhere(address::WYOMING) } else { args.wyoming.clone() };
+    let mut passed = Passed::take()?;
+    if let Some(http) = passed.http.as_ref().map(StdListener::local_addr).transpose()?.or(args.http.tcp()) {
+        ensure!(
+            access.keys.is_some() || vitstream_serve::is_loopback(&http),
+            "--http {http}: others than this machine could connect there, and no key is asked for; give one with --key-file \
+             or {KEY}, or take an address of this machine such as 127.0.0.1:{}",
+            http.port()
+        );
+    }
+    if let Some(address) = passed.wyoming.as_ref().map(StdListener::local_addr).transpose()?.or(wyoming.tcp())
+    {
+        ensure!(
+            args.wyoming_lan || vitstream_serve::is_loopback(&address),
+            "--wyoming {address}: others than this machine could connect there, and Wyoming has no keys; --wyoming-lan says \
+             that they may"
+        );
+    }
+    let limits = args.capacity.limits()?;
+    let voices = args.voices(quiet)?;
+    let scheduler =
+        Scheduler::new(args.capacity.options()?).context("cannot start the threads that compute")?;
+    let service = Service::new(Arc::new(voices), scheduler, limits, args.seed);
+    let told = Arc::new(AtomicBool::new(false));
+    signals::finish_first(told.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
+    let runtime = runtime.context("cannot start the threads that serve")?;
+    let result = runtime.block_on(serve(&args.http, &wyoming, &mut passed, service, access, told));
+    // What is still being opened is no reason to wait.
+    runtime.shutdown_background();
+    result
+}
+
+/// Sockets that were opened by who started this program, as systemd does: the first is HTTP's, the second Wyoming's.
+struct Passed {
+    http: Option<StdListener>,
+    wyoming: Option<StdListener>,
+}
+
+impl Passed {
+    fn take() -> Result<Self> {
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut next = |index| {
+            let listener = if index < passed.len() { passed.take_tcp_listener(index) } else { Ok(None) };
+            listener.with_context(|| format!("LISTEN_FDS: socket {index}: expected one that listens for TCP"))
+        };
+        Ok(Self { http: next(0)?, wyoming: next(1)? })
+    }
+}
+
+/// The socket that was passed, else one at `address`.
+async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io::Result<TcpListener> {
+    match passed {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
+    }
+}
+
+/// Serves until a signal comes.
+async fn serve(
+    http: &Address,
+    wyoming: &Address,
+    passed: &mut Passed,
+    service: Service,
+    access: Access,
+    told: Arc<AtomicBool>,
+) -> Result<()> {
+    let server = Server::new(service.clone());
+    let mut places = Vec::new();
+    match http {
+        Address::Tcp(address) => {
+            let listener = listener(passed.http.take(), address).await;
+            let listener = listener.with_context(|| format!("--http {address}"))?;
+            places.push(format!("HTTP on http://{}", listener.local_addr()?));
+            server.http(listener, router(service.clone(), access));
+        }
+        Address::Off => {}
+        Address::Unix(_) | Address::Stdio => bail!("--http: expected an address such as 127.0.0.1:5000"),
+    }
+    let mut stdio = false;
+    match wyoming {
+        Address::Tcp(address) => {
+            let listener = listener(passed.wyoming.take(), address).await;
+            let listener = listener.with_context(|| format!("--wyoming {address}"))?;
+            places.push(format!("Wyoming on tcp://{}", listener.local_addr()?));
+            server.wyoming(listener);
+        }
+        Address::Unix(path) => {
+            server.wyoming_unix(address::bind_unix(path)?);
+            places.push(format!("Wyoming on unix://{}", path.display()));
+        }
+        Address::Stdio => stdio = true,
+        Address::Off => {}
+    }
+    ensure!(stdio || !places.is_empty(), "--http and --wyoming are both off: nobody could ask for anything");
+    for place in places {
+        say(&place);
+    }
+    let opening = tokio::spawn({
+        let service = service.clone();
+        async move { service.open_voices().await }
+    });
+    let signal = async {
+        while !told.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if stdio {
+        // The one who started this program has the only conversation; its end is the program's.
+        let never = tokio::sync::watch::Sender::new(false);
+        let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+        tokio::select! {
+            result = wyoming::converse(&service, input, output, never.subscribe()) => result.context("standard input")?,
+            () = signal => {}
+        }
+    } else {
+        server.run(signal).await;
+    }
+    opening.abort();
+    Ok(())
+}
+
+impl Args {
+    fn access(&self) -> Result<Access> {
+        let text = match (&self.key_file, std::env::var(KEY)) {
+            (Some(path), _) => {
+                let bytes = read_file(path, MAX_KEYS)?;
+                Some(vitstream_text::utf8(&bytes).with_context(|| path.display().to_string())?.to_owned())
+            }
+            (None, Ok(key)) => Some(key),
+            (None, Err(std::env::VarError::NotPresent)) => None,
+            (None, Err(std::env::VarError::NotUnicode(_))) => bail!("{KEY}: not UTF-8"),
+        };
+        // A key that was meant to be asked for and is not there would open the door.
+        let keys = text.map(|text| {
+            let name =
+                || self.key_file.as_ref().map_or_else(|| KEY.to_owned(), |path| path.display().to_string());
+            Keys::from_lines(&text).with_context(|| format!("{}: expected a key, found none", name()))
+        });
+        let mut access = Access::default();
+        access.keys = keys.transpose()?;
+        for origin in &self.allow_origin {
+            let value = origin.parse().ok().filter(|_| origin.contains("://") && !origin.ends_with('/'));
+            access.origins.push(
+                value.with_context(|| {
+                    format!("--allow-origin {origin}: expected such as https://example.org")
+                })?,
+            );
+        }
+        Ok(access)
+    }
+
+    fn voices(&self, quiet: bool) -> Result<Voices> {
+        let mut places = Vec::new();
+        for named in &self.voice {
+            let (name, path) = named
+                .split_once('=')
+                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                .with_context(|| format!("--voice {named}: expected NAME=VOICE"))?;
+            places.push((name.to_owned(), voices::resolve(Path::new(path), quiet)?));
+        }
+        for path in &self.voices {
+            let resolved = voices::resolve(path, quiet)?;
+            let found = find(&resolved).with_context(|| path.display().to_string())?;
+            places.extend(found);
+        }
+        let open = self.options.open_options(Backend::Auto, DecoderArg::Auto, super::wall())?;
+        // As many as compute at once; none is started before it is asked.
+        let workers = NonZeroUsize::new(self.capacity.options()?.workers).unwrap_or(NonZeroUsize::MIN);
+        let reading = self.reading.clone();
+        let phonemizers = Pool::new(workers, TIME_LIMIT, move || reading.open_apart());
+        Ok(Voices::new(places, open, phonemizers, self.memory.saturating_mul(1 << 20))?)
+    }
+}

@@ -1,0 +1,111 @@
+//! Another sample rate.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler as _};
+
+use super::failed;
+use crate::error::Result;
+
+/// Samples that are transformed at once. A voice's first chunk has several thousand, so that none is waited for.
+const BLOCK: u32 = 1_024;
+
+/// Changes the rate of a stream of mono samples. What comes out is as long as what goes in, in seconds, and not delayed.
+pub(super) struct Resampler {
+    fft: Fft<f32>,
+    ratio: f64,
+    /// Samples that are too few for a block.
+    waiting: Vec<f32>,
+    taken: usize,
+    /// Samples of the filter's delay, still to be dropped.
+    delay: usize,
+    given: usize,
+}
+
+impl Resampler {
+    pub(super) fn new(from: u32, to: u32) -> Result<Self> {
+        // The filter's delay is half a block: a whole number of samples only if the block is even.
+        let step = from / gcd(from, to);
+        let even = (BLOCK.div_ceil(step)).next_multiple_of(2) * step;
+        let fft = Fft::new(from as usize, to as usize, even as usize, 1, FixedSync::Both);
+        let fft = fft.map_err(|error| failed("resampling", error))?;
+        let (ratio, delay) = (f64::from(to) / f64::from(from), fft.output_delay());
+        Ok(Self { fft, ratio, waiting: Vec::new(), taken: 0, delay, given: 0 })
+    }
+
+    /// Takes samples, gives those that are ready.
+    pub(super) fn push(&mut self, samples: &[f32]) -> Result<Vec<f32>> {
+        self.taken += samples.len();
+        self.compute(samples)
+    }
+
+    fn compute(&mut self, samples: &[f32]) -> Result<Vec<f32>> {
+        self.waiting.extend(samples);
+        let mut output = Vec::new();
+        let mut at = 0;
+        loop {
+            let needed = self.fft.input_frames_next();
+            let Some(block) = self.waiting.get(at..at + needed) else { break };
+            let block =
+                InterleavedSlice::new(block, 1, needed).map_err(|error| failed("resampling", error))?;
+            let given = self.fft.process(&block, None).map_err(|error| failed("resampling", error))?;
+            output.extend(given.take_data());
+            at += needed;
+        }
+        self.waiting.drain(..at);
+        let dropped = self.delay.min(output.len());
+        output.drain(..dropped);
+        self.delay -= dropped;
+        self.given += output.len();
+        Ok(output)
+    }
+
+    /// Gives the rest. Nothing follows.
+    pub(super) fn finish(&mut self) -> Result<Vec<f32>> {
+        let total = (self.taken as f64 * self.ratio).round() as usize;
+        let mut output = Vec::new();
+        while self.given < total {
+            let missing = total - self.given;
+            let more = self.compute(&[0.0; BLOCK as usize])?;
+            output.extend(&more[..more.len().min(missing)]);
+        }
+        Ok(output)
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(rate: u32, count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 440.0 * std::f32::consts::TAU / rate as f32).sin()).collect()
+    }
+
+    #[test]
+    fn a_tone_stays_the_same_tone_whatever_the_pieces() {
+        for (from, to) in [(22_050, 24_000), (16_000, 24_000), (22_050, 8_000), (22_050, 48_000)] {
+            let input = tone(from, from as usize);
+            let mut whole = Vec::new();
+            for piece in [from as usize, 1, 700, 5_000] {
+                let mut resampler = Resampler::new(from, to).unwrap();
+                let mut output = Vec::new();
+                for chunk in input.chunks(piece) {
+                    output.extend(resampler.push(chunk).unwrap());
+                }
+                output.extend(resampler.finish().unwrap());
+                assert_eq!(output.len(), to as usize, "one second of {from} to {to}");
+                // At its ends the tone begins and breaks off, which no filter follows.
+                let inner = output.iter().zip(tone(to, to as usize)).skip(500).take(to as usize - 1_000);
+                let worst = inner.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 0.01, "{from} to {to}: {worst}");
+                if whole.is_empty() {
+                    whole.clone_from(&output);
+                }
+                assert!(output == whole, "{from} to {to} in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Bodies: those of requests, which have to come in time, and those of answers, which come as they are spoken.
+
+use std::io;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::alignment::timestamps;
+use super::fault::HttpError;
+use crate::audio::Format;
+use crate::reading::Audio;
+use crate::service::{Service, Speech};
+
+/// Tells nginx to pass on what it gets as it gets it.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What stands for the request in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request's body, as long as it may be and in the time that it has.
+pub(super) struct Whole(pub(super) Bytes);
+
+impl FromRequest<Service> for Whole {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, HttpError> {
+        let limits = service.limits();
+        match timeout(limits.arrival, Bytes::from_request(request, service)).await {
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(HttpError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                format!("the body has more than {} bytes", limits.body),
+            )),
+            Ok(Err(_)) => Err(HttpError::request("the body ended before its end")),
+            Err(_) => Err(HttpError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!("the body was not there after {} s", limits.arrival.as_secs()),
+            )),
+        }
+    }
+}
+
+impl Whole {
+    /// Its JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        serde_json::from_slice(&self.0).map_err(|error| HttpError::request(format!("the body: {error}")))
+    }
+}
+
+/// The first audio, which is waited for before anything is answered: until then an error has a status.
+pub(super) async fn first(speech: &mut Speech) -> Result<Option<Audio>, HttpError> {
+    loop {
+        match speech.next().await.transpose()? {
+            // An encoder may need more samples.
+            Some(audio) if audio.bytes.is_empty() => {}
+            audio => return Ok(audio),
+        }
+    }
+}
+
+/// The audio as it is spoken.
+pub(super) async fn audio(mut speech: Speech, format: Format) -> Result<Response, HttpError> {
+    let first = first(&mut speech).await?;
+    let media_type = match format {
+        // Bare samples say nothing of themselves.
+        Format::Pcm => format!("{};rate={};channels=1", format.media_type(), speech.sample_rate()),
+        _ => format.media_type().to_owned(),
+    };
+    let number = speech.number();
+    let body = stream::unfold((first, Some(speech)), |(first, speech)| async move {
+        let mut speech = speech?;
+        let item = match first {
+            Some(audio) => Some(Ok(audio)),
+            None => speech.next().await,
+        };
+        match item? {
+            Ok(audio) => Some((Ok(audio.bytes), (None, Some(speech)))),
+            // The answer has begun, so it breaks off.
+            Err(error) => Some((Err(io::Error::other(error.for_client())), (None, None))),
+        }
+    });
+    Ok(streamed(Body::from_stream(body), &media_type, number))
+}
+
+/// The audio as OpenAI's server-sent events.
+pub(super) async fn events(mut speech: Speech, characters: usize) -> Result<Response, HttpError> {
+    let first = first(&mut speech).await?;
+    let number = speech.number();
+    let body = stream::unfold((first, Some(speech)), move |(first, speech)| async move {
+        let mut speech = speech?;
+        let item = match first {
+            Some(audio) => Some(Ok(audio)),
+            None => speech.next().await,
+        };
+        let (event, speech) = match item {
+            Some(Ok(audio)) => {
+                (json!({"type": "speech.audio.delta", "audio": STANDARD.encode(audio.bytes)}), Some(speech))
+            }
+            Some(Err(error)) => (
+                json!({"type": "error", "error": {"message": error.for_client(), "code": error.code()}}),
+                None,
+            ),
+            None => {
+                // There are no tokens here; characters are what is paid for elsewhere.
+                let usage =
+                    json!({"input_tokens": characters, "output_tokens": 0, "total_tokens": characters});
+                (json!({"type": "speech.audio.done", "usage": usage}), None)
+            }
+        };
+        Some((Ok::<_, io::Error>(format!("data: {event}\n\n")), (None, speech)))
+    });
+    Ok(streamed(Body::from_stream(body), "text/event-stream", number))
+}
+
+/// The audio as ElevenLabs' lines of JSON, with when each character of an utterance is heard, counted from the first sample of
+/// the audio of its line.
+pub(super) async fn timed(mut speech: Speech) -> Result<Response, HttpError> {
+    let first = first(&mut speech).await?;
+    let number = speech.number();
+    let body = stream::unfold((first, Some(speech)), |(first, speech)| async move {
+        let mut speech = speech?;
+        let item = match first {
+            Some(audio) => Some(Ok(audio)),
+            None => speech.next().await,
+        };
+        let (line, speech) = match item? {
+            Ok(audio) => {
+                let alignment = audio.utterance.as_deref().map(timestamps);
+                (json!({"audio_base64": STANDARD.encode(audio.bytes), "alignment": alignment}), Some(speech))
+            }
+            Err(error) => (json!({"error": {"message": error.for_client(), "code": error.code()}}), None),
+        };
+        Some((Ok::<_, io::Error>(format!("{line}\n")), (None, speech)))
+    });
+    Ok(streamed(Body::from_stream(body), "application/x-ndjson", number))
+}
+
+fn streamed(body: Body, media_type: &str, number: u64) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(media_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+    headers.insert(REQUEST_ID, HeaderValue::from(number));
+    response
+}

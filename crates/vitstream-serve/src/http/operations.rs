@@ -1,0 +1,70 @@
+//! For those who run the server.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+
+use super::{elevenlabs, fault, openai, piper};
+use crate::audio::Format;
+use crate::metrics::MEDIA_TYPE;
+use crate::service::Service;
+
+/// Everything that can be asked over HTTP.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "vitstream serve", description = "Speech of VITS and Piper voices, streamed."),
+    paths(
+        openai::speech,
+        openai::models,
+        openai::voices,
+        openai::audio_models,
+        piper::speech,
+        piper::synthesize,
+        piper::get_speech,
+        piper::voices,
+        piper::info,
+        elevenlabs::speech,
+        elevenlabs::speech_with_timestamps,
+        elevenlabs::stream_input,
+        health,
+        ready,
+        metrics,
+        description,
+    ),
+    components(schemas(Format, fault::ErrorBody, fault::ErrorDetails))
+)]
+struct Description;
+
+/// Whether the server lives
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does")))]
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests are served; says nothing of how many there are
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "They are"),
+    (status = 503, description = "The default voice is not open yet, or the server is ending"),
+))]
+pub(super) async fn ready(State(service): State<Service>) -> impl IntoResponse {
+    if service.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// What is counted, for Prometheus
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics as text")))]
+pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, MEDIA_TYPE)], service.metrics())
+}
+
+/// This description
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI")))]
+pub(super) async fn description() -> impl IntoResponse {
+    let json = Description::openapi().to_json().unwrap_or_default();
+    ([(CONTENT_TYPE, "application/json")], json)
+}

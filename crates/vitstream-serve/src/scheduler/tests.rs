@@ -1,0 +1,391 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Gives the numbers below `total`, one a turn, each of which plays `plays`.
+struct Count {
+    next: usize,
+    total: usize,
+    plays: Duration,
+    /// How many turns all have had.
+    turns: Arc<AtomicUsize>,
+    /// Says that it is gone.
+    gone: Arc<AtomicBool>,
+}
+
+impl Count {
+    fn new(total: usize) -> Self {
+        let plays = Duration::from_millis(100);
+        Self { next: 0, total, plays, turns: Arc::default(), gone: Arc::default() }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Work for Count {
+    type Item = usize;
+
+    fn turn(&mut self, _: &Stop) -> Result<Turn<usize>> {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+        if self.next == self.total {
+            return Ok(Turn::End);
+        }
+        self.next += 1;
+        Ok(Turn::Item { item: self.next - 1, plays: self.plays })
+    }
+}
+
+fn scheduler(change: impl FnOnce(&mut Options)) -> Scheduler {
+    let mut options = Options { workers: 2, ..Options::default() };
+    change(&mut options);
+    Scheduler::new(options).unwrap()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn start<W: Work>(scheduler: &Scheduler, work: W) -> Listener<W::Item> {
+    let ticket = runtime().block_on(scheduler.admit(0.0)).unwrap();
+    scheduler.start(ticket, work)
+}
+
+fn all<T>(mut listener: Listener<T>) -> Vec<T> {
+    std::iter::from_fn(|| listener.blocking_next()).map(Result::unwrap).collect()
+}
+
+/// Waits for something that happens without a doubt, and says what if it does not.
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{what}: not after ten seconds");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whoever reads when, and whoever leaves: everybody gets what is his, in order.
+    #[test]
+    fn streams_do_not_mix(
+        workers in 1_usize..4,
+        channel in 1_usize..5,
+        totals in prop::collection::vec(0_usize..40, 1..12),
+        reads in prop::collection::vec((0_usize..12, 0_u8..20), 0..300),
+    ) {
+        let scheduler = scheduler(|options| {
+            options.workers = workers;
+            options.channel = channel;
+            options.starting = 100;
+        });
+        let mut listeners: Vec<_> =
+            totals.iter().map(|&total| Some((start(&scheduler, Count::new(total)), 0))).collect();
+        for (index, what) in reads {
+            let index = index % listeners.len();
+            if what == 0 {
+                listeners[index] = None;
+            }
+            let Some((listener, read)) = &mut listeners[index] else { continue };
+            match listener.blocking_next() {
+                Some(item) => {
+                    prop_assert_eq!(item.unwrap(), *read);
+                    *read += 1;
+                }
+                None => prop_assert_eq!(*read, totals[index]),
+            }
+        }
+        for (slot, total) in listeners.into_iter().zip(totals) {
+            if let Some((listener, read)) = slot {
+                prop_assert_eq!(all(listener), (read..total).collect::<Vec<_>>());
+            }
+        }
+        runtime().block_on(scheduler.idle());
+        prop_assert_eq!(scheduler.now().active, 0);
+        prop_assert_eq!(scheduler.now().load, 0.0);
+    }
+}
+
+#[test]
+fn a_listener_who_does_not_read_costs_nothing() {
+    let scheduler = scheduler(|options| options.channel = 3);
+    let work = Count::new(1_000);
+    let turns = work.turns.clone();
+    let mut slow = start(&scheduler, work);
+    wait_for("the stream is parked", || scheduler.now().parked == 1);
+    assert_eq!(turns.load(Ordering::SeqCst), 3);
+    // Others are not held up by it.
+    assert_eq!(all(start(&scheduler, Count::new(50))).len(), 50);
+    assert_eq!(turns.load(Ordering::SeqCst), 3);
+    assert_eq!(slow.blocking_next().unwrap().unwrap(), 0);
+    wait_for("one more is computed", || turns.load(Ordering::SeqCst) == 4);
+    wait_for("and it is parked again", || scheduler.now().parked == 1);
+    assert_eq!(all(slow), (1..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_listener_leaves_lying_is_no_gap_of_ours() {
+    let scheduler = scheduler(|options| options.channel = 3);
+    // Each has been played as soon as it is there, so the next one is late.
+    let mut work = Count::new(20);
+    work.plays = Duration::ZERO;
+    let mut slow = start(&scheduler, work);
+    let parked = || wait_for("it is parked", || scheduler.now().parked == 1);
+    parked();
+    let before = scheduler.now().counts.underruns;
+    for _ in 0..16 {
+        slow.blocking_next().unwrap().unwrap();
+        parked();
+    }
+    assert_eq!(scheduler.now().counts.underruns, before);
+}
+
+#[test]
+fn a_listener_who_leaves_ends_the_work() {
+    let scheduler = scheduler(|_| {});
+    let work = Count::new(usize::MAX);
+    let gone = work.gone.clone();
+    let mut listener = start(&scheduler, work);
+    assert_eq!(listener.blocking_next().unwrap().unwrap(), 0);
+    drop(listener);
+    wait_for("the stream is gone", || gone.load(Ordering::SeqCst));
+    let now = scheduler.now();
+    assert_eq!((now.active, now.counts.cancelled, now.counts.accepted), (0, 1, 1));
+}
+
+#[test]
+fn a_turn_is_told_that_nobody_listens() {
+    struct Long(std::sync::mpsc::Sender<()>);
+    impl Work for Long {
+        type Item = ();
+        fn turn(&mut self, stop: &Stop) -> Result<Turn<()>> {
+            let cancel = vitstream::Cancel::new();
+            stop.ends(cancel.clone());
+            self.0.send(()).unwrap();
+            // As an encoder does between its layers.
+            while !cancel.is_cancelled() {
+                std::thread::yield_now();
+            }
+            assert!(stop.is_stopped());
+            Ok(Turn::End)
+        }
+    }
+    let scheduler = scheduler(|_| {});
+    let (sender, began) = std::sync::mpsc::channel();
+    let listener = start(&scheduler, Long(sender));
+    began.recv().unwrap();
+    drop(listener);
+    // The sender is gone with the work.
+    assert!(began.recv().is_err());
+    runtime().block_on(scheduler.idle());
+}
+
+#[test]
+fn the_one_who_runs_dry_first_is_computed_first() {
+    /// Says in which order turns were had; the first one waits until both are there.
+    struct Turns {
+        name: &'static str,
+        plays: VecDeque<Duration>,
+        order: Arc<Mutex<Vec<&'static str>>>,
+        gate: Option<std::sync::mpsc::Receiver<()>>,
+    }
+    impl Work for Turns {
+        type Item = ();
+        fn turn(&mut self, _: &Stop) -> Result<Turn<()>> {
+            if let Some(gate) = self.gate.take() {
+                gate.recv().unwrap();
+            }
+            let Some(plays) = self.plays.pop_front() else { return Ok(Turn::End) };
+            self.order.lock().unwrap().push(self.name);
+            Ok(Turn::Item { item: (), plays })
+        }
+    }
+    let scheduler = scheduler(|options| {
+        options.workers = 1;
+        options.channel = 100;
+        options.starting = 100;
+    });
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (open, gate) = std::sync::mpsc::channel();
+    let turns = |name, seconds: &[u64], gate| {
+        let plays = seconds.iter().map(|&seconds| Duration::from_secs(seconds)).collect();
+        start(&scheduler, Turns { name, plays, order: order.clone(), gate })
+    };
+    // Both begin within the same moment, so that hours tell them apart.
+    let far = turns("far", &[36_000, 36_000, 36_000], Some(gate));
+    let near = turns("near", &[3_600, 3_600, 3_600], None);
+    let late = turns("late", &[72_000, 1], None);
+    open.send(()).unwrap();
+    for listener in [far, near, late] {
+        all(listener);
+    }
+    assert_eq!(*order.lock().unwrap(), ["far", "near", "late", "near", "near", "far", "far", "late"]);
+}
+
+#[test]
+fn who_has_no_text_waits_and_weighs_nothing() {
+    struct Typed(std::sync::mpsc::Receiver<usize>);
+    impl Work for Typed {
+        type Item = usize;
+        fn turn(&mut self, _: &Stop) -> Result<Turn<usize>> {
+            Ok(match self.0.try_recv() {
+                Ok(item) => Turn::Item { item, plays: Duration::from_millis(1) },
+                Err(std::sync::mpsc::TryRecvError::Empty) => Turn::Wait,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => Turn::End,
+            })
+        }
+    }
+    let scheduler = scheduler(|_| {});
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let ticket = runtime().block_on(scheduler.admit(0.5)).unwrap();
+    let mut listener = scheduler.start(ticket, Typed(receiver));
+    let waker = listener.waker();
+    wait_for("it waits", || scheduler.now().waiting == 1);
+    assert_eq!(scheduler.now().load, 0.0);
+    for number in 0..100 {
+        sender.send(number).unwrap();
+        waker.wake();
+        assert_eq!(listener.blocking_next().unwrap().unwrap(), number);
+    }
+    drop(sender);
+    waker.wake();
+    assert!(listener.blocking_next().is_none());
+    // A pause of the writer is no gap of ours.
+    assert_eq!(scheduler.now().counts.underruns, 0);
+    waker.wake();
+}
+
+#[test]
+fn who_finds_no_room_is_held_and_then_refused() {
+    let scheduler = scheduler(|options| {
+        options.load = 0.5;
+        options.starting = 100;
+        options.hold = Duration::from_millis(50);
+        options.held = 2;
+    });
+    let runtime = runtime();
+    // Two workers at a half: room for one core.
+    let first = runtime.block_on(scheduler.admit(0.6)).unwrap();
+    let second = runtime.block_on(scheduler.admit(0.3)).unwrap();
+    assert!((scheduler.now().load - 0.45).abs() < 1e-9);
+    assert!(matches!(runtime.block_on(scheduler.admit(0.2)), Err(Error::Overloaded(_))));
+    assert_eq!(scheduler.now().counts.refused, 1);
+    // Whoever leaves makes room, for those who came first.
+    let (third, (fourth, ())) = runtime.block_on(async {
+        let leave = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert_eq!(scheduler.now().held, 2);
+            // There is no third place at the door.
+            assert!(matches!(scheduler.admit(0.0).await, Err(Error::Overloaded(_))));
+            drop(second);
+        };
+        futures_util::future::join(
+            scheduler.admit(0.4),
+            futures_util::future::join(scheduler.admit(0.4), leave),
+        )
+        .await
+    });
+    assert!(third.is_ok() && matches!(fourth, Err(Error::Overloaded(_))));
+    drop((first, third));
+    assert_eq!((scheduler.now().load, scheduler.now().active), (0.0, 0));
+    // A voice slower than real time is let in alone.
+    let slow = runtime.block_on(scheduler.admit(7.0)).unwrap();
+    assert!(runtime.block_on(scheduler.admit(0.0)).is_err());
+    drop(slow);
+}
+
+#[test]
+fn who_gives_up_at_the_door_takes_no_place() {
+    let scheduler = scheduler(|options| options.load = 0.5);
+    let runtime = runtime();
+    let first = runtime.block_on(scheduler.admit(1.0)).unwrap();
+    runtime.block_on(async {
+        let _ = tokio::time::timeout(Duration::from_millis(1), scheduler.admit(1.0)).await;
+    });
+    drop(first);
+    assert_eq!((scheduler.now().active, scheduler.now().held), (0, 0));
+    drop(runtime.block_on(scheduler.admit(1.0)).unwrap());
+}
+
+#[test]
+fn only_so_many_begin_at_once() {
+    let scheduler = scheduler(|options| {
+        options.starting = 1;
+        options.hold = Duration::from_millis(20);
+    });
+    let runtime = runtime();
+    // Two workers.
+    let tickets = [0, 1].map(|_| runtime.block_on(scheduler.admit(0.0)).unwrap());
+    assert!(runtime.block_on(scheduler.admit(0.0)).is_err());
+    let [begins, waits] = tickets;
+    let mut begun = scheduler.start(begins, Count::new(usize::MAX));
+    assert_eq!(begun.blocking_next().unwrap().unwrap(), 0);
+    // It has begun, though it has not ended.
+    let third = runtime.block_on(scheduler.admit(0.0)).unwrap();
+    drop((begun, waits, third));
+}
+
+#[test]
+fn a_drained_scheduler_finishes_and_takes_nobody() {
+    let scheduler = scheduler(|options| options.load = 0.1);
+    let runtime = runtime();
+    let ticket = runtime.block_on(scheduler.admit(1.0)).unwrap();
+    let listener = scheduler.start(ticket, Count::new(100));
+    let held = runtime.block_on(async {
+        let drain = async { scheduler.drain() };
+        futures_util::future::join(scheduler.admit(1.0), drain).await.0
+    });
+    assert!(matches!(held, Err(Error::Draining)));
+    assert!(matches!(runtime.block_on(scheduler.admit(0.0)), Err(Error::Draining)));
+    assert_eq!(all(listener).len(), 100);
+    runtime.block_on(scheduler.idle());
+}
+
+#[test]
+fn a_panic_ends_one_stream_and_no_worker() {
+    struct Panics;
+    impl Work for Panics {
+        type Item = ();
+        fn turn(&mut self, _: &Stop) -> Result<Turn<()>> {
+            panic!("a defect, for this test");
+        }
+    }
+    struct Fails;
+    impl Work for Fails {
+        type Item = ();
+        fn turn(&mut self, _: &Stop) -> Result<Turn<()>> {
+            Err(Error::Request("no".to_owned()))
+        }
+    }
+    let scheduler = scheduler(|options| options.workers = 1);
+    for _ in 0..3 {
+        let mut listener = start(&scheduler, Panics);
+        assert!(matches!(listener.blocking_next(), Some(Err(Error::Internal(_)))));
+        assert!(listener.blocking_next().is_none());
+        let mut listener = start(&scheduler, Fails);
+        assert!(matches!(listener.blocking_next(), Some(Err(Error::Request(_)))));
+        assert!(listener.blocking_next().is_none());
+    }
+    assert_eq!(all(start(&scheduler, Count::new(5))).len(), 5);
+    assert_eq!(scheduler.now().counts.cancelled, 0);
+}
+
+#[test]
+fn what_is_left_when_the_scheduler_ends_is_told_so() {
+    let scheduler = scheduler(|_| {});
+    let work = Count::new(usize::MAX);
+    let gone = work.gone.clone();
+    let mut listener = start(&scheduler, work);
+    drop(scheduler);
+    assert!(gone.load(Ordering::SeqCst));
+    while listener.blocking_next().is_some() {}
+}

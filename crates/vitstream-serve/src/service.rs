@@ -1,0 +1,385 @@
+//! Requests for speech, whatever protocol they come by.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use vitstream::{Scales, SpeakOptions, Speaker};
+
+use crate::audio::{Format, Output};
+use crate::error::{Error, Fault, Result};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::reading::{Audio, Bit, Reading, Text};
+use crate::scheduler::{Listener, Scheduler, Waker};
+use crate::voices::{OpenVoice, Voices};
+
+/// Everything that the protocols share. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    voices: Arc<Voices>,
+    scheduler: Scheduler,
+    limits: Limits,
+    /// Of requests that name none.
+    seed: Option<u64>,
+    metrics: Arc<Metrics>,
+    requests: AtomicU64,
+}
+
+/// How something is to be spoken. What is absent is as the voice has it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Request {
+    /// Which protocol it came by, for logs and metrics.
+    pub protocol: &'static str,
+    /// Which voice.
+    pub voice: Option<String>,
+    /// Which of its speakers.
+    pub speaker: Option<Speaker>,
+    /// How fast; 2 is twice as fast as the voice speaks by itself.
+    pub speed: Option<f32>,
+    /// In place of what the voice says; `speed` applies to it too.
+    pub length_scale: Option<f32>,
+    /// In place of what the voice says.
+    pub noise_scale: Option<f32>,
+    /// In place of what the voice says.
+    pub noise_w: Option<f32>,
+    /// Makes the same request the same audio.
+    pub seed: Option<u64>,
+    /// In which format.
+    pub format: Format,
+    /// At which rate.
+    pub rate: Rate,
+}
+
+/// The sample rate of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rate {
+    /// What clients of the format expect.
+    #[default]
+    Usual,
+    /// The voice's own.
+    Own,
+    /// This one.
+    Hertz(u32),
+}
+
+/// What is asked to be spoken.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A text.
+    Text(String),
+    /// A text in SSML.
+    Ssml(String),
+}
+
+impl Service {
+    /// A service of these voices.
+    pub fn new(voices: Arc<Voices>, scheduler: Scheduler, limits: Limits, seed: Option<u64>) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        Self {
+            inner: Arc::new(Inner { voices, scheduler, limits, seed, metrics, requests: AtomicU64::new(1) }),
+        }
+    }
+
+    /// Its voices.
+    pub fn voices(&self) -> &Arc<Voices> {
+        &self.inner.voices
+    }
+
+    /// Who computes.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.inner.scheduler
+    }
+
+    /// What clients may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// What is counted, as text for Prometheus.
+    pub fn metrics(&self) -> String {
+        self.inner.metrics.text(&self.inner.scheduler.now(), &self.inner.voices.in_memory())
+    }
+
+    /// Whether requests are served: the default voice can speak, and the server is not ending.
+    pub fn is_ready(&self) -> bool {
+        let voices = self.inner.voices.descriptions();
+        let default = self.inner.voices.default_name();
+        voices.iter().any(|voice| voice.name == default) && !self.inner.scheduler.is_draining()
+    }
+
+    /// Opens every voice once, the default one first, so that those that can speak are known.
+    pub async fn open_voices(&self) {
+        let voices = &self.inner.voices;
+        let default = voices.default_name().to_owned();
+        let others = voices.names().filter(|name| **name != default).map(str::to_owned);
+        let all: Vec<String> = std::iter::once(default.clone()).chain(others).collect();
+        for name in all {
+            // The log says why one cannot be opened.
+            let _ = voices.get(Some(&name)).await;
+        }
+    }
+
+    /// Speaks a text.
+    ///
+    /// # Errors
+    /// When the request makes no sense, its voice cannot speak, or there are too many listeners.
+    pub async fn speak(&self, request: Request, said: Said) -> Result<Speech> {
+        let (Said::Text(text) | Said::Ssml(text)) = &said;
+        let most = self.inner.limits.text;
+        // Characters are bytes or fewer.
+        if text.len() > most && text.chars().count() > most {
+            return Err(
+                self.refused(&request, Error::TooLarge(format!("the text has more than {most} characters")))
+            );
+        }
+        let text = match said {
+            Said::Text(text) => Text::Whole(text),
+            Said::Ssml(text) => Text::Ssml(text),
+        };
+        self.start(request, text).await
+    }
+
+    /// Speaks a text that arrives bit by bit.
+    ///
+    /// # Errors
+    /// As [`speak`](Self::speak).
+    pub async fn speak_arriving(&self, request: Request) -> Result<(Writer, Speech)> {
+        let (sender, receiver) = channel();
+        let speech = self.start(request, Text::Arriving(receiver)).await?;
+        let writer = Writer {
+            sender: Some(sender),
+            waker: speech.listener.waker(),
+            left: self.inner.limits.text,
+            most: self.inner.limits.text,
+        };
+        Ok((writer, speech))
+    }
+
+    async fn start(&self, request: Request, text: Text) -> Result<Speech> {
+        let started = Instant::now();
+        match self.try_start(&request, text).await {
+            Ok((listener, voice, rate)) => Ok(Speech {
+                listener,
+                voice,
+                rate,
+                log: Log {
+                    metrics: self.inner.metrics.clone(),
+                    number: self.inner.requests.fetch_add(1, Ordering::Relaxed),
+                    protocol: request.protocol,
+                    started,
+                    first: None,
+                    samples: 0,
+                    outcome: "cancelled",
+                },
+            }),
+            Err(error) => Err(self.refused(&request, error)),
+        }
+    }
+
+    fn refused(&self, request: &Request, error: Error) -> Error {
+        let outcome = match error.fault() {
+            Fault::Client => "invalid",
+            Fault::Later => "refused",
+            Fault::Server => "failed",
+        };
+        self.inner.metrics.ended(request.protocol, outcome);
+        match error.fault() {
+            Fault::Server => tracing::error!(protocol = request.protocol, "{error}"),
+            _ => tracing::info!(protocol = request.protocol, "{outcome}: {error}"),
+        }
+        error
+    }
+
+    async fn try_start(
+        &self,
+        request: &Request,
+        text: Text,
+    ) -> Result<(Listener<Audio>, Arc<OpenVoice>, u32)> {
+        let inner = &self.inner;
+        if inner.scheduler.is_draining() {
+            return Err(Error::Draining);
+        }
+        let voice = inner.voices.get(request.voice.as_deref()).await?;
+        let options = options(request, &voice, inner.seed)?;
+        let own = voice.voice.info().sample_rate;
+        let rate = match request.rate {
+            Rate::Usual => request.format.default_rate(own),
+            Rate::Own => own,
+            Rate::Hertz(rate) => {
+                request.format.check_rate(rate)?;
+                rate
+            }
+        };
+        let output = Output::new(request.format, own, rate)?;
+        let phonemizer = inner.voices.phonemizers().clone();
+        let reading = Reading::new(voice.clone(), phonemizer, options, text, output, inner.metrics.clone())?;
+        let ticket = inner.scheduler.admit(voice.rtf).await?;
+        Ok((inner.scheduler.start(ticket, reading), voice, rate))
+    }
+}
+
+/// The request's options, as the voice takes them.
+fn options(request: &Request, voice: &OpenVoice, seed: Option<u64>) -> Result<SpeakOptions> {
+    let default = voice.voice.info().scales;
+    let mut scales = Scales {
+        noise: request.noise_scale.unwrap_or(default.noise),
+        length: request.length_scale.unwrap_or(default.length),
+        noise_w: request.noise_w.unwrap_or(default.noise_w),
+    };
+    if let Some(speed) = request.speed {
+        if !(0.25..=4.0).contains(&speed) {
+            return Err(Error::Request(format!("speed: expected 0.25 to 4, found {speed}")));
+        }
+        scales.length /= speed;
+    }
+    let mut options = SpeakOptions::default();
+    options.speaker = request.speaker.clone();
+    options.scales = Some(scales);
+    options.seed = request.seed.or(seed);
+    // Nothing is computed here: what would be refused later is refused now.
+    voice.voice.stream(&[0], &options)?;
+    Ok(options)
+}
+
+/// Speech on its way to a client. Dropping it ends the work.
+#[derive(Debug)]
+pub struct Speech {
+    listener: Listener<Audio>,
+    voice: Arc<OpenVoice>,
+    rate: u32,
+    log: Log,
+}
+
+impl Speech {
+    /// The sample rate of the answer.
+    pub fn sample_rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Who speaks.
+    pub fn voice(&self) -> &OpenVoice {
+        &self.voice
+    }
+
+    /// What stands for the request in the log.
+    pub fn number(&self) -> u64 {
+        self.log.number
+    }
+
+    /// The next piece of audio; `None` behind the last. After an error there are no more.
+    pub async fn next(&mut self) -> Option<Result<Audio>> {
+        let item = self.listener.next().await;
+        self.log.take(item.as_ref());
+        item
+    }
+}
+
+/// Gives a text that arrives. Dropping it ends the text.
+#[derive(Debug)]
+pub struct Writer {
+    /// Taken before the stream is told.
+    sender: Option<Sender<Bit>>,
+    waker: Waker,
+    /// Characters that may still come.
+    left: usize,
+    most: usize,
+}
+
+impl Writer {
+    /// More of the text.
+    ///
+    /// # Errors
+    /// When it has more characters than a text may have.
+    pub fn push(&mut self, text: &str) -> Result<()> {
+        let characters = text.chars().count();
+        if characters > self.left {
+            return Err(Error::TooLarge(format!("the text has more than {} characters", self.most)));
+        }
+        self.left -= characters;
+        self.send(Bit::Text(text.to_owned()));
+        Ok(())
+    }
+
+    /// Speaks what is there, without waiting for what would show that a sentence is over.
+    pub fn flush(&mut self) {
+        self.send(Bit::Flush);
+    }
+
+    fn send(&mut self, bit: Bit) {
+        // A stream that has ended takes nothing; its listener knows.
+        if let Some(sender) = &self.sender
+            && sender.send(bit).is_ok()
+        {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.sender = None;
+        self.waker.wake();
+    }
+}
+
+/// What is told of a request when it is over.
+#[derive(Debug)]
+struct Log {
+    metrics: Arc<Metrics>,
+    number: u64,
+    protocol: &'static str,
+    started: Instant,
+    first: Option<Duration>,
+    samples: usize,
+    outcome: &'static str,
+}
+
+impl Log {
+    fn take(&mut self, item: Option<&Result<Audio>>) {
+        match item {
+            None if self.outcome == "cancelled" => self.outcome = "ended",
+            None => {}
+            Some(Err(error)) => {
+                self.outcome = if error.fault() == Fault::Client { "invalid" } else { "failed" };
+                if error.fault() == Fault::Server {
+                    tracing::error!(request = self.number, protocol = self.protocol, "{error}");
+                }
+            }
+            Some(Ok(audio)) => {
+                if self.first.is_none() && !audio.bytes.is_empty() {
+                    let first = self.started.elapsed();
+                    self.first = Some(first);
+                    self.metrics.first_audio(self.protocol, first);
+                }
+                self.samples += audio.samples;
+                self.metrics.sent(audio.bytes.len());
+            }
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.metrics.ended(self.protocol, self.outcome);
+        tracing::info!(
+            request = self.number,
+            protocol = self.protocol,
+            samples = self.samples,
+            first_audio_ms = self.first.map(|first| first.as_secs_f64() * 1e3),
+            ms = self.started.elapsed().as_secs_f64() * 1e3,
+            "{}",
+            self.outcome
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! In a build without the feature `archives` what is packed is recognised, and refused.
+
+use bytes::Bytes;
+
+const PROBLEM: &str = "cannot be unpacked (this build is without the feature `archives`)";
+
+pub(crate) fn inflate(_: &[u8], _: u64) -> Result<Bytes, String> {
+    Err(PROBLEM.to_owned())
+}
+
+pub(crate) fn gunzip(_: &[u8], _: u64) -> Result<Bytes, String> {
+    Err(PROBLEM.to_owned())
+}
+
+pub(crate) fn tar_members(_: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
+    Err(format!("a tar archive that {PROBLEM}; unpack it first"))
+}

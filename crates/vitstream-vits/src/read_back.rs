@@ -1,0 +1,307 @@
+//! The way back: upstream's weights out of a graph that vitstream wrote.
+//!
+//! Every folding that an export does is undone, by the block that does it: its `read_back` stands beside its `emit`.
+//! Nodes keep the scope paths of their modules, so a weight is found by the node that uses it: equal small constants are
+//! stored once, under the name of one of them. Everything that makes the network is told by shapes and attributes, so no
+//! further record is needed, and a folding that is not undone shows as a node that is missing.
+//!
+//! A product with a constant is undone so that the same product gives the same bits again: exporting what was read back
+//! gives the constants that were read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vitstream_checkpoint::{DType as WeightType, Tensor as Weight};
+use vitstream_onnx::{Attr, DType, Graph, Node, ValueId};
+
+use crate::hparams::{DurationHParams, HParams, HParamsError};
+use crate::shapes::Untold;
+use crate::weights::Weights;
+
+/// Why a graph cannot be taken back to a network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadBackError {
+    /// Something in the graph is not as vitstream writes it.
+    #[error("{place}: {problem}")]
+    Graph {
+        /// The node, module or tensor.
+        place: String,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// What was read is no network.
+    #[error(transparent)]
+    HParams(#[from] HParamsError),
+    /// A tensor that could not be made.
+    #[error(transparent)]
+    Tensor(#[from] vitstream_checkpoint::Error),
+}
+
+pub(crate) type Result<T, E = ReadBackError> = std::result::Result<T, E>;
+
+/// A float32 tensor out of a graph.
+pub(crate) struct Array {
+    pub(crate) dims: Vec<usize>,
+    pub(crate) data: Bytes,
+}
+
+impl Array {
+    pub(crate) fn floats(&self) -> Vec<f32> {
+        self.data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    }
+
+    /// The elements of `rows`, of those along the first axis.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Bytes {
+        let row = self.data.len().checked_div(self.dims[0]).unwrap_or(0);
+        self.data.slice(rows.start * row..rows.end * row)
+    }
+}
+
+/// A convolution as it stands in a graph.
+pub(crate) struct FoundConv {
+    /// `[c_out, c_in, kernel]`
+    pub(crate) weight: Array,
+    pub(crate) bias: Option<Array>,
+    pub(crate) dilation: usize,
+}
+
+/// The graph that is read, and what has been read.
+pub(crate) struct ReadBack<'a> {
+    /// The voice, for messages about its tensors.
+    path: Arc<Path>,
+    graph: &'a Graph,
+    nodes: HashMap<&'a str, &'a Node>,
+    /// By upstream's key.
+    tensors: BTreeMap<String, Weight>,
+    /// Of the layer norms, by upstream's part.
+    norm_eps: BTreeMap<&'static str, f32>,
+    tail_bound: Option<f32>,
+    /// From one layer of the flow to the next.
+    pub(crate) flow_dilation: usize,
+    /// What no shape tells.
+    pub(crate) untold: Untold,
+}
+
+impl<'a> ReadBack<'a> {
+    pub(crate) fn new(path: &Path, graph: &'a Graph) -> Self {
+        Self {
+            path: path.into(),
+            graph,
+            nodes: by_name(graph),
+            tensors: BTreeMap::new(),
+            norm_eps: BTreeMap::new(),
+            tail_bound: None,
+            flow_dilation: 1,
+            untold: Untold::default(),
+        }
+    }
+
+    /// From here on `graph` is read.
+    pub(crate) fn turn_to(&mut self, graph: &'a Graph) {
+        self.graph = graph;
+        self.nodes = by_name(graph);
+    }
+
+    pub(crate) fn error(&self, place: impl Into<String>, problem: impl Into<String>) -> ReadBackError {
+        ReadBackError::Graph { place: place.into(), problem: problem.into() }
+    }
+
+    /// Whether there is a node called `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.nodes.contains_key(name)
+    }
+
+    /// Whether the graph has an input called `name`.
+    pub(crate) fn has_input(&self, name: &str) -> bool {
+        self.graph.inputs.iter().any(|&input| self.graph.value(input).name == name)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<&'a Node> {
+        self.nodes.get(name).copied().ok_or_else(|| {
+            let problem =
+                "is missing: the file was changed, or this version does not know the form that it is in";
+            self.error(format!("node {name}"), problem)
+        })
+    }
+
+    /// The constant that `value` is, float32.
+    fn constant(&self, value: ValueId) -> Result<Array> {
+        let name = &self.graph.value(value).name;
+        let Some(tensor) = self.graph.constant(value) else {
+            return Err(self.error(name, "is not among the initializers: the file was changed"));
+        };
+        if tensor.dtype != DType::F32 {
+            return Err(self.error(name, format!("expected float32, found {}", tensor.dtype)));
+        }
+        Ok(Array { dims: tensor.dims.clone(), data: tensor.data.clone() })
+    }
+
+    /// The constant that the node called `name` reads as its input `at`.
+    pub(crate) fn operand(&self, name: &str, at: usize) -> Result<Array> {
+        self.operand_of(self.node(name)?, at)
+    }
+
+    fn operand_of(&self, node: &Node, at: usize) -> Result<Array> {
+        let value = node.inputs.get(at).copied().flatten();
+        let value =
+            value.ok_or_else(|| self.error(format!("node {}", node.name), format!("has no input {at}")))?;
+        self.constant(value)
+    }
+
+    /// The same from around a loop, for the node of its body that is called `name` after the loop.
+    pub(crate) fn operand_in_loop(&self, path: &str, name: &str, at: usize) -> Result<Array> {
+        let node = self.node(path)?;
+        let lost = || self.error(format!("node {path}/{name}"), "is missing: the file was changed");
+        let Some(Attr::Graph(body)) = node.attrs.get("body") else { return Err(lost()) };
+        let inner =
+            body.nodes.iter().find(|inner| inner.name.strip_prefix(path) == Some(name)).ok_or_else(lost)?;
+        let value = inner.inputs.get(at).copied().flatten().ok_or_else(lost)?;
+        let place = body.inputs.iter().position(|&input| input == value).ok_or_else(lost)?;
+        self.operand_of(node, place)
+    }
+
+    /// The one number that the node called `name` reads as its input `at`.
+    pub(crate) fn scalar(&self, name: &str, at: usize) -> Result<f32> {
+        self.scalar_of(self.node(name)?, at)
+    }
+
+    pub(crate) fn scalar_of(&self, node: &Node, at: usize) -> Result<f32> {
+        let array = self.operand_of(node, at)?;
+        match array.floats()[..] {
+            [value] => Ok(value),
+            _ => {
+                let problem = format!("expected one number, found {:?}", array.dims);
+                Err(self.error(format!("node {}", node.name), problem))
+            }
+        }
+    }
+
+    /// The node that gives input `at` of `node`, if it is an `op`.
+    pub(crate) fn producer(&self, node: &Node, at: usize, op: &str) -> Option<&'a Node> {
+        let value = node.inputs.get(at).copied().flatten()?;
+        self.graph.nodes.iter().find(|node| node.op == op && node.outputs.first() == Some(&Some(value)))
+    }
+
+    /// The node that reads what `node` gives first as its input 0, if it is an `op`.
+    pub(crate) fn reader(&self, node: &Node, op: &str) -> Option<&'a Node> {
+        let value = node.outputs.first().copied().flatten()?;
+        self.graph.nodes.iter().find(|node| node.op == op && node.inputs.first() == Some(&Some(value)))
+    }
+
+    /// The lengths of the axes of `array`, which stands at `place`.
+    pub(crate) fn expect<const N: usize>(&self, place: &str, array: &Array) -> Result<[usize; N]> {
+        <[usize; N]>::try_from(&array.dims[..])
+            .map_err(|_| self.error(place, format!("expected {N} axes, found the shape {:?}", array.dims)))
+    }
+
+    /// The convolution that the node called `name` is, of the module at `path`.
+    pub(crate) fn conv_of(&self, name: &str, path: &str) -> Result<FoundConv> {
+        let node = self.node(name)?;
+        let place = format!("{}.weight", key(path));
+        let mut weight = self.operand_of(node, 1)?;
+        let [c_out, c_in, height, kernel] = self.expect(&place, &weight)?;
+        if height != 1 || weight.dims.contains(&0) {
+            return Err(self.error(place, format!("expected [out, in, 1, taps], found {:?}", weight.dims)));
+        }
+        weight.dims = vec![c_out, c_in, kernel];
+        let bias = node.inputs.get(2).copied().flatten().map(|bias| self.constant(bias)).transpose()?;
+        if let Some(found) = bias.as_ref().map(|bias| &bias.dims).filter(|dims| dims[..] != [c_out]) {
+            let place = place.replace(".weight", ".bias");
+            return Err(self.error(place, format!("expected {:?}, found {found:?}", [c_out])));
+        }
+        let dilation = match node.attrs.get("dilations") {
+            None => 1,
+            Some(Attr::Ints(values)) => match values[..] {
+                [_, dilation @ 1..=0xffff] => dilation as usize,
+                _ => {
+                    let problem = format!("dilations {values:?} make no sense");
+                    return Err(self.error(format!("node {name}"), problem));
+                }
+            },
+            Some(other) => return Err(self.error(format!("node {name}"), format!("dilations {other:?}"))),
+        };
+        Ok(FoundConv { weight, bias, dilation })
+    }
+
+    /// Notes the tensor of upstream's `key`.
+    pub(crate) fn put(&mut self, key: impl Into<String>, dims: &[usize], data: Bytes) -> Result<()> {
+        let key = key.into();
+        let weight = Weight::from_bytes(&self.path, &key, WeightType::F32, dims.to_vec(), data)?;
+        self.tensors.insert(key, weight);
+        Ok(())
+    }
+
+    /// Notes a tensor whose `nbytes` bytes are made only when they are asked for.
+    pub(crate) fn put_computed(
+        &mut self,
+        key: String,
+        dims: &[usize],
+        nbytes: usize,
+        make: impl Fn() -> Bytes + Send + Sync + 'static,
+    ) -> Result<()> {
+        let weight = Weight::computed(&self.path, &key, WeightType::F32, dims.to_vec(), nbytes, make)?;
+        self.tensors.insert(key, weight);
+        Ok(())
+    }
+
+    /// Notes a convolution under upstream's `key`.
+    pub(crate) fn put_conv(&mut self, key: &str, conv: FoundConv) -> Result<()> {
+        if let Some(bias) = conv.bias {
+            self.put(format!("{key}.bias"), &bias.dims, bias.data)?;
+        }
+        self.put(format!("{key}.weight"), &conv.weight.dims, conv.weight.data)
+    }
+
+    /// Notes the epsilon of a layer norm of upstream's `part`, all of whose norms have the same.
+    pub(crate) fn put_epsilon(&mut self, part: &'static str, key: &str, epsilon: f32) -> Result<()> {
+        let before = *self.norm_eps.entry(part).or_insert(epsilon);
+        if before != epsilon {
+            let problem = format!("its epsilon is {epsilon}, that of the norms before it {before}");
+            return Err(self.error(key, problem));
+        }
+        Ok(())
+    }
+
+    /// Notes the bound of the spline that the node called `name` cuts at; all splines have the same.
+    pub(crate) fn put_tail_bound(&mut self, name: &str, bound: f32) -> Result<()> {
+        if *self.tail_bound.get_or_insert(bound) != bound {
+            return Err(self.error(format!("node {name}"), "contradicts the bound of the other splines"));
+        }
+        Ok(())
+    }
+
+    /// Everything that was read, as a network.
+    pub(crate) fn finish(self) -> Result<(Weights, HParams)> {
+        let shape = |key: &str| self.tensors.get(key).map(|tensor| tensor.shape().to_vec());
+        let mut hparams = HParams::from_shapes(&shape, self.untold.clone())?;
+        hparams.flow.dilation_rate = self.flow_dilation;
+        if let Some(&epsilon) = self.norm_eps.get("enc_p") {
+            hparams.layer_norm_eps = epsilon;
+        }
+        let epsilon = self.norm_eps.get("dp");
+        match &mut hparams.duration {
+            DurationHParams::Stochastic { layer_norm_eps, tail_bound, .. } => {
+                *layer_norm_eps = epsilon.copied().unwrap_or(*layer_norm_eps);
+                *tail_bound = self.tail_bound.unwrap_or(*tail_bound);
+            }
+            DurationHParams::Plain { layer_norm_eps, .. } => {
+                *layer_norm_eps = epsilon.copied().unwrap_or(*layer_norm_eps);
+            }
+        }
+        hparams.check()?;
+        Ok((Weights::new(self.tensors), hparams))
+    }
+}
+
+fn by_name(graph: &Graph) -> HashMap<&str, &Node> {
+    graph.nodes.iter().map(|node| (node.name.as_str(), node)).collect()
+}
+
+/// Upstream's key of the module at `path`.
+pub(crate) fn key(path: &str) -> String {
+    path.replace('/', ".")
+}
