@@ -12,6 +12,14 @@ ci:
 format:
     .ci/run format
 
+# Build and test the Python package
+python:
+    .ci/run python
+
+# Build and test the C library
+c:
+    .ci/run c
+
 # All tests
 test:
     .ci/run test

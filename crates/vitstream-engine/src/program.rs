@@ -333,7 +333,8 @@ impl State {
                 biases[cond.op.0] = Some(conv.bias_with(&extra));
             }
         }
-        let spare = program.spare.lock().ok().and_then(|mut spare| spare.take());
+        // Never waited for: in the child of a fork nobody would give back what another thread had locked.
+        let spare = program.spare.try_lock().ok().and_then(|mut spare| spare.take());
         let bufs = spare.unwrap_or_else(|| program.buffers());
         Self { bufs, done: vec![0; program.steps.len()], biases, total: None, program }
     }
@@ -497,7 +498,7 @@ impl Drop for State {
         for (rows, spec) in bufs.iter_mut().zip(&self.program.bufs) {
             rows.restart(spec.before);
         }
-        if let Ok(mut spare) = self.program.spare.lock() {
+        if let Ok(mut spare) = self.program.spare.try_lock() {
             *spare = Some(bufs);
         }
     }

@@ -20,6 +20,7 @@ use crate::deviation::audio_deviation;
 use crate::error::{self, Error};
 use crate::package::{self, PackageOptions, Prepared};
 use crate::staging::{Interrupted, Staging};
+use vitstream_contract::Progress;
 pub use vitstream_contract::files;
 use vitstream_contract::files::MODEL_CARD;
 use vitstream_source::config::VoiceConfig;
@@ -75,6 +76,8 @@ pub struct ExportOptions {
     pub stream_decoder: bool,
     /// Set by the caller, from any thread, to stop. Then nothing is changed.
     pub cancel: Arc<AtomicBool>,
+    /// Who is told before each file; nothing is changed when it stops the export.
+    pub progress: Progress,
 }
 
 impl Default for ExportOptions {
@@ -89,6 +92,7 @@ impl Default for ExportOptions {
             read: ReadOptions::default(),
             stream_decoder: true,
             cancel: Arc::default(),
+            progress: Progress::default(),
         }
     }
 }
@@ -150,6 +154,12 @@ impl ExportOptions {
     /// A flag that the caller sets, from any thread, to stop the export. Then nothing is changed.
     pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Who is told before each file; nothing is changed when it stops the export.
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
         self
     }
 }
@@ -229,6 +239,15 @@ impl FileSummary {
 }
 
 impl ExportOptions {
+    /// How many graphs are written.
+    fn graphs(&self) -> usize {
+        match self.layout {
+            Layout::Single => 1,
+            Layout::Pair if self.stream_decoder && self.package.is_none() => 3,
+            Layout::Pair => 2,
+        }
+    }
+
     fn encoder_form(&self) -> EncoderForm {
         EncoderForm { noise: self.noise, durations: self.durations }
     }
@@ -249,6 +268,9 @@ pub fn export(
     let start = Instant::now();
     check(input, output, options)?;
     log::info!("reading {}", input.display());
+    // The source and the folder are steps as well.
+    let mut steps = Steps { progress: options.progress.clone(), done: 0, of: options.graphs() + 2 };
+    steps.begin("source")?;
     let Source { model, audit, config, format, mut warnings, notes, files: read_from } =
         source::load(&source, &options.read)?;
     warnings.extend(config.iter().flat_map(|config| config.check(&model.hparams)));
@@ -281,6 +303,7 @@ pub fn export(
         metadata: metadata(&model, sample_rate, audit.fingerprint),
         precision: options.precision,
         cancel: options.cancel.clone(),
+        steps,
         files: Vec::new(),
     };
     if options.precision == Precision::F16Weights {
@@ -313,7 +336,10 @@ pub fn export(
     }
     export.check_cancelled()?;
     source::check_unchanged(&read_from)?;
+    export.steps.begin("folder")?;
     export.staging.finish()?;
+    // What is in its place stays there.
+    let _ = export.steps.begin("");
     let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
         input: input.to_owned(),
@@ -422,7 +448,24 @@ struct Export {
     metadata: BTreeMap<String, String>,
     precision: Precision,
     cancel: Arc<AtomicBool>,
+    steps: Steps,
     files: Vec<FileSummary>,
+}
+
+/// Counts what is done.
+struct Steps {
+    progress: Progress,
+    done: usize,
+    of: usize,
+}
+
+impl Steps {
+    /// What was begun before this is done.
+    fn begin(&mut self, next: &str) -> Result<(), Error> {
+        let stopped = self.progress.is_stopped_before(next, self.done, self.of);
+        self.done += 1;
+        if stopped { Err(Error::Interrupted) } else { Ok(()) }
+    }
 }
 
 impl Export {
@@ -551,12 +594,13 @@ impl Export {
 
     /// A graph as it will be written. The summary lacks its size.
     fn finish_graph(
-        &self,
+        &mut self,
         file: &str,
         name: &'static str,
         graph: Result<Graph, BuildError>,
     ) -> Result<(Validated, FileSummary), Error> {
         self.check_cancelled()?;
+        self.steps.begin(file)?;
         let mut graph = graph.map_err(error::build(name))?;
         graph.metadata.extend(self.metadata.clone());
         let mut graph = passes::run_default(graph);

@@ -10,6 +10,7 @@
 //!                                             Phonemizer
 //! ```
 //!
+//! - [`Reader`] is all of this together, as programs use it; what follows are its parts.
 //! - [`Frontend`] is made from a voice's JSON ([`config`] says which keys) and turns text into [`Sentence`]s.
 //! - [`Sentences`] cuts text that is still being written, [`clauses`] are what it is cut at.
 //! - [`phonemizer`] has the ways to espeak-ng. It is licensed under the GPL and therefore no part of this crate: a copy
@@ -65,6 +66,7 @@ mod passage;
 pub mod phonemizer;
 mod piper;
 mod punctuation;
+mod reader;
 mod sentence;
 mod sentences;
 mod vits;
@@ -73,5 +75,6 @@ pub use error::{Error, utf8};
 pub use frontend::Frontend;
 pub use lexicon::Lexicon;
 pub use passage::Passage;
+pub use reader::Reader;
 pub use sentence::{Mark, Sentence, SpokenClause, Word};
 pub use sentences::Sentences;

@@ -7,6 +7,8 @@
 mod command;
 mod espeak_program;
 #[cfg(any(unix, windows))]
+mod find;
+#[cfg(any(unix, windows))]
 mod library;
 mod pool;
 mod recorded;
@@ -17,6 +19,8 @@ use std::time::Duration;
 
 pub use command::{Command, MAX_ANSWER, TIME_LIMIT};
 pub use espeak_program::EspeakProgram;
+#[cfg(any(unix, windows))]
+pub use find::find;
 #[cfg(any(unix, windows))]
 pub use library::{ENVIRONMENT, EspeakLibrary, Location};
 pub use pool::Pool;

@@ -44,6 +44,9 @@ pub enum Error {
     /// An option has a value that nothing can be made of.
     #[error("{0}")]
     Option(String),
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {
@@ -53,7 +56,7 @@ impl Error {
             Self::Source(error) => error.path(),
             Self::Export(error) => error.path(),
             Self::Onnx { path, .. } | Self::Unrecoverable { path, .. } | Self::Run { path, .. } => Some(path),
-            Self::Option(_) => None,
+            Self::Option(_) | Self::Interrupted => None,
         }
     }
 

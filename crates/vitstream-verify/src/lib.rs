@@ -56,7 +56,7 @@ use reference::Reference;
 use session::Sessions;
 use source::Comparison;
 use utterance::Vocabulary;
-use vitstream_contract::files;
+use vitstream_contract::{Progress, files};
 use vitstream_source::config::VoiceConfig;
 use vitstream_source::{self as sources, ReadOptions, Source};
 use voice::{DecoderGraph, EncoderGraph, Origin, Request, Whole};
@@ -67,6 +67,9 @@ const MOST_IDS: usize = MAX_IDS;
 
 /// Metadata that speak of more frames, or of more samples to a frame, are damaged.
 const MOST_PER_FRAME: usize = 1 << 20;
+
+/// Parts of the work that are told of.
+const STEPS: usize = 5;
 
 /// For audio that nothing says the rate of: only what the page's axes say depends on it.
 const ASSUMED_RATE: u32 = 22_050;
@@ -89,6 +92,8 @@ pub struct VerifyOptions {
     pub wall: Option<Wall>,
     /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
     pub ids: Option<Vec<i64>>,
+    /// Who is told before each part of the work, and may stop it.
+    pub progress: Progress,
 }
 
 impl Default for VerifyOptions {
@@ -101,6 +106,7 @@ impl Default for VerifyOptions {
             library: None,
             wall: None,
             ids: None,
+            progress: Progress::default(),
         }
     }
 }
@@ -152,6 +158,12 @@ impl VerifyOptions {
         self.ids = Some(ids.into_iter().collect());
         self
     }
+
+    /// Who is told before each part of the work, and may stop it.
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
 }
 
 /// What a pair is held against.
@@ -176,6 +188,11 @@ struct HeldVoice {
 /// sense. Files of the pair that are damaged are no error: the report says so.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
+    let begin = |next: &str, done| match options.progress.is_stopped_before(next, done, STEPS) {
+        true => Err(Error::Interrupted),
+        false => Ok(()),
+    };
+    begin("files", 0)?;
     let sessions =
         Sessions::new(options.runtime, options.threads, options.library.as_deref(), options.wall.clone())?;
     let mut checks = Vec::new();
@@ -231,12 +248,16 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
         Some(path) => Some((path, open_against(path, &pair, &sessions, &options.read)?)),
         None => None,
     };
+    begin("player", 1)?;
     if let Some(first) = utterances.first() {
         checks.extend(player::plays(dir, &pair, &sessions, first, assumed));
     }
+    begin("utterances", 2)?;
     let spoken = pair.speak(&utterances, &mut checks);
+    begin("chunks", 3)?;
     let mut sounds = pair.stream(&spoken, known, sample_rate, &mut checks);
 
+    begin("source", 4)?;
     let limits = match pair.metadata("precision") {
         Some("f16-weights") => limits::ROUNDED,
         _ => limits::EXACT,
@@ -284,6 +305,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
         against =
             Some(Against { path: (*path).clone(), format: format.to_owned(), values: values.to_owned() });
     }
+    begin("", STEPS)?;
     Ok(Report {
         pair: dir.to_owned(),
         against,

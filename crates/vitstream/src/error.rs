@@ -207,7 +207,7 @@ fn synth_kind(error: &vitstream_synth::Error) -> ErrorKind {
         E::Source(error) => source_kind(error),
         E::File(error) => file_kind(error),
         E::Model { .. } | E::Mismatch(_) => ErrorKind::Input,
-        E::Request(_) | E::NoSampleRate { .. } => ErrorKind::Request,
+        E::Request(_) | E::NoSampleRate { .. } | E::NoNoise => ErrorKind::Request,
         E::Cancelled => ErrorKind::Interrupted,
         _ => ErrorKind::Runtime,
     }
@@ -235,6 +235,7 @@ fn verify_kind(error: &vitstream_verify::Error) -> ErrorKind {
         E::Export(error) => export_kind(error),
         E::Option(_) => ErrorKind::Request,
         E::Run { .. } => ErrorKind::Runtime,
+        E::Interrupted => ErrorKind::Interrupted,
         _ => ErrorKind::Input,
     }
 }

@@ -69,7 +69,7 @@ use std::path::Path;
 pub use error::{Error, ErrorKind, Result};
 /// Reading small files that a user names: never anything but regular ones, and never more than is allowed.
 pub use vitstream_checkpoint::{decode_text, read_file, regular_file};
-pub use vitstream_contract::{Description, PackageOption, Remedy, files};
+pub use vitstream_contract::{Description, PackageOption, Progress, Remedy, Step, files};
 #[cfg(feature = "export")]
 pub use vitstream_export::{export, package, staging};
 pub use vitstream_source as source;

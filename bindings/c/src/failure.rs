@@ -1,0 +1,153 @@
+//! Errors at the border: the last one of each thread, in C's words.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use vitstream::{ErrorKind, Remedy};
+use vitstream_text::phonemizer::PhonemizerError;
+
+use crate::abi;
+
+/// Why a call failed.
+pub(crate) struct Failure {
+    pub(crate) kind: c_int,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn request(message: impl Into<String>) -> Self {
+        Self { kind: abi::VITSTREAM_ERR_REQUEST, message: message.into() }
+    }
+}
+
+impl From<vitstream::Error> for Failure {
+    fn from(error: vitstream::Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Io => abi::VITSTREAM_ERR_IO,
+            ErrorKind::Input => abi::VITSTREAM_ERR_INPUT,
+            ErrorKind::Unsupported => abi::VITSTREAM_ERR_UNSUPPORTED,
+            ErrorKind::Request => abi::VITSTREAM_ERR_REQUEST,
+            ErrorKind::Output => abi::VITSTREAM_ERR_OUTPUT,
+            ErrorKind::Runtime => abi::VITSTREAM_ERR_RUNTIME,
+            ErrorKind::Interrupted => abi::VITSTREAM_ERR_INTERRUPTED,
+            _ => abi::VITSTREAM_ERR_INTERNAL,
+        };
+        let remedy = match error.remedy() {
+            Some(Remedy::SampleRate) => "; set `sample_rate` of the options",
+            Some(Remedy::Config | Remedy::HParams(_) | Remedy::OtherConfig) => {
+                "; name its JSON with `config` of the options"
+            }
+            _ => "",
+        };
+        Self { kind, message: with_causes(&error) + remedy }
+    }
+}
+
+impl From<vitstream_text::Error> for Failure {
+    fn from(error: vitstream_text::Error) -> Self {
+        use vitstream_text::Error as E;
+        let (kind, remedy) = match &error {
+            E::Phonemizer(PhonemizerError::NotInstalled { .. }) => {
+                (abi::VITSTREAM_ERR_PHONEMIZER, "; or in `espeak` of the options")
+            }
+            E::Phonemizer(_) => (abi::VITSTREAM_ERR_PHONEMIZER, ""),
+            E::Config(_) => (abi::VITSTREAM_ERR_INPUT, ""),
+            E::Unsupported { .. } => (abi::VITSTREAM_ERR_UNSUPPORTED, ""),
+            _ => (abi::VITSTREAM_ERR_REQUEST, ""),
+        };
+        Self { kind, message: with_causes(&error) + remedy }
+    }
+}
+
+/// The message of an error and of what lies below it, without control characters.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message
+        .chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+thread_local! {
+    /// What the last call of this thread that failed said.
+    static LAST: RefCell<(c_int, CString)> = RefCell::new((abi::VITSTREAM_OK, CString::default()));
+}
+
+/// Does `work` for C: what fails, or panics, is kept as the thread's last error, and `failed` makes of its kind what the
+/// function gives.
+pub(crate) fn guarded<T>(failed: impl FnOnce(c_int) -> T, work: impl FnOnce() -> Result<T, Failure>) -> T {
+    // What a panic leaves half done is a handle's own state, which is not used any more: streams end with an error.
+    let result = catch_unwind(AssertUnwindSafe(work));
+    let failure = match result {
+        Ok(Ok(value)) => return value,
+        Ok(Err(failure)) => failure,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            let message = format!("internal error, please report it: {text}");
+            Failure { kind: abi::VITSTREAM_ERR_INTERNAL, message }
+        }
+    };
+    let message = CString::new(failure.message.replace('\0', "\\0")).unwrap_or_default();
+    LAST.with_borrow_mut(|last| *last = (failure.kind, message));
+    failed(failure.kind)
+}
+
+/// A pointer that says there is nothing.
+pub(crate) fn null<T>(_: c_int) -> *mut T {
+    ptr::null_mut()
+}
+
+pub(crate) fn last_kind() -> c_int {
+    LAST.with_borrow(|last| last.0)
+}
+
+pub(crate) fn last_message() -> *const c_char {
+    LAST.with_borrow(|last| last.1.as_ptr())
+}
+
+/// C's text; `what` names it in messages.
+///
+/// # Safety
+/// It is null or ends with a NUL.
+pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>, Failure> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+    match vitstream_text::utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(Failure::request(format!("{what}: {error}"))),
+    }
+}
+
+/// C's text where there must be one.
+///
+/// # Safety
+/// As [`text`].
+pub(crate) unsafe fn needed<'a>(given: *const c_char, what: &str) -> Result<&'a str, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { text(given, what) }?
+        .ok_or_else(|| Failure::request(format!("{what}: expected a text, found NULL")))
+}
+
+/// What a handle or structure holds.
+///
+/// # Safety
+/// It is null or points to what it says.
+pub(crate) unsafe fn borrowed<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { pointer.as_ref() }
+        .ok_or_else(|| Failure::request(format!("{what}: expected a pointer, found NULL")))
+}

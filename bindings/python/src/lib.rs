@@ -1,0 +1,27 @@
+//! What Python's package `vitstream` is made of: the parts that compute. The package itself, `python/vitstream`, gives them
+//! Python's manners.
+//!
+//! Nothing here holds the interpreter while it computes or waits.
+
+mod error;
+mod files;
+mod reading;
+mod utterance;
+mod voice;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _vitstream(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<voice::Voice>()?;
+    module.add_class::<utterance::Utterance>()?;
+    module.add_class::<reading::TextStream>()?;
+    module.add_function(wrap_pyfunction!(utterance::pcm, module)?)?;
+    module.add_function(wrap_pyfunction!(utterance::wav_header, module)?)?;
+    module.add_function(wrap_pyfunction!(files::export, module)?)?;
+    module.add_function(wrap_pyfunction!(files::inspect, module)?)?;
+    module.add_function(wrap_pyfunction!(files::verify, module)?)?;
+    module.add_function(wrap_pyfunction!(files::write_file, module)?)?;
+    module.add_function(wrap_pyfunction!(files::serve_graphs, module)?)
+}

@@ -1,0 +1,134 @@
+//! Text, phonemes and ids.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::process;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use vitstream::{MAX_IDS, read_file};
+use vitstream_text::phonemizer::{Location, find, from_command};
+use vitstream_text::{Frontend, Lexicon, Reader, Sentence, Sentences};
+
+use crate::error::Failure;
+
+/// Bytes of a lexicon: far more words than a language has.
+const MAX_LEXICON: u64 = 64 << 20;
+
+/// How a voice's text is read.
+#[derive(FromPyObject)]
+pub(crate) struct ReadingOptions {
+    espeak: Option<String>,
+    phonemizer: Option<String>,
+    lexicon: Option<std::path::PathBuf>,
+    markdown: bool,
+}
+
+/// Reads text for a voice, one text at a time.
+pub(crate) struct Reading(Mutex<State>);
+
+struct State {
+    /// Why a voice reads no text; told when it is asked to.
+    reader: Result<Reader, String>,
+    /// The process that the phonemizer belongs to.
+    process: u32,
+}
+
+impl Reading {
+    pub(crate) fn new(voice: &vitstream::Voice, options: ReadingOptions) -> Result<Self, Failure> {
+        let ReadingOptions { espeak, phonemizer, lexicon, markdown } = options;
+        let lexicon = match lexicon {
+            Some(path) => {
+                let bytes = read_file(&path, MAX_LEXICON).map_err(vitstream::source::Error::from);
+                let bytes = bytes.map_err(vitstream::Error::from)?;
+                Lexicon::from_bytes(&bytes)
+                    .map_err(|error| Failure::request(format!("{}: {error}", path.display())))?
+            }
+            None => Lexicon::default(),
+        };
+        let find = move || match &phonemizer {
+            Some(command) => from_command(command),
+            None => find(espeak.as_deref().map(Location::parse).as_ref()),
+        };
+        let reader = match Frontend::from_json(voice.config()) {
+            Ok(frontend) => Ok(Reader::new(frontend, MAX_IDS, find).lexicon(lexicon).markdown(markdown)),
+            Err(error) => Err(format!("this voice reads no text, give it ids: {error}")),
+        };
+        Ok(Self(Mutex::new(State { reader, process: process::id() })))
+    }
+
+    /// Reads with the voice's reader. To be called without the interpreter, as it may wait.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Failure>) -> Result<T, Failure> {
+        // What fails or panics leaves the reader as it was: it holds nothing of a text.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = process::id();
+        let forked = mem::replace(&mut state.process, here) != here;
+        let reader = state.reader.as_mut().map_err(|why| Failure::request(why.clone()))?;
+        if forked {
+            // A program that answers the parent is the parent's, also to end.
+            mem::forget(reader.take_phonemizer());
+        }
+        work(reader)
+    }
+}
+
+/// A sentence as Python's side takes it.
+#[derive(IntoPyObject)]
+pub(crate) struct Read {
+    text: String,
+    phonemes: Vec<String>,
+    ids: Vec<i64>,
+    missing: Vec<String>,
+    replaced: BTreeMap<String, String>,
+    /// Text, IPA, mark.
+    clauses: Vec<(String, String, String)>,
+    /// Text, first id, end of the ids.
+    words: Vec<(String, usize, usize)>,
+    rate: f32,
+    /// Seconds.
+    pause: f64,
+}
+
+impl From<Sentence> for Read {
+    fn from(sentence: Sentence) -> Self {
+        let Sentence { text, phonemes, ids, missing, replaced, clauses, words, rate, pause, .. } = sentence;
+        Self {
+            text,
+            phonemes,
+            ids,
+            missing: missing.into_iter().collect(),
+            replaced,
+            clauses: clauses.into_iter().map(|clause| (clause.text, clause.ipa, clause.mark)).collect(),
+            words: words.into_iter().map(|word| (word.text, word.ids.start, word.ids.end)).collect(),
+            rate,
+            pause: pause.as_secs_f64(),
+        }
+    }
+}
+
+pub(crate) fn all(sentences: Vec<Sentence>) -> Vec<Read> {
+    sentences.into_iter().map(Read::from).collect()
+}
+
+/// Cuts text that arrives piece by piece into sentences.
+#[pyclass(frozen, module = "vitstream._vitstream")]
+pub(crate) struct TextStream(Mutex<Sentences>);
+
+impl TextStream {
+    pub(crate) fn new(sentences: Sentences) -> Self {
+        Self(Mutex::new(sentences))
+    }
+}
+
+#[pymethods]
+impl TextStream {
+    /// Takes more text; the sentences that are complete now.
+    fn push(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text)
+    }
+
+    /// There is no more text; what was left of it.
+    fn finish(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).finish()
+    }
+}

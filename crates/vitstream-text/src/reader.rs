@@ -1,0 +1,249 @@
+//! All that stands between a text and its ids.
+
+use std::fmt;
+
+use crate::clauses::clauses;
+use crate::markup::{Markdown, ssml};
+use crate::phonemizer::{About, Phonemizer, PhonemizerError, Recorded};
+use crate::{Error, Frontend, Lexicon, Passage, Sentence, Sentences};
+
+type Boxed = Box<dyn Phonemizer + Send>;
+
+/// Reads text for a voice: markup, lexicon, front end and phonemizer together.
+///
+/// ```
+/// use vitstream_text::phonemizer::find;
+/// use vitstream_text::{Frontend, Reader};
+///
+/// let json = serde_json::json!({
+///     "phoneme_type": "text",
+///     "phoneme_id_map": {"^": [1], "_": [0], "$": [2], "h": [3], "i": [4]},
+/// });
+/// let frontend = Frontend::from_json(json.as_object().unwrap())?;
+///
+/// // Nobody is looked for, as this voice reads letters.
+/// let mut reader = Reader::new(frontend, 5_000, || find(None));
+/// assert_eq!(reader.whole("hi")?[0].ids, [1, 0, 3, 0, 4, 0, 2]);
+/// # Ok::<(), vitstream_text::Error>(())
+/// ```
+pub struct Reader {
+    frontend: Frontend,
+    lexicon: Lexicon,
+    /// Where Markdown is taken out.
+    markdown: Option<Markdown>,
+    most_ids: usize,
+    find: Box<dyn Fn() -> Result<Boxed, PhonemizerError> + Send>,
+    /// Found when it is first needed.
+    phonemizer: Option<Boxed>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("frontend", &self.frontend).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Sentences of more than `most_ids` ids are cut at their clauses; `find` gives the phonemizer when it is first needed.
+    pub fn new(
+        frontend: Frontend,
+        most_ids: usize,
+        find: impl Fn() -> Result<Boxed, PhonemizerError> + Send + 'static,
+    ) -> Self {
+        let find = Box::new(find);
+        Self { frontend, lexicon: Lexicon::default(), markdown: None, most_ids, find, phonemizer: None }
+    }
+
+    /// Says words as the lexicon does.
+    #[must_use]
+    pub fn lexicon(mut self, lexicon: Lexicon) -> Self {
+        self.lexicon = lexicon;
+        self
+    }
+
+    /// Takes Markdown out of the text.
+    #[must_use]
+    pub fn markdown(mut self, markdown: bool) -> Self {
+        self.markdown = markdown.then(Markdown::default);
+        self
+    }
+
+    /// The voice's way from text to ids.
+    pub fn frontend(&self) -> &Frontend {
+        &self.frontend
+    }
+
+    /// Finds the phonemizer, if the voice needs one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn prepare(&mut self) -> Result<(), PhonemizerError> {
+        if self.frontend.voice().is_some() && self.phonemizer.is_none() {
+            self.phonemizer = Some((self.find)()?);
+        }
+        Ok(())
+    }
+
+    /// Who says how words sound, if the voice needs somebody and it was found.
+    pub fn about(&self) -> Option<About> {
+        self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+    }
+
+    /// The phonemizer, which is looked for anew when it is needed again.
+    pub fn take_phonemizer(&mut self) -> Option<Boxed> {
+        self.phonemizer.take()
+    }
+
+    /// Begins a text that arrives piece by piece; what this finds is for [`sentence`](Self::sentence).
+    pub fn begin(&mut self) -> Sentences {
+        self.markdown = self.markdown.take().map(|_| Markdown::default());
+        self.frontend.stream()
+    }
+
+    /// One of the sentences that a text was cut into. It may hold nothing to say.
+    ///
+    /// # Errors
+    /// As [`Frontend::speak`], and when there is no phonemizer.
+    pub fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
+        self.prepare()?;
+        self.fitting(text)
+    }
+
+    /// A whole text.
+    ///
+    /// # Errors
+    /// As [`sentence`](Self::sentence).
+    pub fn whole(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
+        let mut stream = self.begin().whole_sentences();
+        let mut found = Vec::new();
+        for sentence in stream.push(text).into_iter().chain(stream.finish()) {
+            found.append(&mut self.sentence(&sentence)?);
+        }
+        Ok(found)
+    }
+
+    /// A whole text of SSML.
+    ///
+    /// # Errors
+    /// As [`sentence`](Self::sentence), and when the markup cannot be read.
+    pub fn ssml(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
+        self.prepare()?;
+        let mut found = Vec::new();
+        for passage in ssml(text)? {
+            found.append(&mut self.speak(passage)?);
+        }
+        Ok(found)
+    }
+
+    /// What is given as phonemes: see [`Frontend::phonemes`].
+    ///
+    /// # Errors
+    /// When the voice has none of them.
+    pub fn phonemes(&self, phonemes: &str) -> Result<Sentence, Error> {
+        let sentence = self.frontend.phonemes(phonemes);
+        if sentence.phonemes.iter().all(|phoneme| sentence.missing.contains(phoneme)) {
+            return Err(Error::Text(
+                "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
+                    .to_owned(),
+            ));
+        }
+        Ok(sentence)
+    }
+
+    /// The network takes so many ids and no more, so what is too long is said in parts.
+    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
+        let markdown = self.markdown.clone();
+        let stripped = self.markdown.as_mut().map(|markdown| markdown.strip(text));
+        let stripped = stripped.as_deref().unwrap_or(text);
+        let passage = match self.frontend.voice() {
+            Some(_) => Passage::from(stripped),
+            // White space is a character too, and at an edge none that was trained.
+            None => Passage::from(stripped.trim()),
+        };
+        let sentences = self.speak(passage)?;
+        if sentences.iter().all(|sentence| sentence.ids.len() <= self.most_ids) {
+            return Ok(sentences);
+        }
+        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
+        if parts.len() < 2 {
+            return Ok(sentences);
+        }
+        self.markdown = markdown;
+        let (first, second) = parts.split_at(parts.len() / 2);
+        let mut found = Vec::new();
+        for half in [first, second] {
+            let text: String = half.iter().map(|clause| &*clause.text).collect();
+            found.append(&mut self.fitting(&text)?);
+        }
+        Ok(found)
+    }
+
+    fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>, Error> {
+        let passage = self.lexicon.apply(passage);
+        let mut nobody = Recorded::default();
+        let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
+            Some(phonemizer) => phonemizer,
+            None => &mut nobody,
+        };
+        self.frontend.speak(&passage, phonemizer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letters() -> Frontend {
+        let ids: serde_json::Map<String, serde_json::Value> = ["_", "^", "$", "a", " ", ",", ".", "b"]
+            .into_iter()
+            .enumerate()
+            .map(|(id, symbol)| (symbol.to_owned(), serde_json::json!([id])))
+            .collect();
+        let json = serde_json::json!({"phoneme_type": "text", "phoneme_id_map": ids});
+        Frontend::from_json(json.as_object().unwrap()).unwrap()
+    }
+
+    fn absent() -> Result<Boxed, PhonemizerError> {
+        Err(PhonemizerError::NotInstalled { tried: "nowhere".to_owned() })
+    }
+
+    #[test]
+    fn what_is_too_long_is_said_in_parts_that_are_the_whole() {
+        let text = "a, a, a, b.";
+        let whole = Reader::new(letters(), 5_000, absent).whole(text).unwrap();
+        assert_eq!(whole.len(), 1);
+        let parts = Reader::new(letters(), 12, absent).whole(text).unwrap();
+        assert_eq!(parts.len(), 4);
+        assert!(parts.iter().all(|part| part.ids.len() <= 12));
+        let joined: Vec<&str> = parts.iter().map(|part| &*part.text).collect();
+        assert_eq!(joined.join(" "), text);
+    }
+
+    #[test]
+    fn markdown_goes_on_over_the_sentences_of_a_text_only() {
+        let mut reader = Reader::new(letters(), 5_000, absent).markdown(true);
+        assert_eq!(reader.whole("**a** b").unwrap()[0].phonemes.concat(), "a b");
+        // Code that one text leaves open does not silence the next one.
+        assert_eq!(reader.whole("```\na").unwrap(), []);
+        assert_eq!(reader.whole("a").unwrap()[0].phonemes.concat(), "a");
+    }
+
+    #[test]
+    fn phonemes_that_the_voice_lacks_are_an_error() {
+        let reader = Reader::new(letters(), 5_000, absent);
+        assert_eq!(reader.phonemes("ab").unwrap().ids, [1, 0, 3, 0, 7, 0, 2]);
+        assert!(reader.phonemes("xyz").unwrap_err().to_string().contains("none of these phonemes"));
+        assert!(reader.phonemes("").unwrap_err().to_string().contains("none of these phonemes"));
+    }
+
+    #[test]
+    fn nobody_is_looked_for_before_somebody_is_needed() {
+        let ids = serde_json::json!({"^": [1], "_": [0], "$": [2], "a": [3]});
+        let json = serde_json::json!({"espeak": {"voice": "en-us"}, "phoneme_id_map": ids});
+        let frontend = Frontend::from_json(json.as_object().unwrap()).unwrap();
+        let mut reader = Reader::new(frontend, 5_000, absent);
+        assert_eq!(reader.phonemes("a").unwrap().ids, [1, 0, 3, 0, 2]);
+        assert!(matches!(reader.whole("a"), Err(Error::Phonemizer(PhonemizerError::NotInstalled { .. }))));
+        assert!(reader.about().is_none());
+    }
+}
