@@ -89,13 +89,7 @@ struct TextMessage {
 
 fn request(voice: String, options: &Options) -> Result<Request> {
     let (format, rate) = options.format()?;
-    Ok(Request {
-        protocol: "elevenlabs",
-        voice: Some(voice),
-        format,
-        rate,
-        ..Request::default()
-    })
+    Ok(Request { protocol: "elevenlabs", voice: Some(voice), format, rate, ..Request::default() })
 }
 
 fn query(query: Result<Query<Options>, QueryRejection>) -> Result<Options, HttpError> {
