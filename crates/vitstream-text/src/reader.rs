@@ -140,14 +140,15 @@ impl Reader {
     /// # Errors
     /// When the voice has none of them.
     pub fn phonemes(&self, phonemes: &str) -> Result<Sentence, Error> {
-        let sentence = self.frontend.phonemes(phonemes);
-        if sentence.phonemes.iter().all(|phoneme| sentence.missing.contains(phoneme)) {
-            return Err(Error::Text(
-                "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
-                    .to_owned(),
-            ));
-        }
-        Ok(sentence)
+        known(self.frontend.phonemes(phonemes))
+    }
+
+    /// The same, cut already: see [`Frontend::tokens`].
+    ///
+    /// # Errors
+    /// As [`phonemes`](Self::phonemes).
+    pub fn tokens(&self, phonemes: Vec<String>) -> Result<Sentence, Error> {
+        known(self.frontend.tokens("", phonemes))
     }
 
     /// The network takes so many ids and no more, so what is too long is said in parts.
@@ -187,6 +188,17 @@ impl Reader {
         };
         self.frontend.speak(&passage, phonemizer)
     }
+}
+
+/// What the voice has at least one phoneme of.
+fn known(sentence: Sentence) -> Result<Sentence, Error> {
+    if sentence.phonemes.iter().all(|phoneme| sentence.missing.contains(phoneme)) {
+        return Err(Error::Text(
+            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
+                .to_owned(),
+        ));
+    }
+    Ok(sentence)
 }
 
 #[cfg(test)]

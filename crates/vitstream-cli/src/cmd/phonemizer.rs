@@ -4,8 +4,7 @@ use std::io;
 
 use anyhow::Result;
 use vitstream_text::phonemizer::{
-    About, Command, EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError, from_command,
-    serve_phonemizer,
+    About, Command, Location, Phonemizer, PhonemizerError, find, from_command, serve_phonemizer,
 };
 
 /// Who says how words sound.
@@ -25,20 +24,9 @@ pub(crate) struct PhonemizerArgs {
 
 impl PhonemizerArgs {
     pub(super) fn open(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
-        if let Some(command) = &self.phonemizer {
-            return from_command(command);
-        }
-        let named = self.espeak.as_deref().map(Location::parse);
-        match EspeakLibrary::find(named.as_ref()) {
-            Ok(library) => Ok(Box::new(library)),
-            Err(absent @ PhonemizerError::NotInstalled { .. }) => {
-                let mut program = EspeakProgram::new("espeak-ng");
-                match program.version() {
-                    Ok(_) => Ok(Box::new(program)),
-                    Err(_) => Err(absent),
-                }
-            }
-            Err(error) => Err(error),
+        match &self.phonemizer {
+            Some(command) => from_command(command),
+            None => find(self.espeak.as_deref().map(Location::parse).as_ref()),
         }
     }
 }

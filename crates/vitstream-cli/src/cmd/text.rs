@@ -8,11 +8,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use vitstream::{MAX_IDS, read_file};
-use vitstream_text::clauses::clauses;
 use vitstream_text::config::FRONTEND_KEY;
-use vitstream_text::markup::{Markdown, ssml};
-use vitstream_text::phonemizer::{About, Phonemizer, Recorded};
-use vitstream_text::{Frontend, Lexicon, Passage, Sentence, Sentences};
+use vitstream_text::phonemizer::About;
+use vitstream_text::{Frontend, Lexicon, Sentence, Sentences};
 
 use super::lines::Phonemes;
 use super::phonemizer::PhonemizerArgs;
@@ -90,16 +88,14 @@ pub(crate) struct Words {
     hash: String,
 }
 
-/// Reads text for a voice.
+/// Reads text for a voice, and says what became of it.
 pub(crate) struct Reader {
-    frontend: Frontend,
+    reader: vitstream_text::Reader,
     args: TextArgs,
-    words: Words,
+    /// SHA-256 of the lexicon.
+    words: String,
     /// The part of the voice's JSON that says how it reads.
     json: Value,
-    markdown: Markdown,
-    /// Found when it is first needed.
-    phonemizer: Option<Box<dyn Phonemizer + Send>>,
     /// Phonemes that were said to be missing.
     reported: BTreeSet<String>,
     introduced: bool,
@@ -108,13 +104,14 @@ pub(crate) struct Reader {
 impl Reader {
     /// `json` is the voice's.
     pub(crate) fn new(args: &TextArgs, words: Words, json: &Map<String, Value>) -> Result<Self> {
+        let phonemizer = args.phonemizer.clone();
+        let reader =
+            vitstream_text::Reader::new(Frontend::from_json(json)?, MAX_IDS, move || phonemizer.open());
         Ok(Self {
-            frontend: Frontend::from_json(json)?,
+            reader: reader.lexicon(words.lexicon).markdown(args.markdown),
             args: args.clone(),
-            words,
+            words: words.hash,
             json: READING.iter().map(|&key| json.get(key).cloned().unwrap_or_default()).collect(),
-            markdown: Markdown::default(),
-            phonemizer: None,
             reported: BTreeSet::new(),
             introduced: false,
         })
@@ -122,15 +119,12 @@ impl Reader {
 
     /// Finds the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        if self.frontend.voice().is_some() && self.phonemizer.is_none() {
-            self.phonemizer = Some(self.args.phonemizer.open()?);
-        }
-        Ok(())
+        Ok(self.reader.prepare()?)
     }
 
     /// Who says how words sound, if the voice needs somebody and it was found.
     pub(crate) fn about(&self) -> Option<About> {
-        self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
+        self.reader.about()
     }
 
     /// All that decides how a text is read, beside the text: what has the same reads alike.
@@ -140,34 +134,31 @@ impl Reader {
         let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
         // Where the library lies makes no difference, which program is asked may make one.
         let phonemizer = phonemizer.phonemizer.as_deref();
-        Ok(json!([self.json, self.words.hash, phonemizer, version, markdown, ssml]).to_string())
+        Ok(json!([self.json, self.words, phonemizer, version, markdown, ssml]).to_string())
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.
     pub(crate) fn begin(&mut self) -> Sentences {
-        self.markdown = Markdown::default();
-        self.frontend.stream()
+        self.reader.begin()
     }
 
     /// One of the sentences that a text was cut into. It may hold nothing to say.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        self.prepare()?;
-        let sentences = self.fitting(text)?;
+        let sentences = self.reader.sentence(text)?;
+        self.introduce();
         self.report(&sentences);
         Ok(sentences)
     }
 
     /// A whole text.
     pub(crate) fn whole(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let mut found = Vec::new();
         if self.args.ssml {
-            self.prepare()?;
-            for passage in ssml(text)? {
-                found.append(&mut self.speak(passage)?);
-            }
+            let found = self.reader.ssml(text)?;
+            self.introduce();
             self.report(&found);
             return Ok(found);
         }
+        let mut found = Vec::new();
         let mut stream = self.begin().whole_sentences();
         for sentence in stream.push(text).into_iter().chain(stream.finish()) {
             found.append(&mut self.sentence(&sentence)?);
@@ -178,55 +169,11 @@ impl Reader {
     /// What is given as phonemes.
     pub(crate) fn phonemes(&mut self, phonemes: &Phonemes) -> Result<Sentence> {
         let sentence = match phonemes {
-            Phonemes::Text(text) => self.frontend.phonemes(text),
-            Phonemes::List(list) => self.frontend.tokens("", list.clone()),
-        };
-        let unknown = |phoneme: &String| sentence.missing.contains(phoneme);
-        anyhow::ensure!(
-            !sentence.phonemes.iter().all(unknown),
-            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
-        );
+            Phonemes::Text(text) => self.reader.phonemes(text),
+            Phonemes::List(list) => self.reader.tokens(list.clone()),
+        }?;
         self.report(std::slice::from_ref(&sentence));
         Ok(sentence)
-    }
-
-    /// The network takes so many ids and no more, so what is too long is said in parts.
-    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>> {
-        let markdown = self.markdown.clone();
-        let stripped = if self.args.markdown { self.markdown.strip(text) } else { text.to_owned() };
-        let passage = match self.frontend.voice() {
-            Some(_) => Passage::from(&*stripped),
-            // White space is a character too, and at an edge none that was trained.
-            None => Passage::from(stripped.trim()),
-        };
-        let sentences = self.speak(passage)?;
-        if sentences.iter().all(|sentence| sentence.ids.len() <= MAX_IDS) {
-            return Ok(sentences);
-        }
-        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
-        if parts.len() < 2 {
-            return Ok(sentences);
-        }
-        self.markdown = markdown;
-        let (first, second) = parts.split_at(parts.len() / 2);
-        let mut found = Vec::new();
-        for half in [first, second] {
-            let text: String = half.iter().map(|clause| &*clause.text).collect();
-            found.append(&mut self.fitting(&text)?);
-        }
-        Ok(found)
-    }
-
-    fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>> {
-        let passage = self.words.lexicon.apply(passage);
-        let mut nobody = Recorded::default();
-        let phonemizer: &mut dyn Phonemizer = match &mut self.phonemizer {
-            Some(phonemizer) => phonemizer,
-            None => &mut nobody,
-        };
-        let sentences = self.frontend.speak(&passage, phonemizer)?;
-        self.introduce();
-        Ok(sentences)
     }
 
     /// Says which phonemes are left out, each once.
