@@ -104,7 +104,7 @@ pub(crate) struct Args {
 
 /// How much at once, and for how long.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Limits")]
+#[command(next_help_heading = "Limits", allow_negative_numbers = true)]
 struct CapacityArgs {
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
