@@ -17,8 +17,8 @@ pub use find::find;
 /// How soon a voice that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// Phoneme ids that a voice speaks when it is measured: about a second.
-const MEASURED_IDS: i64 = 24;
+/// Phoneme ids that a voice speaks when it is measured: some seconds. A word alone is dearer than what listeners ask for.
+const MEASURED_IDS: i64 = 100;
 
 /// How often; the quickest counts, as others may be computing.
 const MEASUREMENTS: usize = 2;
