@@ -311,6 +311,9 @@ class Tests:
             self.fail("slow: streams are left")
 
     async def leaving(self):
+        # Who says how words sound is a process for each that computes, started when it is first needed.
+        await asyncio.gather(*(listen(self.server, SHORT, pace=None) for _ in range(2 * self.cores)))
+        self.server.quiet()
         descriptors, cancelled = self.server.descriptors(), self.server.metric("vitstream_requests_total", outcome="cancelled")
         for _ in range(20):
             await asyncio.gather(*(listen(self.server, LONG, leave=self.random.randrange(1, 200_000)) for _ in range(10)))
