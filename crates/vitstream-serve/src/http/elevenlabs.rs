@@ -16,7 +16,7 @@ use vitstream::Speaker;
 
 use super::alignment::alignment;
 use super::body::{Whole, audio, timed};
-use super::fault::{ErrorBody, HttpError};
+use super::fault::{ErrorBody, HttpError, Refused};
 use super::openai::SpeakerName;
 use crate::audio::Format;
 use crate::error::{Error, Result};
@@ -101,12 +101,7 @@ fn query(query: Result<Query<Options>, QueryRejection>) -> Result<Options, HttpE
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
         (status = 200, description = "The audio as it is spoken"),
-        (status = 400, description = "The request makes no sense", body = ErrorBody),
-        (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-        (status = 404, description = "There is no such voice", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The text or the body is too long", body = ErrorBody),
-        (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+        Refused,
     ))]
 pub(super) async fn speech(
     State(service): State<Service>,
@@ -127,12 +122,7 @@ pub(super) async fn speech(
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
         (status = 200, description = "Lines of JSON as the audio is spoken", content_type = "application/x-ndjson"),
-        (status = 400, description = "The request makes no sense", body = ErrorBody),
-        (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-        (status = 404, description = "There is no such voice", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The text or the body is too long", body = ErrorBody),
-        (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+        Refused,
     ))]
 pub(super) async fn speech_with_timestamps(
     State(service): State<Service>,

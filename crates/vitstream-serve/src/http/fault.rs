@@ -5,7 +5,7 @@ use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::error::{Error, Fault, bounded};
 
@@ -36,6 +36,30 @@ pub(super) struct ErrorDetails {
     param: Option<String>,
     /// For programs.
     code: &'static str,
+}
+
+/// How a request for speech that has a body may end instead, for the description.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by utoipa's macros")]
+pub(super) enum Refused {
+    /// The request makes no sense
+    #[response(status = 400)]
+    Senseless(ErrorBody),
+    /// No key, or a wrong one
+    #[response(status = 401)]
+    Keyless(ErrorBody),
+    /// There is no such voice
+    #[response(status = 404)]
+    Voiceless(ErrorBody),
+    /// The body came too slowly
+    #[response(status = 408)]
+    Slow(ErrorBody),
+    /// The text or the body is too long
+    #[response(status = 413)]
+    Long(ErrorBody),
+    /// Too many listeners; see Retry-After
+    #[response(status = 503)]
+    Many(ErrorBody),
 }
 
 impl HttpError {

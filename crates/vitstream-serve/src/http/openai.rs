@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use vitstream::Speaker;
 
 use super::body::{Whole, audio, events};
-use super::fault::{ErrorBody, HttpError};
+use super::fault::{HttpError, Refused};
 use crate::audio::Format;
 use crate::service::{Rate, Request, Said, Service};
 
@@ -70,12 +70,7 @@ impl From<SpeakerName> for Speaker {
 /// Speaks a text
 #[utoipa::path(post, path = "/v1/audio/speech", request_body = SpeechRequest, responses(
     (status = 200, description = "The audio as it is spoken, or server-sent events with it"),
-    (status = 400, description = "The request makes no sense", body = ErrorBody),
-    (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-    (status = 404, description = "There is no such voice", body = ErrorBody),
-    (status = 408, description = "The body came too slowly", body = ErrorBody),
-    (status = 413, description = "The text or the body is too long", body = ErrorBody),
-    (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+    Refused,
 ))]
 pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Result<Response, HttpError> {
     let asked: SpeechRequest = body.json()?;

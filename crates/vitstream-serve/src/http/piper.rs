@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use vitstream::Speaker;
 
 use super::body::{Whole, audio};
-use super::fault::{ErrorBody, HttpError};
+use super::fault::{ErrorBody, HttpError, Refused};
 use super::openai::SpeakerName;
 use crate::audio::Format;
 use crate::service::{Rate, Request, Said, Service};
@@ -49,12 +49,7 @@ pub(super) struct TextQuery {
 #[utoipa::path(post, path = "/", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
     responses(
         (status = 200, description = "A WAV file", content_type = "audio/wav"),
-        (status = 400, description = "The request makes no sense", body = ErrorBody),
-        (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-        (status = 404, description = "There is no such voice", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The text or the body is too long", body = ErrorBody),
-        (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+        Refused,
     ))]
 pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Result<Response, HttpError> {
     let is_json = body.0.trim_ascii_start().first() == Some(&b'{');
@@ -69,12 +64,7 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
 /// Speaks a text: a WAV file as it is spoken
 #[utoipa::path(post, path = "/synthesize", request_body = SynthesizeRequest, responses(
     (status = 200, description = "A WAV file", content_type = "audio/wav"),
-    (status = 400, description = "The request makes no sense", body = ErrorBody),
-    (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-    (status = 404, description = "There is no such voice", body = ErrorBody),
-    (status = 408, description = "The body came too slowly", body = ErrorBody),
-    (status = 413, description = "The text or the body is too long", body = ErrorBody),
-    (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
+    Refused,
 ))]
 #[expect(dead_code, reason = "the description of the other address of `speech`")]
 pub(super) async fn synthesize() {}
