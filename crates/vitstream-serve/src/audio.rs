@@ -3,7 +3,6 @@
 mod flac;
 mod mp3;
 mod opus;
-mod resample;
 mod ulaw;
 
 use std::fmt;
@@ -16,7 +15,7 @@ use crate::error::{Error, Result};
 use flac::Flac;
 use mp3::Mp3;
 use opus::Opus;
-use resample::Resampler;
+use vitstream_resample::Resampler;
 
 /// What OpenAI's clients take bare samples to be.
 const OPENAI_RATE: u32 = 24_000;

@@ -46,6 +46,12 @@ pub enum Error {
     Internal(String),
 }
 
+impl From<vitstream_resample::Error> for Error {
+    fn from(error: vitstream_resample::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
 /// A [`std::result::Result`] with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -10,8 +10,6 @@ mod program;
 #[cfg(all(feature = "playback", unix, not(target_vendor = "apple")))]
 mod pulse;
 mod queue;
-#[cfg(any(test, all(feature = "playback", any(windows, target_vendor = "apple"))))]
-mod resample;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +56,7 @@ pub(crate) struct Player {
     clock: Clock,
     /// For a device of another rate.
     #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
-    resampler: Option<resample::Resampler>,
+    resampler: Option<vitstream_resample::Resampler>,
 }
 
 impl Player {
@@ -68,7 +66,8 @@ impl Player {
         #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
         match native::Native::open(&queue, sample_rate) {
             Ok((device, rate)) => {
-                let resampler = (rate != sample_rate).then(|| resample::Resampler::new(sample_rate, rate));
+                let resampler =
+                    (rate != sample_rate).then(|| vitstream_resample::Resampler::new(sample_rate, rate));
                 let mut player = Self::new(queue, Box::new(device), sample_rate);
                 player.resampler = resampler.transpose()?;
                 return Ok(player);

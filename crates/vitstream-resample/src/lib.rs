@@ -1,16 +1,24 @@
-//! Another sample rate.
+//! Another sample rate for a stream of speech.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
-use super::failed;
-use crate::error::Result;
+/// The filter refused its numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("resampling: {0}")]
+pub struct Error(String);
+
+impl Error {
+    fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Samples that are transformed at once. A voice's first chunk has several thousand, so that none is waited for.
 const BLOCK: u32 = 1_024;
 
 /// Changes the rate of a stream of mono samples. What comes out is as long as what goes in, in seconds, and not delayed.
-pub(super) struct Resampler {
+pub struct Resampler {
     fft: Fft<f32>,
     ratio: f64,
     /// Samples that are too few for a block.
@@ -22,32 +30,41 @@ pub(super) struct Resampler {
 }
 
 impl Resampler {
-    pub(super) fn new(from: u32, to: u32) -> Result<Self> {
+    /// From one rate to another, both in hertz.
+    ///
+    /// # Errors
+    /// When one of them is 0.
+    pub fn new(from: u32, to: u32) -> Result<Self, Error> {
+        if from == 0 || to == 0 {
+            return Err(Error(format!("expected rates above 0, found {from} and {to}")));
+        }
         // The filter's delay is half a block: a whole number of samples only if the block is even.
         let step = from / gcd(from, to);
         let even = (BLOCK.div_ceil(step)).next_multiple_of(2) * step;
         let fft = Fft::new(from as usize, to as usize, even as usize, 1, FixedSync::Both);
-        let fft = fft.map_err(|error| failed("resampling", error))?;
+        let fft = fft.map_err(Error::new)?;
         let (ratio, delay) = (f64::from(to) / f64::from(from), fft.output_delay());
         Ok(Self { fft, ratio, waiting: Vec::new(), taken: 0, delay, given: 0 })
     }
 
     /// Takes samples, gives those that are ready.
-    pub(super) fn push(&mut self, samples: &[f32]) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// Never, but for a defect of the filter.
+    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<f32>, Error> {
         self.taken += samples.len();
         self.compute(samples)
     }
 
-    fn compute(&mut self, samples: &[f32]) -> Result<Vec<f32>> {
+    fn compute(&mut self, samples: &[f32]) -> Result<Vec<f32>, Error> {
         self.waiting.extend(samples);
         let mut output = Vec::new();
         let mut at = 0;
         loop {
             let needed = self.fft.input_frames_next();
             let Some(block) = self.waiting.get(at..at + needed) else { break };
-            let block =
-                InterleavedSlice::new(block, 1, needed).map_err(|error| failed("resampling", error))?;
-            let given = self.fft.process(&block, None).map_err(|error| failed("resampling", error))?;
+            let block = InterleavedSlice::new(block, 1, needed).map_err(Error::new)?;
+            let given = self.fft.process(&block, None).map_err(Error::new)?;
             output.extend(given.take_data());
             at += needed;
         }
@@ -59,8 +76,11 @@ impl Resampler {
         Ok(output)
     }
 
-    /// Gives the rest. Nothing follows.
-    pub(super) fn finish(&mut self) -> Result<Vec<f32>> {
+    /// Gives the rest, and begins anew.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(&mut self) -> Result<Vec<f32>, Error> {
         let total = (self.taken as f64 * self.ratio).round() as usize;
         let mut output = Vec::new();
         while self.given < total {
@@ -68,6 +88,9 @@ impl Resampler {
             let more = self.compute(&[0.0; BLOCK as usize])?;
             output.extend(&more[..more.len().min(missing)]);
         }
+        self.fft.reset();
+        self.waiting.clear();
+        (self.taken, self.given, self.delay) = (0, 0, self.fft.output_delay());
         Ok(output)
     }
 }
@@ -86,11 +109,19 @@ mod tests {
 
     #[test]
     fn a_tone_stays_the_same_tone_whatever_the_pieces() {
-        for (from, to) in [(22_050, 24_000), (16_000, 24_000), (22_050, 8_000), (22_050, 48_000)] {
+        for (from, to) in [
+            (22_050, 24_000),
+            (16_000, 24_000),
+            (22_050, 8_000),
+            (22_050, 48_000),
+            (16_000, 44_100),
+            (22_050, 44_100),
+            (48_000, 44_100),
+        ] {
+            let mut resampler = Resampler::new(from, to).unwrap();
             let input = tone(from, from as usize);
             let mut whole = Vec::new();
             for piece in [from as usize, 1, 700, 5_000] {
-                let mut resampler = Resampler::new(from, to).unwrap();
                 let mut output = Vec::new();
                 for chunk in input.chunks(piece) {
                     output.extend(resampler.push(chunk).unwrap());
@@ -107,5 +138,19 @@ mod tests {
                 assert!(output == whole, "{from} to {to} in pieces of {piece}");
             }
         }
+    }
+    #[test]
+    fn short_utterances_are_whole() {
+        let mut resampler = Resampler::new(22_050, 48_000).unwrap();
+        for count in [0, 1, 10, 1_023, 1_024, 1_025] {
+            let mut output = resampler.push(&tone(22_050, count)).unwrap();
+            output.extend(resampler.finish().unwrap());
+            assert_eq!(output.len(), (count as f64 * 48_000.0 / 22_050.0).round() as usize);
+        }
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_an_error() {
+        assert!(Resampler::new(0, 1).is_err() && Resampler::new(1, 0).is_err());
     }
 }
