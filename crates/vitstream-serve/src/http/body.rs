@@ -58,54 +58,62 @@ impl Whole {
     }
 }
 
-/// The first audio, which is waited for before anything is answered: until then an error has a status.
-pub(super) async fn first(speech: &mut Speech) -> Result<Option<Audio>, HttpError> {
-    loop {
-        match speech.next().await.transpose()? {
-            // An encoder may need more samples.
-            Some(audio) if audio.bytes.is_empty() => {}
-            audio => return Ok(audio),
+/// The audio of an answer.
+struct Pieces {
+    /// Which was waited for before anything was answered: until then an error has a status.
+    first: Option<Audio>,
+    /// What follows; nothing behind the last piece or an error.
+    speech: Option<Speech>,
+}
+
+impl Pieces {
+    async fn of(mut speech: Speech) -> Result<Self, HttpError> {
+        loop {
+            match speech.next().await.transpose()? {
+                // An encoder may need more samples.
+                Some(audio) if audio.bytes.is_empty() => {}
+                first => return Ok(Self { first, speech: Some(speech) }),
+            }
         }
+    }
+
+    async fn next(&mut self) -> Option<crate::Result<Audio>> {
+        if let Some(audio) = self.first.take() {
+            return Some(Ok(audio));
+        }
+        let item = self.speech.as_mut()?.next().await;
+        if !matches!(item, Some(Ok(_))) {
+            self.speech = None;
+        }
+        item
     }
 }
 
 /// The audio as it is spoken.
-pub(super) async fn audio(mut speech: Speech, format: Format) -> Result<Response, HttpError> {
-    let first = first(&mut speech).await?;
+pub(super) async fn audio(speech: Speech, format: Format) -> Result<Response, HttpError> {
     let media_type = match format {
         // Bare samples say nothing of themselves.
         Format::Pcm => format!("{};rate={};channels=1", format.media_type(), speech.sample_rate()),
         _ => format.media_type().to_owned(),
     };
     let number = speech.number();
-    let body = stream::unfold((first, Some(speech)), |(first, speech)| async move {
-        let mut speech = speech?;
-        let item = match first {
-            Some(audio) => Some(Ok(audio)),
-            None => speech.next().await,
-        };
-        match item? {
-            Ok(audio) => Some((Ok(audio.bytes), (None, Some(speech)))),
-            // The answer has begun, so it breaks off.
-            Err(error) => Some((Err(io::Error::other(error.for_client())), (None, None))),
-        }
+    let body = stream::unfold(Pieces::of(speech).await?, |mut pieces| async move {
+        let item = pieces.next().await?;
+        // The answer has begun, so an error breaks it off.
+        let bytes = item.map(|audio| audio.bytes).map_err(|error| io::Error::other(error.for_client()));
+        Some((bytes, pieces))
     });
     Ok(streamed(Body::from_stream(body), &media_type, number))
 }
 
 /// The audio as OpenAI's server-sent events.
-pub(super) async fn events(mut speech: Speech, characters: usize) -> Result<Response, HttpError> {
-    let first = first(&mut speech).await?;
+pub(super) async fn events(speech: Speech, characters: usize) -> Result<Response, HttpError> {
     let number = speech.number();
-    let body = stream::unfold((first, Some(speech)), move |(first, speech)| async move {
-        let mut speech = speech?;
-        let item = match first {
-            Some(audio) => Some(Ok(audio)),
-            None => speech.next().await,
-        };
-        let (event, speech) = match item {
+    let body = stream::unfold(Some(Pieces::of(speech).await?), move |pieces| async move {
+        let mut pieces = pieces?;
+        let (event, pieces) = match pieces.next().await {
             Some(Ok(audio)) => {
-                (json!({"type": "speech.audio.delta", "audio": STANDARD.encode(audio.bytes)}), Some(speech))
+                (json!({"type": "speech.audio.delta", "audio": STANDARD.encode(audio.bytes)}), Some(pieces))
             }
             Some(Err(error)) => (
                 json!({"type": "error", "error": {"message": error.for_client(), "code": error.code()}}),
@@ -118,30 +126,24 @@ pub(super) async fn events(mut speech: Speech, characters: usize) -> Result<Resp
                 (json!({"type": "speech.audio.done", "usage": usage}), None)
             }
         };
-        Some((Ok::<_, io::Error>(format!("data: {event}\n\n")), (None, speech)))
+        Some((Ok::<_, io::Error>(format!("data: {event}\n\n")), pieces))
     });
     Ok(streamed(Body::from_stream(body), "text/event-stream", number))
 }
 
 /// The audio as ElevenLabs' lines of JSON, with when each character of an utterance is heard, counted from the first sample of
 /// the audio of its line.
-pub(super) async fn timed(mut speech: Speech) -> Result<Response, HttpError> {
-    let first = first(&mut speech).await?;
+pub(super) async fn timed(speech: Speech) -> Result<Response, HttpError> {
     let number = speech.number();
-    let body = stream::unfold((first, Some(speech)), |(first, speech)| async move {
-        let mut speech = speech?;
-        let item = match first {
-            Some(audio) => Some(Ok(audio)),
-            None => speech.next().await,
-        };
-        let (line, speech) = match item? {
+    let body = stream::unfold(Pieces::of(speech).await?, |mut pieces| async move {
+        let line = match pieces.next().await? {
             Ok(audio) => {
                 let alignment = audio.utterance.as_deref().map(timestamps);
-                (json!({"audio_base64": STANDARD.encode(audio.bytes), "alignment": alignment}), Some(speech))
+                json!({"audio_base64": STANDARD.encode(audio.bytes), "alignment": alignment})
             }
-            Err(error) => (json!({"error": {"message": error.for_client(), "code": error.code()}}), None),
+            Err(error) => json!({"error": {"message": error.for_client(), "code": error.code()}}),
         };
-        Some((Ok::<_, io::Error>(format!("{line}\n")), (None, speech)))
+        Some((Ok::<_, io::Error>(format!("{line}\n")), pieces))
     });
     Ok(streamed(Body::from_stream(body), "application/x-ndjson", number))
 }
