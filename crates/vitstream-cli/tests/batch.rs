@@ -1,5 +1,9 @@
 //! `vitstream batch`: files that depend on nothing but their lines and the voice.
 
+#[cfg(unix)]
+#[path = "support/signals.rs"]
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -410,11 +414,7 @@ fn ctrl_c_ends_the_work_between_two_files() {
     let line = |i| json!({"phoneme_ids": [1, i % 30, 5], "seed": i}).to_string();
     let lines: Vec<String> = (0..20_000).map(line).collect();
     let work = Work::new(&lines);
-    // A shell that starts the tests in the background has them ignore the signal, and the program respects that.
-    let mut command = Process::new("env");
-    #[cfg(target_os = "linux")]
-    command.arg("--default-signal=INT");
-    command.arg(env!("CARGO_BIN_EXE_vitstream"));
+    let mut command = signals::interruptible();
     command.env("HOME", "/nonexistent").arg("batch").arg(golden("multi.ckpt"));
     command.args([work.path("manifest.jsonl"), work.path("out")]).args(["--sample-rate", "22050", "--json"]);
     let process = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,9 @@
 //! `vitstream export`: what it writes, what it says, and that it leaves nothing behind when it cannot.
 
+#[cfg(unix)]
+#[path = "support/signals.rs"]
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -644,7 +648,7 @@ fn an_interrupted_export_leaves_all_or_nothing() {
     const TRIES: u32 = 24;
     let place = Place::with(small().write());
     let start = || {
-        std::process::Command::new(env!("CARGO_BIN_EXE_vitstream"))
+        signals::interruptible()
             .args(["export", "-q", "voice.ckpt", "out"])
             .current_dir(place.root.path())
             .stderr(Stdio::null())

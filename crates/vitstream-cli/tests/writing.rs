@@ -1,6 +1,10 @@
 //! Whatever a command writes: never over an input or a voice's file, whole or not at all, and nothing is left of it when
 //! it is told to stop.
 
+#[cfg(unix)]
+#[path = "support/signals.rs"]
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -316,7 +320,7 @@ fn signals_leave_nothing() {
     let root = place();
     fs::create_dir(root.path().join("out")).unwrap();
     let begin = |args: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        let mut command = signals::interruptible();
         command.current_dir(root.path()).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
