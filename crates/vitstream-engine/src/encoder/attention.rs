@@ -96,12 +96,18 @@ impl EncoderLayer {
                     k: part(&spec.conv_k, Fold::default()),
                     v: part(&spec.conv_v, Fold::default()),
                     o: Linear::part(target, &spec.conv_o, channels.clone(), 0..hidden, o),
-                    rel_k: Panels::of_values(target.kernels, distances, head_channels, |d, c| {
-                        rel_k[d * head_channels + c]
-                    }),
-                    rel_v: Panels::of_values(target.kernels, head_channels, distances, |c, d| {
-                        rel_v[d * head_channels + c]
-                    }),
+                    rel_k: Panels::of_values(
+                        target.kernels,
+                        (distances, head_channels),
+                        rel_k,
+                        (head_channels, 1),
+                    ),
+                    rel_v: Panels::of_values(
+                        target.kernels,
+                        (head_channels, distances),
+                        rel_v,
+                        (1, head_channels),
+                    ),
                 }
             })
             .collect();
