@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint, said so that the reader of the message knows what to do.
+//! Errors about checkpoints, worded so that the reader knows what to do.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::text::excerpt;
 
-/// A checkpoint, or something asked of it, is not as it must be.
+/// An error about a checkpoint, or about something requested from it.
 ///
 /// Displays as `FILE: tensor KEY: what is wrong: expected E, found F. Remedy.`, leaving out what does not apply.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +31,10 @@ pub enum ErrorKind {
     /// The operating system could not open, stat or map the file.
     #[error("{0}")]
     Io(io::Error),
-    /// No regular file; the text says what it is.
+    /// Not a regular file; the text says what it is.
     #[error("expected a file, found {0}")]
     NotAFile(&'static str),
-    /// Somebody wrote to the file while it was mapped.
+    /// The file was changed while it was mapped.
     #[error("changed while it was read")]
     Changed,
     /// The file is neither a PyTorch zip checkpoint nor a safetensors file; the text says what it is.
@@ -43,7 +43,7 @@ pub enum ErrorKind {
     /// PyTorch before 1.6 wrote a bare sequence of pickles, which is not read.
     #[error("written in the format of PyTorch before 1.6")]
     Legacy,
-    /// The zip's end is missing.
+    /// The end of the zip is missing.
     #[error("the file is cut off")]
     Truncated,
     /// The zip's directory contradicts itself or the file.
@@ -52,13 +52,13 @@ pub enum ErrorKind {
     /// The header of a safetensors file contradicts itself or the file.
     #[error("damaged safetensors file: {0}")]
     Safetensors(String),
-    /// This build cannot read the format; the text names the feature that it is without.
+    /// This build cannot read the format; the text names the missing feature.
     #[error("this is a {0} file, which this build does not read: build it with the feature `{0}`")]
     NotBuilt(&'static str),
-    /// An entry that is needed is compressed or encrypted.
+    /// A required entry is compressed or encrypted.
     #[error("entry {0} is compressed or encrypted")]
     Compressed(String),
-    /// An entry's data is not what its checksum says.
+    /// The data of an entry does not match its checksum.
     #[error("the checksum of {0} is wrong")]
     Checksum(String),
     /// The tensors were written on a big-endian machine.
@@ -69,13 +69,13 @@ pub enum ErrorKind {
     Pickle {
         /// Offset of the opcode in `data.pkl`.
         position: usize,
-        /// What is wrong there.
+        /// The problem at this position.
         problem: String,
     },
-    /// The file asks for more than [`limits`](crate::limits) allow.
+    /// The file asks for more than the [`limits`](crate::limits) allow.
     #[error("refused: more than {limit} {what}")]
     Limit {
-        /// What is counted.
+        /// The quantity that is limited.
         what: &'static str,
         /// The limit.
         limit: u64,
@@ -83,24 +83,24 @@ pub enum ErrorKind {
     /// Neither `state_dict`, nor `model`, nor the root holds tensors.
     #[error("no state dict in the checkpoint")]
     NoStateDict,
-    /// The elements are not as many as the shape says.
+    /// The number of elements does not match the shape.
     #[error("the data's length does not fit the shape")]
     Length,
     /// The state dict has no entry of that name.
     #[error("no such tensor")]
     MissingTensor,
-    /// What was asked for depends on a class or function that this crate has no inert meaning for.
+    /// The requested value depends on a class or function that has no inert meaning in this crate.
     #[error("depends on the Python global {0}, which is never loaded")]
     UnknownGlobal(String),
-    /// A tensor or array is described by arguments that make no sense.
+    /// A tensor or array is described by invalid arguments.
     #[error("malformed call of {global}: {reason}")]
     Malformed {
-        /// The Python global that was to be called.
+        /// The Python global that the pickle calls.
         global: String,
-        /// What is wrong with its arguments.
+        /// The problem with its arguments.
         reason: String,
     },
-    /// What stands there is not a tensor.
+    /// The entry is not a tensor.
     #[error("not a tensor")]
     NotATensor,
     /// The zip has no entry for the tensor's storage.
@@ -109,15 +109,16 @@ pub enum ErrorKind {
     /// The storage holds fewer bytes than the tensor needs.
     #[error("storage {0} is too short")]
     StorageTooShort(String),
-    /// The tensor's element type cannot be converted to what was asked for.
+    /// The tensor's element type cannot be converted to the requested one.
     #[error("wrong element type")]
     DType,
-    /// The memory for a converted or gathered tensor is refused, by a limit or by the allocator.
+    /// The memory for a converted or gathered tensor exceeds a limit, or could not be allocated.
     #[error("too large to be laid out in memory")]
     TooLarge,
 }
 
-/// Bytes of what was expected or found in a message: a shape of 64 axes fits, a name of a megabyte does not.
+/// Limit in bytes on the expected or found text in a message: a shape of 64 axes fits, a name of a megabyte
+/// does not.
 const MAX_DETAIL: usize = 2048;
 
 fn bounded(mut text: String) -> String {
@@ -179,32 +180,32 @@ impl Error {
         self
     }
 
-    /// The file, as it was given to [`Checkpoint::open`](crate::Checkpoint::open).
+    /// The path passed to [`Checkpoint::open`](crate::Checkpoint::open).
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// The tensor's name, or the dotted path of the value, if the error is about one.
+    /// The name of the tensor, or the dotted path of the value, that the error is about.
     pub fn key(&self) -> Option<&str> {
         self.inner.key.as_deref()
     }
 
-    /// What is wrong.
+    /// The kind of error.
     pub fn kind(&self) -> &ErrorKind {
         &self.inner.kind
     }
 
-    /// What should have been there.
+    /// The expected value.
     pub fn expected_text(&self) -> Option<&str> {
         self.inner.expected.as_deref()
     }
 
-    /// What was there instead.
+    /// The value found instead.
     pub fn found_text(&self) -> Option<&str> {
         self.inner.found.as_deref()
     }
 
-    /// What to do about it: a full sentence or a command.
+    /// The remedy: a full sentence or a command.
     pub fn remedy_text(&self) -> Option<&str> {
         self.inner.remedy.as_deref()
     }

@@ -1,7 +1,7 @@
-//! Gives described calls their meaning: the allow-list.
+//! Interprets described calls: the allow-list.
 //!
-//! Every name below stands for a rule that turns arguments into a [`Value`]. A name that is not below makes a
-//! [`Value::Opaque`]. There is no third way, and no rule does anything but build data.
+//! Each name below has a rule that turns arguments into a [`Value`]. Every other name becomes a
+//! [`Value::Opaque`]. There is no third case, and no rule does anything but build data.
 
 use std::borrow::Cow;
 
@@ -13,14 +13,15 @@ use crate::pickle::{Call, Graph, Node, NodeId};
 use crate::tensor::{DType, Storage, TensorRef};
 use crate::value::{Malformed, Object, Value};
 
-/// How many items of an object's state are searched for one attribute; OmegaConf's containers have four.
+/// Number of items of an object's state that are searched for one attribute. OmegaConf's containers have
+/// four.
 const MAX_ATTRIBUTES: usize = 64;
 
-/// What an object, a tensor or a malformed value counts for besides itself, since it takes about five times the
-/// memory of a plain one.
+/// Extra count for an object, a tensor or a malformed value, which take about five times the memory of a
+/// plain value.
 const BOXED: usize = 4;
 
-/// The pickle's result as a tree.
+/// Turns the pickle's result into a tree.
 pub(crate) fn value(graph: &Graph) -> Result<Value, Error> {
     Resolver { graph, open: Vec::new(), values: 0, text: 0 }.value(graph.root())
 }
@@ -45,10 +46,10 @@ fn carries_data(class: &str) -> bool {
     }
 }
 
-/// A description that makes no sense: why.
+/// The reason why a description is invalid.
 type Reason = Cow<'static, str>;
 
-/// Either of the two ways in which a rule fails: the whole file is refused, or only this value.
+/// The two ways in which a rule can fail: the whole file is refused, or only this value.
 enum Failure {
     Refused(Error),
     Malformed(Reason),
@@ -74,7 +75,7 @@ impl From<String> for Failure {
 
 struct Resolver<'a> {
     graph: &'a Graph,
-    /// The nodes that the current one lies in.
+    /// The nodes that contain the current one.
     open: Vec<NodeId>,
     values: usize,
     text: usize,
@@ -148,7 +149,7 @@ impl<'a> Resolver<'a> {
         Ok(String::from_utf8_lossy(text).into_owned())
     }
 
-    /// Out of the map, so that metadata stays what it was when it was checked.
+    /// Copies bytes out of the map, so that metadata cannot change after it was checked.
     fn copy(&mut self, bytes: &[u8]) -> Result<Bytes, Error> {
         self.charge_text(bytes.len())?;
         Ok(Bytes::copy_from_slice(bytes))
@@ -159,7 +160,7 @@ impl<'a> Resolver<'a> {
         Ok(Value::Opaque { global: global.to_string() })
     }
 
-    /// The name of what is called, when that is a global.
+    /// The name of the called global; `None` if the callee is something else.
     fn callee(&self, call: &Call) -> Option<&'a str> {
         match self.node(call.callable) {
             Node::Global(name) => Some(name),
@@ -195,7 +196,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// `None` for a call that is not on the list.
+    /// Builds the value of a call; `None` for a call that is not on the list.
     fn known_call(
         &mut self,
         global: &str,
@@ -266,7 +267,7 @@ impl<'a> Resolver<'a> {
                 object.state = self.value(state)?;
             }
         }
-        // Counter's and defaultdict's copies come as an argument.
+        // Copies of Counter and defaultdict have their contents as an argument.
         if matches!(class, "collections.Counter")
             && let Some(Value::Dict(_)) = object.args.first()
             && let Value::Dict(items) = object.args.remove(0)
@@ -276,9 +277,11 @@ impl<'a> Resolver<'a> {
         Ok(Value::Object(Box::new(object)))
     }
 
-    /// Protocols 0 and 1: an instance of `class`, whose base class was given `contents`.
+    /// Protocols 0 and 1: an instance of `class` whose base class received `contents`.
     fn reconstructed(&mut self, class: NodeId, contents: NodeId, call: &'a Call) -> Result<Value, Failure> {
-        let Node::Global(class) = self.node(class) else { return Err("its class is not a class".into()) };
+        let Node::Global(class) = self.node(class) else {
+            return Err("its class argument is not a class".into());
+        };
         if !carries_data(class) {
             return Ok(self.opaque(class)?);
         }
@@ -296,7 +299,7 @@ impl<'a> Resolver<'a> {
         Ok(value)
     }
 
-    /// What a dict is made from: a dict, or a sequence of pairs.
+    /// The contents for a dict: from a dict, or from a sequence of pairs.
     fn contents(&mut self, id: NodeId) -> Result<Vec<(Value, Value)>, Failure> {
         match self.node(id) {
             Node::Dict(items) => Ok(self.items(items)?),
@@ -325,7 +328,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// `bytes` under protocol 2: text that is to be encoded as Latin-1.
+    /// `bytes` under protocol 2: text to be encoded as Latin-1.
     fn byte_string(&mut self, args: &[NodeId]) -> Result<Bytes, Failure> {
         match args {
             [] => Ok(Bytes::new()),
@@ -357,7 +360,7 @@ impl<'a> Resolver<'a> {
         let mut path = String::new();
         for &part in args {
             self.charge(1)?;
-            let Node::Str(part) = self.node(part) else { return Err("a part that is not text".into()) };
+            let Node::Str(part) = self.node(part) else { return Err("one of its parts is not text".into()) };
             let part = self.text(part)?;
             if !windows && part.starts_with('/') {
                 path.clear();
@@ -369,7 +372,8 @@ impl<'a> Resolver<'a> {
         Ok(Value::Path(if path.is_empty() { ".".to_string() } else { path }))
     }
 
-    /// A container's `_content`, a node's `_val`; what refers back to the parent is left out.
+    /// OmegaConf: the `_content` of a container, or the `_val` of a node; references back to the parent are
+    /// left out.
     fn omegaconf(&mut self, call: &'a Call) -> Result<Option<Value>, Error> {
         let contents = self.attribute(call, b"_content").or_else(|| self.attribute(call, b"_val"));
         contents.map(|id| self.value(id)).transpose()
@@ -385,7 +389,7 @@ impl<'a> Resolver<'a> {
 
     // numpy
 
-    /// The letter and size of a numpy dtype (`f8`), and whether it is little-endian.
+    /// The letter and size of a numpy dtype (`f8`), and true if it is little-endian.
     fn numpy_dtype(&self, id: NodeId) -> Option<(&'a [u8], bool)> {
         let Node::Call(call) = self.node(id) else { return None };
         if self.callee(call)? != "numpy.dtype" {
@@ -441,7 +445,7 @@ impl<'a> Resolver<'a> {
 
     // torch
 
-    /// The tensor that a call makes; `None` when the function is not on the list.
+    /// The tensor built by a call; `None` if the function is not on the list.
     fn tensor(&mut self, global: &str, args: &'a [NodeId]) -> Result<Option<TensorRef>, Failure> {
         let layout = match (global, args) {
             ("torch._utils._rebuild_tensor", [storage, offset, size, stride]) => {
@@ -475,7 +479,7 @@ impl<'a> Resolver<'a> {
             }
             ("torch._tensor._rebuild_from_type_v2", [function, _class, args, ..]) => {
                 let (Node::Global(function), Some(args)) = (self.node(*function), self.tuple(*args)) else {
-                    return Err("its function is not a function".into());
+                    return Err("its rebuild function is not a function".into());
                 };
                 self.deeper(|this| this.tensor(function, args))?
                     .ok_or_else(|| format!("{function} is not understood"))?
@@ -495,20 +499,21 @@ impl<'a> Resolver<'a> {
         Ok(tensor.ok_or_else(|| format!("its data comes from {global}, which is not understood"))?)
     }
 
-    /// One level down, for what recurses without going through [`Self::value`].
+    /// Goes one level deeper, for recursion that does not pass through [`Self::value`].
     fn deeper<T>(&mut self, go: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.charge(1)?;
         if self.open.len() >= MAX_DEPTH {
             return Err(Error::limit("containers within containers", MAX_DEPTH).into());
         }
-        // Stands for a level only: nothing under here compares with it.
+        // Only marks the level: nothing below compares with it.
         self.open.push(self.graph.root());
         let result = go(self);
         self.open.pop();
         result
     }
 
-    /// The lazily conjugated or negated views of complex tensors share a storage with what they were made from.
+    /// Lazily conjugated or negated views of complex tensors share a storage with the original tensor, so
+    /// they are refused.
     fn refuse_flags(&self, metadata: &[NodeId]) -> Result<(), Failure> {
         let Some(Node::Dict(flags)) = metadata.first().map(|&id| self.node(id)) else { return Ok(()) };
         let set =
@@ -535,9 +540,11 @@ impl<'a> Resolver<'a> {
         Ok(TensorRef::new(dtype, shape, stride, offset, storage)?)
     }
 
-    /// `('storage', class, key, location, numel)`, and the class's element type if it has one.
+    /// Reads `('storage', class, key, location, numel)`; also returns the element type if the class has one.
     fn storage(&mut self, id: NodeId) -> Result<(Storage, Option<DType>), Failure> {
-        let Node::Persistent(id) = self.node(id) else { return Err("its storage is not a storage".into()) };
+        let Node::Persistent(id) = self.node(id) else {
+            return Err("its storage argument is not a storage".into());
+        };
         let Some([tag, class, key, _location, numel, ..]) = self.tuple(*id) else {
             return Err("its storage's reference is malformed".into());
         };
@@ -572,8 +579,10 @@ impl<'a> Resolver<'a> {
 
     fn length(&self, id: NodeId) -> Result<usize, Failure> {
         match self.node(id) {
-            Node::Int(value) => usize::try_from(*value).map_err(|_| format!("the length {value}").into()),
-            _ => Err("a length that is not an integer".into()),
+            Node::Int(value) => {
+                usize::try_from(*value).map_err(|_| format!("the length {value} is not valid").into())
+            }
+            _ => Err("one of its lengths is not an integer".into()),
         }
     }
 
@@ -581,13 +590,13 @@ impl<'a> Resolver<'a> {
         let id = match self.node(id) {
             Node::Call(call) if self.callee(call) == Some("torch.Size") => match self.tuple(call.args) {
                 Some([lengths]) => *lengths,
-                _ => return Err("a torch.Size of nothing".into()),
+                _ => return Err("a torch.Size without lengths".into()),
             },
             _ => id,
         };
         let lengths = self.tuple(id).ok_or("its shape or stride is not a tuple")?;
         if lengths.len() > MAX_RANK {
-            return Err(format!("{} axes, of at most {MAX_RANK}", lengths.len()).into());
+            return Err(format!("{} axes, more than {MAX_RANK}", lengths.len()).into());
         }
         self.charge(lengths.len())?;
         lengths.iter().map(|&length| self.length(length)).collect()
@@ -634,7 +643,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// `torch.float32` and its like.
+/// The element type named by a global such as `torch.float32`.
 fn dtype_of(global: &str) -> Option<DType> {
     Some(match global.strip_prefix("torch.")? {
         "float32" | "float" => DType::F32,
@@ -651,7 +660,7 @@ fn dtype_of(global: &str) -> Option<DType> {
     })
 }
 
-/// `torch.FloatStorage` and its like.
+/// The element type of a storage class such as `torch.FloatStorage`.
 fn storage_dtype(global: &str) -> Option<DType> {
     let name = global.strip_prefix("torch.")?;
     Some(match name.strip_prefix("cuda.").unwrap_or(name) {

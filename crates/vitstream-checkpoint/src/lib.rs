@@ -1,4 +1,4 @@
-//! Reads model checkpoints as lazy tensors and inert metadata, and never executes anything from them.
+//! Reads model checkpoints as lazy tensors and inert metadata, and never executes anything in them.
 //!
 //! ```no_run
 //! let checkpoint = vitstream_checkpoint::Checkpoint::open("voice.ckpt")?;
@@ -10,27 +10,27 @@
 //!
 //! # Design
 //!
-//! **A trust boundary.** Checkpoints are passed around by strangers, and a pickle is a program: unpickling one the
-//! usual way runs whatever its author wrote. This crate is where such bytes are turned into data; what comes
-//! out of it (a [`Value`] tree and [`Tensor`]s) can be walked without suspicion. All of it is safe Rust but for the
-//! calls that map a file and let go of its pages (`src/map.rs`).
+//! **A trust boundary.** Checkpoints are exchanged between strangers, and a pickle is a program: unpickling
+//! one the usual way runs whatever its author wrote. This crate turns such bytes into data; its results (a
+//! [`Value`] tree and [`Tensor`]s) are safe to walk. All of the crate is safe Rust except for the calls that
+//! map a file and release its pages (`src/map.rs`).
 //!
-//! **An unpickler of its own.** Readers of pickles at large either execute, or give up at the first class they do
-//! not know; a Lightning checkpoint is full of them. Here the work is split in two. The pickle machine
-//! (`src/pickle.rs`) knows opcodes and nothing else: a call becomes a node that describes the call. The allow-list
-//! (`src/inert.rs`) knows what a few dozen names mean and builds data from the description; every other name
-//! becomes [`Value::Opaque`]. That is harmless where nobody looks (callbacks, optimizers), and an error naming the
-//! global for whoever needs it ([`Tensors::require`], [`Checkpoint::lookup`]).
+//! **An unpickler of its own.** Other pickle readers either execute the pickle, or give up at the first
+//! unknown class, of which a Lightning checkpoint has many. Here the work is split in two. The pickle machine
+//! (`src/pickle.rs`) knows only opcodes: a call becomes a node that describes the call. The allow-list
+//! (`src/inert.rs`) knows the meaning of a few dozen names and builds data from the description; every other
+//! name becomes [`Value::Opaque`]. That is harmless for values that are never used (callbacks, optimizers);
+//! using such a value ([`Tensors::require`], [`Checkpoint::lookup`]) is an error that names the global.
 //!
-//! **Lazy.** Opening reads the zip's directory and the pickle. A tensor's bytes are a slice of the map: they are
-//! read from disk when they are used, and a contiguous float32 weight goes from the checkpoint into an output file
-//! without being copied ([`F32Buf::into_bytes`]). A tensor is held against its storage when its elements are asked
-//! for, so that a broken optimizer does not spoil an intact generator.
+//! **Lazy.** Opening a checkpoint reads the zip's directory and the pickle. A tensor's bytes are a slice of
+//! the map: they are read from disk when they are used, and a contiguous float32 weight goes from the
+//! checkpoint into an output file without a copy ([`F32Buf::into_bytes`]). A tensor is checked against its
+//! storage when its elements are requested, so a broken optimizer does not spoil an intact generator.
 //!
-//! **Limits.** Every way in which a small file could ask for much memory or time has a stated limit: see
+//! **Limits.** Every way in which a small file could demand much memory or time has a stated limit: see
 //! [`limits`]. Nothing recurses deeper than [`limits::MAX_DEPTH`].
 //!
-//! Adding a format: one reader that makes `Value` and `Tensors`, one arm in [`Checkpoint::from_bytes`], one
+//! To add a format: one reader that builds `Value` and `Tensors`, one arm in [`Checkpoint::from_bytes`], one
 //! fixture, one fuzz target.
 #![deny(unsafe_code)]
 
@@ -68,21 +68,21 @@ use torch_zip::Archive;
 pub use value::{Malformed, Object, Value};
 pub use zip::{Packing, ZipMember, is_zip, zip_members};
 
-/// Under these keys of the root a state dict is looked for, in this order: PyTorch Lightning's; that of the
-/// original VITS and of Coqui.
+/// Keys of the root that may hold a state dict, in order of preference: the key of PyTorch Lightning, then
+/// that of the original VITS and of Coqui.
 const STATE_DICT_KEYS: [&str; 2] = ["state_dict", "model"];
 
 /// A container format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// The zip archive that `torch.save` writes since PyTorch 1.6.
+    /// The zip archive written by `torch.save` since PyTorch 1.6.
     TorchZip,
-    /// A safetensors file: names, shapes and bytes, with nothing but texts beside them.
+    /// A safetensors file: named tensors, and strings as the only metadata.
     Safetensors,
 }
 
-/// An opened checkpoint.
+/// An open checkpoint.
 #[derive(Clone)]
 pub struct Checkpoint {
     origin: Origin,
@@ -93,13 +93,13 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Maps the file and reads its directory and its pickle, or its header. The format is recognised by content.
+    /// Maps the file and reads its directory and pickle, or its header. The format is recognised by content.
     ///
     /// The file must not be changed while it is open.
     ///
     /// # Errors
-    /// When the file cannot be read, is neither a PyTorch zip checkpoint nor a safetensors file (the error says what it
-    /// is), is damaged, exceeds a limit, or holds no state dict.
+    /// When the file cannot be read, is neither a PyTorch zip checkpoint nor a safetensors file (the error
+    /// says what it is), is damaged, exceeds a limit, or holds no state dict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = MappedFile::open(path).map_err(|e| match e.kind() {
@@ -111,7 +111,7 @@ impl Checkpoint {
         Self::read(path.to_path_buf(), file)
     }
 
-    /// Reads a checkpoint from a file that is mapped already. `path` stands for it in messages.
+    /// Reads a checkpoint from a file that is already mapped. `path` is used in messages.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -119,7 +119,7 @@ impl Checkpoint {
         Self::read(path.to_path_buf(), file)
     }
 
-    /// Reads a checkpoint that is already in memory. `name` stands for the path in messages.
+    /// Reads a checkpoint that is already in memory. `name` is used as its path in messages.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -153,7 +153,7 @@ impl Checkpoint {
         self.origin.path()
     }
 
-    /// The file, for letting go of its pages.
+    /// The mapped file, whose pages can be released.
     pub fn file(&self) -> &MappedFile {
         &self.file
     }
@@ -163,15 +163,16 @@ impl Checkpoint {
         self.format
     }
 
-    /// The root object of a pickle, tensors in it being references; the texts beside the tensors of a safetensors file.
+    /// The root object of a pickle, in which tensors are references; or the metadata strings of a safetensors
+    /// file.
     pub fn metadata(&self) -> &Value {
         &self.metadata
     }
 
-    /// What stands under `keys`, each within the one before; `None` when there is no such entry.
+    /// The value at the path `keys`, each key within the one before; `None` if there is no such entry.
     ///
     /// # Errors
-    /// When one of the values on the way, or the last, depends on a global that is never loaded, or is malformed.
+    /// When a value on the path, or the last one, depends on a global that is never loaded, or is malformed.
     pub fn lookup(&self, keys: &[&str]) -> Result<Option<&Value>, Error> {
         let mut value = &self.metadata;
         for (depth, key) in keys.iter().enumerate() {
@@ -186,14 +187,14 @@ impl Checkpoint {
         Ok(Some(value))
     }
 
-    /// The tensors of the state dict: that under `state_dict` (Lightning), or under `model` (original VITS, Coqui), or
-    /// the root itself; where there is none, those of all dicts within the root, under names joined by dots; all tensors
-    /// of a safetensors file.
+    /// The tensors of the state dict: the one under `state_dict` (Lightning) or `model` (original VITS,
+    /// Coqui), or the root itself. Without any of these, the tensors of all dicts within the root, with their
+    /// names joined by dots. For a safetensors file, all of its tensors.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
     }
 
-    /// Makes a reference from [`Checkpoint::metadata`] readable. `name` stands for it in messages.
+    /// Makes a reference from [`Checkpoint::metadata`] readable. `name` is its name in messages.
     pub fn tensor(&self, name: &str, reference: &TensorRef) -> Tensor {
         Tensor::new(name.into(), reference.clone(), self.origin.clone())
     }
@@ -205,17 +206,17 @@ impl std::fmt::Debug for Checkpoint {
     }
 }
 
-/// Maps a file, for readers of formats that this crate does not know. The mapping lives as long as any slice of the
-/// result; the file must not be changed meanwhile.
+/// Maps a file, for readers of formats unknown to this crate. The mapping lives as long as any slice of the
+/// result; the file must not be changed during that time.
 ///
 /// # Errors
-/// When it is no regular file, or cannot be read.
+/// When the path is not a regular file, or cannot be read.
 pub fn map_file(path: &Path) -> Result<Bytes, Error> {
     MappedFile::open(path).map(|file| file.bytes())
 }
 
 impl MappedFile {
-    /// As [`map_file`], with a handle to the mapping.
+    /// As [`map_file`], but returns a handle to the mapping.
     ///
     /// # Errors
     /// As [`map_file`].
@@ -228,7 +229,7 @@ impl MappedFile {
 fn state_dict(root: &Value) -> Result<Cow<'_, [(Value, Value)]>, Error> {
     for key in STATE_DICT_KEYS {
         let Some(value) = root.get(key) else { continue };
-        // A `model` may also be a table of settings.
+        // In other checkpoints, `model` may be a table of settings.
         match value.items() {
             Some(items) if key == "state_dict" || holds_tensors(items) => return Ok(items.into()),
             _ => {}
@@ -238,7 +239,9 @@ fn state_dict(root: &Value) -> Result<Cow<'_, [(Value, Value)]>, Error> {
         }
     }
     if let Some(error) = tensors::unusable(root) {
-        return Err(error.remedy("A whole object was pickled: save its state_dict() instead"));
+        return Err(
+            error.remedy("The checkpoint holds a whole pickled object: save its state_dict() instead")
+        );
     }
     let Some(items) = root.items() else {
         return Err(Error::new(ErrorKind::NoStateDict).found(root.describe()));
@@ -252,14 +255,14 @@ fn state_dict(root: &Value) -> Result<Cow<'_, [(Value, Value)]>, Error> {
         let keys: Vec<String> =
             items.iter().filter_map(|(key, _)| key.as_str().map(excerpt)).take(12).collect();
         return Err(Error::new(ErrorKind::NoStateDict)
-            .expected("the key state_dict or model, or tensors at the top")
+            .expected("the key state_dict or model, or tensors at the top level")
             .found(format!("the keys {}", keys.join(", "))));
     }
     Ok(found.into())
 }
 
-/// Collects the tensors of dicts within dicts, as those write who save a network in parts: `{generator: {...}}`,
-/// `{net: {decoder: {...}}}`. Optimizers hold tensors as well, but under numbers.
+/// Collects the tensors of nested dicts, as written by projects that save a network in parts: `{generator:
+/// {...}}`, `{net: {decoder: {...}}}`. Optimizers hold tensors as well, but their keys are numbers.
 fn nested(items: &[(Value, Value)], prefix: &str, depth: usize, found: &mut Vec<(Value, Value)>) {
     for (key, value) in items {
         let Some(key) = key.as_str().filter(|key| prefix.len() + key.len() < limits::MAX_KEY_BYTES) else {

@@ -1,4 +1,4 @@
-//! The one place that maps files, and the only unsafe code of the crate.
+//! Maps files into memory; contains the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use memmap2::Mmap;
 
 use crate::error::{Error, ErrorKind};
 
-/// A file's contents, mapped and read-only, or bytes that were in memory anyway. Cheap to clone.
+/// The contents of a file, mapped read-only, or bytes that were already in memory. Cheap to clone.
 #[derive(Clone)]
 pub struct MappedFile {
     bytes: Bytes,
@@ -20,7 +20,7 @@ pub struct MappedFile {
     source: Option<Arc<Mapped>>,
 }
 
-/// The file that was mapped, and what was known of it then.
+/// The mapped file, and its length and time of change when it was mapped.
 struct Mapped {
     path: PathBuf,
     file: File,
@@ -43,7 +43,7 @@ impl MappedFile {
     pub(crate) fn map(path: &Path, file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (length, modified) = (metadata.len(), metadata.modified().ok());
-        // There is nothing to map in an empty file.
+        // An empty file cannot be mapped.
         let mapped = if length == 0 { Bytes::new().into() } else { Self::map_contents(&file)? };
         let source = Mapped { path: path.to_owned(), file, length, modified };
         Ok(Self { source: Some(Arc::new(source)), ..mapped })
@@ -51,16 +51,17 @@ impl MappedFile {
 
     #[cfg(not(target_family = "wasm"))]
     fn map_contents(file: &File) -> io::Result<Self> {
-        // SAFETY: the mapping is private to this process and never written through. Another process that rewrites
-        // the file while it is mapped changes what is read (or, if it shortens the file, ends this process with
-        // SIGBUS): the price of every memory-mapped reader. No invariant of this crate rests on two reads of the
-        // same bytes agreeing: every length and offset taken from the file is checked against the map's own length
-        // after it has been copied out, and all tensor types admit every bit pattern.
+        // SAFETY: the mapping is private to this process and never written through. If another process
+        // rewrites the file while it is mapped, the bytes that are read change (and if it shortens the file,
+        // this process ends with SIGBUS); every memory-mapped reader has this limitation. No invariant of
+        // this crate relies on two reads of the same bytes agreeing: every length and offset taken from the
+        // file is checked against the map's own length after it has been copied out, and all tensor types
+        // admit every bit pattern.
         let map = Arc::new(unsafe { Mmap::map(file)? });
         Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map), source: None })
     }
 
-    /// WebAssembly maps nothing: the file is read.
+    /// WebAssembly cannot map files, so the file is read.
     #[cfg(target_family = "wasm")]
     fn map_contents(mut file: &File) -> io::Result<Self> {
         let mut contents = Vec::new();
@@ -68,12 +69,13 @@ impl MappedFile {
         Ok(Bytes::from(contents).into())
     }
 
-    /// Makes sure that the file is as it was when it was mapped, so that what was read of it belongs together. To be
-    /// asked when everything is read. It goes by length and time: a change within the resolution of the file
-    /// system's clock goes unseen, and one that shortens the file can end the process before it is seen.
+    /// Checks that the file is unchanged since it was mapped, so that everything read from it belongs
+    /// together. To be called after everything has been read. It compares length and modification time: a
+    /// change within the resolution of the file system's clock is not detected, and a change that shortens
+    /// the file can end the process before it is detected.
     ///
     /// # Errors
-    /// When its length or the time of its last change is another.
+    /// When the length or the modification time has changed.
     pub fn check_unchanged(&self) -> Result<(), Error> {
         let Some(mapped) = &self.source else { return Ok(()) };
         let metadata = mapped.file.metadata().map_err(|e| Error::io(e).in_file(&mapped.path))?;
@@ -95,15 +97,15 @@ impl MappedFile {
         self.bytes.clone()
     }
 
-    /// Lets the system take back the memory of the pages that were read so far. They are read again when they are used
-    /// again. Does nothing where the system has no such call.
+    /// Allows the system to take back the memory of the pages read so far. They are read again on the next
+    /// use. Does nothing on systems without such a call.
     pub fn release(&self) {
         #[cfg(unix)]
         if let Some(map) = &self.map {
-            // SAFETY: of a read-only mapping of a file the call drops pages that the next access reads from the file
-            // again: what slices of the map see stays what is in the file, as before.
+            // SAFETY: for a read-only mapping of a file, the call drops pages that the next access reads from
+            // the file again, so slices of the map still see the contents of the file.
             let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            // A system that does not want to keeps the pages, which is no harm.
+            // The system may keep the pages, which does no harm.
             drop(released);
         }
     }
@@ -144,7 +146,7 @@ mod tests {
         let file = MappedFile::open(&path).unwrap();
         file.check_unchanged().unwrap();
 
-        // Another file in its place does not touch the mapping.
+        // Replacing the file by another one does not affect the mapping.
         std::fs::rename(&path, folder.path().join("old")).unwrap();
         std::fs::write(&path, [2; 50]).unwrap();
         file.check_unchanged().unwrap();

@@ -1,4 +1,4 @@
-//! What a tensor was read from.
+//! The file that a tensor was read from.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::torch_zip::Archive;
 /// An opened file. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Origin {
-    /// Storages are entries of a zip, looked up when they are used.
+    /// A zip whose entries are the storages, looked up when they are used.
     Archive(Arc<Archive>),
-    /// A file whose reader found the elements itself.
+    /// A file whose elements the reader has already located.
     File(Arc<Path>),
 }
 

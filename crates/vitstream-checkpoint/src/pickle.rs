@@ -1,7 +1,7 @@
 //! The pickle machine: reads the opcodes of protocols 0 to 5 and builds a flat list of inert nodes.
 //!
-//! A pickle is a program for a stack machine, and `REDUCE` is its call instruction. Here it makes a node that
-//! *describes* a call; what the described calls mean is decided by [`crate::inert`]. Nothing is looked up,
+//! A pickle is a program for a stack machine, and `REDUCE` is its call instruction. Here it creates a node
+//! that *describes* a call; [`crate::inert`] decides what described calls mean. Nothing is looked up,
 //! imported or run. Nodes refer to each other by number, so sharing costs nothing, cycles are harmless, and
 //! nothing in this file recurses.
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind};
 use crate::limits::{MAX_GLOBAL_BYTES, MAX_MEMO, MAX_NODES, MAX_STACK};
 
-/// Names a node of one [`Graph`].
+/// Identifies a node of one [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeId(u32);
 
@@ -34,12 +34,12 @@ pub(crate) enum Node {
     Dict(Vec<(NodeId, NodeId)>),
     /// `module.name`
     Global(String),
-    /// An object outside of the pickle: for `torch.save`, a storage.
+    /// An object outside the pickle: in files of `torch.save`, a storage.
     Persistent(NodeId),
     Call(Call),
 }
 
-/// A described call, and what was done to its result.
+/// A described call, and the operations applied to its result.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) callable: NodeId,
@@ -59,7 +59,7 @@ pub(crate) struct CallRest {
     pub(crate) state: Option<NodeId>,
 }
 
-/// All nodes of a pickle, and which of them is the result.
+/// All nodes of a pickle, and the number of its result.
 #[derive(Debug)]
 pub(crate) struct Graph {
     nodes: Vec<Node>,
@@ -97,7 +97,7 @@ pub(crate) fn parse(data: &Bytes) -> Result<Graph, Error> {
 struct Machine<'a> {
     data: &'a Bytes,
     at: usize,
-    /// Where the current opcode stands, for messages.
+    /// Position of the current opcode, for messages.
     opcode_at: usize,
     nodes: Vec<Node>,
     stack: Vec<NodeId>,
@@ -107,7 +107,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Executes one opcode; `STOP` gives the result.
+    /// Executes one opcode; `STOP` returns the result.
     fn step(&mut self) -> Result<Option<NodeId>, Error> {
         self.opcode_at = self.at;
         let [opcode] = self.array()?;
@@ -263,7 +263,7 @@ impl Machine<'_> {
                 self.marks.push(self.stack.len());
             }
             b'0' => {
-                // A POP directly behind a MARK takes the mark away.
+                // A POP directly after a MARK removes the mark.
                 if self.stack.len() == self.floor() && self.marks.pop().is_some() {
                     return Ok(None);
                 }
@@ -302,7 +302,7 @@ impl Machine<'_> {
                 self.get(slot)?;
             }
 
-            // Globals, calls, persistent objects: described, never looked up.
+            // Globals, calls and persistent objects are described, never looked up.
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
                 let global = self.global(&module, &name)?;
@@ -336,7 +336,7 @@ impl Machine<'_> {
             b'o' => {
                 let mut items = self.pop_mark()?;
                 if items.is_empty() {
-                    return Err(self.fail("an instance of nothing"));
+                    return Err(self.fail("an instance without a class"));
                 }
                 let callable = items.remove(0);
                 let args = self.add(Node::Tuple(items))?;
@@ -414,7 +414,7 @@ impl Machine<'_> {
         slot.ok_or_else(|| self.fail("a memo slot that is not a number"))
     }
 
-    /// The argument of `INT` (where `00` and `01` are booleans) and `LONG` (which may end with an L).
+    /// The argument of `INT` (where `00` and `01` are booleans) and of `LONG` (which may end with an L).
     fn decimal(&mut self) -> Result<Node, Error> {
         let line = self.line()?;
         match line.trim_ascii() {
@@ -473,7 +473,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The height below which the current mark forbids to pop.
+    /// The stack height below which values must not be popped, because of the current mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -560,7 +560,7 @@ enum Escapes {
     Python,
 }
 
-/// Undoes the escapes of protocol 0. What is no valid escape stands for itself.
+/// Resolves the escapes of protocol 0. Invalid escapes are kept as they are.
 fn unescape(text: &[u8], escapes: Escapes) -> Bytes {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

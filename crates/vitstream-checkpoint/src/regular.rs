@@ -1,5 +1,5 @@
-//! Opening what is to be read. A path that a user or a file names can lead to anything: a pipe that waits for its
-//! writer, a device without end, a folder. Nothing but a regular file is ever opened.
+//! Opens files for reading. A path given by a user or by a file can lead to anything: a pipe that waits for
+//! its writer, an endless device, a folder. Only regular files are ever opened.
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::Read as _;
@@ -7,16 +7,17 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind};
 
-/// Opens a regular file for reading, through links.
+/// Opens a regular file for reading, following links.
 ///
 /// # Errors
-/// When there is none, it cannot be opened, or something else stands there: a directory, a pipe, a socket, a device.
+/// When the file does not exist, cannot be opened, or is a directory, pipe, socket or device.
 pub fn regular_file(path: &Path) -> Result<File, Error> {
     let open = || {
-        // Asked before opening: opening a pipe would wait for its writer, opening a device can set it going.
+        // Checked before opening, because opening a pipe would wait for its writer, and opening a device can
+        // start it.
         check(&fs::metadata(path).map_err(Error::io)?)?;
         let file = File::open(path).map_err(Error::io)?;
-        // And again, of what was opened: the name may lead to something else by now.
+        // Checked again on the opened file, because the path may lead to something else by now.
         check(&file.metadata().map_err(Error::io)?)?;
         Ok(file)
     };
@@ -26,7 +27,7 @@ pub fn regular_file(path: &Path) -> Result<File, Error> {
 /// The contents of a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`regular_file`]; when it is longer or cannot be read.
+/// As [`regular_file`], and when the file is longer or cannot be read.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let file = regular_file(path)?;
     let read = || {
@@ -34,7 +35,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
         if length > limit {
             return Err(Error::limit("bytes", limit).found(format!("{length} bytes")));
         }
-        // Files whose length the system does not tell, such as those below /proc, have no end either.
+        // Files whose length the system does not report, such as those below /proc, may also be endless.
         let mut contents = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         (&file).take(limit + 1).read_to_end(&mut contents).map_err(Error::io)?;
         if contents.len() as u64 > limit {
@@ -109,7 +110,7 @@ mod tests {
         assert!(error.contains("more than 7 bytes"), "{error}");
     }
 
-    /// Its length is said to be 0.
+    /// The system reports a length of 0 for such a file.
     #[test]
     fn files_without_a_length_are_bounded() {
         let path = Path::new("/proc/self/maps");

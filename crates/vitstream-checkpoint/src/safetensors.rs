@@ -1,5 +1,5 @@
-//! The container: a safetensors file. Its header, a JSON text with names, types, shapes and places, is read by the crate
-//! of the format's authors, which makes sure that the places cover the file without gap or overlap.
+//! The safetensors container. Its header, a JSON text with names, types, shapes and positions, is read by the
+//! crate of the format's authors, which checks that the positions cover the file without gaps or overlaps.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::sniff::{LENGTH_LEN, header_len};
 use crate::tensor::{DType, Storage, TensorRef};
 use crate::value::Value;
 
-/// The tensors in file order, and the texts of `__metadata__`.
+/// The tensors in file order, and the strings of `__metadata__`.
 pub(crate) fn read(path: &Path, data: &Bytes) -> Result<(Vec<(Value, Value)>, Value), Error> {
     if header_len(data).is_some_and(|length| length > MAX_HEADER_BYTES) {
         return Err(Error::limit("bytes of the header", MAX_HEADER_BYTES));
@@ -57,7 +57,7 @@ fn tensor(header: &Metadata, name: &str, body: &Bytes) -> Result<TensorRef, Erro
     TensorRef::new(dtype, info.shape.clone(), stride, 0, storage).map_err(|e| Error::new(malformed(e)))
 }
 
-/// Strides of elements without gaps. An empty tensor's do not matter.
+/// Strides of elements without gaps. The strides of an empty tensor are irrelevant.
 fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut stride = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
@@ -84,9 +84,9 @@ fn dtype(dtype: Dtype) -> Option<DType> {
 
 fn damaged(error: &SafeTensorError) -> Error {
     match error {
-        // The header speaks of more, or fewer, bytes than there are.
+        // The header describes more or fewer bytes than the file has.
         SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {
-            Error::new(ErrorKind::Safetensors("its length is not what its header says".to_owned()))
+            Error::new(ErrorKind::Safetensors("its length does not match its header".to_owned()))
                 .remedy("Probably an incomplete download")
         }
         other => {

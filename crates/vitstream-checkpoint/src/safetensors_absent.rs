@@ -1,4 +1,4 @@
-//! In a build without the feature `safetensors` such files are recognised, and refused by name.
+//! Recognises safetensors files in a build without the feature `safetensors`, and refuses them by name.
 
 use std::path::Path;
 

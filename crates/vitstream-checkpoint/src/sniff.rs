@@ -1,20 +1,21 @@
-//! Tells what a file is that is no checkpoint, from its first bytes.
+//! Identifies files that are not checkpoints by their first bytes.
 
 use crate::error::{Error, ErrorKind};
 
-/// The pickled magic number (0x1950a86a20f9469cfc6c) with which PyTorch before 1.6 began a file.
+/// The pickled magic number (0x1950a86a20f9469cfc6c) at the start of files written by PyTorch before 1.6.
 const LEGACY_MAGIC: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// `weights_only` is False because such files hold more than weights, and PyTorch 2.6 and later refuse it by default.
-const LEGACY_REMEDY: &str = "Convert it with PyTorch, which runs what is in the file, so only if you trust it: \
+/// `weights_only` is False because such files hold more than weights, which PyTorch 2.6 and later refuse by
+/// default.
+const LEGACY_REMEDY: &str = "Convert it with PyTorch, but only if you trust the file, because PyTorch runs the code in it: \
     python3 -c \"import torch; \
     torch.save(torch.load('OLD.pth', map_location='cpu', weights_only=False), 'NEW.pth')\"";
-const DOWNLOAD_REMEDY: &str = "Download it again; this is not the file itself";
+const DOWNLOAD_REMEDY: &str = "Download it again; this is not the checkpoint itself";
 
-/// Bytes of a safetensors file before its header: the header's length.
+/// Size of the header's length in bytes, which precedes the header of a safetensors file.
 pub(crate) const LENGTH_LEN: usize = 8;
 
-/// Eight bytes of header length, then a JSON object.
+/// Returns true if `data` begins with eight bytes of header length and a JSON object.
 pub(crate) fn is_safetensors(data: &[u8]) -> bool {
     let Some((_, rest)) = data.split_first_chunk::<LENGTH_LEN>() else { return false };
     rest.first() == Some(&b'{') && header_len(data).is_some_and(|length| length >= 2)
@@ -24,7 +25,7 @@ pub(crate) fn header_len(data: &[u8]) -> Option<u64> {
     data.first_chunk::<LENGTH_LEN>().map(|length| u64::from_le_bytes(*length))
 }
 
-/// The error for a file that begins neither as a zip nor as a safetensors file does.
+/// The error for a file that begins like neither a zip nor a safetensors file.
 pub(crate) fn not_a_checkpoint(data: &[u8]) -> Error {
     let head = &data[..data.len().min(512)];
     let text = head.trim_ascii_start();
@@ -47,7 +48,7 @@ pub(crate) fn not_a_checkpoint(data: &[u8]) -> Error {
     } else if is_onnx(head) {
         is("an ONNX model").remedy("Give the checkpoint it was exported from")
     } else if head.starts_with(b"version https://git-lfs") {
-        is("a Git LFS pointer").remedy("Fetch the file behind it with `git lfs pull`")
+        is("a Git LFS pointer").remedy("Fetch the file it points to with `git lfs pull`")
     } else if starts_with_ignoring_case(text, b"<!doctype") || starts_with_ignoring_case(text, b"<html") {
         is("an HTML page").remedy(DOWNLOAD_REMEDY)
     } else if text.starts_with(b"{") {
@@ -57,13 +58,13 @@ pub(crate) fn not_a_checkpoint(data: &[u8]) -> Error {
     } else if head.iter().all(|&byte| byte == 0) {
         is("filled with zeros").remedy("Probably an incomplete download")
     } else if head.iter().all(|&byte| byte == b'\n' || byte == b'\r' || byte == b'\t' || byte >= b' ') {
-        is("a text").remedy(DOWNLOAD_REMEDY)
+        is("a text file").remedy(DOWNLOAD_REMEDY)
     } else {
         is("of an unknown format")
     }
 }
 
-/// A `ModelProto` begins with field 1 (`ir_version`, a small number), and goes on with one of the fields that
+/// A `ModelProto` begins with field 1 (`ir_version`, a small number), followed by one of the fields that
 /// exporters write next.
 fn is_onnx(head: &[u8]) -> bool {
     matches!(head, [0x08, 1..=32, 0x12 | 0x1a | 0x22 | 0x3a | 0x42, ..])
@@ -92,7 +93,7 @@ mod tests {
             (b"{\"a\": 1}", "a JSON text"),
             (b"\x80\x04N.", "a bare pickle"),
             (b"\0\0\0\0\0", "filled with zeros"),
-            (b"Not found\n", "a text"),
+            (b"Not found\n", "a text file"),
             (b"\x01\x02\x03", "of an unknown format"),
         ] {
             let error = not_a_checkpoint(data);

@@ -1,4 +1,4 @@
-//! Tensors: what the file says of them, and their elements when asked for.
+//! Tensors: their description in the file, and their elements on request.
 
 use std::fmt;
 use std::ops::Deref;
@@ -67,7 +67,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// A tensor as the file describes it, not yet held against the storage. Cheap to clone.
+/// A tensor as described by the file, not yet checked against the storage. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorRef(Arc<Layout>);
 
@@ -75,28 +75,28 @@ pub struct TensorRef(Arc<Layout>);
 struct Layout {
     dtype: DType,
     shape: Vec<usize>,
-    /// In elements, one per axis.
+    /// Strides in elements, one per axis.
     stride: Vec<usize>,
-    /// In elements.
+    /// Offset in elements.
     offset: usize,
     numel: usize,
-    /// Elements from the storage's beginning to behind the last one used; 0 for an empty tensor.
+    /// Elements from the start of the storage to the end of the last one used; 0 for an empty tensor.
     reach: usize,
     storage: Storage,
 }
 
-/// Where the elements lie.
+/// Location of the elements.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Storage {
-    /// In the zip, under `data/KEY`, with as many bytes as the pickle claims.
+    /// In the zip, as entry `data/KEY`; `claimed` is its length in bytes according to the pickle.
     Entry { key: String, claimed: u64 },
-    /// In the pickle itself, or found by a reader.
+    /// In the pickle itself, or already located by a reader.
     Inline(Bytes),
-    /// Nowhere: so many bytes, made when they are asked for.
+    /// Not stored: `nbytes` bytes are computed on request.
     Computed { nbytes: usize, make: Computation },
 }
 
-/// What makes a tensor's elements.
+/// A function that computes a tensor's elements.
 #[derive(Clone)]
 pub(crate) struct Computation(Arc<dyn Fn() -> Bytes + Send + Sync>);
 
@@ -113,7 +113,7 @@ impl fmt::Debug for Computation {
 }
 
 impl TensorRef {
-    /// Fails, saying why, when the numbers contradict each other or overflow.
+    /// Fails with a reason when the numbers contradict each other or overflow.
     pub(crate) fn new(
         dtype: DType,
         shape: Vec<usize>,
@@ -133,7 +133,7 @@ impl TensorRef {
         Ok(Self(Arc::new(Layout { dtype, shape, stride, offset, numel, reach, storage })))
     }
 
-    /// The same elements, if `dtype` is theirs.
+    /// The same tensor, if `dtype` is its element type.
     pub(crate) fn with_dtype(self, dtype: DType) -> Result<Self, String> {
         if self.0.dtype == dtype { Ok(self) } else { Err(format!("{} data as {dtype}", self.0.dtype)) }
     }
@@ -153,23 +153,23 @@ impl TensorRef {
         &self.0.stride
     }
 
-    /// Where the first element lies in the storage, in elements.
+    /// Offset of the first element in the storage, in elements.
     pub fn offset(&self) -> usize {
         self.0.offset
     }
 
-    /// Number of elements: the product of the shape, which does not overflow.
+    /// Number of elements: the product of the shape, which is known not to overflow.
     pub fn numel(&self) -> usize {
         self.0.numel
     }
 
-    /// Bytes of the elements laid out without gaps.
+    /// Size in bytes of the elements without gaps.
     pub fn nbytes(&self) -> usize {
         self.0.numel * self.0.dtype.size()
     }
 
-    /// The storage's key, which tensors that share memory have in common; `None` for one inside the pickle,
-    /// or that a reader found.
+    /// The storage's key, which is equal for tensors that share memory. `None` for a storage inside the
+    /// pickle, or one located by a reader.
     pub fn storage_key(&self) -> Option<&str> {
         match &self.0.storage {
             Storage::Entry { key, .. } => Some(key),
@@ -177,7 +177,7 @@ impl TensorRef {
         }
     }
 
-    /// Whether the elements lie in row-major order without gaps.
+    /// Returns true if the elements are in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1usize;
         for (&len, &stride) in self.0.shape.iter().zip(&self.0.stride).rev() {
@@ -196,14 +196,14 @@ impl TensorRef {
 }
 
 fn checked_product(shape: &[usize]) -> Option<usize> {
-    // A zero length makes the product zero, whatever the others overflow to.
+    // A zero length makes the product zero, even if the other lengths overflow.
     if shape.contains(&0) {
         return Some(0);
     }
     shape.iter().try_fold(1usize, |product, &len| product.checked_mul(len))
 }
 
-/// `offset + sum((len - 1) * stride) + 1`; no length is zero.
+/// Computes `offset + sum((len - 1) * stride) + 1`. No length may be zero.
 fn reach(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
     let last = shape
         .iter()
@@ -212,8 +212,7 @@ fn reach(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
     last.checked_add(1)
 }
 
-/// A tensor of a checkpoint. Cheap to clone; its elements are looked at when they are asked for, and only then
-/// are their pages read.
+/// A tensor of a checkpoint. Cheap to clone. Its elements are checked, and their pages read, only on request.
 #[derive(Clone)]
 pub struct Tensor {
     name: Arc<str>,
@@ -226,11 +225,11 @@ impl Tensor {
         Self { name, layout, origin }
     }
 
-    /// A tensor whose elements somebody else found, or computed from those of the file at `path`: `data` holds them in
-    /// row-major order without gaps, little-endian. Nothing is copied.
+    /// A tensor whose elements were located elsewhere, or computed from those of the file at `path`: `data`
+    /// holds them in row-major order without gaps, little-endian. Nothing is copied.
     ///
     /// # Errors
-    /// When `data` is not as long as `dtype` and `shape` say.
+    /// When the length of `data` does not match `dtype` and `shape`.
     pub fn from_bytes(
         path: &Arc<Path>,
         name: &str,
@@ -242,11 +241,11 @@ impl Tensor {
         Self::without_gaps(path, name, dtype, shape, Storage::Inline(data), found)
     }
 
-    /// As [`Tensor::from_bytes`], but computed whenever they are asked for: memory is taken only as long as they are
-    /// used. `make` gives `nbytes` bytes.
+    /// As [`Tensor::from_bytes`], but the elements are computed on each request, so memory is used only while
+    /// they are in use. `make` returns `nbytes` bytes.
     ///
     /// # Errors
-    /// When `nbytes` is not what `dtype` and `shape` say.
+    /// When `nbytes` does not match `dtype` and `shape`.
     pub fn computed(
         path: &Arc<Path>,
         name: &str,
@@ -282,10 +281,10 @@ impl Tensor {
         Ok(Self { name: name.into(), layout, origin: Origin::File(path.clone()) })
     }
 
-    /// The same elements in a shape that differs in axes of length 1 only.
+    /// The same elements in a shape that differs only in axes of length 1.
     ///
     /// # Errors
-    /// When the other axes are not the same.
+    /// When the other axes differ.
     pub fn with_unit_axes(&self, shape: &[usize]) -> Result<Self, Error> {
         let layout = &*self.layout.0;
         let mut axes = layout.shape.iter().zip(&layout.stride).filter(|&(&len, _)| len != 1);
@@ -296,7 +295,7 @@ impl Tensor {
         let stride: Option<Vec<usize>> = shape.iter().map(stride).collect();
         let stride = stride.filter(|_| axes.next().is_none()).ok_or_else(|| {
             self.error(ErrorKind::Length)
-                .expected(format!("{:?} but for axes of length 1", layout.shape))
+                .expected(format!("{:?} apart from axes of length 1", layout.shape))
                 .found(format!("{shape:?}"))
         })?;
         let layout =
@@ -325,7 +324,7 @@ impl Tensor {
         self.layout.numel()
     }
 
-    /// Bytes of the elements laid out without gaps.
+    /// Size in bytes of the elements without gaps.
     pub fn nbytes(&self) -> usize {
         self.layout.nbytes()
     }
@@ -335,8 +334,8 @@ impl Tensor {
         &self.layout
     }
 
-    /// The elements in row-major order without gaps, little-endian, as they are stored. No copy is made when they
-    /// lie so in the file.
+    /// The elements in row-major order without gaps, little-endian, in their stored type. They are not copied
+    /// if the file already holds them in this order.
     ///
     /// # Errors
     /// When the storage is missing, compressed or too short, or a view is too large to be gathered.
@@ -355,8 +354,9 @@ impl Tensor {
 
     /// The elements as float32, in row-major order.
     ///
-    /// Little-endian float32 that lies contiguous and aligned in the file, as `torch.save` puts it, is not copied.
-    /// float16 and bfloat16 are widened exactly, float64 is rounded to the nearest.
+    /// Little-endian float32 elements that are contiguous and aligned in the file, as written by
+    /// `torch.save`, are not copied. float16 and bfloat16 are widened exactly; float64 is rounded to the
+    /// nearest value.
     ///
     /// # Errors
     /// As [`Tensor::bytes`], and when the elements are integers or booleans.
@@ -398,7 +398,7 @@ impl Tensor {
         }
     }
 
-    /// The storage, after checking that all of the tensor lies in it.
+    /// The storage, after checking that it contains the whole tensor.
     fn storage(&self) -> Result<Bytes, Error> {
         let layout = &*self.layout.0;
         let storage = match &layout.storage {
@@ -408,7 +408,7 @@ impl Tensor {
             Storage::Inline(bytes) => bytes.clone(),
             Storage::Computed { make, .. } => make.0(),
         };
-        // Does not overflow: checked when the layout was made.
+        // Cannot overflow: checked when the layout was created.
         let needed = (layout.reach * layout.dtype.size()) as u64;
         let (key, claimed) = match &layout.storage {
             Storage::Entry { key, claimed } => (key.as_str(), *claimed),
@@ -434,7 +434,7 @@ impl Tensor {
         Ok(storage)
     }
 
-    /// The elements where they lie, if they do so contiguously.
+    /// The elements as a slice of the storage, if they are contiguous.
     fn contiguous(&self, storage: &Bytes) -> Option<Bytes> {
         if self.numel() == 0 {
             return Some(Bytes::new());
@@ -443,7 +443,7 @@ impl Tensor {
         self.layout.is_contiguous().then(|| storage.slice(start..start + self.nbytes()))
     }
 
-    /// Collects the elements by shape and stride. `storage` has been checked to hold them; `N` is their size.
+    /// Gathers the elements by shape and stride. `storage` is known to contain them; `N` is the size of one.
     fn gather<const N: usize, T>(
         &self,
         storage: &[u8],
@@ -455,9 +455,10 @@ impl Tensor {
         let mut out = Vec::new();
         let allowed = size.is_some_and(|size| contiguous || size <= MAX_GATHER_BYTES);
         if !allowed || out.try_reserve_exact(layout.numel).is_err() {
-            let found = size.map_or("more bytes than memory has".to_string(), |size| format!("{size} bytes"));
+            let found =
+                size.map_or("more bytes than fit into memory".to_string(), |size| format!("{size} bytes"));
             let limit = if contiguous {
-                "what memory allows".to_string()
+                "the available memory".to_string()
             } else {
                 format!("{MAX_GATHER_BYTES} bytes")
             };
@@ -469,7 +470,7 @@ impl Tensor {
             out.extend(elements[start..start + layout.numel].iter().map(|&element| convert(element)));
             return Ok(out);
         }
-        // The innermost axis in a plain loop, the outer ones as an odometer.
+        // The innermost axis is a plain loop; the outer axes count like an odometer.
         let (&inner_len, outer_shape) = layout.shape.split_last().unwrap_or((&1, &[]));
         let (&inner_stride, outer_stride) = layout.stride.split_last().unwrap_or((&0, &[]));
         let mut index = vec![0usize; outer_shape.len()];
@@ -519,27 +520,27 @@ fn owned_bytes<const N: usize>(elements: Vec<[u8; N]>) -> Bytes {
     Bytes::from_owner(Owner(elements))
 }
 
-/// float32 values that lie either in the mapped file or in memory of their own. Cheap to clone.
+/// float32 values, either in the mapped file or in separate memory. Cheap to clone.
 #[derive(Clone)]
 pub struct F32Buf {
-    /// Aligned for `f32`, and a multiple of four bytes long.
+    /// Aligned for `f32`; the length is a multiple of four bytes.
     bytes: Bytes,
 }
 
 impl F32Buf {
-    /// The bytes as they are, if they are aligned.
+    /// Wraps the bytes without a copy, if they are aligned.
     fn view(bytes: Bytes) -> Option<Self> {
         let fits = bytes.is_empty() || bytemuck::try_cast_slice::<u8, f32>(&bytes).is_ok();
         fits.then_some(Self { bytes })
     }
 
-    /// The first `count` values, without a copy; `None` if there are not as many.
+    /// The first `count` values, without a copy; `None` if there are fewer.
     pub fn prefix(&self, count: usize) -> Option<Self> {
         let length = count.checked_mul(size_of::<f32>())?;
         (length <= self.bytes.len()).then(|| Self { bytes: self.bytes.slice(..length) })
     }
 
-    /// The values' bytes in the machine's order, without a copy.
+    /// The values' bytes in native byte order, without a copy.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }

@@ -14,13 +14,14 @@ use crate::value::Value;
 pub struct Tensors {
     list: Vec<Tensor>,
     index: HashMap<Arc<str>, usize>,
-    /// Entries that are no tensors, by name.
+    /// Entries that are not tensors, by name.
     others: HashMap<String, Value>,
     origin: Origin,
 }
 
 impl Tensors {
-    /// Sorts the items of a state dict into tensors and others. Of equal keys the last counts, as in Python.
+    /// Splits the items of a state dict into tensors and others. The last of several equal keys counts, as in
+    /// Python.
     pub(crate) fn new(items: &[(Value, Value)], origin: Origin) -> Self {
         let names = || items.iter().enumerate().filter_map(|(i, (key, _))| Some((i, key.as_str()?)));
         let last: HashMap<&str, usize> = names().map(|(i, name)| (name, i)).collect();
@@ -48,8 +49,8 @@ impl Tensors {
     /// The tensor called `name`.
     ///
     /// # Errors
-    /// When there is none; when what stands there is no tensor, or depends on a global that is never loaded, or
-    /// is described by arguments that make no sense.
+    /// When there is no such entry, or the entry is not a tensor, depends on a global that is never loaded,
+    /// or is described by invalid arguments.
     pub fn require(&self, name: &str) -> Result<&Tensor, Error> {
         self.get(name).ok_or_else(|| {
             let error = match self.others.get(name) {
@@ -62,8 +63,8 @@ impl Tensors {
         })
     }
 
-    /// Names and values of the entries that are no tensors (`_extra_state`, counters, what could not be
-    /// understood), in no particular order.
+    /// Names and values of the entries that are not tensors (`_extra_state`, counters, values that could not
+    /// be interpreted), in no particular order.
     pub fn others(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.others.iter().map(|(name, value)| (name.as_str(), value))
     }
@@ -73,12 +74,12 @@ impl Tensors {
         self.list.iter()
     }
 
-    /// How many tensors there are.
+    /// Number of tensors.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -99,7 +100,7 @@ impl fmt::Debug for Tensors {
     }
 }
 
-/// The error for whoever needs a value that nothing is known of.
+/// The error for using a value that has no known meaning.
 pub(crate) fn unusable(value: &Value) -> Option<Error> {
     match value {
         Value::Opaque { global } => Some(Error::new(ErrorKind::UnknownGlobal(global.clone()))),

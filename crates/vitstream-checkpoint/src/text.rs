@@ -1,11 +1,11 @@
-//! Texts: reading those of people's editors, and showing those of strangers.
+//! Text: decodes files written by editors, and shortens untrusted text for messages.
 
 use std::borrow::Cow;
 
-/// Characters of a name or value that a message quotes. The longest key of a published voice has 66.
+/// Characters of a name or value quoted in a message. The longest key of a published voice has 66.
 const SHOWN: usize = 120;
 
-/// A name or value for a message: shortened if it is long, control characters escaped.
+/// A name or value as quoted in a message: shortened if long, with control characters escaped.
 pub fn excerpt(text: &str) -> String {
     let mut shown: String = String::new();
     let mut characters = text.chars();
@@ -22,8 +22,8 @@ pub fn excerpt(text: &str) -> String {
     shown
 }
 
-/// The text in a file that an editor wrote: UTF-8, or UTF-16 of either order, with or without a byte order mark. `None`
-/// if it is neither.
+/// Decodes a text file: UTF-8, or UTF-16 of either byte order, with or without a byte order mark. Returns
+/// `None` for other encodings.
 ///
 /// ```
 /// use vitstream_checkpoint::decode_text;
@@ -43,7 +43,7 @@ pub fn decode_text(bytes: &[u8]) -> Option<Cow<'_, str>> {
         [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(Cow::Borrowed),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        // No text of the formats read here begins with the character 0.
+        // No text in the formats read here begins with U+0000.
         [0, 1..=255, ..] => utf16(bytes, u16::from_be_bytes),
         [1..=255, 0, ..] => utf16(bytes, u16::from_le_bytes),
         _ => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),

@@ -1,11 +1,11 @@
-//! The container: a zip whose entries are stored, laid out as `torch.save` does since PyTorch 1.6.
+//! The container of `torch.save` since PyTorch 1.6: a zip with uncompressed entries in this layout.
 //!
 //! ```text
 //! NAME/data.pkl      the pickle          NAME/byteorder   "little" or "big", since 2.1
 //! NAME/data/KEY      one per storage     NAME/version     "3"
 //! ```
 //!
-//! Only the directory and the pickle are read when it is opened.
+//! Opening a file reads only the directory and the pickle.
 
 use std::path::{Path, PathBuf};
 
@@ -16,16 +16,16 @@ use crate::limits::MAX_PICKLE_BYTES;
 use crate::text::excerpt;
 use crate::zip::Zip;
 
-/// An opened checkpoint's container.
+/// The container of an open checkpoint.
 pub(crate) struct Archive {
     path: PathBuf,
     zip: Zip,
-    /// What stands before `data.pkl`, with the slash; empty if it stands at the top.
+    /// The path before `data.pkl`, including the slash; empty if `data.pkl` is at the top level.
     prefix: Vec<u8>,
 }
 
 impl Archive {
-    /// Reads the directory and finds the pickle. `data` begins as a zip does.
+    /// Reads the directory and finds the pickle. `data` begins like a zip.
     pub(crate) fn open(path: &Path, data: Bytes) -> Result<Self, Error> {
         let zip = Zip::open(data)?;
         let prefix = find_prefix(&zip)?;
@@ -40,7 +40,7 @@ impl Archive {
 
     /// The pickle.
     pub(crate) fn pickle(&self) -> Result<Bytes, Error> {
-        let pickle = self.read("data.pkl")?.ok_or_else(|| Error::zip("data.pkl is gone"))?;
+        let pickle = self.read("data.pkl")?.ok_or_else(|| Error::zip("data.pkl is missing"))?;
         if pickle.len() as u64 > MAX_PICKLE_BYTES {
             return Err(Error::limit("bytes of data.pkl", MAX_PICKLE_BYTES));
         }
@@ -79,7 +79,7 @@ impl Archive {
     }
 }
 
-/// The folder in which the one `data.pkl` lies.
+/// The folder that contains the only `data.pkl`.
 fn find_prefix(zip: &Zip) -> Result<Vec<u8>, Error> {
     let prefixes = || {
         let names = zip.names().filter_map(|name| name.strip_suffix(b"data.pkl"));

@@ -6,24 +6,24 @@ use bytes::Bytes;
 
 use crate::tensor::{DType, TensorRef};
 
-/// A Python value, inert.
+/// A Python value as inert data.
 ///
-/// A tree: what the pickle shares stands here once per place. It is at most
-/// [`MAX_DEPTH`](crate::limits::MAX_DEPTH) deep.
+/// It is a tree: an object that the pickle shares appears once for each place that refers to it. It is at
+/// most [`MAX_DEPTH`](crate::limits::MAX_DEPTH) deep.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
     /// `None`
     None,
-    /// `bool`, also numpy's
+    /// `bool`, including NumPy's
     Bool(bool),
-    /// `int` that fits, also numpy's
+    /// `int` that fits, including NumPy's
     Int(i64),
     /// A larger `int`: little-endian two's complement.
     BigInt(Bytes),
-    /// `float`, also numpy's
+    /// `float`, including NumPy's
     Float(f64),
-    /// `str`; surrogates, which stand for undecodable bytes of a path, have become U+FFFD.
+    /// `str`. Surrogates, which represent undecodable bytes of a path, are replaced by U+FFFD.
     Str(String),
     /// `bytes` or `bytearray`
     Bytes(Bytes),
@@ -33,24 +33,24 @@ pub enum Value {
     Tuple(Vec<Value>),
     /// `set` or `frozenset`, in file order
     Set(Vec<Value>),
-    /// `dict` or `OrderedDict`, in file order; the last of equal keys counts
+    /// `dict` or `OrderedDict`, in file order; the last of several equal keys counts
     Dict(Vec<(Value, Value)>),
     /// `pathlib.Path` of any flavour
     Path(String),
-    /// An object of a class whose contents are understood as data.
+    /// An object of a class whose contents are data.
     Object(Box<Object>),
     /// A tensor or parameter. [`Checkpoint::tensor`](crate::Checkpoint::tensor) gives its data.
     Tensor(TensorRef),
-    /// `torch.float32` and its like
+    /// A torch element type such as `torch.float32`
     DType(DType),
-    /// A class, a function, or what one would have returned. Nothing is known of it but the name.
+    /// A class, a function, or the result of calling one. Only its name is known.
     Opaque {
         /// `module.name`
         global: String,
     },
-    /// Of a known class, with arguments that make no sense: an error for whoever needs it.
+    /// An object of a known class whose arguments are invalid. Using it is an error.
     Malformed(Box<Malformed>),
-    /// A reference to a container that this value lies in.
+    /// A reference to a container that contains this value.
     Cycle,
 }
 
@@ -60,27 +60,27 @@ pub enum Value {
 pub struct Object {
     /// `module.name`
     pub class: String,
-    /// What the constructor was given.
+    /// Arguments of the constructor.
     pub args: Vec<Value>,
     /// Contents of a dict subclass.
     pub items: Vec<(Value, Value)>,
     /// Contents of a list or set subclass.
     pub elements: Vec<Value>,
-    /// The attributes, usually a [`Value::Dict`], or [`Value::None`].
+    /// The attributes: usually a [`Value::Dict`], or [`Value::None`].
     pub state: Value,
 }
 
-/// Why a value could not be made.
+/// The reason why a value could not be built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Malformed {
     /// `module.name` of the class or function.
     pub global: String,
-    /// What is wrong with its arguments.
+    /// The problem with its arguments.
     pub reason: String,
 }
 
 impl Value {
-    /// What a dict holds for `key`, or an object among its items or attributes.
+    /// Looks up `key` in a dict, or in the items and then the attributes of an object.
     pub fn get(&self, key: &str) -> Option<&Value> {
         fn find<'a>(items: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
             let same = |(k, _): &&(Value, Value)| matches!(k, Value::Str(text) if text == key);
@@ -122,7 +122,7 @@ impl Value {
         }
     }
 
-    /// An integer. A bool is none.
+    /// An integer. Returns `None` for a bool.
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
@@ -130,7 +130,7 @@ impl Value {
         }
     }
 
-    /// A float, or an integer as one.
+    /// A float; integers are converted.
     pub fn as_float(&self) -> Option<f64> {
         match self {
             Self::Float(value) => Some(*value),
@@ -147,7 +147,7 @@ impl Value {
         }
     }
 
-    /// What this is, for messages: `an integer`, `a dict of 12`, `the Python object torch.optim.Adam`.
+    /// A description for messages: `an integer`, `a dict of 12`, `the Python object torch.optim.Adam`.
     pub fn describe(&self) -> impl fmt::Display + '_ {
         Description(self)
     }
@@ -162,7 +162,7 @@ impl fmt::Display for Description<'_> {
             Value::Bool(_) => f.write_str("a bool"),
             Value::Int(_) | Value::BigInt(_) => f.write_str("an integer"),
             Value::Float(_) => f.write_str("a float"),
-            Value::Str(_) => f.write_str("a text"),
+            Value::Str(_) => f.write_str("a string"),
             Value::Bytes(_) => f.write_str("bytes"),
             Value::List(items) => write!(f, "a list of {}", items.len()),
             Value::Tuple(items) => write!(f, "a tuple of {}", items.len()),

@@ -1,7 +1,7 @@
-//! The zip container: its directory, and the data of its entries where they lie in the file.
+//! The zip container: its directory, and the data of its entries as slices of the file.
 //!
-//! Only the directory at the end of the file is read when it is opened. An entry's local header, which stands
-//! directly before its data, is looked at when the entry is, and so is its checksum.
+//! Opening a zip reads only the directory at the end of the file. An entry's local header, directly before
+//! its data, and its checksum are checked when the entry is read.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,42 +24,42 @@ const CENTRAL_LEN: usize = 46;
 const END_LEN: usize = 22;
 const END64_LEN: u64 = 56;
 const END64_LOCATOR_LEN: u64 = 20;
-/// The end record is followed by a comment of at most this length.
+/// The comment after the end record has at most this length.
 const MAX_COMMENT: usize = 0xffff;
 
 const FLAG_ENCRYPTED: u16 = 1;
 const METHOD_STORED: u16 = 0;
 const METHOD_DEFLATED: u16 = 8;
 
-/// An opened zip: its bytes and its directory.
+/// An open zip: its bytes and its directory.
 pub(crate) struct Zip {
     data: Bytes,
     entries: HashMap<Bytes, Entry>,
 }
 
 struct Entry {
-    /// Of the local header.
+    /// Offset of the local header.
     offset: u64,
-    /// Unpacked, and as it lies in the file.
+    /// Length of the unpacked data, and of the data in the file.
     len: u64,
     packed: u64,
-    /// Where the next entry's header, or the directory, begins.
+    /// End of the entry: where the next entry's header, or the directory, begins.
     limit: u64,
     packing: Packing,
-    /// CRC-32 of the unpacked data; 0 where the writer did not compute it.
+    /// CRC-32 of the unpacked data; 0 if the writer did not compute it.
     crc: u32,
-    /// Whether the data was found to have it: many tensors can lie in one entry.
+    /// Set once the checksum was verified, because one entry can hold many tensors.
     verified: AtomicBool,
 }
 
-/// How an entry's data lies in the file.
+/// How an entry's data is packed in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// As it is.
+    /// Not compressed.
     Stored,
     /// As a raw deflate stream.
     Deflated,
-    /// Encrypted, or compressed in another way.
+    /// Encrypted, or compressed by another method.
     Other,
 }
 
@@ -68,23 +68,23 @@ pub enum Packing {
 pub struct ZipMember {
     /// Its path in the archive.
     pub name: String,
-    /// Its length, as the archive's directory claims it.
+    /// Its length according to the archive's directory.
     pub len: u64,
     /// How [`data`](Self::data) is packed.
     pub packing: Packing,
-    /// Its contents as they lie in the archive.
+    /// Its contents as stored in the archive.
     pub data: Bytes,
-    /// CRC-32 of the unpacked contents; 0 where the writer did not compute it.
+    /// CRC-32 of the unpacked contents; 0 if the writer did not compute it.
     pub crc: u32,
 }
 
-/// Whether `data` begins as a zip archive does.
+/// Returns true if `data` begins like a zip archive.
 pub fn is_zip(data: &[u8]) -> bool {
     data.starts_with(b"PK\x03\x04") || data.starts_with(END)
 }
 
-/// The files in the zip archive `data`, in the order in which they lie there; folders are left out. `path` stands for it in
-/// messages.
+/// The files in the zip archive `data`, in the order of their positions; folders are left out. `path` is used
+/// in messages.
 ///
 /// # Errors
 /// When the archive is damaged, or exceeds a limit.
@@ -125,15 +125,15 @@ impl Zip {
         self.entries.contains_key(name)
     }
 
-    /// The data of the stored entry `name`, if there is one; its checksum is verified when it is first read. `shown` is
-    /// its name in messages.
+    /// The data of the stored entry `name`, if it exists; its checksum is verified on the first read. `shown`
+    /// is its name in messages.
     pub(crate) fn stored(&self, name: &[u8], shown: &str) -> Result<Option<Bytes>, Error> {
         let Some((name, entry)) = self.entries.get_key_value(name) else { return Ok(None) };
         if entry.packing != Packing::Stored {
             return Err(Error::new(ErrorKind::Compressed(excerpt(shown))));
         }
         let data = self.raw(name, entry)?;
-        // A fuzzer's inputs would all end here.
+        // Otherwise a fuzzer's inputs would all end here.
         let unchecked = entry.crc == 0 || cfg!(fuzzing);
         if !unchecked && !entry.verified.load(Ordering::Relaxed) {
             if crc32fast::hash(&data) != entry.crc {
@@ -145,7 +145,7 @@ impl Zip {
         Ok(Some(data))
     }
 
-    /// An entry's data as it lies in the file. Touches the page of its local header.
+    /// An entry's data as stored in the file. Touches the page of its local header.
     fn raw(&self, name: &Bytes, entry: &Entry) -> Result<Bytes, Error> {
         let damaged = |what: &str| Error::zip(format!("entry {}: {what}", text(name)));
         let header =
@@ -161,10 +161,10 @@ impl Zip {
         let start = entry.offset + LOCAL_LEN + u64::from(name_len) + u64::from(extra_len);
         match start.checked_add(entry.packed) {
             Some(end) if end <= entry.limit => {
-                // `limit` lies within the data, whose length is a usize.
+                // `limit` is within the data, whose length is a usize.
                 Ok(self.data.slice(start as usize..end as usize))
             }
-            _ => Err(damaged("reaches into the entry behind it")),
+            _ => Err(damaged("overlaps the next entry")),
         }
     }
 }
@@ -223,7 +223,7 @@ fn read_directory(data: &Bytes) -> Result<(HashMap<Bytes, Entry>, u64), Error> {
     Ok((entries, start))
 }
 
-/// Length, packed length and offset, which stand in the extra field where the header has no room.
+/// Length, packed length and offset, which are in the extra field if the header has no room for them.
 fn entry_extent(header: &[u8], mut extra: &[u8]) -> Option<(u64, u64, u64)> {
     let (packed, len, offset) = (u32_at(header, 20), u32_at(header, 24), u32_at(header, 42));
     let mut wide: &[u8] = &[];
@@ -248,10 +248,11 @@ fn entry_extent(header: &[u8], mut extra: &[u8]) -> Option<(u64, u64, u64)> {
     Some((len, packed, offset))
 }
 
-/// Where the directory begins, its length in bytes, its number of entries.
+/// Offset of the directory, its length in bytes, and its number of entries.
 ///
-/// What looks like an end record can also stand in the comment behind the real one, or in the data before it. One counts
-/// if its comment ends where the file does and its directory where it begins itself.
+/// A sequence that looks like an end record can also occur in the comment after the real one, or in the data
+/// before it. A record counts if its comment ends at the end of the file and its directory ends where the
+/// record begins.
 fn find_directory(data: &[u8]) -> Result<(u64, u64, u64), Error> {
     let tail = data.len().saturating_sub(END_LEN + MAX_COMMENT);
     let mut found = None;
@@ -275,7 +276,7 @@ fn find_directory(data: &[u8]) -> Result<(u64, u64, u64), Error> {
     })
 }
 
-/// The directory that the end record at `end` tells of.
+/// The directory described by the end record at `end`.
 fn directory_before(data: &[u8], end: usize) -> Result<(u64, u64, u64), Error> {
     let record = &data[end..];
     let (disk, count, len, start) =
@@ -292,12 +293,12 @@ fn directory_before(data: &[u8], end: usize) -> Result<(u64, u64, u64), Error> {
                 .filter(|record| record.starts_with(END64))
                 .ok_or_else(|| Error::zip("the 64-bit end record is not where its locator says"))?;
             if u32_at(record, 16) != 0 || u32_at(record, 20) != 0 {
-                return Err(Error::zip("split over several files"));
+                return Err(Error::zip("split across several files"));
             }
             (u64_at(record, 48), u64_at(record, 40), u64_at(record, 32), u64_at(locator, 8).min(at))
         }
         None if needs64 => return Err(Error::zip("the 64-bit end record is missing")),
-        None if disk != 0 => return Err(Error::zip("split over several files")),
+        None if disk != 0 => return Err(Error::zip("split across several files")),
         None => (u64::from(start), u64::from(len), u64::from(count), end as u64),
     };
     match start.checked_add(len) {
@@ -306,7 +307,7 @@ fn directory_before(data: &[u8], end: usize) -> Result<(u64, u64, u64), Error> {
     }
 }
 
-/// Sets each entry's limit to the beginning of what follows it, and refuses entries that overlap.
+/// Sets each entry's limit to the start of whatever follows it, and refuses entries that overlap.
 fn bound_entries(entries: &mut HashMap<Bytes, Entry>, directory: u64) -> Result<(), Error> {
     let mut sorted: Vec<(&Bytes, &mut Entry)> = entries.iter_mut().collect();
     sorted.sort_by_key(|(_, entry)| entry.offset);
@@ -330,7 +331,7 @@ fn slice(data: &[u8], start: u64, len: u64) -> Option<&[u8]> {
     data.get(range(start, len)?)
 }
 
-/// A name for messages.
+/// A name as shown in messages.
 fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(&name[..name.len().min(80)]).escape_debug().to_string()
 }

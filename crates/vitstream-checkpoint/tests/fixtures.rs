@@ -1,4 +1,4 @@
-//! Real checkpoints, and the crate pytorch-reader as the second opinion on them.
+//! Compares real checkpoints with the results of the crate pytorch-reader.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use pytorch_reader::PytorchReader;
 use vitstream_checkpoint::{Checkpoint, DType, Tensor, Value};
 use vitstream_testing::{TINY, shared, tiny};
 
-/// Every tensor of `path` has the same bits as another reader finds.
+/// Every tensor of `path` has the same bits as in the other reader.
 fn compare(path: &Path) {
     let ours = Checkpoint::open(path).expect("a checkpoint");
     let theirs = PytorchReader::with_top_level_key(path, "state_dict").expect("a checkpoint");

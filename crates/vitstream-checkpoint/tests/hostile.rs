@@ -1,4 +1,4 @@
-//! Files made to do harm, and files that came to harm. Each gives an error that says what is wrong.
+//! Malicious and damaged files. Each gives an error that says what is wrong.
 
 use std::process::Command;
 
@@ -17,14 +17,14 @@ fn refused(file: Vec<u8>) -> Error {
     open(file).expect_err("refused")
 }
 
-/// A checkpoint with one intact tensor `good`, and others beside it.
+/// A checkpoint with one intact tensor, `good`, and others next to it.
 fn with(name: &str, tensor: Pickle) -> Checkpoint {
     let good = op().tensor("FloatStorage", "0", 4, 0, &[4], &[1]);
     let pickle = Pickle::checkpoint(&[("good", good), (name, tensor)], &[]);
     open(torch_file(&pickle, &[("0", &f32s(&[1.0, 2.0, 3.0, 4.0]))])).expect("opens")
 }
 
-/// The error of reading tensor `bad`; that beside it is intact.
+/// The error of reading the tensor `bad`, while the tensor next to it stays readable.
 fn broken(tensor: Pickle) -> Error {
     let checkpoint = with("bad", tensor);
     let good = checkpoint.tensors().require("good").expect("intact");
@@ -71,7 +71,7 @@ fn deep_nesting_is_refused() {
             "{error}"
         );
     }
-    // Parameters of parameters do not go through containers.
+    // Parameters of parameters do not pass through containers.
     let mut pickle = Pickle::new().raw(b"}").text("w");
     for _ in 0..10_000 {
         pickle = pickle.global("torch._utils", "_rebuild_parameter").raw(b"(");
@@ -90,7 +90,7 @@ fn memo_bombs_are_refused() {
     }
     assert!(matches!(refused(torch_file(&lists.raw(b"."), &[])).kind(), ErrorKind::Limit { .. }));
 
-    // One text of a megabyte, a thousand times.
+    // One text of a megabyte, repeated a thousand times.
     let text = Pickle::new().raw(b"]").text(&"x".repeat(1 << 20)).raw(b"q\0a").raw(&b"h\0a".repeat(1000));
     assert!(matches!(refused(torch_file(&text.raw(b"."), &[])).kind(), ErrorKind::Limit { .. }));
 
@@ -114,7 +114,7 @@ fn exabytes_are_refused() {
     assert!(matches!(error.kind(), ErrorKind::StorageTooShort(_)), "{error}");
     let error = broken(op().tensor("FloatStorage", "0", 4, 0, &[1 << 40, 1 << 40], &[0, 0]));
     assert!(error.to_string().contains("overflows"), "{error}");
-    // An expanded view of one element is backed by the storage, whatever its size.
+    // An expanded view of one element is covered by the storage, whatever its size.
     let error = broken(op().tensor("FloatStorage", "0", 4, 0, &[1 << 50], &[0]));
     assert!(matches!(error.kind(), ErrorKind::TooLarge), "{error}");
     assert_eq!(error.expected_text(), Some(format!("at most {MAX_GATHER_BYTES} bytes").as_str()));
@@ -126,7 +126,7 @@ fn a_short_storage_names_the_tensor_and_both_lengths() {
     assert_eq!(error.key(), Some("tensor bad"));
     assert!(error.expected_text().is_some_and(|text| text.contains("400 bytes")), "{error}");
     assert_eq!(error.found_text(), Some("16 bytes"));
-    // The tensor fits, but the storage is not what the pickle says.
+    // The tensor fits, but the storage is not what the pickle claims.
     let error = broken(op().tensor("FloatStorage", "0", 100, 0, &[2], &[1]));
     assert_eq!((error.expected_text(), error.found_text()), (Some("400 bytes"), Some("16 bytes")));
 }
@@ -137,7 +137,7 @@ fn views_beyond_the_storage_are_refused() {
         let error = broken(op().tensor("FloatStorage", "0", 4, offset, size, stride));
         assert!(error.to_string().contains("tensor bad"), "{error}");
     }
-    // Within the entry, but beyond what the pickle claims of it.
+    // Within the entry, but beyond the length that the pickle claims.
     let error = broken(op().tensor("FloatStorage", "0", 2, 0, &[4], &[1]));
     assert!(matches!(error.kind(), ErrorKind::StorageTooShort(_)), "{error}");
 }
@@ -249,12 +249,12 @@ fn a_wrong_checksum_is_refused_where_it_is_used() {
     let read = |checkpoint: &Checkpoint| checkpoint.tensors().require("w")?.to_f32();
     let right = crc32fast::hash(&f32s(&[1.0; 4]));
     let checkpoint = with_crc("archive/data/0", right).expect("opens");
-    // Twice: the second time it is known.
+    // Read twice: the second time the checksum is already verified.
     assert!(read(&checkpoint).is_ok() && read(&checkpoint).is_ok());
     let error = read(&with_crc("archive/data/0", right ^ 1).expect("opens")).expect_err("damaged");
     assert!(matches!(error.kind(), ErrorKind::Checksum(_)) && error.key() == Some("tensor w"), "{error}");
     assert!(error.to_string().contains("damaged download"), "{error}");
-    // Nobody needs the other storage, and 0 stands for what was not computed.
+    // The other storage is not needed, and 0 means that the checksum was not computed.
     assert!(read(&with_crc("archive/data/1", 1).expect("opens")).is_ok());
     assert!(read(&with_crc("archive/data/0", 0).expect("opens")).is_ok());
     let error = with_crc("archive/data.pkl", 1).expect_err("the pickle is needed");
@@ -275,12 +275,13 @@ fn an_end_record_within_a_comment_is_none() {
     };
     let value = |checkpoint: Checkpoint| checkpoint.tensors().require("w").and_then(|w| w.to_f32());
     assert_eq!(*value(commented(b"a comment").expect("opens")).expect("there"), [7.0]);
-    // Copies of the record itself, with and without something behind it; and one of an empty archive.
+    // Copies of the record itself, with and without data after it; and one of an empty archive.
     let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
     for comment in [file[end..].to_vec(), [&file[end..], b"x"].concat(), empty.clone()] {
         assert_eq!(*value(commented(&comment).expect("opens")).expect("there"), [7.0]);
     }
-    // A record that tells of an empty directory where it stands itself: which of the two is meant?
+    // A record that describes an empty directory at its own position: it is unclear which of the two is
+    // meant.
     let mut other = empty;
     other[16..20].copy_from_slice(&u32::try_from(file.len()).expect("short").to_le_bytes());
     assert!(commented(&other).expect_err("two").to_string().contains("two end records"));
@@ -347,14 +348,14 @@ fn look_at_everything(checkpoint: &Checkpoint) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a few bytes are changed to, opening and reading end without a panic.
+    /// Opening and reading never panic, whatever a few bytes are changed to.
     #[test]
     fn mutated_checkpoints_do_no_harm(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..24)
     ) {
         static FILE: std::sync::LazyLock<Option<Vec<u8>>> = std::sync::LazyLock::new(real);
         let Some(mut file) = FILE.clone() else { return Ok(()) };
-        // Half of the changes hit the pickle at the front or the directory at the end, the rest anywhere.
+        // Half of the changes hit the pickle at the start or the directory at the end, the rest anywhere.
         let (len, edge) = (file.len(), 160_000);
         for (index, byte, anywhere) in changes {
             let at = match index.index(2 * edge) {
@@ -369,7 +370,7 @@ proptest! {
         }
     }
 
-    /// Any bytes as a pickle.
+    /// Arbitrary bytes as a pickle.
     #[test]
     fn arbitrary_pickles_do_no_harm(pickle in prop::collection::vec(any::<u8>(), 0..400)) {
         if let Ok(checkpoint) = open(torch_file(&Pickle(pickle), &[])) {

@@ -1,4 +1,4 @@
-//! Views, element types, and every way in which torch spells a tensor or a value.
+//! Views, element types, and all spellings of tensors and values in torch.
 
 use vitstream_checkpoint::{Checkpoint, DType, ErrorKind, F32Buf, Tensor, Value};
 use vitstream_testing::torch::{Pickle, f32s, op, torch_file};
@@ -8,7 +8,7 @@ fn open(tensors: &[(&str, Pickle)], rest: &[(&str, Pickle)], storages: &[(&str, 
     Checkpoint::from_bytes("test.ckpt", file.into()).expect("opens")
 }
 
-/// The only tensor, of storage 0.
+/// The only tensor, backed by storage 0.
 fn one(tensor: Pickle, storage: &[u8]) -> Tensor {
     let checkpoint = open(&[("w", tensor)], &[], &[("0", storage)]);
     checkpoint.tensors().require("w").expect("a tensor").clone()
@@ -159,7 +159,7 @@ fn lazily_negated_views_are_not_taken_for_plain_ones() {
     assert!(error.to_string().contains("negated"), "{error}");
 }
 
-/// Networks that were saved in parts, without one dict that holds all tensors.
+/// Networks that were saved in parts, without a single dict of all tensors.
 #[test]
 fn state_dicts_within_dicts_are_joined() {
     let tensor = || op().tensor("FloatStorage", "0", 1, 0, &[1], &[1]);
@@ -183,7 +183,7 @@ fn state_dicts_are_found_where_each_family_keeps_them() {
     let inner = |key: &str| Pickle::new().raw(b"}").text(key).raw(b"}").text("w").raw(&tensor.0).raw(b"ss.");
     let root = Pickle::new().global("collections", "OrderedDict").raw(b")R").text("w").raw(&tensor.0);
     let root = root.raw(b"s}").text("_metadata").raw(b"Nsb.");
-    // A root that is a state dict, and happens to have settings under the name of another's state dict.
+    // A root that is a state dict, and has settings under the key where other projects keep the state dict.
     let settings = Pickle::new().raw(b"}").text("model").raw(b"}").text("hidden").raw(b"K\x10ss").text("w");
     let settings = settings.raw(&tensor.0).raw(b"s.");
     for pickle in [inner("state_dict"), inner("model"), root, settings] {
@@ -215,7 +215,7 @@ fn paths_of_every_spelling() {
         let path = parts.iter().fold(path, |path, part| path.text(part)).raw(b"tR");
         assert_eq!(metadata(path), Value::Path(expected.to_string()));
     }
-    // A byte that is no UTF-8, as os.fsdecode and the pickler spell it.
+    // A byte that is not valid UTF-8, as spelled by os.fsdecode and the pickler.
     let path = op().global("pathlib", "PosixPath").raw(b"(X\x04\0\0\0a\xed\xb3\xbftR");
     assert!(
         matches!(metadata(path), Value::Path(path) if path.starts_with('a') && path.contains('\u{fffd}'))

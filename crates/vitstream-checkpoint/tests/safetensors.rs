@@ -1,10 +1,10 @@
-//! Safetensors files: read as checkpoints, and refused when they are damaged or ask for too much.
+//! Safetensors files are read as checkpoints, and refused when they are damaged or exceed a limit.
 
 use vitstream_checkpoint::limits::{MAX_HEADER_BYTES, MAX_RANK};
 use vitstream_checkpoint::{Checkpoint, DType, Error, ErrorKind, Format, Value};
 use vitstream_testing::torch::f32s;
 
-/// A file of this header and these bytes behind it.
+/// A file with this header, followed by these bytes.
 fn file(header: &str, body: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), body].concat()
 }
@@ -81,7 +81,7 @@ fn damage_is_named() {
     ] {
         assert!(with(header).contains("damaged safetensors file"), "{header}");
     }
-    // One byte is no header, so this is no safetensors file to begin with.
+    // One byte is not a header, so this is not a safetensors file at all.
     assert!(with("{").contains("of an unknown format"), "{}", with("{"));
     let nested = format!("{{\"w\":{}", "[".repeat(100_000));
     assert!(with(&nested).len() < 600, "the message is short");

@@ -11,7 +11,7 @@ fn data(voice: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-synth/tests/data").join(voice)
 }
 
-/// `vitstream speak` with the toy voice, whose graphs are no network: rten speaks, and a warning says so.
+/// `vitstream speak` with the toy voice, whose graphs cannot be read as a network: rten is used, with a warning.
 fn speak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
     command.arg("speak").arg(data("toy")).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
@@ -163,7 +163,7 @@ fn a_folder_that_is_not_understood_speaks_in_rten_and_says_so() {
     assert_eq!(default.stdout, rten.stdout);
     assert!(rten.stderr.is_empty());
     let warning = text(&default.stderr);
-    assert!(warning.contains("toy: ") && warning.contains("rten speaks"), "{warning}");
+    assert!(warning.contains("toy: ") && warning.contains("rten is used"), "{warning}");
     let output = speak().args(args).args(["--runtime", "native"]).assert().code(1).get_output().clone();
     assert!(output.stdout.is_empty() && text(&output.stderr).contains("toy: "));
 }

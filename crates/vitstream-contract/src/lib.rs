@@ -1,7 +1,7 @@
-//! What the folder of an exported voice says, to whoever writes, reads or checks one: the names of its files, what its metadata
-//! list, what can be done when one of them is not as it should be, and how far that work is.
+//! The contract of an exported voice's folder, shared by the crates that write, read or check one: file
+//! names, metadata, remedies for errors, and progress.
 //!
-//! Nothing is read or written here, and nothing of the network is known.
+//! This crate performs no input or output, and does not know the network.
 #![forbid(unsafe_code)]
 
 pub mod files;

@@ -1,34 +1,35 @@
-//! How far some work is.
+//! Progress of a long-running operation.
 
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What work does next, and how far it is.
+/// One step of an operation: its name and its position among all steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step<'a> {
-    /// What is done next: the name of a file, or of a part of the work. Empty at the end.
+    /// Name of the next step: a file, or a part of the work. Empty at the end.
     pub next: &'a str,
-    /// Steps that are done.
+    /// Number of finished steps.
     pub done: usize,
-    /// Steps in all.
+    /// Total number of steps.
     pub of: usize,
 }
 
 type Told = dyn Fn(Step<'_>) -> ControlFlow<()> + Send + Sync;
 
-/// Is told how far some work is, and may end it. Nobody is told by default.
+/// Reports the progress of an operation to a callback, which may also stop it. The default has no callback.
 #[derive(Clone, Default)]
 pub struct Progress(Option<Arc<Told>>);
 
 impl Progress {
-    /// Tells `told` before each step and at the end. The work stops, as if it had never begun, when that breaks.
+    /// Calls `told` before each step and at the end. If `told` breaks, the operation stops without leaving
+    /// anything behind.
     pub fn new(told: impl Fn(Step<'_>) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(told)))
     }
 
-    /// Before a step. Whether the work is to end.
+    /// Reports the step that comes next. Returns true if the operation must stop.
     #[must_use]
     pub fn is_stopped_before(&self, next: &str, done: usize, of: usize) -> bool {
         self.0.as_ref().is_some_and(|told| told(Step { next, done, of }).is_break())

@@ -1,6 +1,6 @@
-//! What can be done about an error, so that a command line, a server and a library each say it in their own words.
+//! Remedies for errors, worded by the command line, the server and each library in their own terms.
 
-/// What a client's package needs to know of a voice.
+/// A fact about the voice that a client's package requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Description {
@@ -12,41 +12,42 @@ pub enum Description {
     Quality,
 }
 
-/// What does not go with every client's package.
+/// An export option that some clients' packages do not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PackageOption {
     /// One graph instead of a pair.
     SingleLayout,
-    /// The noise as inputs.
+    /// Noise as graph inputs.
     NoiseInput,
     /// The version of the operator set.
     Opset,
 }
 
-/// What its user can do about an error. The message says what is wrong; this says what helps.
+/// A remedy for an error. The error message says what is wrong; the remedy says what the user can do about
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
     /// Give the sample rate in hertz.
     SampleRate,
-    /// Give hyper-parameters by name; each comes with an example of a value.
+    /// Give hyper-parameters by name. Each comes with an example value.
     HParams(Vec<(String, String)>),
-    /// Name the voice's JSON, or the configuration of its training.
+    /// Name the voice's JSON, or its training configuration.
     Config,
     /// Export the voice with its noise as inputs.
     NoiseInput,
     /// Change the voice's JSON, or name another one.
     OtherConfig,
-    /// Export one graph for the whole voice, for no client in particular.
+    /// Export one graph for the whole voice, without choosing a client.
     SingleGraph,
     /// Allow weights that are not finite.
     AllowNan,
-    /// Allow the file more memory.
+    /// Raise the memory limit for the file.
     Memory,
-    /// Give what a client's package needs to know of the voice.
+    /// Give the fact about the voice that a client's package requires.
     Describe(Description),
-    /// Leave out an option that does not go with a client's package.
+    /// Leave out an option that a client's package does not allow.
     NotForPackage {
         /// The client.
         client: &'static str,

@@ -1,27 +1,27 @@
-//! The states of a stream decoder, as its metadata `states` lists them.
+//! The states of a stream decoder, as listed in its metadata entry `states`.
 
 use serde::Deserialize;
 
-/// Most elements that all states of a decoder have together, 64 MiB: those of published voices have some 25,000, so a file
-/// that asks for more is damaged, and a network that needs more is none that could speak.
+/// Limit on the elements of all states of a decoder together (64 MiB). Published voices have about 25,000, so
+/// a file that asks for more is damaged, or holds a network too large to speak.
 pub const MAX_STATE_ELEMENTS: usize = 1 << 24;
 
-/// What a stream decoder carries from one call to the next.
+/// A state that a stream decoder carries from one call to the next.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct StreamState {
-    /// The graph's input.
+    /// Name of the graph's input.
     pub input: String,
-    /// The graph's output that the next call takes.
+    /// Name of the graph's output, which becomes the input of the next call.
     pub output: String,
-    /// At the first call, which takes zeros. A length of 0 occurs.
+    /// Shape at the first call, for which the state is all zeros. An axis may have length 0.
     pub shape: Vec<usize>,
 }
 
 impl StreamState {
-    /// Refuses states that are too large all together.
+    /// Refuses states that are too large together.
     ///
     /// # Errors
-    /// What is wrong, to be put after the file's name.
+    /// A description of the problem, to be appended to the file's name.
     pub fn check(states: &[Self]) -> Result<(), String> {
         let mut left = MAX_STATE_ELEMENTS;
         for Self { input, shape, .. } in states {

@@ -1,9 +1,9 @@
-//! Another sample rate for a stream of speech.
+//! Changes the sample rate of a stream of speech.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
-/// The filter refused its numbers.
+/// The filter rejected its parameters.
 #[derive(Debug, thiserror::Error)]
 #[error("resampling: {0}")]
 pub struct Error(String);
@@ -14,26 +14,28 @@ impl Error {
     }
 }
 
-/// Samples that are transformed at once. A voice's first chunk has several thousand, so that none is waited for.
+/// Samples that are transformed at once. A voice's first chunk has several thousand samples, so it never
+/// waits for a block to fill.
 const BLOCK: u32 = 1_024;
 
-/// Changes the rate of a stream of mono samples. What comes out is as long as what goes in, in seconds, and not delayed.
+/// Changes the sample rate of a stream of mono samples. The output has the same duration as the input and no
+/// delay.
 pub struct Resampler {
     fft: Fft<f32>,
     ratio: f64,
-    /// Samples that are too few for a block.
+    /// Samples kept until they fill a block.
     waiting: Vec<f32>,
     taken: usize,
-    /// Samples of the filter's delay, still to be dropped.
+    /// Samples of the filter's delay that remain to be dropped.
     delay: usize,
     given: usize,
 }
 
 impl Resampler {
-    /// From one rate to another, both in hertz.
+    /// Creates a resampler from one rate to another, both in hertz.
     ///
     /// # Errors
-    /// When one of them is 0.
+    /// When one of the rates is 0.
     pub fn new(from: u32, to: u32) -> Result<Self, Error> {
         if from == 0 || to == 0 {
             return Err(Error(format!("expected rates above 0, found {from} and {to}")));
@@ -47,10 +49,10 @@ impl Resampler {
         Ok(Self { fft, ratio, waiting: Vec::new(), taken: 0, delay, given: 0 })
     }
 
-    /// Takes samples, gives those that are ready.
+    /// Takes input samples and returns the output samples that are ready.
     ///
     /// # Errors
-    /// Never, but for a defect of the filter.
+    /// Only if the filter has a defect.
     pub fn push(&mut self, samples: &[f32]) -> Result<Vec<f32>, Error> {
         self.taken += samples.len();
         self.compute(samples)
@@ -76,7 +78,7 @@ impl Resampler {
         Ok(output)
     }
 
-    /// Gives the rest, and begins anew.
+    /// Returns the remaining samples and resets the resampler for another stream.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -128,7 +130,7 @@ mod tests {
                 }
                 output.extend(resampler.finish().unwrap());
                 assert_eq!(output.len(), to as usize, "one second of {from} to {to}");
-                // At its ends the tone begins and breaks off, which no filter follows.
+                // The tone starts and stops abruptly, which no filter can follow.
                 let inner = output.iter().zip(tone(to, to as usize)).skip(500).take(to as usize - 1_000);
                 let worst = inner.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(worst < 0.01, "{from} to {to}: {worst}");

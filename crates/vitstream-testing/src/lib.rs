@@ -1,7 +1,7 @@
-//! What the tests of all crates share: where fixtures lie, and writers of small checkpoints.
+//! Code shared by the tests of all crates: paths of fixtures, and writers of small checkpoints.
 //!
-//! Files of the repository are always there. Larger fixtures (a real voice, more checkpoints) may be absent: a test that
-//! needs one says that it is skipped.
+//! Files of the repository always exist. Larger fixtures (a real voice, more checkpoints) may be absent; a
+//! test that needs one prints that it is skipped.
 #![forbid(unsafe_code)]
 
 pub mod state_dict;
@@ -10,12 +10,12 @@ pub mod zip;
 
 use std::path::{Path, PathBuf};
 
-/// Where the crates lie.
+/// The folder of all crates.
 fn crates() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in a folder")
 }
 
-/// The folder of the small checkpoints with PyTorch's values beside them.
+/// The folder of the small checkpoints and their reference values from PyTorch.
 pub fn goldens() -> PathBuf {
     crates().join("vitstream-vits/tests/golden")
 }
@@ -30,8 +30,9 @@ pub fn pair(name: &str) -> PathBuf {
     crates().join("vitstream-synth/tests/data").join(name)
 }
 
-/// A file or folder of the larger fixtures, which are not part of the repository: below `VITSTREAM_FIXTURES`, else below
-/// `../shared/fixtures` beside the checkout. Says that the test is skipped when it is not there.
+/// A file or folder of the larger fixtures, which are not part of the repository: below `VITSTREAM_FIXTURES`,
+/// or else below `../shared/fixtures` next to the checkout. Prints that the test is skipped when it does not
+/// exist.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let beside = || crates().join("../../shared/fixtures");
     let path = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(beside, PathBuf::from).join(name);

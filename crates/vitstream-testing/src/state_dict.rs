@@ -1,4 +1,5 @@
-//! Checkpoints in memory: those of the repository taken apart, changed, and written again as torch.save does.
+//! Checkpoints in memory: the repository's checkpoints are taken apart, changed, and written again in the
+//! format of torch.save.
 
 use std::path::Path;
 
@@ -6,10 +7,10 @@ use vitstream_checkpoint::{Checkpoint, Value};
 
 use crate::torch::{Pickle, f32s, op, torch_file};
 
-/// A tensor under its key.
+/// A tensor and its key.
 #[derive(Clone)]
 pub struct Entry {
-    /// In the file.
+    /// Key in the file.
     pub key: String,
     /// Lengths of the axes.
     pub dims: Vec<usize>,
@@ -20,14 +21,14 @@ pub struct Entry {
 /// A Lightning checkpoint's state dict and hyper-parameters.
 #[derive(Clone)]
 pub struct StateDict {
-    /// In the order of the file.
+    /// Tensors in file order.
     pub entries: Vec<Entry>,
-    /// Of the module.
+    /// Hyper-parameters of the Lightning module.
     pub hyper_parameters: Vec<(Value, Value)>,
 }
 
 impl StateDict {
-    /// That of the checkpoint at `path`.
+    /// Reads the checkpoint at `path`.
     pub fn open(path: &Path) -> Self {
         let checkpoint = Checkpoint::open(path).unwrap();
         let entry = |tensor: &vitstream_checkpoint::Tensor| Entry {
@@ -49,20 +50,20 @@ impl StateDict {
         entry.unwrap_or_else(|| panic!("there is no {key}"))
     }
 
-    /// Takes the tensor called `key` away.
+    /// Removes the tensor called `key`.
     #[track_caller]
     pub fn remove(&mut self, key: &str) -> Entry {
         let at = self.entries.iter().position(|entry| entry.key == key);
         self.entries.remove(at.unwrap_or_else(|| panic!("there is no {key}")))
     }
 
-    /// Adds a tensor that is `value` throughout.
+    /// Adds a tensor whose elements are all `value`.
     pub fn insert(&mut self, key: &str, dims: &[usize], value: f32) {
         let values = vec![value; dims.iter().product()];
         self.entries.push(Entry { key: key.to_owned(), dims: dims.to_vec(), values });
     }
 
-    /// Sets a hyper-parameter, or takes it away.
+    /// Sets a hyper-parameter, or removes it.
     pub fn set(&mut self, name: &str, value: Option<Value>) {
         self.hyper_parameters.retain(|(key, _)| key.as_str() != Some(name));
         self.hyper_parameters.extend(value.map(|value| (Value::Str(name.into()), value)));
@@ -75,12 +76,12 @@ impl StateDict {
         }
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     pub fn write(&self) -> Vec<u8> {
         self.write_with(|_| {})
     }
 
-    /// The file, with its pickle changed.
+    /// Returns the bytes of the file after `change` has been applied to its pickle.
     pub fn write_with(&self, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let keys: Vec<String> = (0..self.entries.len()).map(|i| i.to_string()).collect();
         let storages: Vec<Vec<u8>> = self.entries.iter().map(|entry| f32s(&entry.values)).collect();
@@ -104,13 +105,13 @@ impl StateDict {
         torch_file(&pickle, &storages)
     }
 
-    /// The file, read.
+    /// Writes the file and reads it as a checkpoint.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint::from_bytes("test.ckpt", self.write().into()).unwrap()
     }
 }
 
-/// The opcodes that make `value`.
+/// The opcodes that produce `value`.
 pub fn pickled(value: &Value) -> Pickle {
     let all = |mark: &[u8], values: &mut dyn Iterator<Item = &Value>, end: &[u8]| {
         values.fold(op().raw(mark), |pickle, value| pickle.raw(&pickled(value).0)).raw(end)

@@ -1,45 +1,45 @@
-//! Writers of small checkpoints: pickles opcode by opcode, in the zip that torch.save makes.
+//! Writers of small checkpoints: pickles opcode by opcode, in the zip layout of torch.save.
 
 use crate::zip;
 
-/// Writes pickles, opcode by opcode.
+/// Writes a pickle opcode by opcode.
 #[derive(Clone, Default)]
 pub struct Pickle(pub Vec<u8>);
 
 impl Pickle {
-    /// Of protocol 2.
+    /// An empty pickle of protocol 2.
     pub fn new() -> Self {
         Self(vec![0x80, 2])
     }
 
-    /// These bytes.
+    /// Appends raw bytes.
     pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// A text.
+    /// Appends a string.
     pub fn text(self, text: &str) -> Self {
         let len = (text.len() as u32).to_le_bytes();
         self.raw(b"X").raw(&len).raw(text.as_bytes())
     }
 
-    /// A whole number.
+    /// Appends an integer.
     pub fn int(self, value: i64) -> Self {
         self.raw(b"\x8a\x08").raw(&value.to_le_bytes())
     }
 
-    /// A Python global.
+    /// Appends a Python global.
     pub fn global(self, module: &str, name: &str) -> Self {
         self.raw(format!("c{module}\n{name}\n").as_bytes())
     }
 
-    /// A tuple of whole numbers.
+    /// Appends a tuple of integers.
     pub fn ints(self, values: &[i64]) -> Self {
         values.iter().fold(self.raw(b"("), |p, &value| p.int(value)).raw(b"t")
     }
 
-    /// A `_rebuild_tensor_v2` of a storage of `class` with `claimed` elements.
+    /// Appends a `_rebuild_tensor_v2` call for a storage of `class` that claims `claimed` elements.
     pub fn tensor(
         self,
         class: &str,
@@ -60,7 +60,7 @@ impl Pickle {
             .raw(b")RtR")
     }
 
-    /// A reference to a storage of `claimed` elements.
+    /// Appends a reference to a storage that claims `claimed` elements.
     pub fn storage(self, module: &str, class: &str, key: &str, claimed: i64) -> Self {
         self.raw(b"(").text("storage").global(module, class).text(key).text("cpu").int(claimed).raw(b"tQ")
     }
@@ -79,12 +79,12 @@ impl Pickle {
     }
 }
 
-/// A value's opcodes, without the protocol header.
+/// A pickle without a protocol header, for the opcodes of one value.
 pub fn op() -> Pickle {
     Pickle(Vec::new())
 }
 
-/// A zip as torch.save writes it: pickle, storages.
+/// A zip in the layout of torch.save: the pickle and the storages.
 pub fn torch_file(pickle: &Pickle, storages: &[(&str, &[u8])]) -> Vec<u8> {
     let names: Vec<String> = storages.iter().map(|(key, _)| format!("archive/data/{key}")).collect();
     let mut entries: Vec<(&str, &[u8])> = vec![("archive/data.pkl", &pickle.0)];

@@ -1,6 +1,6 @@
-//! The smallest writer of stored zips: for fuzz targets and for tests.
+//! A minimal writer of uncompressed zip archives, for fuzz targets and tests.
 
-/// The entries one after the other, each entry's data aligned to 64 bytes as torch.save does.
+/// Writes the entries in order. The data of each entry is aligned to 64 bytes, as in files of torch.save.
 pub fn write(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
@@ -32,7 +32,7 @@ pub fn write(entries: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// What local and central headers share: version to the length of the extra field.
+/// The fields that local and central headers share, from the version to the length of the extra field.
 fn common_header(name: &str, data: &[u8], extra: usize) -> Vec<u8> {
     let mut header = vec![0; 14];
     header.extend((data.len() as u32).to_le_bytes());

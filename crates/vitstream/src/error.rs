@@ -1,4 +1,4 @@
-//! Why something failed.
+//! The error type.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,9 +6,10 @@ use std::path::Path;
 
 use vitstream_contract::Remedy;
 
-/// Why something failed: a message that names the file it is about, what was expected and what was found.
+/// An error: its message names the file concerned, what was expected and what was found.
 ///
-/// The message does not say what to do about it, because that depends on who asks: [`remedy`](Self::remedy) does.
+/// The message does not give a remedy, because that depends on the program in use: see
+/// [`remedy`](Self::remedy).
 ///
 /// ```
 /// use vitstream::{ErrorKind, OpenOptions, Voice};
@@ -23,25 +24,25 @@ pub struct Error(Box<Repr>);
 /// A [`std::result::Result`] with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The sort of failure. Programs decide by it, because messages may change.
+/// The kind of an error. Programs should decide by kind, because messages may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file or folder could not be read or written.
     Io,
-    /// The input is damaged, or is no voice.
+    /// The input is damaged, or is not a voice.
     Input,
-    /// The input is a voice, or another network, that vitstream cannot handle.
+    /// The input is a voice, or another network, that vitstream does not support.
     Unsupported,
-    /// An option or a request makes no sense for this voice.
+    /// An option or a request is not valid for this voice.
     Request,
-    /// The output cannot be put where it was asked for.
+    /// The output cannot be written to the requested place.
     Output,
-    /// The runtime is not there, or failed while it computed.
+    /// The runtime is not available, or failed while computing.
     Runtime,
     /// The caller asked to stop.
     Interrupted,
-    /// A defect of vitstream.
+    /// A bug in vitstream.
     Internal,
 }
 
@@ -61,7 +62,7 @@ impl Error {
         Repr::Option(problem.into()).into()
     }
 
-    /// The sort of failure.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
             Repr::Source(error) => source_kind(error),
@@ -74,7 +75,7 @@ impl Error {
         }
     }
 
-    /// Whether the voice was read and is not what the native engine understands.
+    /// Returns true if the voice was read but its content is not supported by the native engine.
     pub(crate) fn is_about_content(&self) -> bool {
         match &*self.0 {
             Repr::Source(error) => error.is_about_content(),
@@ -83,7 +84,7 @@ impl Error {
         }
     }
 
-    /// The file or folder that it is about, if it is about one.
+    /// The file or folder concerned, if any.
     pub fn path(&self) -> Option<&Path> {
         match &*self.0 {
             Repr::Source(error) => error.path(),
@@ -132,7 +133,7 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
-    /// What lies below the error whose message this has already given.
+    /// The cause below the error whose message this one has already included.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner()?.source()
     }

@@ -38,7 +38,7 @@
 //! use vitstream::export::ExportOptions;
 //! use vitstream::verify::VerifyOptions;
 //!
-//! // With the frames of each phoneme as a further output of the encoder.
+//! `durations` adds the frames of each phoneme as a further output of the encoder.
 //! let summary = vitstream::export(trained, &folder, &ExportOptions::new().durations(true))?;
 //! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
 //!
@@ -49,12 +49,13 @@
 //! ```
 //!
 //! # Inspect
-//! [`inspect()`] says what a file holds, without running anything of it.
+//! [`inspect()`] lists the contents of a file without running any of it.
 //!
 //! # Features
-//! By default everything but `onnxruntime`:
-//! - `native`: vitstream's own engine. A program that only speaks needs this alone; it takes 43 crates.
-//! - `threads`: more than one thread for it.
+//! All features except `onnxruntime` are on by default:
+//! - `native`: vitstream's own engine. A program that only speaks needs no other feature; it then builds 43
+//!   crates.
+//! - `threads`: more than one thread for the native engine.
 //! - `safetensors` and `archives`: voices in safetensors files, and in zip, tar and gzip archives.
 //! - `rten` and `onnxruntime`: runtimes for the graphs of an exported folder.
 //! - `export` and `verify`: [`export()`] and [`verify()`].
@@ -67,7 +68,7 @@ mod voice;
 use std::path::Path;
 
 pub use error::{Error, ErrorKind, Result};
-/// Reading small files that a user names: never anything but regular ones, and never more than is allowed.
+/// Functions that read small files named by a user: regular files only, and only up to a given size.
 pub use vitstream_checkpoint::{decode_text, read_file, regular_file};
 pub use vitstream_contract::{Description, PackageOption, Progress, Remedy, Step, files};
 #[cfg(feature = "export")]
@@ -79,7 +80,7 @@ pub use vitstream_source::{config, inspect};
 pub use vitstream_synth::backend::{DecodeBackend, DecodeSession};
 #[cfg(feature = "native")]
 pub use vitstream_synth::native::Isa;
-/// Running graphs: what [`Wall`] needs in the process that it starts.
+/// Functions that run graphs; the process that [`Wall`] starts needs them.
 pub use vitstream_synth::runtime;
 pub use vitstream_synth::{
     Cancel, Chunk, Chunking, Cost, DecoderChoice, MAX_IDS, Noise, Profile, Runtime, Scales, SpeakOptions,
@@ -93,7 +94,7 @@ pub use voice::{Backend, OpenOptions, SpeechStream, Voice};
 /// Reads the voice in `input` and writes its pair to the directory `output`: see [`export`](mod@export).
 ///
 /// # Errors
-/// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
+/// When the voice cannot be read, an option is invalid, or the directory cannot be written to.
 #[cfg(feature = "export")]
 pub fn export(
     input: impl Into<Input>,
@@ -103,10 +104,10 @@ pub fn export(
     Ok(export::export(input, output.as_ref(), options)?)
 }
 
-/// Says what a file holds, without running anything of it: see [`inspect`](mod@inspect).
+/// Lists the contents of a file without running any of it: see [`inspect`](mod@inspect).
 ///
 /// # Errors
-/// When the file can be read neither as a voice nor as an ONNX graph.
+/// When the file is neither a voice nor an ONNX graph that can be read.
 pub fn inspect(input: impl Into<Input>, options: &source::ReadOptions) -> Result<inspect::Inspection> {
     Ok(inspect::inspect(input, options)?)
 }
@@ -114,8 +115,8 @@ pub fn inspect(input: impl Into<Input>, options: &source::ReadOptions) -> Result
 /// Verifies the pair in `directory`: see [`verify`](mod@verify).
 ///
 /// # Errors
-/// When there is no pair, what it is held against cannot be read, the runtime is not there, or an option makes no sense.
-/// Damaged files of the pair are no error: the report says so.
+/// When there is no pair, the reference cannot be read, the runtime is not available, or an option is
+/// invalid. Damaged files of the pair are not an error: the report lists them.
 #[cfg(feature = "verify")]
 pub fn verify(directory: impl AsRef<Path>, options: &verify::VerifyOptions) -> Result<verify::Report> {
     Ok(verify::verify(directory.as_ref(), options)?)

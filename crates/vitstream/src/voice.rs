@@ -1,4 +1,4 @@
-//! A voice that speaks, whatever it was opened from.
+//! A voice that speaks, independent of its source.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// [`Native`](Self::Native), or [`Rten`](Self::Rten) with a warning for a folder whose graphs cannot be read back as
-    /// a network.
+    /// [`Native`](Self::Native); for a folder whose graphs cannot be read back as a network,
+    /// [`Rten`](Self::Rten) with a warning.
     #[default]
     Auto,
-    /// vitstream's own engine: any voice that can be read, in pure Rust.
+    /// vitstream's own engine in pure Rust, for any voice that can be read.
     Native,
-    /// rten: the graphs of an exported folder, in pure Rust.
+    /// rten, in pure Rust, for the graphs of an exported folder.
     Rten,
-    /// Microsoft's ONNX Runtime, a shared library found at run time: the graphs of an exported folder.
+    /// Microsoft's ONNX Runtime, a shared library found at run time, for the graphs of an exported folder.
     OnnxRuntime,
 }
 
-/// How a voice is opened.
+/// Options for opening a voice.
 ///
 /// ```
 /// use vitstream::{Backend, OpenOptions};
@@ -40,22 +40,22 @@ pub enum Backend {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// The backend that computes.
+    /// The backend that computes the voice.
     pub backend: Backend,
-    /// How the voice is read: what its file does not say.
+    /// Options for reading the voice: facts that its file does not state.
     pub read: ReadOptions,
-    /// Threads, 1 to 256. With the native backend they change no bit of the result.
+    /// Number of threads, 1 to 256. With the native backend it does not change a single bit of the result.
     pub threads: usize,
-    /// The sample rate in hertz, for a voice whose files do not say it.
+    /// The sample rate in hertz, for a voice whose files do not state it.
     pub sample_rate: Option<u32>,
-    /// Which of a folder's decoders, for backends that run its graphs.
+    /// The decoder to use from a folder, for backends that run its graphs.
     pub decoder: DecoderChoice,
-    /// Where ONNX Runtime's shared library is; looked for when absent.
+    /// Path of ONNX Runtime's shared library. Searched for if absent.
     pub library: Option<PathBuf>,
-    /// Where the graphs of a folder run, for backends that run them. Without a wall they run in this process: what panics
-    /// there is an error, but what aborts or takes all memory ends the process.
+    /// Process in which a folder's graphs run, for backends that run them. Without a wall they run in this
+    /// process: a panic in them becomes an error, but an abort, or memory running out, ends the process.
     pub wall: Option<Wall>,
-    /// The cost of chunks on this device, which decides how large they are.
+    /// The cost of chunks on this device, from which chunk sizes are derived.
     pub profile: Profile,
 }
 
@@ -80,56 +80,57 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// The backend that computes.
+    /// Sets the backend that computes the voice.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
 
-    /// How the voice is read: what its file does not say.
+    /// Sets the options for reading the voice: facts that its file does not state.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
     }
 
-    /// Threads, 1 to 256.
+    /// Sets the number of threads, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// The sample rate in hertz, for a voice whose files do not say it.
+    /// Sets the sample rate in hertz, for a voice whose files do not state it.
     pub fn sample_rate(mut self, hertz: impl Into<Option<u32>>) -> Self {
         self.sample_rate = hertz.into();
         self
     }
 
-    /// Which of a folder's decoders, for backends that run its graphs.
+    /// Sets the decoder to use from a folder, for backends that run its graphs.
     pub fn decoder(mut self, decoder: DecoderChoice) -> Self {
         self.decoder = decoder;
         self
     }
 
-    /// Where ONNX Runtime's shared library is.
+    /// Sets the path of ONNX Runtime's shared library.
     pub fn library(mut self, path: impl Into<PathBuf>) -> Self {
         self.library = Some(path.into());
         self
     }
 
-    /// Where the graphs of a folder run.
+    /// Sets the process in which a folder's graphs run.
     pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
         self.wall = wall.into();
         self
     }
 
-    /// The cost of chunks on this device.
+    /// Sets the cost of chunks on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 }
 
-/// A voice that speaks. Cloning it is cheap and shares it; any number of threads may speak with it at once.
+/// A voice that speaks. Clones are cheap and share the voice; any number of threads may speak with it at
+/// once.
 #[derive(Clone, Debug)]
 pub struct Voice {
     voice: vitstream_synth::Voice,
@@ -138,14 +139,15 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Opens a voice: an exported folder, any file that [`export`](crate::export()) reads, or contents in memory.
+    /// Opens a voice: an exported folder, any file that [`export`](crate::export()) reads, or contents in
+    /// memory.
     ///
     /// # Errors
-    /// When the voice cannot be read, nothing says its sample rate, the backend is not there, or an option makes no
-    /// sense.
+    /// When the voice cannot be read, its sample rate is unknown, the backend is not available, or an option
+    /// is invalid.
     pub fn open(input: impl Into<Input>, options: &OpenOptions) -> Result<Self> {
         let input = &input.into();
-        // Before any backend is tried: none may speak with files of two voices.
+        // Checked before any backend is tried: no backend may speak with the files of two voices.
         input.path().map_or(Ok(()), vitstream_source::check_finished)?;
         match options.backend {
             Backend::Auto => Self::open_auto(input, options),
@@ -159,14 +161,14 @@ impl Voice {
 
     fn open_auto(input: &Input, options: &OpenOptions) -> Result<Self> {
         match Self::open_native(input, options) {
-            // What is said of how to read the voice would have no effect on its graphs.
+            // Read options would have no effect on the folder's graphs.
             Err(error)
                 if input.path().is_some_and(Path::is_dir)
                     && error.is_about_content()
                     && options.read == ReadOptions::default() =>
             {
                 let mut voice = Self::open_graphs(input, options, Backend::Rten, Runtime::Rten)?;
-                voice.warnings.push(format!("{error}; so not the native engine but rten speaks"));
+                voice.warnings.push(format!("{error}; rten is used instead of the native engine"));
                 Ok(voice)
             }
             result => result,
@@ -186,13 +188,15 @@ impl Voice {
 
     #[cfg(not(feature = "native"))]
     fn open_native(_: &Input, _: &OpenOptions) -> Result<Self> {
-        Err(Error::option("this build is without the native engine: build it with the feature `native`"))
+        Err(Error::option(
+            "this build does not contain the native engine: build it with the feature `native`",
+        ))
     }
 
     fn open_graphs(input: &Input, options: &OpenOptions, backend: Backend, runtime: Runtime) -> Result<Self> {
         if options.read != ReadOptions::default() {
             return Err(Error::option(format!(
-                "{runtime} runs a folder's graphs as they are: what is said of how to read a voice is for the native backend"
+                "{runtime} runs a folder's graphs as they are: options for reading a voice work only with the native backend"
             )));
         }
         let directory = input.path().ok_or_else(|| {
@@ -212,89 +216,91 @@ impl Voice {
         Ok(Self { voice: vitstream_synth::Voice::open(directory, &given)?, backend, warnings: Vec::new() })
     }
 
-    /// The backend that computes it; never [`Backend::Auto`].
+    /// The backend in use; never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         self.backend
     }
 
-    /// Warnings about its files.
+    /// Warnings about the voice's files.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Its sample rate, speakers, and whatever else is known beside its network.
+    /// The sample rate, the speakers, and other facts about the voice apart from its network.
     pub fn info(&self) -> &VoiceInfo {
         self.voice.info()
     }
 
-    /// Its JSON, as its files have it or as it was put together from its family's; empty when there is none. It says how
-    /// text becomes the ids that it was trained with.
+    /// The voice's JSON, as read from its files or as derived from the settings of its family; empty if there
+    /// is none. It defines how text becomes the ids that the voice was trained with.
     pub fn config(&self) -> &serde_json::Map<String, serde_json::Value> {
         &self.voice.info().json
     }
 
-    /// Under what name a [`Profile`] knows it on its backend.
+    /// The name under which a [`Profile`] stores this voice on its backend.
     pub fn profile_key(&self) -> &str {
         self.voice.profile_key()
     }
 
-    /// Seconds that one frame plays.
+    /// Duration of one frame in seconds.
     pub fn frame_seconds(&self) -> f64 {
         self.voice.frame_seconds()
     }
 
-    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken.
+    /// Returns true if [`SpeechStream::durations`] gives the length of each phoneme.
     pub fn gives_durations(&self) -> bool {
         self.voice.gives_durations()
     }
 
-    /// The decoder, for those who feed it themselves.
+    /// The decoder, for callers that feed it themselves.
     pub fn decoder(&self) -> Arc<dyn DecodeBackend> {
         self.voice.decoder()
     }
 
-    /// Speaks phoneme `ids`, chunk by chunk. Nothing is computed before the first chunk is asked for; dropping the
-    /// stream ends the work.
+    /// Speaks phoneme `ids`, chunk by chunk. Nothing is computed before the first chunk is requested;
+    /// dropping the stream stops the work.
     ///
     /// # Errors
-    /// When the voice cannot speak this: no ids or too many, an id outside the vocabulary, an unknown speaker, scales
-    /// outside their range, a chunk of no frames, or a seed for a voice that draws its own noise.
+    /// When the voice cannot speak this: no ids or too many, an id outside the vocabulary, an unknown
+    /// speaker, scales outside their range, a chunk of zero frames, or a seed for a voice that draws its own
+    /// noise.
     pub fn stream(&self, ids: &[i64], options: &SpeakOptions) -> Result<SpeechStream> {
         Ok(SpeechStream(self.voice.stream(ids, options)?))
     }
 
-    /// Speaks phoneme `ids` and gives all samples at once, f32 between -1 and 1.
+    /// Speaks phoneme `ids` and returns all samples at once, f32 between -1 and 1.
     ///
     /// # Errors
-    /// As [`stream`](Self::stream), and when computing fails.
+    /// As [`stream`](Self::stream), and when the computation fails.
     pub fn synthesize(&self, ids: &[i64], options: &SpeakOptions) -> Result<Vec<f32>> {
         Ok(self.voice.synthesize(ids, options)?)
     }
 }
 
-/// The chunks of one utterance. After an error there are no more.
+/// The chunks of one utterance. No chunks follow an error.
 #[derive(Debug)]
 pub struct SpeechStream(vitstream_synth::SpeechStream);
 
 impl SpeechStream {
-    /// Stops it, from any thread: between chunks, and with the native backend between the encoder's layers as well. Then
-    /// it ends with an error of the kind [`Interrupted`](crate::ErrorKind::Interrupted).
+    /// A handle that stops the stream from any thread: between chunks, and with the native backend also
+    /// between the encoder's layers. The stream then ends with an error of kind
+    /// [`Interrupted`](crate::ErrorKind::Interrupted).
     pub fn cancel_handle(&self) -> Cancel {
         self.0.cancel_handle()
     }
 
-    /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
+    /// Time from the creation of the stream to the end of the encoder; `None` before the first chunk.
     pub fn encoded(&self) -> Option<std::time::Duration> {
         self.0.encoded()
     }
 
-    /// Samples of the whole utterance, known as soon as the encoder is done.
+    /// Number of samples of the whole utterance; known once the encoder has finished.
     pub fn total_samples(&self) -> Option<usize> {
         self.0.total_samples()
     }
 
-    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is
-    /// done, and only of voices that [tell them](Voice::gives_durations).
+    /// Number of samples of each phoneme id, in order from the start of the utterance. Known once the encoder
+    /// has finished, and only for voices that [provide durations](Voice::gives_durations).
     pub fn durations(&self) -> Option<&[usize]> {
         self.0.durations()
     }

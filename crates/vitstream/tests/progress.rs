@@ -1,4 +1,4 @@
-//! What is told of work that takes a while, and that it can be stopped.
+//! Long operations report their progress and can be stopped.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use vitstream::{ErrorKind, Progress};
 
 const TRAINED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
 
-/// Steps as they are told; the work is stopped before the one called `last`.
+/// Records the reported steps, and stops the work before the step called `last`.
 fn recorder(last: &'static str) -> (Progress, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = told.clone();

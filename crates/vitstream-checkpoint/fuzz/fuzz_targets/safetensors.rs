@@ -1,4 +1,4 @@
-//! The input is the header of a safetensors file, its length put before it and some data behind it.
+//! The input is the header of a safetensors file; its length is put before it and some data after it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The input is a pickle; it is put into an intact archive with one storage.
+//! The input is a pickle, which is put into an intact archive with one storage.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Opens a checkpoint and looks at all of it. Nothing may panic, hang, or take memory without bound.
+//! Opens a checkpoint and reads all of it. It must not panic, hang, or take unbounded memory.
 
 use bytes::Bytes;
 use vitstream_checkpoint::{Checkpoint, Tensor, Value};
@@ -17,7 +17,7 @@ pub fn walk(file: Vec<u8>) {
     }
 }
 
-/// Views of stride 0 may have a gigabyte: they are left out, so that the fuzzer's time goes elsewhere.
+/// Skips views of stride 0, which may have a gigabyte, so that the fuzzer spends its time elsewhere.
 fn read(tensor: &Tensor) {
     if tensor.layout().is_contiguous() || tensor.nbytes() < 1 << 16 {
         let _ = tensor.bytes().map_err(|e| e.to_string());

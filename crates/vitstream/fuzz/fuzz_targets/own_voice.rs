@@ -1,8 +1,8 @@
-//! Voices that vitstream exported itself, with some bytes changed. Each is refused, or is a network of which every
-//! graph can be written.
+//! Voices exported by vitstream with some bytes changed. Each is either refused, or read as a network all of
+//! whose graphs can be written.
 //!
-//! The input is the changes: four bytes each, of which three are a place in the exported file and one is what to put
-//! there.
+//! The input is a list of changes of four bytes each: three bytes for the position in the exported file, and
+//! one for its new value.
 #![no_main]
 
 use std::fs;

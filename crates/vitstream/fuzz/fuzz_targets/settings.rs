@@ -1,5 +1,5 @@
-//! The JSON beside the weights of each family that has one: the first byte chooses the family, the rest is the text.
-//! Each is refused, or belongs to a network of which every graph can be written.
+//! The JSON next to the weights, for each family that has one: the first byte selects the family, the rest is
+//! the text. Each is either refused, or read as a network all of whose graphs can be written.
 #![no_main]
 
 use std::fs;
@@ -21,7 +21,7 @@ const HF_WEIGHTS: &[u8] =
     include_bytes!("../../../vitstream-vits/tests/golden/families/hf/model.safetensors");
 const HF_CONFIG: &[u8] = include_bytes!("../../../vitstream-vits/tests/golden/families/hf/config.json");
 
-/// A folder of its own for each process, and in it one for each family. It is left behind for a look at what was found.
+/// One folder per process, with one subfolder per family. It is kept, so that findings can be examined.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = tempfile::tempdir().expect("a temporary folder").keep();
     for (name, file, weights) in FAMILIES {

@@ -1,8 +1,8 @@
-//! Finished voices: a file of any bytes, or a real one with some bytes changed. Each is refused, or is a network of
-//! which every graph can be written.
+//! Finished voices: a file of arbitrary bytes, or a real one with some bytes changed. Each is either refused,
+//! or read as a network all of whose graphs can be written.
 //!
-//! Input that does not begin as an ONNX file does is taken for changes: four bytes each, of which three are a place in
-//! `multi.onnx` and one is what to put there.
+//! Input that does not begin like an ONNX file is a list of changes of four bytes each: three bytes for the
+//! position in `multi.onnx`, and one for its new value.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
