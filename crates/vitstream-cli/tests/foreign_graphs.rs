@@ -130,7 +130,7 @@ fn elements_elsewhere_are_refused() {
     let file = inner.join("voice.onnx");
     for location in ["../voice.onnx.data", beside.to_str().unwrap(), "inner/voice.onnx.data", "."] {
         fs::write(&file, spread(location, 0).0).unwrap();
-        assert_refused(&file, "only files that lie beside the graph are read");
+        assert_refused(&file, "only files next to the graph are read");
     }
     #[cfg(unix)]
     {
@@ -198,8 +198,8 @@ fn branches_that_differ_in_more_are_refused() {
     let file = folder.path().join("voice.onnx");
     for (op, source, what) in [
         ("Neg", None, "node `/If`: an If whose else_branch has a node Neg"),
-        ("Identity", Some("scales"), "node `/If`: an If whose branches give different values"),
-        ("Constant", None, "node `/If`: an If whose else_branch gives a constant"),
+        ("Identity", Some("scales"), "node `/If`: an If whose branches return different values"),
+        ("Constant", None, "node `/If`: an If whose else_branch returns a constant"),
     ] {
         fs::write(&file, with_branches(op, source)).unwrap();
         assert_refused(&file, what);

@@ -1,8 +1,8 @@
-//! What a graph may ask of a runtime, as far as its constants say.
+//! Limits on what a graph may demand of a runtime, as far as its constants show.
 //!
-//! Runtimes take a graph at its word: a permutation that is none, a padding of gigabytes or a constant of a hundred
-//! thousand axes ends the process and not the run. So what is written in the file is checked when the file is read,
-//! before a runtime sees it. Lengths that are computed when the graph runs are not known here.
+//! Runtimes trust the graph: an invalid permutation, a padding of gigabytes, or a constant of a hundred
+//! thousand axes ends the process rather than the run. Values stated in the file are therefore checked when
+//! it is read, before a runtime sees them. Lengths that are computed at run time are not known here.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,20 @@ use crate::decode::DecodeError;
 use crate::external::shown;
 use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId};
 
-/// Most axes of a tensor. VITS has at most five; a runtime that works through axes recursively survives these.
+/// Limit on the axes of a tensor. VITS has at most five; a runtime that recurses over axes survives this
+/// many.
 pub const MAX_RANK: usize = 16;
-/// Largest length of an axis that a file states: more bytes than a file can hold.
+/// Limit on the length of an axis stated in a file: it exceeds the bytes that a file can hold.
 pub const MAX_DIM: i64 = (1 << 31) - 1;
-/// Largest kernel, stride, dilation, group or padding: the receptive field of a whole voice is some hundred frames, and
-/// what hyper-parameters may ask for is within it.
+/// Limit on a kernel, stride, dilation, group or padding. The receptive field of a whole voice is a few
+/// hundred frames, and all allowed hyper-parameters stay within this limit.
 pub const MAX_REACH: i64 = 1 << 17;
-/// Most elements of a tensor whose size stands in the file: 1 GiB of float32.
+/// Limit on the elements of a tensor whose size is stated in the file: 1 GiB of float32.
 pub const MAX_ELEMENTS: i64 = 1 << 28;
-/// Most numbers in a list that an attribute holds: those of VITS have one for each axis.
+/// Limit on the numbers in an attribute's list. Those of VITS have one for each axis.
 const MAX_LIST: usize = 1 << 12;
 
-/// Checks `node`, whose inputs are in `graph`, or in `constants` if nodes give them.
+/// Checks `node`, whose inputs are in `graph`, or in `constants` if nodes produce them.
 pub(crate) fn check(
     graph: &Graph,
     constants: &HashMap<ValueId, Tensor>,
@@ -53,7 +54,7 @@ pub(crate) fn check(
     checked.axes()
 }
 
-/// Checks the lengths that are declared of a value or stand in a tensor.
+/// Checks the rank of a value's declaration or of a tensor.
 pub(crate) fn check_rank(rank: usize, place: impl Fn() -> String) -> Result<(), DecodeError> {
     match rank > MAX_RANK {
         true => Err(DecodeError::malformed(place(), format!("has {rank} axes, more than {MAX_RANK}"))),
@@ -82,7 +83,7 @@ impl Checked<'_> {
         self.graph.constant(input).or_else(|| self.constants.get(&input))
     }
 
-    /// The numbers that input `at` stands for, if it is a constant.
+    /// The numbers of input `at`, if it is a constant.
     fn constant(&self, at: usize) -> Option<Vec<i64>> {
         integers(self.tensor(at)?)
     }
@@ -126,7 +127,7 @@ impl Checked<'_> {
         }
     }
 
-    /// The numbers of a constant input.
+    /// Checks every number of a constant input.
     fn each(&self, at: usize, allowed: std::ops::RangeInclusive<i64>, what: &str) -> Result<(), DecodeError> {
         let values = self.constant(at).unwrap_or_default();
         match values.iter().find(|value| !allowed.contains(value)) {
@@ -144,7 +145,7 @@ impl Checked<'_> {
         sorted.sort_unstable();
         if perm.len() > MAX_RANK || !sorted.iter().copied().eq(0..perm.len() as i64) {
             let perm = &perm[..perm.len().min(MAX_RANK)];
-            return Err(self.error(format!("attribute `perm`: {perm:?} is no permutation")));
+            return Err(self.error(format!("attribute `perm`: {perm:?} is not a permutation")));
         }
         match self.rank(0).filter(|&rank| rank != perm.len()) {
             None => Ok(()),
@@ -200,7 +201,8 @@ impl Checked<'_> {
             _ => 1,
         };
         let transposed = self.node.op == "ConvTranspose";
-        // Each group has outputs of its own; of a transposed convolution the first axis is the inputs'.
+        // Each group has its own outputs; the first axis of a transposed convolution's weight belongs to the
+        // inputs.
         if !weight.dims[0].is_multiple_of(group) {
             return Err(
                 self.error(format!("{group} groups do not divide the weight's shape {:?}", weight.dims))
@@ -213,7 +215,7 @@ impl Checked<'_> {
         }
     }
 
-    /// A constant that is a shape. With `wildcards` -1 stands for what is left, and 0 for what was there.
+    /// A constant that is a shape. With `wildcards`, -1 means the remaining length, and 0 the input's length.
     fn shape(&self, at: usize, wildcards: bool) -> Result<(), DecodeError> {
         let Some(dims) = self.constant(at) else { return Ok(()) };
         self.size(&dims, wildcards, &format!("input {at}"))
@@ -227,7 +229,7 @@ impl Checked<'_> {
         if dims.iter().any(|dim| !(least..=MAX_DIM).contains(dim))
             || dims.iter().filter(|dim| **dim == -1).count() > 1
         {
-            return Err(self.error(format!("{what}: {dims:?} is no shape")));
+            return Err(self.error(format!("{what}: {dims:?} is not a valid shape")));
         }
         let elements = dims.iter().try_fold(1i64, |product, &dim| product.checked_mul(dim.max(1)));
         match elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
@@ -243,7 +245,9 @@ impl Checked<'_> {
         };
         let (Some(start), Some(limit), Some(delta)) = (one(0), one(1), one(2)) else { return Ok(()) };
         if delta == 0 || (limit - start) / delta > i128::from(MAX_ELEMENTS) {
-            return Err(self.error(format!("{start} to {limit} by {delta} has no end that memory holds")));
+            return Err(
+                self.error(format!("the range {start} to {limit} by {delta} does not fit into memory"))
+            );
         }
         Ok(())
     }
@@ -260,7 +264,7 @@ impl Checked<'_> {
         }
     }
 
-    /// Axes as an input, which they are from opset 13 or 18 on.
+    /// Checks axes that are an input, as they are from opset 13 or 18 on.
     fn axes_input(&self) -> Result<(), DecodeError> {
         let Some(axes) = self.constant(1) else { return Ok(()) };
         self.distinct(&axes, "axes")
@@ -271,9 +275,9 @@ impl Checked<'_> {
             self.distinct(axes, "attribute `axes`")?;
         }
         let Some(&Attr::Int(axis)) = self.node.attrs.get("axis") else { return Ok(()) };
-        // A Concat or Gather of values of which nothing is declared is bounded all the same.
+        // A Concat or Gather of undeclared values is bounded as well.
         let rank = self.rank(0).unwrap_or(MAX_RANK) as i64;
-        // One past the end: Flatten, OneHot.
+        // One past the end is allowed: Flatten, OneHot.
         match (-rank - 1..=rank).contains(&axis) {
             true => Ok(()),
             false => Err(self.error(format!("attribute `axis`: {axis} of {rank} axes"))),
@@ -290,7 +294,7 @@ impl Checked<'_> {
             true => Ok(()),
             false => {
                 let axes = &axes[..axes.len().min(MAX_RANK)];
-                Err(self.error(format!("{what}: {axes:?} are no distinct axes")))
+                Err(self.error(format!("{what}: {axes:?} are not distinct axes")))
             }
         }
     }
@@ -329,7 +333,7 @@ mod tests {
         }
     }
 
-    /// Reads a graph of one node, whose first input is `x` of four axes and whose others are constants.
+    /// Reads a graph of one node, whose first input `x` has four axes and whose other inputs are constants.
     fn read(op: &str, constants: &[Tensor], attributes: Vec<proto::Attribute>) -> Result<Graph, DecodeError> {
         let dim = |n: i64| proto::Dimension { dim_value: Some(n), dim_param: None };
         let shape = proto::TensorShape { dim: [1, 4, 1, 8].map(dim).into() };
@@ -386,10 +390,10 @@ mod tests {
     fn permutations_are_permutations() {
         assert!(read("Transpose", &[], vec![ints("perm", &[3, 1, 0, 2])]).is_ok());
         for perm in [&[0, 0, 0, 0][..], &[0, 1, 2, 4], &[-1, 0, 1, 2], &[1, 2, 3, i64::MAX]] {
-            refused("Transpose", &[], vec![ints("perm", perm)], "is no permutation");
+            refused("Transpose", &[], vec![ints("perm", perm)], "is not a permutation");
         }
         refused("Transpose", &[], vec![ints("perm", &[1, 0, 2])], "of an input of 4 axes");
-        refused("Transpose", &[], vec![ints("perm", &vec![0; 4096])], "is no permutation");
+        refused("Transpose", &[], vec![ints("perm", &vec![0; 4096])], "is not a permutation");
     }
 
     #[test]
@@ -422,8 +426,8 @@ mod tests {
         refused("Expand", &[list(&[1 << 30, 1])], vec![], "input 1");
         refused("Tile", &[list(&[1, 1, 1, 1 << 40])], vec![], "input 1");
         refused("Pad", &[list(&[0, 0, 0, 1 << 30, 0, 0, 0, 0])], vec![], "padding");
-        refused("Squeeze", &[list(&[1, 1])], vec![], "no distinct axes");
-        refused("Unsqueeze", &[list(&[1 << 40])], vec![], "no distinct axes");
+        refused("Squeeze", &[list(&[1, 1])], vec![], "not distinct axes");
+        refused("Unsqueeze", &[list(&[1 << 40])], vec![], "not distinct axes");
         refused("Split", &[list(&[1, 1])], vec![], "2 parts for 1 outputs");
         refused("Concat", &[], vec![int("axis", 1 << 40)], "attribute `axis`");
         refused("ReduceMean", &[], vec![ints("axes", &[0, 0])], "attribute `axes`");
@@ -446,7 +450,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in a node, it is refused, or within what a runtime is asked for.
+        /// A node is either refused or within the limits, whatever it contains.
         #[test]
         fn what_is_read_is_bounded(
             op in prop_oneof![

@@ -1,9 +1,9 @@
-//! `If` nodes of which both branches give the same elements.
+//! `If` nodes whose branches both produce the same elements.
 //!
-//! PyTorch writes one for `squeeze(dim)` where it does not know the length of the axis: a Squeeze if it is 1, the value
-//! itself if not. A [`Graph`](crate::Graph) has no branches, so the node is replaced by the branch that changes the
-//! shape: that a graph is written for an axis of length 1 is why it squeezes at all. Branches that differ in more are
-//! refused.
+//! PyTorch writes one for `squeeze(dim)` if it does not know the length of the axis: a Squeeze if it is 1,
+//! else the value itself. A [`Graph`](crate::Graph) has no branches, so the node is replaced by the branch
+//! that changes the shape: the graph contains a squeeze only because it was written for an axis of length 1.
+//! Branches that differ in more than shape are refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,16 +12,16 @@ use prost::Message;
 use crate::decode::DecodeError;
 use crate::proto::{self, attribute_type};
 
-/// Operators that give the elements of their first input, in their order.
+/// Operators that return the elements of their first input in order.
 const RESHAPING: [&str; 5] = ["Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"];
 
-/// Most nodes of a branch that is looked at.
+/// Limit on the nodes of a branch that is examined.
 const MAX_NODES: usize = 16;
 
-/// What stands in a graph in place of the `If` called `place`.
+/// The nodes that replace the `If` called `place`.
 pub(crate) fn inline(node: proto::Node, place: &str) -> Result<Vec<proto::Node>, DecodeError> {
     let refused = |what: String| {
-        let what = format!("an If {what}: give the checkpoint that the graph was exported from");
+        let what = format!("an If {what}: use the checkpoint that the graph was exported from");
         DecodeError::unsupported(place, what)
     };
     let [output] = &node.output[..] else {
@@ -42,18 +42,18 @@ pub(crate) fn inline(node: proto::Node, place: &str) -> Result<Vec<proto::Node>,
     let then = Branch::of(then).map_err(|why| refused(format!("whose then_branch {why}")))?;
     let otherwise = Branch::of(otherwise).map_err(|why| refused(format!("whose else_branch {why}")))?;
     if then.source != otherwise.source {
-        return Err(refused("whose branches give different values".to_owned()));
+        return Err(refused("whose branches return different values".to_owned()));
     }
     let chosen = if otherwise.changes > then.changes { otherwise } else { then };
     Ok(chosen.into_nodes(output))
 }
 
-/// A branch that does nothing but give another shape to a value from around it.
+/// A branch that only changes the shape of a value of the enclosing graph.
 struct Branch {
     graph: proto::Graph,
-    /// The value around it that its result has the elements of.
+    /// The value of the enclosing graph whose elements the result has.
     source: String,
-    /// How many nodes change the shape.
+    /// Number of nodes that change the shape.
     changes: usize,
 }
 
@@ -70,7 +70,7 @@ impl Branch {
         }
         let mut changes = 0;
         let mut inside = HashSet::new();
-        // What each value has the elements of.
+        // For each value, the value whose elements it has.
         let mut sources: HashMap<&str, &str> = HashMap::new();
         for node in &graph.node {
             let op = node.op_type.as_deref().unwrap_or_default();
@@ -83,7 +83,7 @@ impl Branch {
                 return Err(format!("has a node {}", crate::external::shown(op)));
             };
             if inside.contains(from.as_str()) {
-                return Err("gives a constant".to_owned());
+                return Err("returns a constant".to_owned());
             }
             changes += usize::from(op != "Identity");
             let source = sources.get(from.as_str()).copied().unwrap_or(from);
@@ -91,13 +91,13 @@ impl Branch {
         }
         let name = output.name.as_deref().unwrap_or_default();
         if inside.contains(name) {
-            return Err("gives a constant".to_owned());
+            return Err("returns a constant".to_owned());
         }
         let source = sources.get(name).copied().unwrap_or(name).to_owned();
         Ok(Self { source, changes, graph })
     }
 
-    /// The nodes, of which the last gives `output`.
+    /// The nodes; the last one produces `output`.
     fn into_nodes(self, output: &str) -> Vec<proto::Node> {
         let result = self.graph.output.into_iter().next().and_then(|info| info.name).unwrap_or_default();
         let mut nodes = self.graph.node;

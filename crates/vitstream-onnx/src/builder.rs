@@ -1,4 +1,4 @@
-//! Builds a graph node by node: scopes give the names, every node's shape is inferred as it is added.
+//! Builds a graph node by node. Scopes provide the names, and every node's shape is inferred as it is added.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,43 +7,43 @@ use bytes::Bytes;
 use crate::dim::{Dim, Shape, show};
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 
-/// A graph under construction that broke its own rules: which node, and what did not fit.
+/// An error in a graph under construction: the node, and the mismatch.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{node}: {message}")]
 pub struct BuildError {
     /// Path of the node that could not be added.
     pub node: String,
-    /// What was expected and what was found.
+    /// The expected and the actual value.
     pub message: String,
 }
 
 /// Builds one [`Graph`].
 ///
 /// # Design
-/// Operators are methods ([`crate::ops`]) that take and return [`ValueId`]s, so that a model's `emit` reads like its
-/// `forward`. They do not return `Result`: the first mistake is kept, everything after it is ignored, and
-/// [`GraphBuilder::finish`] reports it. Straight-line definitions stay straight-line, and no mistake is lost.
+/// Operators are methods ([`crate::ops`]) that take and return [`ValueId`]s, so a model's `emit` reads like
+/// its `forward`. They do not return `Result`: the first error is kept, everything after it is ignored, and
+/// [`GraphBuilder::finish`] reports it. Straight-line definitions stay straight-line, and no error is lost.
 ///
-/// Integer shapes never become nodes unless they must: [`GraphBuilder::dim`] answers from inference, and
-/// [`GraphBuilder::dim_value`] makes the few nodes that compute a symbolic length at run time, once each.
+/// Integer shapes become nodes only if they must: [`GraphBuilder::dim`] answers from inference, and
+/// [`GraphBuilder::dim_value`] creates the few nodes that compute a symbolic length at run time, once each.
 pub struct GraphBuilder {
     graph: Graph,
-    /// What all names of nodes and constants begin with: empty, or the node whose body this is.
+    /// Prefix of all names of nodes and constants: empty, or the node whose body this is.
     prefix: String,
     scope: Vec<String>,
-    /// How often a node name was asked for, to number the second and later ones.
+    /// Number of requests for each node name, to number the second and later ones.
     names: HashMap<String, usize>,
-    /// Small constants by content: the same axis list is needed everywhere.
+    /// Small constants by content, because the same lists of axes occur in many places.
     constants: HashMap<(DType, Vec<usize>, Bytes), ValueId>,
-    /// Where a symbol's value can be read from: a value and its axis.
+    /// The source of each symbol's value: a value and its axis.
     symbols: BTreeMap<String, (ValueId, usize)>,
-    /// Lengths that exist as int64 `[1]` values.
+    /// Lengths that already exist as int64 `[1]` values.
     dim_values: BTreeMap<Dim, ValueId>,
     error: Option<BuildError>,
 }
 
 impl GraphBuilder {
-    /// An empty graph for the given version of the default operator set.
+    /// Creates an empty graph for the given version of the default operator set.
     pub fn new(name: &str, opset: i64) -> Self {
         Self {
             graph: Graph::new(name, opset),
@@ -57,12 +57,12 @@ impl GraphBuilder {
         }
     }
 
-    /// The operator set that the graph is built for.
+    /// The version of the operator set that the graph is built for.
     pub fn opset(&self) -> i64 {
         self.graph.opset
     }
 
-    /// Runs `body` one scope deeper. `name` may hold several levels: `"encoder.attn_layers.0"`.
+    /// Runs `body` one scope deeper. `name` may consist of several levels: `"encoder.attn_layers.0"`.
     pub fn scope<T>(&mut self, name: &str, body: impl FnOnce(&mut Self) -> T) -> T {
         self.scope.push(name.to_owned());
         let result = body(self);
@@ -70,7 +70,7 @@ impl GraphBuilder {
         result
     }
 
-    /// `leaf` qualified by the scope with dots: the name of an initializer, which is the checkpoint's key.
+    /// `leaf` qualified by the scope with dots: the name of an initializer, equal to the checkpoint's key.
     pub fn key(&self, leaf: &str) -> String {
         let mut path = self.scope.join(".");
         if !path.is_empty() {
@@ -79,7 +79,7 @@ impl GraphBuilder {
         path + leaf
     }
 
-    /// Declares a graph input. The first input that carries a symbol is where its length is read at run time.
+    /// Declares a graph input. A symbol's length is read at run time from the first input that has it.
     pub fn input(&mut self, name: &str, dtype: DType, shape: Shape) -> ValueId {
         for (axis, dim) in shape.iter().enumerate() {
             if let Some(symbol) = dim.as_symbol() {
@@ -110,7 +110,7 @@ impl GraphBuilder {
         self.graph.metadata.insert(key.to_owned(), value.to_string());
     }
 
-    /// A constant under the name [`key`](Self::key)`(leaf)`: a weight.
+    /// A weight: a constant named [`key`](Self::key)`(leaf)`.
     pub fn initializer(&mut self, leaf: &str, tensor: Tensor) -> ValueId {
         let name = self.key(leaf);
         if self.names.insert(name.clone(), 1).is_some() {
@@ -119,7 +119,7 @@ impl GraphBuilder {
         self.add_initializer(name, tensor)
     }
 
-    /// A small unnamed constant, made once per content.
+    /// A small unnamed constant, created once per content.
     pub fn constant(&mut self, tensor: Tensor) -> ValueId {
         let key = (tensor.dtype, tensor.dims.clone(), tensor.data.clone());
         if let Some(&id) = self.constants.get(&key) {
@@ -142,17 +142,17 @@ impl GraphBuilder {
         self.constant(Tensor::i64(&[values.len()], values))
     }
 
-    /// The shape that was inferred for `value`.
+    /// The inferred shape of `value`.
     pub fn shape(&self, value: ValueId) -> &[Dim] {
         self.graph.value(value).shape.as_deref().unwrap_or_default()
     }
 
-    /// Length of one axis of `value`; an unused symbol once the builder has failed.
+    /// Length of one axis of `value`; an unused symbol after an error.
     pub fn dim(&self, value: ValueId, axis: usize) -> Dim {
         self.shape(value).get(axis).cloned().unwrap_or_else(|| Dim::symbol("?"))
     }
 
-    /// Length of an axis that is the same whatever is fed, such as channels.
+    /// Length of an axis that does not depend on the inputs, such as channels.
     pub fn const_dim(&mut self, value: ValueId, axis: usize) -> usize {
         let dim = self.dim(value, axis);
         let length = dim.as_const().and_then(|n| usize::try_from(n).ok());
@@ -167,7 +167,7 @@ impl GraphBuilder {
         self.graph.value(value).dtype.unwrap_or(DType::F32)
     }
 
-    /// Replaces the inferred shape by one that the caller knows to be equal in ways that symbols cannot tell.
+    /// Replaces the inferred shape by one that the caller knows to be equal, where symbols cannot express it.
     pub fn assume_shape(&mut self, value: ValueId, shape: Shape) -> ValueId {
         let known = self.shape(value);
         let contradiction = known.len() != shape.len()
@@ -183,12 +183,12 @@ impl GraphBuilder {
         value
     }
 
-    /// Tells where a length can be read at run time: an int64 `[1]` value.
+    /// Defines the value from which a length can be read at run time: an int64 `[1]` value.
     pub fn define_dim(&mut self, dim: &Dim, length: ValueId) {
         self.dim_values.insert(dim.clone(), length);
     }
 
-    /// `dim` as an int64 `[1]` value, computed at run time if it must be. Made once for each dimension.
+    /// `dim` as an int64 `[1]` value, computed at run time if necessary. Created once for each dimension.
     pub fn dim_value(&mut self, dim: &Dim) -> ValueId {
         if let Some(&value) = self.dim_values.get(dim) {
             return value;
@@ -225,11 +225,12 @@ impl GraphBuilder {
         sum.expect("a dimension that is not constant has terms")
     }
 
-    /// `body` done `rounds` times, its results one after the other: `[rounds]`, then the shape of what `body` returns.
+    /// Runs `body` `rounds` times and stacks its results: `[rounds]`, followed by the shape that `body`
+    /// returns.
     ///
-    /// The body is a graph of its own. It is given the number of its round, an int64 scalar, and stand-ins for
-    /// `captured`, values of this builder; no other value may be used in it. The node lists them in the order in which
-    /// the body first reads them, in which they are found again when the file is read.
+    /// The body is a graph of its own. It receives the number of its round, an int64 scalar, and stand-ins
+    /// for `captured`, values of this builder; it must not use any other value. The node lists them in the
+    /// order in which the body first reads them, which is the order in which a reader of the file finds them.
     pub fn repeat(
         &mut self,
         rounds: &Dim,
@@ -280,10 +281,10 @@ impl GraphBuilder {
         self.nodes("Loop", &inputs, &[("body", Attr::Graph(Box::new(body)))], 1, inferred)[0]
     }
 
-    /// Ends the construction.
+    /// Finishes the graph.
     ///
     /// # Errors
-    /// The first rule that was broken on the way.
+    /// The first error that occurred.
     pub fn finish(self) -> Result<Graph, BuildError> {
         match self.error {
             Some(error) => Err(error),
@@ -291,7 +292,7 @@ impl GraphBuilder {
         }
     }
 
-    /// Keeps the first mistake.
+    /// Records an error, if it is the first.
     pub(crate) fn fail(&mut self, message: impl Into<String>) {
         if self.error.is_none() {
             self.error = Some(BuildError {
@@ -312,7 +313,7 @@ impl GraphBuilder {
         self.nodes(op, inputs, attrs, 1, inferred.map(|one| vec![one]))[0]
     }
 
-    /// Adds a node with `count` outputs. After a mistake, or when this is one, the outputs are empty stand-ins.
+    /// Adds a node with `count` outputs. After an error, or if this is one, the outputs are empty stand-ins.
     pub(crate) fn nodes(
         &mut self,
         op: &str,
@@ -350,7 +351,7 @@ impl GraphBuilder {
         outputs
     }
 
-    /// A value for those who still ask for one after the first mistake. It never reaches a finished graph.
+    /// A value for calls after the first error. It never reaches a finished graph.
     fn stand_in(&mut self) -> ValueId {
         if self.graph.values().len() == 0 {
             self.add_value("?".to_owned(), DType::F32, Shape::new());
@@ -358,7 +359,7 @@ impl GraphBuilder {
         ValueId(0)
     }
 
-    /// What the next node of this kind is called here.
+    /// The name of the next node of this operator in the current scope.
     fn next_name(&self, op: &str) -> String {
         let path = self.path_to(op);
         match self.names.get(&path) {

@@ -1,9 +1,9 @@
-//! Reads ONNX files, whoever wrote them.
+//! Reads ONNX files of any origin.
 //!
-//! The file is not trusted. Before anything is parsed, its messages are counted along the schema and bounded, so that
-//! a small file cannot ask for much memory; the schema as declared here has no recursion, and loops no loops within;
-//! what a [`Graph`] cannot hold is refused by name instead of being left out. Weights stay where they are: tensors
-//! are slices of the input.
+//! The file is not trusted. Before parsing, its messages are counted along the schema and limited, so a small
+//! file cannot demand much memory. The schema as declared here has no recursion, and loops must not contain
+//! loops. Contents that a [`Graph`] cannot hold are refused by name instead of being dropped. Weights are not
+//! copied: tensors are slices of the input.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,39 +20,41 @@ use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, Value
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
 
-/// Most messages and names in a file. The largest traced VITS encoder has 40,000; parsed, one takes 300 bytes or less.
+/// Limit on the messages and names in a file. The largest traced VITS encoder has 40,000; a parsed one takes
+/// at most 300 bytes.
 const MAX_RECORDS: usize = 1 << 20;
-/// Longest text that [`parse_dim`] looks into.
+/// Length of the longest text that [`parse_dim`] examines.
 const MAX_DIM_TEXT: usize = 1024;
-/// Largest coefficient that [`parse_dim`] reads: with as many terms as fit the text, no sum overflows.
+/// The largest coefficient that [`parse_dim`] reads: no sum overflows, whatever the number of terms in a
+/// text.
 const MAX_COEFFICIENT: i64 = 1 << 40;
 
-/// Why a file was not read.
+/// The reason why a file was not read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The bytes are no protobuf of ONNX's schema.
+    /// The bytes are not protobuf of ONNX's schema.
     #[error("not an ONNX file: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    /// More messages than any model of this kind has.
-    #[error("more than {MAX_RECORDS} messages: no voice has as many, so the file is not read")]
+    /// More messages than any voice has.
+    #[error("more than {MAX_RECORDS} messages: no voice has so many, so the file is refused")]
     TooManyRecords,
-    /// ONNX, but with something that a [`Graph`] cannot hold.
+    /// Valid ONNX, but with contents that a [`Graph`] cannot hold.
     #[error("{place}: {what} is not supported")]
     Unsupported {
         /// The node, value or initializer, by name.
         place: String,
-        /// What it has.
+        /// The contents that are not supported.
         what: String,
     },
-    /// An operator that is none of ONNX's own.
+    /// An operator outside ONNX's own domain.
     #[error("{place}: operator {op} of the domain `{domain}` is not supported")]
     Domain {
         /// The node, by name.
         place: String,
         /// The operator.
         op: String,
-        /// Who defines it.
+        /// The operator's domain.
         domain: String,
     },
     /// An element type that a [`Graph`] cannot hold.
@@ -60,23 +62,23 @@ pub enum DecodeError {
     ElementType {
         /// The value or initializer, by name.
         place: String,
-        /// The type, by ONNX's name.
+        /// ONNX's name of the type.
         found: String,
     },
-    /// Elements that lie in another file, which cannot be had or does not fit.
+    /// Elements in another file that is not available or does not match.
     #[error("{place}: {what}")]
     External {
         /// The node, value or initializer, by name.
         place: String,
-        /// Which file, and what is wrong with it.
+        /// The file, and the problem with it.
         what: String,
     },
-    /// ONNX's own rules are broken, or nothing could run what is asked for.
+    /// ONNX's own rules are broken, or no runtime could do what is requested.
     #[error("{place}: {what}")]
     Malformed {
         /// The node, value or initializer, by name.
         place: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
 }
@@ -99,30 +101,31 @@ fn malformed(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
     DecodeError::malformed(place, what)
 }
 
-/// Reads an ONNX file. Initializers with `raw_data` are slices of `bytes`, which may lie in a mapped file
+/// Reads an ONNX file. Initializers with `raw_data` are slices of `bytes`, which may be a mapped file
 /// ([`Bytes::from_owner`]).
 ///
-/// Values keep their names. Nodes do too; one without a name, or with that of an earlier node, is called after its
-/// operator and its place. Dimensions that the file leaves open become symbols of their own, called `unknown_0` and so
-/// on. An initializer that is listed among the inputs as well, as files of IR version 3 must, is a constant here.
-/// Documentation strings, training information and metadata of nodes are left out. An `If` whose branches differ only in
-/// shape is replaced by the branch that changes it.
+/// Values keep their names. Nodes do too; one without a name, or with the name of an earlier node, is named
+/// after its operator and its position. Dimensions that the file leaves open become symbols called
+/// `unknown_0` and so on. An initializer that is also listed among the inputs, as required by IR version 3,
+/// is a constant here. Documentation strings, training information and metadata of nodes are left out. An
+/// `If` whose branches differ only in shape is replaced by the branch that changes it.
 ///
 /// # Errors
-/// [`DecodeError::Unsupported`] for subgraphs other than those and the body of a `Loop` that carries nothing, functions,
-/// sparse tensors, other domains than the default one, and element types other than [`DType`]'s;
-/// [`DecodeError::External`] for elements that lie in another file, see [`decode_with`]; the other variants for files
-/// that are broken, or that ask for what no runtime can do.
+/// [`DecodeError::Unsupported`] for subgraphs other than those and the body of a `Loop` that carries nothing,
+/// functions, sparse tensors, domains other than the default one, and element types other than [`DType`]'s;
+/// [`DecodeError::External`] for elements in another file, see [`decode_with`]; the other variants for files
+/// that are broken, or that demand what no runtime can do.
 pub fn decode(bytes: Bytes) -> Result<Graph, DecodeError> {
     decode_model(bytes, External::new(None))
 }
 
-/// As [`decode`], for a graph whose elements may lie in other files. `open` gives the contents of the file of a plain
-/// name (no path leads anywhere else) that lies beside the graph; it is asked once for each file.
+/// As [`decode`], for a graph whose elements may be in other files. `open` returns the contents of a file
+/// next to the graph. It receives a plain name (never a path that leads elsewhere), and is called once for
+/// each file.
 ///
 /// # Errors
-/// As [`decode`]; [`DecodeError::External`] when a file is given by more than its name, cannot be opened, is too short,
-/// or two tensors share its bytes.
+/// As [`decode`]; [`DecodeError::External`] when a file is given by more than a plain name, cannot be opened
+/// or is too short, or when two tensors share its bytes.
 pub fn decode_with(bytes: Bytes, open: &mut OpenBeside<'_>) -> Result<Graph, DecodeError> {
     decode_model(bytes, External::new(Some(open)))
 }
@@ -141,7 +144,7 @@ fn decode_model(bytes: Bytes, external: External<'_>) -> Result<Graph, DecodeErr
     for entry in model.metadata_props {
         let key = entry.key.unwrap_or_default();
         if decoded.metadata.contains_key(&key) {
-            return Err(malformed(format!("metadata `{}`", shown(&key)), "is given twice"));
+            return Err(malformed(format!("metadata `{}`", shown(&key)), "is defined twice"));
         }
         decoded.metadata.insert(key, entry.value.unwrap_or_default());
     }
@@ -165,7 +168,7 @@ fn is_default_domain(domain: Option<&str>) -> bool {
     matches!(domain, None | Some("" | "ai.onnx"))
 }
 
-/// The messages of which a file can hold many, each with its own memory once parsed.
+/// Messages that a file can hold in large numbers, each with its own memory once parsed.
 #[derive(Clone, Copy)]
 enum Record {
     Model,
@@ -181,7 +184,7 @@ enum Record {
 }
 
 impl Record {
-    /// What a length-delimited field holds, if it is one to count.
+    /// The kind of message in a length-delimited field, if it is to be counted.
     fn child(self, tag: u32) -> Option<Self> {
         Some(match (self, tag) {
             (Self::Model, 7) => Self::Graph,
@@ -204,10 +207,10 @@ impl Record {
     }
 }
 
-/// Refuses more than [`MAX_RECORDS`] before memory is spent on them.
+/// Refuses more than [`MAX_RECORDS`] messages before memory is spent on them.
 pub(crate) fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut records = 0;
-    // No deeper than the file is long: there is an entry for each message around the one that is read.
+    // The stack has an entry for each message around the current one, so it is bounded by the file's length.
     let mut open = vec![(Record::Model, bytes)];
     while let Some((record, mut rest)) = open.pop() {
         if rest.is_empty() {
@@ -238,7 +241,7 @@ pub(crate) fn count_records(bytes: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The nodes, with those in place of an `If` that either of its branches may stand for.
+/// The nodes, with each `If` replaced by the branch that can represent it.
 fn without_branches(nodes: Vec<proto::Node>) -> Result<Vec<proto::Node>, DecodeError> {
     let mut straight = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -253,7 +256,7 @@ fn without_branches(nodes: Vec<proto::Node>) -> Result<Vec<proto::Node>, DecodeE
     Ok(straight)
 }
 
-/// What a `Constant` gives.
+/// The value of a `Constant`.
 fn constant_of(node: &Node) -> Option<Tensor> {
     match (node.op.as_str(), node.attrs.first_key_value()?) {
         ("Constant", (_, Attr::Tensor(tensor))) => Some(tensor.clone()),
@@ -263,23 +266,23 @@ fn constant_of(node: &Node) -> Option<Tensor> {
     }
 }
 
-/// What the file declares of a value.
+/// The type and shape that the file declares for a value.
 type Declared = (Option<DType>, Option<Shape>);
 
-/// The graph as far as it has been read.
+/// The part of the graph that has been read so far.
 struct GraphReader<'a, 'e> {
     graph: Graph,
-    /// Where elements lie that are not in the file.
+    /// Files with elements outside this file.
     external: &'a RefCell<External<'e>>,
-    /// What nodes give that are constants.
+    /// Node outputs that are constants.
     constants: HashMap<ValueId, Tensor>,
-    /// The graph around it, if this is a body.
+    /// The enclosing graph, if this is a body.
     around: Option<&'a GraphReader<'a, 'e>>,
-    /// What the body reads of that: its values, as often as the body has captured inputs.
+    /// Values of the enclosing graph that the body reads, one for each captured input.
     captured: Vec<ValueId>,
     ids: HashMap<String, ValueId>,
     declared: HashMap<String, Declared>,
-    /// Names that nodes have or have been given.
+    /// Names that nodes have or were given.
     node_names: HashSet<String>,
 }
 
@@ -300,7 +303,7 @@ impl<'a, 'e> GraphReader<'a, 'e> {
         }
         let mut declarations = Declarations::new(graph);
         let mut declared = HashMap::new();
-        // Where several declare the same value, the graph's own inputs and outputs are believed.
+        // If several places declare the same value, the graph's own inputs and outputs take precedence.
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             let name = info.name.clone().unwrap_or_default();
             let described = declaration(info, &mut declarations)?;
@@ -318,7 +321,7 @@ impl<'a, 'e> GraphReader<'a, 'e> {
         })
     }
 
-    /// The graph, and what of the graph around it its last inputs stand for.
+    /// Returns the graph, and the values of the enclosing graph for which its last inputs stand.
     fn decode(mut self, graph: proto::Graph) -> Result<(Graph, Vec<ValueId>), DecodeError> {
         let constants: HashSet<String> =
             graph.initializer.iter().filter_map(|tensor| tensor.name.clone()).collect();
@@ -356,13 +359,13 @@ impl<'a, 'e> GraphReader<'a, 'e> {
             let name = output.name.unwrap_or_default();
             let id = self
                 .find(&name)?
-                .ok_or_else(|| malformed("outputs", format!("nothing gives `{}`", shown(&name))))?;
+                .ok_or_else(|| malformed("outputs", format!("nothing produces `{}`", shown(&name))))?;
             self.graph.outputs.push(id);
         }
         Ok((self.graph, self.captured))
     }
 
-    /// The value called `name` here, or in the graph around.
+    /// The value called `name` in this graph or in the enclosing one.
     fn find(&mut self, name: &str) -> Result<Option<ValueId>, DecodeError> {
         if let Some(&id) = self.ids.get(name) {
             return Ok(Some(id));
@@ -379,13 +382,13 @@ impl<'a, 'e> GraphReader<'a, 'e> {
         Ok(Some(inner))
     }
 
-    /// Adds the value `name` at the place that gives it.
+    /// Adds the value `name` where it is produced.
     fn add_value(&mut self, name: String) -> Result<ValueId, DecodeError> {
         if name.is_empty() {
             return Err(malformed("graph", "an input or initializer without a name"));
         }
         if self.ids.contains_key(&name) {
-            return Err(malformed(format!("value `{}`", shown(&name)), "is given twice"));
+            return Err(malformed(format!("value `{}`", shown(&name)), "is defined twice"));
         }
         let (dtype, shape) = self.declared.remove(&name).unwrap_or_default();
         let id = self.graph.add_value(ValueInfo { name: name.clone(), dtype, shape });
@@ -428,16 +431,17 @@ impl<'a, 'e> GraphReader<'a, 'e> {
                 _ => decode_attribute(attribute, &mut self.external.borrow_mut(), place)?,
             };
             if attrs.contains_key(&attr_name) {
-                return Err(malformed(place(), "is given twice"));
+                return Err(malformed(place(), "is defined twice"));
             }
             attrs.insert(attr_name, attr);
         }
         let input = |input: String| match self.find(&input)? {
             _ if input.is_empty() => Ok(None),
             Some(id) => Ok(Some(id)),
-            None => {
-                Err(malformed(place(), format!("reads `{}`, which nothing before it gives", shown(&input))))
-            }
+            None => Err(malformed(
+                place(),
+                format!("reads `{}`, which nothing before it produces", shown(&input)),
+            )),
         };
         let mut inputs = node.input.into_iter().map(input).collect::<Result<Vec<_>, _>>()?;
         inputs.extend(captured.into_iter().map(Some));
@@ -470,13 +474,13 @@ impl<'a, 'e> GraphReader<'a, 'e> {
     }
 }
 
-/// The dimensions of a graph's declarations, and names for those that have none.
+/// The dimensions declared in a graph, and names for those without one.
 struct Declarations {
-    /// What each text stands for: a graph says few different ones, thousands of times.
+    /// The dimension for each text: a graph repeats a few texts thousands of times.
     dims: HashMap<String, Dim>,
-    /// Symbols of these.
+    /// Symbols used by these.
     taken: HashSet<String>,
-    /// Names that were given.
+    /// Number of names given so far.
     count: usize,
 }
 
@@ -496,7 +500,7 @@ impl Declarations {
         Self { taken: symbols.collect(), dims, count: 0 }
     }
 
-    /// What `text` stands for.
+    /// The dimension for `text`.
     fn dim(&self, text: &str) -> Dim {
         self.dims.get(text).cloned().unwrap_or_else(|| parse_dim(text))
     }
@@ -605,13 +609,13 @@ fn decode_tensor(
         + tensor.double_data.len();
     if tensor.data_location == Some(EXTERNAL) || !tensor.external_data.is_empty() {
         if inside || typed > 0 {
-            return Err(malformed(place(), "has its elements both here and in another file"));
+            return Err(malformed(place(), "has elements both here and in another file"));
         }
         let data = external.read(&tensor.external_data, expected, place)?;
         return Ok(Tensor { dtype, dims, data });
     }
     let data = match tensor.raw_data {
-        Some(_) if typed > 0 => return Err(malformed(place(), "has its elements both raw and typed")),
+        Some(_) if typed > 0 => return Err(malformed(place(), "has both raw and typed elements")),
         Some(raw) => raw,
         None => match dtype {
             DType::F32 => tensor.float_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -619,7 +623,7 @@ fn decode_tensor(
             DType::I64 => tensor.int64_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
             DType::I32 => tensor.int32_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
             DType::Bool => tensor.int32_data.iter().map(|&value| u8::from(value != 0)).collect(),
-            // The bits stand in the lower half.
+            // The bits are in the lower half.
             DType::F16 => tensor.int32_data.iter().flat_map(|value| (*value as u16).to_le_bytes()).collect(),
         },
     };
@@ -632,7 +636,7 @@ fn decode_tensor(
     }
 }
 
-/// The dimension whose [`Display`](std::fmt::Display) is `text`; of any other text, the symbol of that name.
+/// The dimension whose [`Display`](std::fmt::Display) is `text`; for any other text, the symbol of that name.
 pub(crate) fn parse_dim(text: &str) -> Dim {
     if text.len() <= MAX_DIM_TEXT
         && let Some(dim) = parse_polynomial(text)
@@ -644,7 +648,7 @@ pub(crate) fn parse_dim(text: &str) -> Dim {
     Dim::symbol(text)
 }
 
-/// `256*time`, `t*t - 8*t + 1`. `None` for what is no polynomial over identifiers.
+/// Parses `256*time` or `t*t - 8*t + 1`. Returns `None` if the text is not a polynomial over identifiers.
 fn parse_polynomial(text: &str) -> Option<Dim> {
     let (mut sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1i64, rest),
@@ -665,7 +669,7 @@ fn parse_polynomial(text: &str) -> Option<Dim> {
     }
 }
 
-/// `8`, `t`, `t*t` or `8*t`.
+/// Parses `8`, `t`, `t*t` or `8*t`.
 fn parse_term(text: &str) -> Option<Dim> {
     let mut product = Dim::from(1i64);
     for (i, factor) in text.split('*').enumerate() {
@@ -691,7 +695,7 @@ mod tests {
     use crate::test_graphs;
     use crate::validate::validate;
 
-    /// What reading says of `small`'s file after `damage`.
+    /// The error of reading `small`'s file after `damage`.
     fn refused(damage: impl FnOnce(&mut proto::Model, &mut proto::Graph)) -> String {
         decoded(damage).expect_err("the damage is found").to_string()
     }
@@ -732,7 +736,7 @@ mod tests {
                 g.initializer[0].raw_data = None;
                 g.initializer[0].external_data = vec![entry("location", "../../etc/passwd")];
             }),
-            "initializer `w`: data kept in `../../etc/passwd`: only files that lie beside the graph are read"
+            "initializer `w`: data kept in `../../etc/passwd`: only files next to the graph are read"
         );
         assert_eq!(
             refused(|_, g| {
@@ -770,14 +774,14 @@ mod tests {
         );
         assert_eq!(
             refused(|_, g| g.initializer[0].float_data = vec![1.0]),
-            "initializer `w`: has its elements both raw and typed"
+            "initializer `w`: has both raw and typed elements"
         );
         assert_eq!(
             refused(|_, g| g.node.swap(0, 1)),
-            "node `/Add`: reads `product`, which nothing before it gives"
+            "node `/Add`: reads `product`, which nothing before it produces"
         );
-        assert_eq!(refused(|_, g| g.node[1].output[0] = "x".to_owned()), "value `x`: is given twice");
-        assert_eq!(refused(|_, g| g.node[2].output[0].clear()), "outputs: nothing gives `y`");
+        assert_eq!(refused(|_, g| g.node[1].output[0] = "x".to_owned()), "value `x`: is defined twice");
+        assert_eq!(refused(|_, g| g.node[2].output[0].clear()), "outputs: nothing produces `y`");
         assert_eq!(refused(|m, _| m.opset_import[0].version = Some(-3)), "model: opset -3 does not exist");
         assert!(refused(|m, _| m.opset_import.clear()).contains("found none"));
         assert!(decode(Bytes::new()).unwrap_err().to_string().contains("opset"));
@@ -788,7 +792,7 @@ mod tests {
         let graph = decoded(|m, g| {
             m.opset_import
                 .push(proto::OperatorSetId { domain: Some("com.microsoft".to_owned()), version: Some(1) });
-            // Constants listed as inputs, typed elements, open dimensions, nodes without names of their own.
+            // Constants listed as inputs, typed elements, open dimensions, nodes without unique names.
             let described = g.input[0].clone();
             g.input.push(proto::ValueInfo { name: Some("w".to_owned()), ..described });
             g.initializer[1].raw_data = None;
@@ -811,7 +815,8 @@ mod tests {
         assert_eq!(graph.value(graph.find("sum").unwrap()).shape, None);
     }
 
-    /// Two bytes on disk are some hundred in memory: a file of empty nodes is refused before they are spent.
+    /// Two bytes on disk become a hundred or more in memory, so a file of empty nodes is refused before that
+    /// memory is spent.
     #[test]
     fn too_many_messages_are_not_parsed() {
         let mut graph = Vec::new();

@@ -9,11 +9,11 @@ type Monomial = Vec<String>;
 
 /// The length of one axis of a tensor: an exact polynomial such as `3`, `time`, `256*time` or `t*t + 8*t`.
 ///
-/// Two dimensions are equal exactly when their polynomials are, so that a mismatch is found while a graph is
-/// being built rather than by the first input that does not fit.
+/// Two dimensions are equal exactly when their polynomials are, so a mismatch is found while a graph is
+/// built, and not by the first input that does not fit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dim {
-    /// Non-zero coefficients only.
+    /// Contains only non-zero coefficients.
     terms: BTreeMap<Monomial, i64>,
 }
 
@@ -26,7 +26,7 @@ impl Dim {
         Self { terms: BTreeMap::from([(vec![name.into()], 1)]) }
     }
 
-    /// The value, when it does not depend on any symbol.
+    /// The value, if it does not depend on any symbol.
     pub fn as_const(&self) -> Option<i64> {
         match self.terms.len() {
             0 => Some(0),
@@ -35,7 +35,7 @@ impl Dim {
         }
     }
 
-    /// The symbol's name, when the dimension is nothing but one symbol.
+    /// The symbol's name, if the dimension is a single symbol.
     pub fn as_symbol(&self) -> Option<&str> {
         let (monomial, &coefficient) = self.terms.first_key_value()?;
         match (monomial.as_slice(), coefficient, self.terms.len()) {
@@ -44,7 +44,7 @@ impl Dim {
         }
     }
 
-    /// `self / divisor`, when the division leaves no remainder for any value of the symbols.
+    /// `self / divisor`, if the division leaves no remainder for any value of the symbols.
     pub fn exact_div(&self, divisor: i64) -> Option<Self> {
         if divisor == 0 {
             return None;
@@ -59,8 +59,8 @@ impl Dim {
         Some(Self { terms })
     }
 
-    /// The value with every symbol replaced by what `lookup` says; `None` when a symbol is unknown or the result
-    /// does not fit.
+    /// The value after replacing every symbol by the result of `lookup`; `None` if a symbol is unknown or the
+    /// result does not fit.
     pub fn eval(&self, lookup: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
         let mut sum = 0i64;
         for (monomial, &coefficient) in &self.terms {
@@ -73,7 +73,7 @@ impl Dim {
         Some(sum)
     }
 
-    /// The terms, for those who turn a dimension into nodes: coefficient and factors, the constant term first.
+    /// The terms, for turning a dimension into nodes: coefficient and factors, the constant term first.
     pub fn terms(&self) -> impl Iterator<Item = (i64, &[String])> {
         self.terms.iter().map(|(monomial, &coefficient)| (coefficient, monomial.as_slice()))
     }
@@ -166,7 +166,7 @@ impl fmt::Debug for Dim {
     }
 }
 
-/// `[2, time, 192]`, as it stands in error messages and dumps.
+/// A shape for error messages and dumps: `[2, time, 192]`.
 pub(crate) fn show(shape: &[Dim]) -> String {
     let dims: Vec<String> = shape.iter().map(Dim::to_string).collect();
     format!("[{}]", dims.join(", "))

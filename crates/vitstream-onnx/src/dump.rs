@@ -1,16 +1,17 @@
-//! A graph as text, for people and for snapshots that are reviewed as differences.
+//! A graph as text, for people and for snapshots whose differences are reviewed.
 
 use std::fmt::{self, Display};
 
 use crate::dim;
 use crate::graph::{Attr, Graph, Node, Tensor, ValueId, ValueInfo};
 
-/// Shows a whole graph: metadata, inputs, outputs, initializers with a hash of their elements, and the nodes in order,
-/// each as `name: output type[shape] = Op(inputs) {attributes}`. What is not known is a `?`, what is left out a `_`.
+/// Shows a whole graph: metadata, inputs, outputs, initializers with a hash of their elements, and the nodes
+/// in order, each as `name: output type[shape] = Op(inputs) {attributes}`. `?` marks an unknown part, `_` an
+/// omitted one.
 #[derive(Clone, Copy, Debug)]
 pub struct Dump<'a>(pub &'a Graph);
 
-/// Most integers of a constant or attribute that are shown as they are.
+/// Limit on the integers of a constant or attribute that are shown in full.
 const SHOWN_VALUES: usize = 8;
 
 impl Display for Dump<'_> {
@@ -110,7 +111,7 @@ impl Display for Elements<'_> {
     }
 }
 
-/// FNV-1a, folded to 32 bits: the same on every machine and in every version.
+/// FNV-1a folded to 32 bits, which is the same on every machine and in every version.
 fn fingerprint(bytes: &[u8]) -> u32 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)

@@ -1,8 +1,8 @@
 //! Writes a graph as an ONNX file.
 //!
-//! The two outer messages, `ModelProto` and `GraphProto`, and the weights are written as a stream with their lengths
-//! computed beforehand, so that weights which lie in a mapped file go straight from there to the output and are never
-//! held in memory as a whole. Everything within is encoded by `prost`.
+//! The two outer messages, `ModelProto` and `GraphProto`, and the weights are written as a stream with their
+//! lengths computed beforehand. Weights in a mapped file therefore go straight to the output and are never
+//! held in memory as a whole. Everything inside them is encoded by `prost`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -15,19 +15,20 @@ use crate::graph::{Attr, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::Validated;
 
-/// What stands in `producer_name`.
+/// The value of `producer_name`.
 const PRODUCER: &str = "vitstream";
 
-/// Where a tensor's elements begin in the file: at multiples of this, so that readers can use them where they lie.
+/// A tensor's elements begin at multiples of this offset in the file, so that readers can use them in place.
 const ALIGNMENT: usize = size_of::<f32>();
 
 /// Writes `graph` as an ONNX file. The same graph gives the same bytes.
 ///
-/// The IR version is the lowest that the graph's opset requires. Every value that a node produces is declared with its
-/// element type and shape; a dimension that is no constant is named by its [`Display`](std::fmt::Display).
+/// The IR version is the lowest that the graph's opset requires. Every value that a node produces is declared
+/// with its element type and shape; a dimension that is not constant is named by its
+/// [`Display`](std::fmt::Display).
 ///
 /// # Errors
-/// Those of `out`, and no others. Wrap a file in a [`BufWriter`](std::io::BufWriter).
+/// Only the errors of `out`. Wrap a file in a [`BufWriter`](std::io::BufWriter).
 pub fn write(graph: &Validated, out: &mut impl Write) -> io::Result<()> {
     write_graph(graph, out)
 }
@@ -37,7 +38,7 @@ pub fn to_bytes(graph: &Validated) -> Vec<u8> {
     graph_to_bytes(graph)
 }
 
-/// [`to_bytes`] for a graph of which not every shape is known, as decoding gives.
+/// As [`to_bytes`], for a decoded graph in which some shapes are unknown.
 pub(crate) fn graph_to_bytes(graph: &Graph) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_graph(graph, &mut bytes).expect("a vector takes all bytes");
@@ -59,32 +60,32 @@ fn write_graph(graph: &Graph, out: &mut impl Write) -> io::Result<()> {
     out.write_all(&layout.after)
 }
 
-/// Bytes of the file that [`write`] makes of `graph`.
+/// Size in bytes of the file that [`write`] produces for `graph`.
 pub(crate) fn encoded_len(graph: &Graph) -> usize {
     let layout = Layout::new(graph);
     let graph_len = layout.graph_len();
     layout.before.len() + delimiter(proto::GRAPH_TAG, graph_len).len() + graph_len + layout.after.len()
 }
 
-/// The file in pieces, in their order.
+/// The pieces of the file, in order.
 struct Layout<'a> {
-    /// What precedes `ModelProto.graph`.
+    /// Bytes before `ModelProto.graph`.
     before: Vec<u8>,
-    /// What precedes the initializers in the graph.
+    /// Bytes of the graph before the initializers.
     head: Vec<u8>,
     initializers: Vec<Initializer<'a>>,
-    /// What follows the initializers in the graph.
+    /// Bytes of the graph after the initializers.
     tail: Vec<u8>,
-    /// What follows the graph.
+    /// Bytes after the graph.
     after: Vec<u8>,
 }
 
-/// A `TensorProto` in pieces.
+/// The pieces of a `TensorProto`.
 struct Initializer<'a> {
-    /// What precedes the elements.
+    /// Bytes before the elements.
     head: Vec<u8>,
     data: &'a [u8],
-    /// What follows them, so that the next one's elements are aligned.
+    /// Bytes after the elements, which align the elements of the next tensor.
     padding: Vec<u8>,
 }
 
@@ -93,7 +94,7 @@ impl Initializer<'_> {
         delimiter(proto::INITIALIZER_TAG, self.head.len() + self.data.len() + self.padding.len())
     }
 
-    /// Bytes before the elements.
+    /// Number of bytes before the elements.
     fn lead(&self) -> usize {
         self.delimiter().len() + self.head.len()
     }
@@ -103,8 +104,8 @@ impl Initializer<'_> {
     }
 }
 
-/// Pads all but the last so that the elements after it lie at multiples of [`ALIGNMENT`], `start` being where the first
-/// one begins in the file.
+/// Pads each tensor but the last so that the elements of the next one begin at a multiple of [`ALIGNMENT`].
+/// `start` is the offset of the first tensor in the file.
 fn align(initializers: &mut [Initializer<'_>], start: usize) {
     let mut at = start;
     for i in 1..initializers.len() {
@@ -120,7 +121,7 @@ fn align(initializers: &mut [Initializer<'_>], start: usize) {
     }
 }
 
-/// Nothing, and comments of a tensor, one for each remainder: a reader skips them.
+/// Paddings for each remainder: nothing, or a comment field of a tensor, which readers skip.
 fn paddings() -> impl Iterator<Item = Vec<u8>> {
     let comment = |len| {
         let comment = proto::Tensor { doc_string: Some(" ".repeat(len)), ..Default::default() };
@@ -178,7 +179,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// What precedes a graph's initializers.
+/// The part of a graph before its initializers.
 fn graph_head(graph: &Graph) -> proto::Graph {
     proto::Graph {
         node: graph.nodes.iter().map(|node| node_proto(graph, node)).collect(),
@@ -187,7 +188,7 @@ fn graph_head(graph: &Graph) -> proto::Graph {
     }
 }
 
-/// What follows a graph's initializers.
+/// The part of a graph after its initializers.
 fn graph_tail(graph: &Graph) -> proto::Graph {
     proto::Graph {
         input: graph.inputs.iter().map(|&id| value_info(graph.value(id))).collect(),
@@ -197,7 +198,7 @@ fn graph_tail(graph: &Graph) -> proto::Graph {
     }
 }
 
-/// The body of a loop as ONNX has it: without the inputs that it finds by their names around it.
+/// The body of a loop in ONNX's form: without the inputs that ONNX finds by name in the enclosing graph.
 fn body_proto(mut body: Graph) -> proto::Graph {
     body.inputs.truncate(LOOP_INPUTS);
     let initializer = |(&id, tensor): (&ValueId, &Tensor)| proto::Tensor {
@@ -222,7 +223,7 @@ fn ir_version(opset: i64) -> i64 {
     }
 }
 
-/// Key and length that announce a message or byte string of `len` bytes.
+/// The key and length that precede a message or byte string of `len` bytes.
 fn delimiter(tag: u32, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     encoding::encode_key(tag, WireType::LengthDelimited, &mut bytes);
@@ -247,7 +248,7 @@ fn tensor_proto(tensor: &Tensor) -> proto::Tensor {
     }
 }
 
-/// What nodes produce and the graph does not return.
+/// The values that nodes produce and the graph does not return.
 fn intermediates(graph: &Graph) -> impl Iterator<Item = &ValueInfo> {
     let returned: BTreeSet<_> = graph.outputs.iter().collect();
     graph
@@ -348,11 +349,11 @@ mod tests {
         assert_eq!(bytes.len(), encoded_len(&graph));
         let model = proto::Model::decode(&bytes[..]).unwrap();
         assert_eq!(model.ir_version, Some(8));
-        // What a plain protobuf library would have written.
+        // The bytes that a plain protobuf library would have written.
         assert_eq!(model.encode_to_vec(), bytes);
     }
 
-    /// All but the first can be used where they lie, whatever the names before them.
+    /// The elements of all tensors but the first can be used in place, whatever the names before them.
     #[test]
     fn elements_are_aligned() {
         let mut graph = test_graphs::small();

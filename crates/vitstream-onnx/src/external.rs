@@ -1,7 +1,8 @@
-//! Elements that lie in another file than the graph, as PyTorch's exporter writes them by default.
+//! Elements in a file other than the graph, as PyTorch's exporter writes them by default.
 //!
-//! Where they lie is said by the graph, whose author is not trusted: only a plain name is looked up, the caller knows in
-//! which folder, and no two tensors share bytes. So a graph reads what lies beside it, and no more of that than there is.
+//! The graph, whose author is not trusted, states where they are. Only a plain name is looked up, in a folder
+//! chosen by the caller, and no two tensors may share bytes. A graph can therefore read only files next to
+//! it, and no more bytes than they have.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,24 +13,24 @@ use bytes::Bytes;
 use crate::decode::DecodeError;
 use crate::proto;
 
-/// Most files that a graph may be spread over: PyTorch writes one, or one for each tensor.
+/// Limit on the files of a graph. PyTorch writes one, or one for each tensor.
 const MAX_FILES: usize = 4096;
-/// Longest name of a file that systems know.
+/// Length of the longest file name that operating systems allow.
 const MAX_NAME: usize = 255;
 
-/// Opens the file of a plain name that lies beside the graph. The error says why it cannot be read.
+/// Opens the file of a plain name next to the graph. The error says why it cannot be read.
 pub type OpenBeside<'a> = dyn FnMut(&str) -> Result<Bytes, String> + 'a;
 
-/// The files that were opened, and what of them is taken.
+/// The open files, and the byte ranges already used.
 pub(crate) struct External<'a> {
-    /// `None` where the graph is all that there is.
+    /// `None` if there are no files besides the graph.
     open: Option<&'a mut OpenBeside<'a>>,
     files: BTreeMap<String, File>,
 }
 
 struct File {
     bytes: Bytes,
-    /// By their beginnings.
+    /// Used ranges by their start.
     taken: BTreeMap<usize, (usize, String)>,
 }
 
@@ -38,7 +39,8 @@ impl<'a> External<'a> {
         Self { open, files: BTreeMap::new() }
     }
 
-    /// The `expected` bytes of a tensor of which the graph says where they lie. `place` is the tensor.
+    /// Reads the `expected` bytes of a tensor whose location the graph states. `place` names the tensor in
+    /// messages.
     pub(crate) fn read(
         &mut self,
         entries: &[proto::StringStringEntry],
@@ -61,7 +63,7 @@ impl<'a> External<'a> {
                 "location" => location = Some(value),
                 "offset" => offset = number()?,
                 "length" => length = Some(number()?),
-                // A checksum, and what future versions may say besides.
+                // A checksum, and keys of future versions.
                 _ => {}
             }
         }
@@ -69,11 +71,11 @@ impl<'a> External<'a> {
             location.ok_or_else(|| malformed("external data without the name of a file".to_owned()))?;
         let file = shown(location);
         if !is_plain(location) {
-            let what = format!("data kept in `{file}`: only files that lie beside the graph are read");
+            let what = format!("data kept in `{file}`: only files next to the graph are read");
             return Err(DecodeError::External { place: place(), what });
         }
         if let Some(length) = length.filter(|&length| length != expected) {
-            let what = format!("expects {expected} bytes, but says that {length} lie in `{file}`");
+            let what = format!("expects {expected} bytes, but states that {length} are in `{file}`");
             return Err(malformed(what));
         }
         let range = offset..offset.saturating_add(expected);
@@ -91,7 +93,7 @@ impl<'a> External<'a> {
         if !self.files.contains_key(location) {
             let Some(open) = &mut self.open else {
                 return Err(external(format!(
-                    "data kept in `{name}`, and only the graph was given: give the folder with both, or one file \
+                    "data kept in `{name}`, but only the graph was given: give the folder with both, or one file \
                      that holds everything"
                 )));
             };
@@ -105,7 +107,7 @@ impl<'a> External<'a> {
         let len = file.bytes.len();
         if range.end > len {
             let what = format!(
-                "expects bytes {} to {} of `{name}`, which has {len}: the file is incomplete or another one",
+                "expects bytes {} to {} of `{name}`, which has {len}: the file is incomplete, or does not belong to the graph",
                 range.start, range.end
             );
             return Err(external(what));
@@ -123,13 +125,13 @@ impl<'a> External<'a> {
     }
 }
 
-/// Whether `name` names a file in the folder, on every system.
+/// Returns true if `name` is the name of a file in the folder on every operating system.
 fn is_plain(name: &str) -> bool {
     let is_odd = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && !name.contains(is_odd)
 }
 
-/// As much of a name as a message takes, on one line.
+/// A name shortened for a message, on one line.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let mut shown = String::new();
@@ -202,7 +204,7 @@ mod tests {
         };
         refused(&[&[beside, ("offset", "61")]], "expects bytes 61 to 65 of `beside`, which has 64");
         refused(&[&[beside, ("offset", "18446744073709551615")]], "which has 64");
-        refused(&[&[beside, ("length", "8")]], "expects 4 bytes, but says that 8");
+        refused(&[&[beside, ("length", "8")]], "expects 4 bytes, but states that 8");
         for number in ["-1", "x", "", "18446744073709551616", " 1"] {
             refused(&[&[beside, ("offset", number)]], "is not a valid number");
         }

@@ -1,7 +1,7 @@
-//! A part of an ONNX file as a file of its own: from some of its values to others.
+//! Extracts a part of an ONNX file, from some of its values to others, as a file of its own.
 //!
-//! The part is taken from the file's own bytes, message by message, so that it is the very network that the file holds,
-//! whoever wrote it: weights are not interpreted and what this crate does not know is passed on.
+//! The part is copied from the file's own bytes, message by message, so it is exactly the network in the
+//! file, whoever wrote it: weights are not interpreted, and messages unknown to this crate are passed on.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -25,18 +25,18 @@ const TENSOR_NAME: u64 = 8;
 /// `ValueInfoProto.name`
 const VALUE_NAME: u64 = 1;
 
-/// A part of a file.
+/// An extracted part of a file.
 #[derive(Clone, Debug)]
 pub struct Extracted {
     /// An ONNX file.
     pub bytes: Vec<u8>,
-    /// Names of what it takes.
+    /// Names of its inputs.
     pub inputs: Vec<String>,
 }
 
-/// The part of `file` that computes `outputs`. Values of `fed` become inputs, and what computes them is left out.
-/// `graph` is what [`decode`](crate::decode()) gives for the file. `None` when the file is not built as ONNX says, which
-/// decoding has refused already.
+/// Extracts the part of `file` that computes `outputs`. Values in `fed` become inputs, and the nodes that
+/// compute them are left out. `graph` is the result of [`decode`](crate::decode()) for the file. `None` if
+/// the file is not valid ONNX, which decoding would already have refused.
 pub fn extract(file: &[u8], graph: &Graph, outputs: &[ValueId], fed: &[ValueId]) -> Option<Extracted> {
     let name = |id: &ValueId| graph.value(*id).name.as_str();
     let needed = needed(graph, outputs, fed);
@@ -60,7 +60,7 @@ pub fn extract(file: &[u8], graph: &Graph, outputs: &[ValueId], fed: &[ValueId])
             graph_proto::NAME => true,
             graph_proto::INITIALIZER => named(TENSOR_NAME),
             graph_proto::INPUT => named(VALUE_NAME),
-            // What is declared of values in between is a help that nobody needs.
+            // Declarations of intermediate values are optional, so they are left out.
             _ => false,
         };
         if keep {
@@ -76,10 +76,10 @@ pub fn extract(file: &[u8], graph: &Graph, outputs: &[ValueId], fed: &[ValueId])
     Some(Extracted { bytes: model, inputs: inputs.iter().map(|id| name(id).to_owned()).collect() })
 }
 
-/// Everything that `outputs` depend on, themselves included, back to `fed`.
+/// All values that `outputs` depend on, including themselves, back to `fed`.
 fn needed(graph: &Graph, outputs: &[ValueId], fed: &[ValueId]) -> BTreeSet<ValueId> {
     let mut needed: BTreeSet<ValueId> = outputs.iter().copied().collect();
-    // Nodes are in order: whoever reads a value comes after who gives it.
+    // Nodes are in topological order: a value's readers come after its producer.
     for node in graph.nodes.iter().rev() {
         let gives = |id: &ValueId| needed.contains(id) && !fed.contains(id);
         if node.outputs.iter().flatten().any(gives) {
@@ -89,7 +89,7 @@ fn needed(graph: &Graph, outputs: &[ValueId], fed: &[ValueId]) -> BTreeSet<Value
     needed
 }
 
-/// `ValueInfoProto` with a name and an element type.
+/// A `ValueInfoProto` with a name and an element type.
 fn declaration(graph: &Graph, id: ValueId) -> Vec<u8> {
     const INT64: u64 = 7;
     const FLOAT: u64 = 1;

@@ -1,5 +1,5 @@
-//! The graph itself: values, nodes, initializers. Plain data; [`crate::builder`] makes it, [`crate::validate()`]
-//! says whether it is whole, [`crate::encode`] writes it.
+//! The graph itself: values, nodes, initializers. It is plain data: [`crate::builder`] creates it,
+//! [`crate::validate()`] checks it, [`crate::encode`] writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::dim::Shape;
 
-/// An element type, of those that occur in VITS graphs.
+/// The element types that occur in VITS graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     /// 32-bit IEEE float.
@@ -50,7 +50,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// Names a value of one [`Graph`]. Cheap to copy; meaningless in another graph.
+/// Identifies a value of one [`Graph`]. Cheap to copy; meaningless in another graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) u32);
 
@@ -60,8 +60,8 @@ impl ValueId {
     }
 }
 
-/// Name, element type and shape of a value, as far as they are known. A graph that was built here knows everything; one
-/// that was decoded may not.
+/// Name, element type and shape of a value, as far as known. A graph built by this crate knows all of them; a
+/// decoded graph may not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueInfo {
     /// Unique within the graph.
@@ -72,7 +72,7 @@ pub struct ValueInfo {
     pub shape: Option<Shape>,
 }
 
-/// A constant tensor. `data` is little-endian and contiguous, and may lie in a mapped file.
+/// A constant tensor. `data` is little-endian and contiguous, and may be part of a mapped file.
 #[derive(Clone, PartialEq)]
 pub struct Tensor {
     /// Element type.
@@ -110,14 +110,14 @@ impl Tensor {
         }
     }
 
-    /// The elements as float32, when that is their type.
+    /// The elements as float32, if that is their type.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         (self.dtype == DType::F32).then(|| {
             self.data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect()
         })
     }
 
-    /// The elements as int64, when that is their type.
+    /// The elements as int64, if that is their type.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         (self.dtype == DType::I64).then(|| {
             self.data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect()
@@ -146,31 +146,31 @@ pub enum Attr {
     Floats(Vec<f32>),
     /// `TENSOR`
     Tensor(Tensor),
-    /// `GRAPH`: what a `Loop` repeats, see [`Node::inputs`].
+    /// `GRAPH`: the body of a `Loop`, see [`Node::inputs`].
     Graph(Box<Graph>),
 }
 
-/// One operation. Only the default domain occurs.
+/// One operation of the default domain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The scope path, unique within the graph: `/flow/flows.0/enc/in_layers.1/Conv`.
     pub name: String,
     /// The operator, as ONNX spells it.
     pub op: String,
-    /// `None` stands for an optional input that is left out.
+    /// Inputs; `None` for an optional input that is left out.
     ///
-    /// A `Loop` has [`LOOP_INPUTS`] of its own and carries nothing from one round to the next. What its body reads of
-    /// the graph around it, which ONNX finds by name, follows them here and after the body's own inputs there, so that
-    /// a graph never refers to what is not in it.
+    /// A `Loop` has [`LOOP_INPUTS`] of its own and carries nothing from one round to the next. Values of the
+    /// enclosing graph that its body reads, which ONNX finds by name, follow these inputs here, and the
+    /// body's own inputs in the body. A graph therefore never refers to values that it does not contain.
     pub inputs: Vec<Option<ValueId>>,
-    /// `None` stands for an optional output that is left out.
+    /// Outputs; `None` for an optional output that is left out.
     pub outputs: Vec<Option<ValueId>>,
-    /// Sorted by name, so that the same node is always written as the same bytes.
+    /// Attributes sorted by name, so that the same node is always written as the same bytes.
     pub attrs: BTreeMap<String, Attr>,
 }
 
 impl Node {
-    /// What a `Loop` repeats, with the values that it reads from around under the names that `name` gives them there.
+    /// The body of a `Loop`, with the values read from the enclosing graph renamed by `name`.
     pub fn body(&self, name: impl Fn(ValueId) -> String) -> Option<Graph> {
         let mut body = self.attrs.values().find_map(|attr| match attr {
             Attr::Graph(body) => Some(Graph::clone(body)),
@@ -186,23 +186,24 @@ impl Node {
     }
 }
 
-/// A `Loop`'s own inputs, number of rounds and condition; of its body's, number of the round and condition.
+/// Number of a `Loop`'s own inputs (number of rounds and condition), and of its body's (number of the round
+/// and condition).
 pub const LOOP_INPUTS: usize = 2;
 
-/// A whole model: one graph, its constants, and what is said about it.
+/// A whole model: one graph, its constants, and its metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The graph's name.
     pub name: String,
     /// Version of the default operator set.
     pub opset: i64,
-    /// All values, found by [`ValueId`].
+    /// All values, indexed by [`ValueId`].
     pub(crate) values: Vec<ValueInfo>,
-    /// In an order in which each node's inputs come before it.
+    /// Nodes in topological order.
     pub nodes: Vec<Node>,
-    /// Values that the caller feeds, in the order of the contract.
+    /// Values passed by the caller, in the order of the contract.
     pub inputs: Vec<ValueId>,
-    /// Values that the caller gets, in the order of the contract.
+    /// Values returned to the caller, in the order of the contract.
     pub outputs: Vec<ValueId>,
     /// The constants, by value.
     pub initializers: BTreeMap<ValueId, Tensor>,
@@ -225,12 +226,12 @@ impl Graph {
         }
     }
 
-    /// Name, element type and shape of `id`, as far as they are known.
+    /// Name, element type and shape of `id`, as far as known.
     pub fn value(&self, id: ValueId) -> &ValueInfo {
         &self.values[id.index()]
     }
 
-    /// Every value with its name, in the order in which they were made.
+    /// Every value and its id, in order of creation.
     pub fn values(&self) -> impl ExactSizeIterator<Item = (ValueId, &ValueInfo)> {
         self.values.iter().enumerate().map(|(i, info)| (ValueId(i as u32), info))
     }
@@ -240,14 +241,14 @@ impl Graph {
         self.values().find(|(_, info)| info.name == name).map(|(id, _)| id)
     }
 
-    /// Adds a value. Uniqueness of the name is the caller's to keep; [`crate::validate()`] checks it.
+    /// Adds a value. The caller must keep names unique; [`crate::validate()`] checks it.
     pub fn add_value(&mut self, info: ValueInfo) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
         self.values.push(info);
         id
     }
 
-    /// The constant that `id` stands for, if it is one.
+    /// The constant for `id`, if it is one.
     pub fn constant(&self, id: ValueId) -> Option<&Tensor> {
         self.initializers.get(&id)
     }

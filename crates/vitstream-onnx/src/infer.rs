@@ -1,4 +1,5 @@
-//! Rules of shape inference that several operators share. Errors are texts; the builder adds the node's name.
+//! Shape inference shared by several operators. Errors are plain texts, to which the builder adds the node's
+//! name.
 
 use crate::dim::{Dim, Shape, show};
 
@@ -53,7 +54,7 @@ pub(crate) fn conv_length(input: &Dim, kernel: usize, spec: &crate::ops::ConvAxi
     steps.map(|s| &s + &Dim::from(1i64)).ok_or_else(|| format!("stride {stride} does not divide {rest}"))
 }
 
-/// All shapes equal but for `axis`, along which they are laid end to end.
+/// All shapes must be equal except along `axis`, where the values are concatenated.
 pub(crate) fn concat(shapes: &[&[Dim]], axis: usize) -> Result<Shape, String> {
     let (first, rest) = shapes.split_first().ok_or("nothing to concatenate")?;
     let mut result = first.to_vec();

@@ -1,4 +1,4 @@
-//! Builds, checks, transforms, writes and reads ONNX graphs. Knows ONNX and nothing of VITS.
+//! Builds, checks, transforms, writes and reads ONNX graphs. Knows nothing about VITS.
 #![forbid(unsafe_code)]
 
 pub mod bounds;

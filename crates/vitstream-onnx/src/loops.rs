@@ -1,4 +1,4 @@
-//! Loops, from the builder to the file and back.
+//! Tests loops, from the builder to the file and back.
 
 use prost::Message;
 
@@ -13,7 +13,7 @@ use crate::proto::{self, attribute_type};
 use crate::test_graphs::outputs;
 use crate::validate::validate;
 
-/// Row by row, `y = x * scale + row`, with a scale that is not used and a condition of its own.
+/// Row by row, `y = x * scale + row`, with an unused scale and a condition of its own.
 fn rows() -> Graph {
     let mut builder = GraphBuilder::new("rows", 15);
     let g = &mut builder;
@@ -48,7 +48,7 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(to_bytes(&validate(again).unwrap()), bytes);
 }
 
-/// What reading says of the file of [`rows`] after `damage` to the loop and its body.
+/// The error of reading the file of [`rows`] after `damage` to the loop and its body.
 fn refused(damage: impl FnOnce(&mut proto::Node, &mut proto::Graph)) -> String {
     let mut model = proto::Model::decode(&to_bytes(&validate(rows()).unwrap())[..]).unwrap();
     let nodes = &mut model.graph.as_mut().unwrap().node;
@@ -72,7 +72,7 @@ fn loops_of_another_kind_are_refused_by_name() {
     assert_eq!(carried, format!("{place}: expected a body of 2 inputs, found 3"));
     assert_eq!(
         refused(|_, body| body.node[0].input[0] = "nowhere".to_owned()),
-        "node `/Loop/Gather`: reads `nowhere`, which nothing before it gives"
+        "node `/Loop/Gather`: reads `nowhere`, which nothing before it produces"
     );
     let within = refused(|node, body| {
         let attribute = proto::Attribute {
@@ -104,12 +104,12 @@ fn bodies_that_do_not_fit_are_invalid() {
     );
     assert_eq!(invalid(&|body| body.opset = 17), "node `/Loop`: its body is of opset 17, the graph of 15");
     let condition = |body: &mut Graph| body.values[body.inputs[1].index()].name = "y".to_owned();
-    assert_eq!(invalid(&condition), "node `/Loop`: its body has a value `y`, and so has the graph");
+    assert_eq!(invalid(&condition), "node `/Loop`: its body shares the value name `y` with the graph");
     let unnamed = |body: &mut Graph| body.nodes[0].name.clear();
     assert_eq!(invalid(&unnamed), "node number 0 (Gather) has no name");
 }
 
-/// A mistake in the body is the builder's.
+/// An error in the body is reported by the builder.
 #[test]
 fn mistakes_in_a_body_are_reported() {
     let mut builder = GraphBuilder::new("rows", 15);

@@ -1,5 +1,5 @@
-//! The operators: one method each, with its shape rule. What they compute is ONNX's specification; only what
-//! differs from it, or between operator sets, is said here.
+//! The operators, as one method each with its shape rule. ONNX's specification defines what they compute;
+//! comments here only state differences from it, or between operator sets.
 
 use crate::builder::GraphBuilder;
 use crate::dim::{Dim, Shape, show};
@@ -26,14 +26,14 @@ impl Default for ConvAxis {
 }
 
 impl ConvAxis {
-    /// Zeros on both sides such that a kernel of odd length leaves the input's length as it is.
+    /// Zeros on both sides that keep the input's length for a kernel of odd length.
     pub fn same(kernel: usize, dilation: usize) -> Self {
         let pad = (kernel.max(1) - 1) * dilation / 2;
         Self { dilation, pad_begin: pad, pad_end: pad, ..Self::default() }
     }
 }
 
-/// How a RandomNormalLike node draws.
+/// Parameters of a RandomNormalLike node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RandomNormal {
     /// The node's seed; unseeded when absent.
@@ -59,7 +59,7 @@ macro_rules! unary {
 }
 
 unary! {
-    /// x, under another name.
+    /// x under another name.
     identity => "Identity";
     /// max(x, 0).
     relu => "Relu";
@@ -75,7 +75,7 @@ unary! {
     log => "Log";
     /// -x.
     neg => "Neg";
-    /// The next integer not below x.
+    /// x rounded up to an integer.
     ceil => "Ceil";
     /// The square root.
     sqrt => "Sqrt";
@@ -148,7 +148,7 @@ impl GraphBuilder {
         self.mul(x, value)
     }
 
-    /// max(x, slope * x) for slopes below 1.
+    /// max(x, slope * x), for slopes below 1.
     pub fn leaky_relu(&mut self, x: ValueId, slope: f32) -> ValueId {
         let inferred = Ok((self.dtype(x), self.shape(x).to_vec()));
         self.node("LeakyRelu", &[Some(x)], &[("alpha", Attr::Float(slope))], inferred)
@@ -203,8 +203,8 @@ impl GraphBuilder {
         self.conv_node(x, weight, bias, axes, groups, inferred)
     }
 
-    /// A convolution without bias whose length along the last axis the caller knows, where a stride makes it a
-    /// quotient that symbols cannot express.
+    /// A convolution without bias. The caller states its length along the last axis, because a stride makes
+    /// it a quotient that symbols cannot express.
     pub fn conv_strided(&mut self, x: ValueId, weight: ValueId, axes: &[ConvAxis], length: &Dim) -> ValueId {
         let dense: Vec<ConvAxis> = axes.iter().map(|axis| ConvAxis { stride: 1, ..*axis }).collect();
         let inferred = self.infer_conv(x, weight, &dense, 1).map(|(dtype, mut shape)| {
@@ -301,7 +301,7 @@ impl GraphBuilder {
         self.node("ConvTranspose", &inputs, &attrs, inferred)
     }
 
-    /// The axes in another order.
+    /// x with its axes in another order.
     pub fn transpose(&mut self, x: ValueId, order: &[usize]) -> ValueId {
         let shape = self.shape(x);
         let mut sorted = order.to_vec();
@@ -322,7 +322,7 @@ impl GraphBuilder {
         } else {
             Err(format!("{from} elements cannot take the shape {}", show(shape)))
         };
-        // ONNX copies a dimension for 0 and works one out for -1: most symbolic targets need no node.
+        // ONNX copies a dimension for 0 and infers one for -1, so most symbolic targets need no node.
         let old = self.shape(x).to_vec();
         let mut unknown = 0;
         let literal: Vec<Option<i64>> = shape
@@ -368,7 +368,7 @@ impl GraphBuilder {
         self.node("Shape", &[Some(x)], &attrs, Ok((DType::I64, vec![Dim::from(1i64)])))
     }
 
-    /// x with new axes of length 1; `axes` are places in the result, ascending.
+    /// x with new axes of length 1; `axes` are positions in the result, ascending.
     pub fn unsqueeze(&mut self, x: ValueId, axes: &[usize]) -> ValueId {
         let mut shape = self.shape(x).to_vec();
         let fits = axes.iter().all(|&axis| {
@@ -384,7 +384,7 @@ impl GraphBuilder {
         self.node("Unsqueeze", &[Some(x), Some(axes)], &[], inferred)
     }
 
-    /// x without axes of length 1; ascending.
+    /// x without the given axes of length 1; ascending.
     pub fn squeeze(&mut self, x: ValueId, axes: &[usize]) -> ValueId {
         let shape = self.shape(x);
         let one = Dim::from(1i64);
@@ -399,7 +399,7 @@ impl GraphBuilder {
         self.node("Squeeze", &[Some(x), Some(axes)], &[], inferred)
     }
 
-    /// Laid end to end along `axis`.
+    /// The values concatenated along `axis`.
     pub fn concat(&mut self, values: &[ValueId], axis: usize) -> ValueId {
         let shapes: Vec<&[Dim]> = values.iter().map(|&v| self.shape(v)).collect();
         let dtype = values.first().map_or(DType::F32, |&v| self.dtype(v));
@@ -412,7 +412,7 @@ impl GraphBuilder {
         self.node("Concat", &inputs, &[("axis", Attr::Int(axis as i64))], inferred)
     }
 
-    /// Cut along `axis` into parts of the given lengths.
+    /// x split along `axis` into parts of the given lengths.
     pub fn split(&mut self, x: ValueId, axis: usize, lengths: &[usize]) -> Vec<ValueId> {
         let total: usize = lengths.iter().sum();
         let inferred = match self.shape(x).get(axis) {
@@ -436,7 +436,8 @@ impl GraphBuilder {
         )
     }
 
-    /// `x[.., start..start + length, ..]` along `axis`. Both may be symbolic; the caller knows that the part exists.
+    /// `x[.., start..start + length, ..]` along `axis`. Both may be symbolic; the caller must know that the
+    /// part exists.
     pub fn slice(&mut self, x: ValueId, axis: usize, start: &Dim, length: &Dim) -> ValueId {
         let end = start + length;
         let (start, end) = (self.dim_value(start), self.dim_value(&end));
@@ -461,7 +462,8 @@ impl GraphBuilder {
         self.node("Slice", &[Some(x), Some(starts), Some(ends), Some(axes)], &[], inferred)
     }
 
-    /// A slice between run-time int64 `[1]` bounds (negative ones count from the end), whose length is called `length`.
+    /// A slice between int64 `[1]` bounds known at run time (negative bounds count from the end); its length
+    /// is named `length`.
     pub fn slice_at(
         &mut self,
         x: ValueId,
@@ -504,7 +506,8 @@ impl GraphBuilder {
         self.node("GatherElements", &[Some(x), Some(indices)], &[("axis", Attr::Int(axis as i64))], inferred)
     }
 
-    /// x with `updates` in the places that `indices` name along `axis`; all of one rank, the last two of one shape.
+    /// x with `updates` at the positions `indices` along `axis`. All three have the same rank, and the last
+    /// two the same shape.
     pub fn scatter_elements(
         &mut self,
         x: ValueId,
@@ -523,7 +526,7 @@ impl GraphBuilder {
         self.node("ScatterElements", &inputs, &[("axis", Attr::Int(axis as i64))], inferred)
     }
 
-    /// Zeros (or `value`) around x: as many `before` and `after` each axis.
+    /// x with zeros (or `value`) around it: `before` and `after` give their number for each axis.
     pub fn pad(&mut self, x: ValueId, before: &[usize], after: &[usize], value: f32) -> ValueId {
         let amounts: Vec<Dim> = before.iter().chain(after).map(|&n| Dim::from(n)).collect();
         self.pad_dims(x, &amounts, value)
@@ -561,7 +564,7 @@ impl GraphBuilder {
         self.node("ConstantOfShape", &[Some(shape)], &[("value", Attr::Tensor(value))], inferred)
     }
 
-    /// 0, 1, .. up to, not including, `limit` (int64 `[1]`), of which the length is called `length`.
+    /// 0, 1, .. up to but not including `limit` (int64 `[1]`); its length is named `length`.
     pub fn range(&mut self, limit: ValueId, length: &Dim) -> ValueId {
         let limit = self.squeeze(limit, &[0]);
         let (zero, one) = (self.constant(Tensor::i64(&[], &[0])), self.constant(Tensor::i64(&[], &[1])));
@@ -569,29 +572,29 @@ impl GraphBuilder {
         self.node("Range", &[Some(zero), Some(limit), Some(one)], &[], inferred)
     }
 
-    /// The sum of everything up to and including each element along `axis`.
+    /// The cumulative sum along `axis`, including each element.
     pub fn cumsum(&mut self, x: ValueId, axis: usize) -> ValueId {
         let axis = self.constant(Tensor::i64(&[], &[axis as i64]));
         let inferred = Ok((self.dtype(x), self.shape(x).to_vec()));
         self.node("CumSum", &[Some(x), Some(axis)], &[], inferred)
     }
 
-    /// The sum over `axes`, which keep the length 1 if `keep`.
+    /// The sum over `axes`, which are kept with length 1 if `keep` is set.
     pub fn reduce_sum(&mut self, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
         self.reduce("ReduceSum", 13, x, axes, keep)
     }
 
-    /// The mean over `axes`, which keep the length 1 if `keep`.
+    /// The mean over `axes`, which are kept with length 1 if `keep` is set.
     pub fn reduce_mean(&mut self, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
         self.reduce("ReduceMean", 18, x, axes, keep)
     }
 
-    /// The largest over `axes`, which keep the length 1 if `keep`.
+    /// The maximum over `axes`, which are kept with length 1 if `keep` is set.
     pub fn reduce_max(&mut self, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
         self.reduce("ReduceMax", 18, x, axes, keep)
     }
 
-    /// The axes of a reduction became an input with operator set `since`.
+    /// A reduction. Its axes are an input from operator set `since` on, and an attribute before.
     fn reduce(&mut self, op: &str, since: i64, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
         let one = Dim::from(1i64);
         let shape = self.shape(x).iter().enumerate().filter_map(|(i, dim)| match (axes.contains(&i), keep) {
@@ -613,14 +616,14 @@ impl GraphBuilder {
         }
     }
 
-    /// exp(x) over its sum, along `axis`.
+    /// exp(x) divided by its sum along `axis`.
     pub fn softmax(&mut self, x: ValueId, axis: usize) -> ValueId {
         let inferred = Ok((self.dtype(x), self.shape(x).to_vec()));
         self.node("Softmax", &[Some(x)], &[("axis", Attr::Int(axis as i64))], inferred)
     }
 
-    /// (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; `gamma, beta: [c]`. One node from
-    /// operator set 17 on; before, the nodes that runtimes know to fuse.
+    /// (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; `gamma, beta: [c]`. One node
+    /// from operator set 17 on; before that, a sequence of nodes that runtimes fuse.
     pub fn layer_norm(&mut self, x: ValueId, gamma: ValueId, beta: ValueId, epsilon: f32) -> ValueId {
         let last = self.shape(x).len().saturating_sub(1);
         if self.opset() >= 17 {

@@ -1,4 +1,4 @@
-//! What a file says of itself, whether or not its graph can be read.
+//! An outline of an ONNX file, even if its graph cannot be read.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use crate::decode::{DecodeError, count_records};
 use crate::external::shown;
 use crate::proto::{self, data_type};
 
-/// The contents of an ONNX file as they are written there. Nothing is checked but that it is protobuf of ONNX's schema:
-/// this is for people who want to know why [`decode`](crate::decode()) refuses a file.
+/// The contents of an ONNX file as written there. Nothing is checked except that the file is protobuf of
+/// ONNX's schema: the outline helps people to find out why [`decode`](crate::decode()) refuses a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
-    /// Operator sets, by domain; the default one is called by its empty name.
+    /// Operator sets by domain; the name of the default domain is empty.
     pub opsets: BTreeMap<String, i64>,
-    /// What the graph is fed, constants not included.
+    /// The graph's inputs, without constants.
     pub inputs: Vec<Port>,
-    /// What it gives.
+    /// The graph's outputs.
     pub outputs: Vec<Port>,
-    /// How many nodes there are of each operator, those of other domains with the domain before them.
+    /// Number of nodes of each operator. Operators of other domains are prefixed with the domain.
     pub operators: BTreeMap<String, usize>,
-    /// The constants that have names.
+    /// The named constants.
     pub tensors: Vec<TensorOutline>,
-    /// Files besides this one that hold elements, by their names in the file.
+    /// Names of other files that hold elements, as stated in this file.
     pub external: Vec<String>,
     /// `metadata_props`.
     pub metadata: BTreeMap<String, String>,
@@ -36,9 +36,9 @@ pub struct Outline {
 pub struct Port {
     /// Its name.
     pub name: String,
-    /// Element type, if it is declared.
+    /// Element type, if declared.
     pub dtype: Option<String>,
-    /// Lengths of the axes, if they are declared: numbers, names, or `?`.
+    /// Lengths of the axes, if declared: numbers, names, or `?`.
     pub shape: Option<Vec<String>>,
 }
 
@@ -49,16 +49,16 @@ pub struct TensorOutline {
     pub name: String,
     /// Element type.
     pub dtype: String,
-    /// Lengths of the axes, as they are written.
+    /// Lengths of the axes, as stated in the file.
     pub dims: Vec<i64>,
-    /// Bytes that type and lengths make; 0 where that makes no sense.
+    /// Size in bytes according to type and lengths; 0 if these are invalid.
     pub bytes: u64,
 }
 
-/// Lists what is in an ONNX file.
+/// Lists the contents of an ONNX file.
 ///
 /// # Errors
-/// When `bytes` are no protobuf of ONNX's schema, or more messages than any voice has.
+/// When `bytes` are not protobuf of ONNX's schema, or have more messages than any voice.
 pub fn outline(bytes: Bytes) -> Result<Outline, DecodeError> {
     count_records(&bytes)?;
     let model = proto::Model::decode(bytes)?;
@@ -104,7 +104,7 @@ pub fn outline(bytes: Bytes) -> Result<Outline, DecodeError> {
     Ok(outline)
 }
 
-/// More files than that are not listed.
+/// Limit on the number of files listed.
 const MAX_FILES: usize = 64;
 
 fn port(info: &proto::ValueInfo) -> Port {
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(bytes, graph.initializers.values().map(|tensor| tensor.data.len() as u64).sum());
     }
 
-    /// What cannot be read can be listed.
+    /// A file that cannot be read can still be listed.
     #[test]
     fn whatever_is_written_is_listed() {
         let info = |name: &str| proto::ValueInfo { name: Some(name.to_owned()), r#type: None };

@@ -1,16 +1,17 @@
 //! The part of ONNX's protobuf schema (`onnx.proto`, proto2) that this crate reads or writes.
 //!
-//! Whatever is only looked for in order to refuse it (sequence types, ...) is declared as `bytes`: on the wire a message
-//! is nothing else, so its presence is seen without its contents being parsed. A subgraph is `bytes` as well, parsed by
-//! those who expect one. That leaves no message that contains itself, hence no recursion whose depth a file could
-//! choose.
+//! Fields that are only checked in order to refuse them (sequence types, ...) are declared as `bytes`: a
+//! message looks the same on the wire, so its presence is seen without parsing its contents. A subgraph is
+//! `bytes` as well, and is parsed only where one is expected. No message therefore contains itself, and a
+//! file cannot choose the depth of any recursion.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-/// A message whose fields, in the order of their tags, prost's codecs read and write. It says what
-/// `#[derive(prost::Message)]` would say: that macro alone is five crates, which a player would build for nothing.
+/// Defines a message whose fields, in the order of their tags, are read and written by prost's codecs. It
+/// stands in for `#[derive(prost::Message)]`, because that macro alone would add five crates to the build of
+/// every player.
 macro_rules! message {
     ($(#[$doc:meta])* $name:ident {
         $($(#[$field_doc:meta])* $label:ident $codec:ident $field:ident: $ty:ty = $tag:literal;)*
@@ -118,7 +119,7 @@ message! {
 }
 
 message! {
-    /// `FunctionProto`, by name only.
+    /// `FunctionProto`; only its name is read.
     Function {
         optional string name: Option<String> = 1;
     }
@@ -139,21 +140,21 @@ message! {
 }
 
 message! {
-    /// `TensorAnnotation`, by name only.
+    /// `TensorAnnotation`; only its name is read.
     TensorAnnotation {
         optional string tensor_name: Option<String> = 1;
     }
 }
 
 message! {
-    /// `SparseTensorProto`, by the name of its values only.
+    /// `SparseTensorProto`; only the name of its values is read.
     SparseTensor {
         optional message values: Option<TensorName> = 1;
     }
 }
 
 message! {
-    /// `TensorProto`, by name only.
+    /// `TensorProto`; only its name is read.
     TensorName {
         optional string name: Option<String> = 8;
     }
@@ -180,7 +181,7 @@ message! {
         optional int64 i: Option<i64> = 3;
         optional bytes s: Option<Bytes> = 4;
         optional message t: Option<Box<Tensor>> = 5;
-        /// A [`Graph`].
+        /// Bytes of a [`Graph`].
         optional bytes g: Option<Bytes> = 6;
         repeated float floats: Vec<f32> = 7;
         repeated int64 ints: Vec<i64> = 8;
@@ -199,7 +200,7 @@ pub(crate) mod attribute_type {
     pub(crate) const FLOATS: i32 = 6;
     pub(crate) const INTS: i32 = 7;
 
-    /// What an attribute of a type that [`crate::Attr`] does not have holds.
+    /// Describes the value of an attribute whose type [`crate::Attr`] does not have.
     pub(crate) fn describe(code: i32) -> &'static str {
         match code {
             0 => "a value without a type",
@@ -256,7 +257,7 @@ pub(crate) mod data_type {
         }
     }
 
-    /// The type, or the name of one that [`DType`] does not have.
+    /// The element type, or as an error the name of a type that [`DType`] does not have.
     pub(crate) fn dtype(code: i32) -> Result<DType, String> {
         Err(match code {
             1 => return Ok(DType::F32),

@@ -1,4 +1,4 @@
-//! Writing and reading undo each other, and no bytes make the reader fall over.
+//! Tests that writing and reading are inverse, and that no input crashes the reader.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::graph::{Attr, DType, Graph, Node, Tensor};
 use crate::test_graphs;
 use crate::validate::validate;
 
-/// Asserts that the graphs are equal up to the numbers of their values.
+/// Asserts that the graphs are equal except for the numbers of their values.
 fn assert_same(a: &Graph, b: &Graph) {
     assert_eq!((&a.name, a.opset, &a.metadata), (&b.name, b.opset, &b.metadata));
     let values = |graph: &Graph, ids: &[_]| ids.iter().map(|&id| graph.value(id).clone()).collect::<Vec<_>>();
@@ -87,7 +87,7 @@ fn dim() -> impl Strategy<Value = Dim> {
             &sum + &term
         })
     });
-    // A negative constant is no length, anything else is.
+    // A negative constant is not a valid length; everything else is.
     prop_oneof![(0i64..1000).prop_map(Dim::from), symbols]
         .prop_filter("no negative constant", |dim| dim.as_const().is_none_or(|value| value >= 0))
 }
@@ -115,11 +115,11 @@ fn attr() -> impl Strategy<Value = Attr> {
     ]
 }
 
-/// Any graph that decoding can give: operators and attributes need not make sense.
+/// Any graph that decoding can return: operators and attributes need not be meaningful.
 fn graph() -> impl Strategy<Value = Graph> {
     let described = || (dtype(), vec(dim(), 0..4));
     let node = (
-        // None of those of which decoding looks at the inputs and attributes.
+        // Excludes operators whose inputs and attributes are checked by decoding.
         "[A-Z][a-z]{1,4}".prop_filter("is checked", |op| {
             !matches!(op.as_str(), "If" | "Pad" | "Tile" | "Loop" | "Range" | "Split")
         }),
@@ -164,7 +164,7 @@ proptest! {
         prop_assert_eq!(graph_to_bytes(&decoded), bytes);
     }
 
-    /// Damaged files are refused, or read as a graph that survives in its turn.
+    /// Damaged files are refused, or read as a graph that can be written and read again.
     #[test]
     fn no_damage_is_fatal(
         graph in graph(),

@@ -1,24 +1,24 @@
-//! What ONNX's default operator set says of the operators that this crate knows, for opset 15 to 21.
+//! The operators of ONNX's default domain that this crate knows, for opset 15 to 21.
 
 use std::ops::RangeInclusive;
 
 use crate::graph::Attr;
 use AttrKind::{Float, Floats, Graph, Int, Ints, String, Tensor};
 
-/// No upper limit on a number of inputs or outputs.
+/// No upper limit on the number of inputs or outputs.
 pub(crate) const MANY: usize = usize::MAX;
 
-/// The versions of the default operator set that graphs can be made for and read in.
+/// The supported versions of the default operator set.
 pub const OPSETS: RangeInclusive<i64> = 15..=21;
 
 /// One version of an operator.
 pub(crate) struct Schema {
     op: &'static str,
-    /// The first opset in which it is so.
+    /// The first opset with this version of the operator.
     since: i64,
-    /// Numbers of inputs allowed; those up to the lower bound may not be left out.
+    /// Allowed numbers of inputs; those up to the lower bound are required.
     pub(crate) inputs: RangeInclusive<usize>,
-    /// Numbers of outputs allowed; those up to the lower bound may not be left out.
+    /// Allowed numbers of outputs; those up to the lower bound are required.
     pub(crate) outputs: RangeInclusive<usize>,
     attrs: &'static [AttrSchema],
 }
@@ -55,24 +55,24 @@ impl AttrKind {
 }
 
 impl Schema {
-    /// Names of the attributes that a node must have.
+    /// Names of the required attributes.
     pub(crate) fn required_attrs(&self) -> impl Iterator<Item = &'static str> {
         self.attrs.iter().filter(|attr| attr.required).map(|attr| attr.name)
     }
 
-    /// Whether an attribute of this name and type exists.
+    /// Returns true if the operator has an attribute of this name and type.
     pub(crate) fn accepts(&self, name: &str, attr: &Attr) -> bool {
         self.attrs.iter().any(|schema| schema.name == name && schema.kind == AttrKind::of(attr))
     }
 }
 
-/// What is known of an operator at an opset.
+/// The result of looking up an operator at an opset.
 pub(crate) enum Lookup {
     /// The version in force.
     Found(&'static Schema),
-    /// It exists from this opset on only.
+    /// The operator exists only from this opset on.
     Since(i64),
-    /// No operator of this name is known here.
+    /// The operator is unknown to this crate.
     Unknown,
 }
 
@@ -104,7 +104,7 @@ const fn opt(name: &'static str, kind: AttrKind) -> AttrSchema {
     AttrSchema { name, kind, required: false }
 }
 
-/// Sorted by name, then by version. A version that differs in types only is left out.
+/// Sorted by name, then by version. Versions that differ only in types are left out.
 #[rustfmt::skip]
 const OPS: &[Schema] = &[
     op("Abs", 13, 1..=1, 1..=1, &[]),

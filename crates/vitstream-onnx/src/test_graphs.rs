@@ -26,7 +26,7 @@ pub(crate) fn constant(graph: &mut Graph, name: &str, tensor: Tensor) -> ValueId
     id
 }
 
-/// Adds a node with one output, called after it.
+/// Adds a node with one output, named after it.
 pub(crate) fn node(graph: &mut Graph, name: &str, op: &str, inputs: &[ValueId], output: ValueId) {
     graph.nodes.push(Node {
         name: name.to_owned(),
@@ -59,14 +59,15 @@ pub(crate) fn small() -> Graph {
     graph
 }
 
-/// Why [`small`] is refused after `damage`.
+/// The error for [`small`] after `damage`.
 pub(crate) fn rejected(damage: impl FnOnce(&mut Graph)) -> ValidateError {
     let mut graph = small();
     damage(&mut graph);
     validate(graph).expect_err("the damage is found")
 }
 
-/// Runs a float32 graph in rten, every input filled with numbers between -1 and 1, `batch` 2 and `time` 3.
+/// Runs a float32 graph in rten, with every input filled with numbers between -1 and 1, `batch` 2 and `time`
+/// 3.
 pub(crate) fn outputs(graph: &Graph) -> Vec<Vec<f32>> {
     let graph = validate(graph.clone()).expect("a whole graph");
     let model = rten::Model::load(to_bytes(&graph)).expect("rten reads it");
@@ -86,7 +87,8 @@ pub(crate) fn outputs(graph: &Graph) -> Vec<Vec<f32>> {
     outputs.into_iter().map(elements).collect()
 }
 
-/// Runs `pass` and asserts that it removes so many things and changes neither the contract nor the results.
+/// Runs `pass` and asserts that it removes `removed` nodes and constants and changes neither the contract nor
+/// the results.
 pub(crate) fn assert_pass_keeps_outputs(pass: &dyn Pass, before: Graph, removed: usize) -> Graph {
     let mut after = before.clone();
     assert_eq!(pass.run(&mut after), removed, "{}", pass.name());

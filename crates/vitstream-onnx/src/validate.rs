@@ -1,4 +1,4 @@
-//! Says whether a graph is whole. `Ok` means that [`crate::encode`] succeeds and that the file is well-formed ONNX.
+//! Checks graphs. `Ok` means that [`crate::encode`] succeeds and that the file is well-formed ONNX.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::encode;
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId};
 use crate::schema::{self, Lookup, MANY, OPSETS};
 
-/// The size from which on no protobuf library reads a message.
+/// Files of this size and more are read by no protobuf library.
 const MAX_FILE: usize = (1 << 31) - 1;
 
 /// A graph that has passed [`validate`].
@@ -18,7 +18,7 @@ const MAX_FILE: usize = (1 << 31) - 1;
 pub struct Validated(Graph);
 
 impl Validated {
-    /// The graph, free to be changed again.
+    /// Returns the graph, which may then be changed again.
     pub fn into_inner(self) -> Graph {
         self.0
     }
@@ -32,14 +32,14 @@ impl Deref for Validated {
     }
 }
 
-/// The first mistake that was found in a graph.
+/// The first problem found in a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {
     /// The graph has no name, which ONNX requires.
     #[error("the graph has no name")]
     UnnamedGraph,
-    /// An opset whose operators are not known here.
+    /// An opset whose operators are unknown to this crate.
     #[error("opset {opset}: expected one of {} to {}", OPSETS.start(), OPSETS.end())]
     Opset {
         /// The graph's opset.
@@ -48,7 +48,7 @@ pub enum ValidateError {
     /// A [`ValueId`] of another graph.
     #[error("{place}: refers to value number {index}, but the graph has {count} values")]
     ForeignValue {
-        /// Where the reference stands.
+        /// Where the reference is.
         place: String,
         /// The value's number.
         index: usize,
@@ -61,7 +61,7 @@ pub enum ValidateError {
         /// The value's number.
         index: usize,
     },
-    /// Two values of one name.
+    /// Two values with the same name.
     #[error("two values are called `{name}`")]
     DuplicateValue {
         /// The name.
@@ -70,26 +70,26 @@ pub enum ValidateError {
     /// A node without a name.
     #[error("node number {index} ({op}) has no name")]
     UnnamedNode {
-        /// The node's place in the order.
+        /// The node's position in the order.
         index: usize,
         /// Its operator.
         op: String,
     },
-    /// Two nodes of one name.
+    /// Two nodes with the same name.
     #[error("two nodes are called `{name}`")]
     DuplicateNode {
         /// The name.
         name: String,
     },
-    /// A value whose element type or shape is not known.
+    /// A value whose element type or shape is unknown.
     #[error("value `{name}`: its {} is not known", if *.dtype { "element type" } else { "shape" })]
     Unknown {
         /// The value.
         name: String,
-        /// Whether the element type is missing, else the shape.
+        /// True if the element type is missing, false if the shape is.
         dtype: bool,
     },
-    /// A dimension that ONNX cannot say, or that would be read back as another.
+    /// A dimension that ONNX cannot express, or that would be read back differently.
     #[error("value `{name}`: dimension `{dim}` is negative, or its symbols are no plain identifiers")]
     Dimension {
         /// The value.
@@ -97,24 +97,24 @@ pub enum ValidateError {
         /// The dimension.
         dim: String,
     },
-    /// A value that is given more than once, by inputs, initializers or nodes.
-    #[error("value `{name}` is given both by {first} and by {second}")]
+    /// A value that is produced more than once, by inputs, initializers or nodes.
+    #[error("value `{name}` is produced by both {first} and {second}")]
     ProducedTwice {
         /// The value.
         name: String,
-        /// The input, initializer or node that gave it first.
+        /// The input, initializer or node that produces it first.
         first: String,
-        /// The one that gave it again.
+        /// The one that produces it again.
         second: String,
     },
-    /// A value that no input, initializer or node gives.
+    /// A value that no input, initializer or node produces.
     #[error("value `{name}` is neither an input nor an initializer nor any node's output")]
     NeverProduced {
         /// The value.
         name: String,
     },
-    /// A node that reads what a later node gives.
-    #[error("node `{node}` reads `{value}` before it is given: nodes must be in topological order")]
+    /// A node that reads a value before a later node produces it.
+    #[error("node `{node}` reads `{value}` before it is produced: nodes must be in topological order")]
     OutOfOrder {
         /// The node that reads.
         node: String,
@@ -127,7 +127,7 @@ pub enum ValidateError {
         /// The value.
         name: String,
     },
-    /// The number of bytes does not follow from type and dimensions.
+    /// The number of bytes does not match type and dimensions.
     #[error("{place}: {dtype} {dims:?} expects {}, found {found} bytes", show_len(*.expected))]
     TensorSize {
         /// The initializer, or node and attribute.
@@ -136,9 +136,9 @@ pub enum ValidateError {
         dtype: DType,
         /// Lengths of the axes.
         dims: Vec<usize>,
-        /// Bytes that these make; `None` when beyond what a tensor can have.
+        /// The number of bytes that these require; `None` if no tensor can have as many.
         expected: Option<usize>,
-        /// Bytes that are there.
+        /// The number of bytes found.
         found: usize,
     },
     /// The declaration of an initializer's value disagrees with the tensor.
@@ -146,12 +146,12 @@ pub enum ValidateError {
     Declaration {
         /// The value.
         name: String,
-        /// As the value says.
+        /// The type and shape that the value declares.
         declared: String,
-        /// As the tensor is.
+        /// The type and shape of the tensor.
         found: String,
     },
-    /// An operator that the table of operators does not have.
+    /// An operator that is not in this crate's table of operators.
     #[error("node `{node}`: operator {op} is not known in the default domain")]
     UnknownOp {
         /// The node.
@@ -159,7 +159,7 @@ pub enum ValidateError {
         /// Its operator.
         op: String,
     },
-    /// An operator that is younger than the graph's opset.
+    /// An operator that is newer than the graph's opset.
     #[error("node `{node}`: {op} exists since opset {since}, the graph is of opset {opset}")]
     OpTooNew {
         /// The node.
@@ -171,7 +171,7 @@ pub enum ValidateError {
         /// The graph's opset.
         opset: i64,
     },
-    /// Too few or too many inputs or outputs, or one left out that may not be.
+    /// Too few or too many inputs or outputs, or a required one left out.
     #[error("node `{node}`: {op} at opset {opset} takes {expected} {what}, found {found}")]
     Arity {
         /// The node.
@@ -182,9 +182,9 @@ pub enum ValidateError {
         opset: i64,
         /// `inputs` or `outputs`.
         what: &'static str,
-        /// How many there may be.
+        /// The allowed number.
         expected: String,
-        /// How many there are.
+        /// The number found.
         found: String,
     },
     /// An attribute that the operator does not have at this opset, or has with another type.
@@ -199,7 +199,7 @@ pub enum ValidateError {
         /// The attribute.
         attr: String,
     },
-    /// An attribute that must be there and is not.
+    /// A required attribute that is missing.
     #[error("node `{node}`: {op} needs the attribute `{attr}`")]
     MissingAttr {
         /// The node.
@@ -209,16 +209,16 @@ pub enum ValidateError {
         /// The attribute.
         attr: &'static str,
     },
-    /// The body of a loop that does not fit its node.
+    /// The body of a loop that does not match its node.
     #[error("node `{node}`: its body {problem}")]
     Body {
         /// The node.
         node: String,
-        /// The part that does not fit.
+        /// The part that does not match.
         problem: String,
     },
-    /// A file beyond what protobuf libraries read.
-    #[error("the file would have {size} bytes; ONNX files without external data end at {MAX_FILE}")]
+    /// A file beyond the size that protobuf libraries can read.
+    #[error("the file would have {size} bytes; the limit of ONNX files without external data is {MAX_FILE}")]
     TooLarge {
         /// The file's size.
         size: usize,
@@ -226,26 +226,27 @@ pub enum ValidateError {
 }
 
 fn show_len(len: Option<usize>) -> String {
-    len.map_or_else(|| "more bytes than there can be".to_owned(), |len| format!("{len} bytes"))
+    len.map_or_else(|| "more bytes than possible".to_owned(), |len| format!("{len} bytes"))
 }
 
 /// Checks that `graph` is well-formed and completely described:
 ///
-/// - names of values and of nodes are there and unique;
-/// - every value is given by exactly one input, initializer or node, and before it is read; outputs are distinct;
-/// - every value has an element type and a shape, initializers the one that they are declared with;
-/// - tensors have as many bytes as type and dimensions say;
-/// - every operator exists in the graph's opset (15 to 21), with these numbers of inputs and outputs and these
-///   attributes;
-/// - the body of a `Loop` is as well-formed, shares no name with the graph around it but those that it reads there,
-///   and contains no other loop;
-/// - the file does not exceed protobuf's 2 GiB.
+/// - values and nodes have names, which are unique;
+/// - every value is produced by exactly one input, initializer or node, before it is read; outputs are
+///   distinct;
+/// - every value has an element type and a shape; those of initializers match their declaration;
+/// - tensors have as many bytes as their type and dimensions require;
+/// - every operator exists in the graph's opset (15 to 21), with these numbers of inputs and outputs and
+///   these attributes;
+/// - the body of a `Loop` is well-formed as well, shares names with the enclosing graph only for values that
+///   it reads from there, and contains no other loop;
+/// - the file does not exceed protobuf's limit of 2 GiB.
 ///
-/// Whether a node's types and shapes fit its operator is the builder's to know, whether weights are finite their
-/// owner's.
+/// Not checked: whether a node's types and shapes fit its operator, which is up to the builder, and whether
+/// weights are finite, which is up to their owner.
 ///
 /// # Errors
-/// The first thing that is wrong, by name.
+/// The first problem, with the name of what it concerns.
 pub fn validate(graph: Graph) -> Result<Validated, ValidateError> {
     if graph.name.is_empty() {
         return Err(ValidateError::UnnamedGraph);
@@ -296,14 +297,14 @@ fn check_body(graph: &Graph, node: &Node, body: &Graph) -> Result<(), ValidateEr
     let captured = &body.inputs[LOOP_INPUTS.min(body.inputs.len())..];
     let own = body.values().filter(|(id, _)| !captured.contains(id));
     match own.map(|(_, info)| &info.name).find(|name| outside.contains(name.as_str())) {
-        Some(name) => Err(problem(format!("has a value `{name}`, and so has the graph"))),
+        Some(name) => Err(problem(format!("shares the value name `{name}` with the graph"))),
         None => Ok(()),
     }
 }
 
-/// Bytes of a tensor; `None` when a dimension does not fit ONNX's int64 or the product overflows.
+/// Size of a tensor in bytes; `None` if a dimension does not fit ONNX's int64 or the product overflows.
 pub(crate) fn byte_len(dtype: DType, dims: &[usize]) -> Option<usize> {
-    // A zero must not hide that the others overflow, whatever their order.
+    // A zero must not hide an overflow of the other dimensions, whatever their order.
     let mut len = dtype.size();
     for &dim in dims {
         i64::try_from(dim).ok()?;
@@ -331,7 +332,7 @@ fn check_values(graph: &Graph) -> Result<(), ValidateError> {
     Ok(())
 }
 
-/// Whether a dimension survives being written and read.
+/// Returns true if a dimension survives being written and read.
 fn is_sayable(dim: &Dim) -> bool {
     match dim.as_const() {
         Some(value) => value >= 0,
@@ -339,7 +340,7 @@ fn is_sayable(dim: &Dim) -> bool {
     }
 }
 
-/// What gives a value.
+/// The producer of a value.
 #[derive(Clone, Copy)]
 enum Producer<'a> {
     Input,
@@ -357,7 +358,7 @@ impl fmt::Display for Producer<'_> {
     }
 }
 
-/// Names of nodes, single assignment, topological order, and that nothing refers to what is not there.
+/// Checks names of nodes, single assignment, topological order, and that all references exist.
 fn check_flow(graph: &Graph) -> Result<(), ValidateError> {
     let mut producers = vec![None; graph.values.len()];
     for &id in &graph.inputs {
@@ -539,15 +540,15 @@ mod tests {
     fn each_value_is_given_once_and_before_it_is_read() {
         assert_eq!(
             rejected(|g| g.nodes.swap(0, 1)).to_string(),
-            "node `/Add` reads `product` before it is given: nodes must be in topological order"
+            "node `/Add` reads `product` before it is produced: nodes must be in topological order"
         );
         assert_eq!(
             rejected(|g| g.inputs.push(g.find("w").unwrap())).to_string(),
-            "value `w` is given both by an input and by an initializer"
+            "value `w` is produced by both an input and an initializer"
         );
         assert_eq!(
             rejected(|g| g.nodes[1].outputs = g.nodes[0].outputs.clone()).to_string(),
-            "value `product` is given both by node `/MatMul` and by node `/Add`"
+            "value `product` is produced by both node `/MatMul` and node `/Add`"
         );
         assert_eq!(
             rejected(|g| {
@@ -597,7 +598,7 @@ mod tests {
         };
         assert_eq!(resized(&[2, 3]), "initializer `w`: float32 [2, 3] expects 24 bytes, found 16 bytes");
         assert_eq!(resized(&[4]), "initializer `w` is declared as float32 [2, 2], found float32 [4]");
-        assert!(resized(&[usize::MAX, 0]).contains("more bytes than there can be"));
+        assert!(resized(&[usize::MAX, 0]).contains("more bytes than possible"));
     }
 
     #[test]

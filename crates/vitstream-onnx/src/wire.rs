@@ -1,8 +1,9 @@
-//! Protobuf messages as their fields, for programs that pass a file on with a few of its messages changed.
+//! Reads and writes protobuf messages as lists of fields, for programs that copy a file and change a few of
+//! its messages.
 //!
-//! Nothing is interpreted here: what a program does not know keeps its bytes.
+//! Nothing is interpreted here: fields unknown to the program keep their bytes.
 
-/// Wire type of texts, bytes and messages.
+/// Wire type of strings, bytes and messages.
 const LENGTH: u64 = 2;
 
 /// A field of a message.
@@ -10,13 +11,13 @@ const LENGTH: u64 = 2;
 pub struct Field<'a> {
     /// Its number.
     pub number: u64,
-    /// With its tag.
+    /// All bytes of the field, including its tag.
     pub whole: &'a [u8],
-    /// The contents of a field that states its length; empty for others.
+    /// The contents of a length-delimited field; empty for other fields.
     pub payload: &'a [u8],
 }
 
-/// The fields of a message; `None` where it cannot be read, and nothing after that.
+/// The fields of a message; `None` at the first that cannot be read, which ends the iteration.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(pub &'a [u8]);
 
@@ -72,7 +73,8 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The texts under `number` in a message. A name that is not UTF-8 is none: [`decode`](crate::decode()) refuses it.
+/// The strings under `number` in a message. A name that is not UTF-8 is skipped: [`decode`](crate::decode())
+/// refuses it.
 pub fn texts(message: &[u8], number: u64) -> impl Iterator<Item = &str> {
     Fields(message)
         .flatten()
@@ -80,19 +82,19 @@ pub fn texts(message: &[u8], number: u64) -> impl Iterator<Item = &str> {
         .filter_map(|field| std::str::from_utf8(field.payload).ok())
 }
 
-/// The text under `number` in a message.
+/// The string under `number` in a message.
 pub fn text(message: &[u8], number: u64) -> Option<&str> {
     texts(message, number).last()
 }
 
-/// Appends a field that states its length: a text, bytes or a message.
+/// Appends a length-delimited field: a string, bytes or a message.
 pub fn put(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
     put_varint(out, number << 3 | LENGTH);
     put_varint(out, payload.len() as u64);
     out.extend(payload);
 }
 
-/// Appends a field that is a number.
+/// Appends a numeric field.
 pub fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
     put_varint(out, number << 3);
     put_varint(out, value);

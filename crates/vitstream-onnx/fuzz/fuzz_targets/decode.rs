@@ -1,5 +1,5 @@
-//! Any bytes are refused, or read as a graph that can be shown and rewritten; one that is whole is written and read
-//! again, before and after the passes.
+//! Arbitrary bytes are refused, or read as a graph that can be dumped and rewritten. A valid graph is written
+//! and read again, before and after the passes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Whether the graph is whole; if so, it is the same after being written and read.
+/// Returns true if the graph is valid; it must then be the same after being written and read.
 fn survives(graph: Graph) -> bool {
     let Ok(graph) = validate(graph) else { return false };
     let written = encode::to_bytes(&graph);

@@ -4,17 +4,17 @@ use super::{Pass, drop_unproduced_values};
 use crate::dim::Dim;
 use crate::graph::{Attr, DType, Graph, Node, Tensor};
 
-/// Computes nodes whose inputs are constants, and makes the result an initializer.
+/// Computes nodes whose inputs are constants, and turns the results into initializers.
 ///
-/// What is computed is what tracers leave around shapes: `Constant`, `Shape` of a known shape, and `Gather`, `Concat`,
-/// `Slice`, `Squeeze`, `Unsqueeze`, `Cast`, `Add`, `Sub`, `Mul` and `Div` of int64 scalars and lists. Integers are
-/// exact, so the value is the one that the runtime would have computed; where an operation overflows, divides by zero
-/// or reads past an end, the node stays and the runtime decides. Floating-point arithmetic is left to the runtime
-/// too: its rounding is not ours to predict.
+/// The folded nodes are those that tracers leave around shapes: `Constant`, `Shape` of a known shape, and
+/// `Gather`, `Concat`, `Slice`, `Squeeze`, `Unsqueeze`, `Cast`, `Add`, `Sub`, `Mul` and `Div` of int64
+/// scalars and lists. Integers are exact, so the value is the one that the runtime would have computed; if an
+/// operation overflows, divides by zero or reads past an end, the node stays and the runtime decides.
+/// Floating-point arithmetic is left to the runtime too, because its rounding cannot be predicted.
 #[derive(Clone, Copy, Debug)]
 pub struct ConstantFolding;
 
-/// Most elements of a result: these are shapes, and chains of `Concat` must not grow without end.
+/// Limit on the elements of a result: results are shapes, and chains of `Concat` must not grow without end.
 const MAX_ELEMENTS: usize = 1024;
 
 impl Pass for ConstantFolding {
@@ -166,7 +166,7 @@ fn integers(node: &Node, inputs: &[Option<Ints>]) -> Option<Ints> {
     }
 }
 
-/// Of a list, axis 0 is the last one too.
+/// For a list, axis 0 is also the last one.
 fn is_first_axis(axis: i64) -> bool {
     matches!(axis, 0 | -1)
 }
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::test_graphs::{assert_pass_keeps_outputs, constant, node, small, typed};
 
-    /// Reshapes `small`'s output, of 2 columns, by what a tracer would write: `[-1, (2 + 4 - 3) * 2 / 3 * 2]`.
+    /// Reshapes `small`'s output, which has 2 columns, as a tracer would: `[-1, (2 + 4 - 3) * 2 / 3 * 2]`.
     #[test]
     fn shape_arithmetic_becomes_a_constant() {
         let mut graph = small();

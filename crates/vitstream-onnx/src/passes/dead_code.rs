@@ -6,8 +6,9 @@ use crate::graph::Graph;
 /// Removes nodes and initializers that no graph output depends on.
 ///
 /// A node is alive if one of its outputs is a graph output or an input of a node that is alive. Nodes are in
-/// topological order, so one walk from the last to the first finds all of them. Inputs of the graph stay: they are the
-/// contract. Of a node that is alive all outputs stay, since operators tell by their number what to do.
+/// topological order, so one walk from the last to the first finds all of them. Inputs of the graph stay,
+/// because they are the contract. A living node keeps all its outputs, because some operators derive from
+/// their number what to do.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadCode;
 

@@ -18,14 +18,14 @@ use crate::proto::data_type;
 /// when the graph is loaded; the others at every run.
 ///
 /// A tensor stays float32
-/// - with fewer than [`MIN_ELEMENTS`](Self::MIN_ELEMENTS) elements, where nothing is saved,
-/// - with an element that is not finite, or is not any more when rounded (65,520 and above),
-/// - when rounding changes it as a whole, `‖w - h‖ / ‖w‖`, by more than
-///   [`MAX_RELATIVE_ERROR`](Self::MAX_RELATIVE_ERROR): most of it lies below float16's normal range,
-/// - when it is a graph output.
+/// - if it has fewer than [`MIN_ELEMENTS`](Self::MIN_ELEMENTS) elements, which would save nothing,
+/// - if an element is not finite, or would not be finite after rounding (65,520 and above),
+/// - if rounding changes the whole tensor, `‖w - h‖ / ‖w‖`, by more than
+///   [`MAX_RELATIVE_ERROR`](Self::MAX_RELATIVE_ERROR), because most of it is below float16's normal range,
+/// - if it is a graph output.
 ///
-/// The initializer keeps its name. Unlike the [other passes](super) this one is not exact, and therefore none of the
-/// default.
+/// The initializer keeps its name. Unlike the [other passes](super), this one is not exact, so it is not
+/// among the defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct HalfPrecisionWeights;
 
@@ -33,21 +33,21 @@ pub struct HalfPrecisionWeights;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HalfPrecisionReport {
-    /// Tensors that are float16 now.
+    /// Number of tensors converted to float16.
     pub converted: usize,
-    /// Large tensors that stayed float32, by name, and why.
+    /// Names of the large tensors that stayed float32, and the reasons.
     pub kept: BTreeMap<String, KeptReason>,
-    /// The largest `‖w - h‖ / ‖w‖` of a converted tensor.
+    /// The largest `‖w - h‖ / ‖w‖` of all converted tensors.
     pub largest_relative_error: f64,
 }
 
-/// Why a large tensor stayed float32.
+/// The reason why a large tensor stayed float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeptReason {
-    /// Something in it is not finite as float16.
+    /// An element is not finite as float16.
     TooLarge,
-    /// Too much of it is below float16's normal range.
+    /// Too much of the tensor is below float16's normal range.
     TooSmall,
 }
 
@@ -55,16 +55,16 @@ impl fmt::Display for KeptReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLarge => "holds numbers beyond float16's range",
-            Self::TooSmall => "lies mostly below float16's normal range",
+            Self::TooSmall => "is mostly below float16's normal range",
         })
     }
 }
 
 impl HalfPrecisionWeights {
-    /// The smallest tensor that is converted.
+    /// Number of elements of the smallest tensor that is converted.
     pub const MIN_ELEMENTS: usize = 1024;
 
-    /// How far rounding may take a tensor from what it was, as a share of its Euclidean norm. Rounding in the normal
+    /// Limit on the change of a tensor by rounding, relative to its Euclidean norm. Rounding in the normal
     /// range stays below half of this.
     pub const MAX_RELATIVE_ERROR: f64 = 1.0 / 1024.0;
 
@@ -118,19 +118,20 @@ impl HalfPrecisionWeights {
             replacements.insert(id, output);
         }
         replace_inputs(&mut graph.nodes, &replacements);
-        // Just before its first reader: a runtime that casts at every run then holds few copies at once.
+        // The Cast is placed just before its first reader, so that a runtime that casts at every run holds
+        // few copies at once.
         for node in std::mem::take(&mut graph.nodes) {
             let read: Vec<Node> = node.inputs.iter().flatten().filter_map(|id| casts.remove(id)).collect();
             graph.nodes.extend(read);
             graph.nodes.push(node);
         }
-        // What nothing reads.
+        // Values that nothing reads.
         drop_unproduced_values(graph);
         report
     }
 }
 
-/// The float16s nearest to little-endian float32s, and how far they are as a share of the norm.
+/// Rounds little-endian float32s to the nearest float16s; also returns the error relative to the norm.
 fn round(data: &[u8]) -> Result<(Bytes, f64), KeptReason> {
     let mut halves = Vec::with_capacity(data.len() / 2);
     let (mut difference, mut norm) = (0.0f64, 0.0f64);
@@ -161,10 +162,11 @@ fn unused(names: &mut HashSet<String>, base: String) -> String {
     name
 }
 
-/// Undoes [`HalfPrecisionWeights`]: a Cast of a float16 initializer to float32 becomes a float32 initializer under the
-/// float16's name.
+/// Undoes [`HalfPrecisionWeights`]: a Cast of a float16 initializer to float32 becomes a float32 initializer
+/// with the float16's name.
 ///
-/// Every float16 is a float32, so this is exact. A float16 that something else reads as well stays, and so does its Cast.
+/// Every float16 is a float32, so this is exact. A float16 that other nodes read as well stays, and so does
+/// its Cast.
 #[derive(Clone, Copy, Debug)]
 pub struct WidenedWeights;
 
@@ -279,7 +281,7 @@ mod tests {
         assert_ne!(before, after);
     }
 
-    /// What float16 holds exactly comes back bit by bit, from the file as well.
+    /// Numbers that float16 holds exactly are restored bit by bit, also from the file.
     #[test]
     fn widening_undoes_it() {
         let before = with_weights(|i| f16::from_f32(weight(i)).to_f32(), |i| (i % 7) as f32);
@@ -305,7 +307,7 @@ mod tests {
         assert_eq!(kept(&|i| if i == 9 { 65_520.0 } else { weight(i) }), KeptReason::TooLarge);
         assert_eq!(kept(&|i| if i == 9 { f32::NAN } else { weight(i) }), KeptReason::TooLarge);
         assert_eq!(kept(&|i| weight(i) * 1e-5), KeptReason::TooSmall);
-        // The largest float16, and single small weights among usual ones, do.
+        // The largest float16, and single small weights among normal ones, are converted.
         let mut graph =
             with_weights(|i| if i == 9 { 65_519.0 } else { 1.0 }, |i| if i % 2 == 0 { 1e-9 } else { 0.5 });
         assert_eq!(HalfPrecisionWeights.run(&mut graph).converted, 2);

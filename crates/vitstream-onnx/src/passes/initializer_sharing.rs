@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use super::{Pass, drop_unproduced_values, replace_inputs};
 use crate::graph::{DType, Graph, ValueId};
 
-/// Keeps the first of small initializers with the same type, dimensions and bytes, and lets all nodes read it.
+/// Keeps the first of several small initializers with the same type, dimensions and bytes, and lets all nodes
+/// read it.
 ///
-/// Equal bytes are equal values, so nothing can tell the difference. Only tensors of at most
-/// [`MAX_BYTES`](Self::MAX_BYTES) are shared: those are axes, shapes and scalars, while a weight should keep the name
-/// by which it is known in the checkpoint. Graph outputs keep theirs as well.
+/// Equal bytes are equal values, so the result is the same. Only tensors of at most
+/// [`MAX_BYTES`](Self::MAX_BYTES) are shared: these are axes, shapes and scalars, while a weight should keep
+/// its name from the checkpoint. Graph outputs keep their names as well.
 #[derive(Clone, Copy, Debug)]
 pub struct InitializerSharing;
 
 impl InitializerSharing {
-    /// The largest tensor that is shared.
+    /// Limit on the size of a shared tensor.
     pub const MAX_BYTES: usize = 4096;
 }
 
@@ -48,7 +49,7 @@ mod tests {
     use crate::graph::Tensor;
     use crate::test_graphs::{assert_pass_keeps_outputs, constant, node, small, value};
 
-    /// `small` and one more addition of `tensor`.
+    /// `small` with a further addition of `tensor`.
     fn with_addend(tensor: Tensor) -> Graph {
         let mut graph = small();
         let before = graph.outputs[0];

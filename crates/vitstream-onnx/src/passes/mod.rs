@@ -1,9 +1,9 @@
-//! Rewrites that hold for any graph. Each is exact, the outputs do not change by a bit, but for
-//! [`HalfPrecisionWeights`], which says by how much.
+//! Rewrites that are valid for any graph. Each is exact (no output changes by a single bit) except
+//! [`HalfPrecisionWeights`], which states its error.
 //!
-//! A pass takes a well-formed graph (what [`crate::validate()`] accepts, or [`crate::decode()`] returns) to a well-formed
-//! graph. Graph inputs and outputs keep their names and order; nodes that draw random numbers are neither merged nor
-//! computed beforehand.
+//! A pass turns a well-formed graph (one that [`crate::validate()`] accepts, or [`crate::decode()`] returns)
+//! into a well-formed graph. Graph inputs and outputs keep their names and order; nodes that draw random
+//! numbers are neither merged nor computed in advance.
 
 mod constant_folding;
 mod dead_code;
@@ -26,11 +26,11 @@ pub trait Pass {
     /// Its name in reports.
     fn name(&self) -> &'static str;
 
-    /// Rewrites `graph` and says how many nodes and constants it removed.
+    /// Rewrites `graph` and returns how many nodes and constants it removed.
     fn run(&self, graph: &mut Graph) -> usize;
 }
 
-/// The passes of [`run_default`], in their order: each leaves work to those after it and none to those before.
+/// The passes of [`run_default`], in order: each creates work only for those after it.
 pub fn default_passes() -> [&'static dyn Pass; 4] {
     [&ConstantFolding, &InitializerSharing, &CommonSubexpressions, &DeadCode]
 }
@@ -43,7 +43,7 @@ pub fn run_default(mut graph: Graph) -> Graph {
     graph
 }
 
-/// Makes every node read the replacement of what it read. Replacements of replacements are followed by the caller.
+/// Replaces the inputs of all nodes. The caller must resolve replacements of replacements.
 fn replace_inputs(nodes: &mut [Node], replacements: &HashMap<ValueId, ValueId>) {
     for input in nodes.iter_mut().flat_map(|node| &mut node.inputs).flatten() {
         if let Some(&replacement) = replacements.get(input) {
@@ -52,7 +52,7 @@ fn replace_inputs(nodes: &mut [Node], replacements: &HashMap<ValueId, ValueId>) 
     }
 }
 
-/// Drops the values that nothing gives any more and renumbers the others, in their order.
+/// Drops the values that are no longer produced, and renumbers the others in order.
 fn drop_unproduced_values(graph: &mut Graph) {
     let mut produced = vec![false; graph.values.len()];
     let outputs = graph.nodes.iter().flat_map(|node| node.outputs.iter().flatten());
@@ -83,7 +83,7 @@ fn drop_unproduced_values(graph: &mut Graph) {
         .collect();
 }
 
-/// Whether two runs of the same node on the same inputs may differ.
+/// Returns true if two runs of the same node on the same inputs may differ.
 fn is_random(op: &str) -> bool {
     op.starts_with("Random") || matches!(op, "Bernoulli" | "Multinomial" | "Dropout")
 }

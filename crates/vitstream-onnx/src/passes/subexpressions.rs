@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use super::{Pass, drop_unproduced_values, is_random, replace_inputs};
 use crate::graph::{Graph, Node, ValueId};
 
-/// Removes a node that does what an earlier node does, and lets its readers read the earlier one's outputs.
+/// Removes a node that repeats an earlier node, and redirects its readers to the earlier one's outputs.
 ///
-/// An operator is a function of its inputs and attributes: the same of both give the same outputs. That holds for all
-/// but those that draw random numbers, which stay as they are. Inputs are compared after earlier replacements, so that
-/// equal chains collapse in one walk. A node that gives a graph output stays, because the output's name is its own.
+/// An operator is a function of its inputs and attributes: equal ones produce equal outputs. This holds for
+/// all operators except those that draw random numbers, which are left alone. Inputs are compared after
+/// earlier replacements, so equal chains collapse in one walk. A node that produces a graph output stays,
+/// because the output has a name of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct CommonSubexpressions;
 
@@ -50,7 +51,7 @@ impl Pass for CommonSubexpressions {
     }
 }
 
-/// Whether `earlier`, of the same operator and inputs, gives all that `node` gives.
+/// Returns true if `earlier`, with the same operator and inputs, produces all outputs of `node`.
 fn serves(earlier: &Node, node: &Node) -> bool {
     earlier.attrs == node.attrs
         && earlier.outputs.len() == node.outputs.len()
@@ -63,7 +64,7 @@ mod tests {
     use crate::graph::Attr;
     use crate::test_graphs::{assert_pass_keeps_outputs, node, small, value};
 
-    /// `small` beside a copy of itself, whose every attribute is `alpha`, and the sum of both.
+    /// `small` and a copy of it, both with the attribute `alpha`, and the sum of both.
     fn twice(alpha: f32) -> Graph {
         let mut graph = small();
         let [x, y] = [graph.inputs[0], graph.outputs[0]];
