@@ -125,7 +125,7 @@ fn wrapped_voices_of_every_family_are_the_same() {
         ]);
         let source = reads(voice.path());
         assert_eq!(source.audit.fingerprint, expected, "{prefix}");
-        says(&source.notes.join("\n"), &["taken off keys"]);
+        says(&source.notes.join("\n"), &["prefixes removed from keys"]);
     }
     let expected = reads(&golden("multi.ckpt")).audit.fingerprint;
     for prefix in prefixes {
@@ -137,7 +137,7 @@ fn wrapped_voices_of_every_family_are_the_same() {
         let voice = folder(&[("voice.ckpt", &state.write())]);
         let source = reads(&voice.path().join("voice.ckpt"));
         assert_eq!(source.audit.fingerprint, expected, "{prefix}");
-        says(&source.notes.join("\n"), &["taken off keys", "module. within dec"]);
+        says(&source.notes.join("\n"), &["prefixes removed from keys", "module. within dec"]);
     }
 }
 

@@ -203,7 +203,7 @@ fn the_voice_of_a_graph_is_told() {
     fs::remove_file(pair.join("decoder.onnx")).unwrap();
     let found = json_of(&[], &pair.join("encoder.onnx"));
     assert_eq!((&found["voice"]["exportable"], &found["problem"]), (&json!(false), &Json::Null));
-    assert!(found["voice"]["problem"].as_str().unwrap().contains("no decoder.onnx beside it"), "{found}");
+    assert!(found["voice"]["problem"].as_str().unwrap().contains("no decoder.onnx next to it"), "{found}");
     assert!(text_of(&[], &pair.join("encoder.onnx")).contains("cannot be exported: "));
 }
 

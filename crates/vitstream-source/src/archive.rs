@@ -1,4 +1,4 @@
-//! A voice inside an archive: what a browser downloads, and clients' packages. It is read from where it lies; nothing is
+//! Voices inside archives: downloads by a browser, and clients' packages. They are read in place; nothing is
 //! unpacked to disk.
 
 use std::path::Path;
@@ -13,17 +13,17 @@ use crate::surroundings::Surroundings;
 use crate::unpack::{gunzip, inflate, tar_members};
 use vitstream_contract::files;
 
-/// Endings of files that can be a voice.
+/// Endings of files that may be a voice.
 const VOICES: [&str; 6] = [".ckpt", ".pth", ".pt", ".bin", ".safetensors", ".onnx"];
 
-/// Files that a message lists.
+/// Limit on the files that a message lists.
 const MAX_LISTED: usize = 5;
 
-/// The one voice of an archive.
+/// The only voice of an archive.
 pub(crate) enum Inside {
-    /// A file, and what lies beside it.
+    /// A file, and the files next to it.
     File { name: String, contents: Bytes, around: Surroundings },
-    /// The graphs of a pair, and what lies beside them.
+    /// The graphs of a pair, and the files next to them.
     Pair { graphs: [Bytes; 2], around: Surroundings },
 }
 
@@ -47,7 +47,7 @@ impl Member {
         self.name.rsplit_once('/').map_or(&self.name, |(_, file)| file)
     }
 
-    /// What macOS puts into its archives beside the files, and hidden files.
+    /// Returns true for hidden files, among them those that macOS adds to its archives.
     fn is_hidden(&self) -> bool {
         self.name.starts_with("__MACOSX/") || self.file().starts_with('.')
     }
@@ -71,7 +71,9 @@ impl Member {
                 }
                 inflate(&packed.data, limit).map_err(|e| problem(&e))?
             }
-            Packing::Other => return Err(problem("is encrypted or packed in a way that is not read")),
+            Packing::Other => {
+                return Err(problem("is encrypted, or packed by a method that is not supported"));
+            }
         };
         if contents.len() as u64 != packed.len
             || (packed.crc != 0 && crc32fast::hash(&contents) != packed.crc)
@@ -86,8 +88,8 @@ fn container(path: &Path, problem: String) -> Error {
     Error::Container { path: path.to_owned(), problem }
 }
 
-/// The voice in the archive `data`, which is that of the file at `path`; `None` when it is no archive, or a checkpoint,
-/// which is a zip archive itself. `limit`: bytes that may be unpacked.
+/// The voice in the archive `data`, read from the file at `path`. `None` if `data` is not an archive, or is a
+/// checkpoint, which is itself a zip archive. `limit` is the number of bytes that may be unpacked.
 ///
 /// # Errors
 /// When the archive is damaged, or holds no voice or several.
@@ -165,7 +167,7 @@ fn only_voice(path: &Path, kind: &str, members: &[Member], limit: u64) -> Result
         }
         several => {
             let problem = format!(
-                "this is {kind} with several voices: {}; unpack it, and give one of them",
+                "this is {kind} with several voices: {}; unpack it and choose one of them",
                 list(several)
             );
             return Err(container(path, problem));
@@ -192,8 +194,8 @@ fn only_voice(path: &Path, kind: &str, members: &[Member], limit: u64) -> Result
     Ok(Inside::File { name: voice.name.clone(), contents: voice.contents(path, limit)?, around })
 }
 
-/// What to do with a checkpoint that was unpacked.
-pub(crate) const REPACK: &str = "PyTorch reads it only as the zip archive it was; zip the folder again without compression, as in `zip -0 -r v.ckpt v`";
+/// The remedy for a checkpoint that was unpacked.
+pub(crate) const REPACK: &str = "it can only be read as the zip archive it was; zip the folder again without compression, as in `zip -0 -r v.ckpt v`";
 
 #[cfg(all(test, feature = "archives"))]
 mod tests {
@@ -252,7 +254,7 @@ mod tests {
         };
         assert_eq!((&*graphs[0], &*graphs[1]), (&b"1"[..], &b"2"[..]));
         assert!(around.contents("config.json").unwrap().is_some());
-        // A bare gzip file is called after the archive without its last ending.
+        // A bare gzip file is named after the archive without its last ending.
         let data = gzipped(b"weights");
         let inside = voice("joe.ckpt.gz".as_ref(), &data, 1 << 20).unwrap();
         assert!(matches!(inside, Some(Inside::File { name, .. }) if name == "joe.ckpt"));

@@ -1,5 +1,6 @@
-//! What a file may cost in memory. Views of stride 0 and tensors that share a storage let a few bytes stand for any size,
-//! so limits on each tensor bound nothing: all tensors that are used are counted together, before any is laid out.
+//! Limits the memory that a file may cost. Views of stride 0 and tensors that share a storage let a few bytes
+//! claim any size, so limits on single tensors are not enough: all tensors in use are counted together before
+//! memory is allocated for any of them.
 
 use std::path::Path;
 
@@ -9,15 +10,17 @@ use vitstream_vits::weights::unneeded;
 use crate::Error;
 use crate::{Parts, ReadOptions};
 
-/// The weights of an honest file take as float32 at most twice what they take in it, when they are stored in half
-/// precision.
+/// The weights of an honest file take as float32 at most twice their size in the file, which is the case for
+/// half precision.
 const PER_BYTE: u64 = 2;
 
-/// And this for tensors that honest files do repeat (tied weights, layers filled with one value) and for what is
-/// recovered from graphs, where skip and post convolutions are one product. Measured: nothing in any voice at hand.
+/// Allowance for tensors that honest files repeat (tied weights, layers filled with one value) and for
+/// tensors recovered from graphs, in which skip and post convolutions are one product. Measured: none in any
+/// known voice.
 const SLACK: u64 = 64 << 20;
 
-/// Archives of voices unpack to little more than their size: trained weights do not compress. Text does, tenfold.
+/// Archives of voices unpack to little more than their size, because trained weights do not compress. Text
+/// does, tenfold.
 const UNPACKED_PER_BYTE: u64 = 4;
 
 /// Bytes that an archive of `size` bytes may unpack to.
@@ -32,7 +35,7 @@ pub(crate) fn exceeded(path: &Path, needed: u64, budget: u64) -> Error {
     Error::Budget { path: path.to_owned(), needed, budget, size }
 }
 
-/// Makes sure that the tensors of a voice do not take more than its files explain, or than was allowed.
+/// Checks that the tensors of a voice do not take more memory than its files justify, or than was allowed.
 pub(crate) fn check(path: &Path, parts: &Parts, options: &ReadOptions) -> Result<(), Error> {
     let used = parts.weights.iter().filter(|(key, _)| unneeded(key).is_none());
     let needed =

@@ -1,4 +1,5 @@
-//! The voice's JSON, as piper writes it: found beside the checkpoint, checked against the network, and passed on.
+//! The voice's JSON in piper's form: found next to the checkpoint, checked against the network, and passed
+//! on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,19 +13,19 @@ use crate::Surroundings;
 use crate::json::{self, MAX_SIZE};
 use vitstream_contract::files::{self, MODEL_CARD};
 
-/// Sample rates in hertz that a voice may have: from the telephone's half to twice the highest that sound cards have.
+/// Allowed sample rates in hertz: from half the telephone's rate to twice the highest rate of sound cards.
 const SAMPLE_RATES: std::ops::RangeInclusive<u64> = 4000..=384_000;
 
-/// Things of one kind that a warning lists.
+/// Limit on the items of one kind that a warning lists.
 const MAX_LISTED: usize = 5;
 
 /// A voice's JSON.
 #[derive(Clone, Debug)]
 pub struct VoiceConfig {
-    /// Where it was found.
+    /// The path where it was found.
     pub path: PathBuf,
     json: serde_json::Map<String, Value>,
-    /// Whether the file holds something else, from which this was put together.
+    /// Set if the file holds something else, from which this JSON was derived.
     derived: bool,
 }
 
@@ -32,25 +33,25 @@ impl VoiceConfig {
     /// Reads a voice's JSON.
     ///
     /// # Errors
-    /// When the file cannot be read or is no JSON object.
+    /// When the file cannot be read or is not a JSON object.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Ok(Self { path: path.to_owned(), json: json::read(path)?, derived: false })
     }
 
-    /// As [`read`](Self::read), of contents that are in memory already.
+    /// As [`read`](Self::read), for contents that are already in memory.
     pub fn parse(path: &Path, contents: &[u8]) -> Result<Self, Error> {
         Ok(Self { path: path.to_owned(), json: json::parse(path, contents)?, derived: false })
     }
 
-    /// What was read from the file at `path`.
+    /// Wraps the JSON that was read from the file at `path`.
     pub fn of(path: &Path, json: serde_json::Map<String, Value>) -> Self {
         Self { path: path.to_owned(), json, derived: false }
     }
 
-    /// Reads the JSON called `named`, or without a name whichever [`find`](Self::find) finds.
+    /// Reads the JSON called `named`, or without a name the one that [`find`](Self::find) returns.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
+    /// When the JSON exists but cannot be read.
     pub fn named_or_beside(named: Option<&Path>, input: &Path) -> Result<Option<Self>, Error> {
         match named {
             Some(path) => Self::read(path).map(Some),
@@ -58,17 +59,18 @@ impl VoiceConfig {
         }
     }
 
-    /// Looks for the JSON that belongs to the voice's file at `input`: beside it, under one of the
-    /// [`names_beside`](Self::names_beside) it. A JSON of any other name can be that of another voice, and is not taken.
+    /// Looks for the JSON that belongs to the voice's file at `input`: next to it, under one of its
+    /// [`names_beside`](Self::names_beside). A JSON with any other name may belong to another voice, and is
+    /// ignored.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
+    /// When the JSON exists but cannot be read.
     pub fn find(input: &Path) -> Result<Option<Self>, Error> {
         Surroundings::of(input).voice_json(&Self::names_beside(input))
     }
 
-    /// The names under which the JSON of the file at `input` may lie beside it, the first before the others: for
-    /// `joe.ckpt` they are `joe.ckpt.json`, `joe.onnx.json`, `joe.json` and `config.json`.
+    /// The names that the JSON of the file at `input` may have, in order of preference: for `joe.ckpt` they
+    /// are `joe.ckpt.json`, `joe.onnx.json`, `joe.json` and `config.json`.
     pub fn names_beside(input: &Path) -> Vec<String> {
         let name = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
         let mut names = Vec::new();
@@ -81,47 +83,48 @@ impl VoiceConfig {
         names
     }
 
-    /// Looks for the JSON of the voice in `directory`: under one of the [`NAMES_IN_FOLDER`](Self::NAMES_IN_FOLDER). What else
-    /// lies there can be another voice's.
+    /// Looks for the JSON of the voice in `directory` under one of the
+    /// [`NAMES_IN_FOLDER`](Self::NAMES_IN_FOLDER). Other files there may belong to another voice.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
+    /// When the JSON exists but cannot be read.
     pub fn find_in(directory: &Path) -> Result<Option<Self>, Error> {
         Surroundings::Folder(directory.to_owned()).voice_json(&Self::names_in_folder())
     }
 
-    /// The names under which the JSON of a voice in a folder may lie there: its own, and those of its graphs.
+    /// The names that the JSON of a voice in a folder may have: its own, and those of its graphs.
     pub const NAMES_IN_FOLDER: [&str; 3] = [files::CONFIG, files::ENCODER_CONFIG, files::VOICE_CONFIG];
 
     pub(crate) fn names_in_folder() -> Vec<String> {
         Self::NAMES_IN_FOLDER.map(str::to_owned).into()
     }
 
-    /// What a message says of a `directory` in which [`find_in`](Self::find_in) finds nothing.
+    /// The message for a `directory` in which [`find_in`](Self::find_in) finds nothing.
     pub fn absent_from(directory: &Path) -> String {
         let around = Surroundings::Folder(directory.to_owned());
         match around.other_voices() {
             None => "there is no config.json".to_owned(),
-            Some(others) => format!("there is no config.json; if it is one of {others}, call it so"),
+            Some(others) => format!("there is no config.json; if it is one of {others}, rename that file"),
         }
     }
 
-    /// A JSON that was put together from what stands in `path`.
+    /// Wraps a JSON that was derived from the contents of `path`.
     pub fn derived(path: &Path, json: serde_json::Map<String, Value>) -> Self {
         Self { path: path.to_owned(), json, derived: true }
     }
 
-    /// What it says.
+    /// The JSON object.
     pub fn json(&self) -> &serde_json::Map<String, Value> {
         &self.json
     }
 
-    /// Whether the file at [`path`](Self::path) is another, which must not be overwritten with this.
+    /// Returns true if the file at [`path`](Self::path) is a different one, which must not be overwritten
+    /// with this JSON.
     pub fn is_derived(&self) -> bool {
         self.derived
     }
 
-    /// The text that published voices carry beside their JSON, with their licence.
+    /// The description that published voices carry next to their JSON; it states the voice's licence.
     pub fn model_card(&self) -> Option<Vec<u8>> {
         let path = self.path.with_file_name(MODEL_CARD);
         // A link could lead to anything.
@@ -129,7 +132,7 @@ impl VoiceConfig {
         if is_link { None } else { read_file(&path, MAX_SIZE).ok() }
     }
 
-    /// What contradicts the network or cannot be played, in words.
+    /// Descriptions of everything that contradicts the network or cannot be played.
     pub fn check(&self, hparams: &HParams) -> Vec<String> {
         let audio = self.json.get("audio");
         let claims = [
@@ -160,12 +163,12 @@ impl VoiceConfig {
         found.into_iter().map(|problem| format!("{}: {problem}", self.path.display())).collect()
     }
 
-    /// Ids that the network has no symbol for, and symbols that clients cannot find in a text.
+    /// Checks for ids without a symbol in the network, and for symbols that clients cannot find in a text.
     fn check_symbols(&self, num_symbols: usize) -> Vec<String> {
         let Some(map) = self.json.get("phoneme_id_map").and_then(Value::as_object) else { return Vec::new() };
         let (mut beyond, mut negative, mut long) = (Vec::new(), Vec::new(), Vec::new());
         for (symbol, ids) in map {
-            // Some write a bare id where Piper has a list.
+            // Some files have a bare id where Piper has a list.
             let ids = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
             let shown = excerpt(symbol);
             for id in ids.iter().filter_map(Value::as_i64) {
@@ -182,29 +185,29 @@ impl VoiceConfig {
         let mut found = Vec::new();
         if !beyond.is_empty() {
             found.push(format!(
-                "phoneme_id_map has ids beyond the network's {num_symbols} symbols: {}: a text with one of them cannot be \
+                "phoneme_id_map has ids beyond the network's {num_symbols} symbols: {}; a text with one of them cannot be \
                  spoken",
                 few(&beyond)
             ));
         }
         if !negative.is_empty() {
             found.push(format!(
-                "phoneme_id_map has negative ids: {}: a text with one of them cannot be spoken",
+                "phoneme_id_map has negative ids: {}; a text with one of them cannot be spoken",
                 few(&negative)
             ));
         }
-        // What was put together here has the symbols of its family, which Piper's clients do not play anyway.
+        // A derived JSON has the symbols of its family, which Piper's clients cannot play anyway.
         if !long.is_empty() && !self.derived {
             found.push(format!(
-                "phoneme_id_map has symbols that are not a single character: {}: clients that look up one character \
-                 after the other, such as Piper, refuse the voice or never find them",
+                "phoneme_id_map has symbols that are not a single character: {}; clients that look up one character \
+                 at a time, such as Piper, refuse the voice or never find them",
                 few(&long)
             ));
         }
         found
     }
 
-    /// Speakers that the network does not have.
+    /// Checks for speakers that the network does not have.
     fn check_speakers(&self, num_speakers: usize) -> Option<String> {
         let map = self.json.get("speaker_id_map").and_then(Value::as_object)?;
         let known = |id: &Value| {
@@ -217,26 +220,26 @@ impl VoiceConfig {
             .collect();
         (!unknown.is_empty()).then(|| {
             format!(
-                "speaker_id_map has ids beyond the network's {num_speakers} speakers: {}: they cannot be chosen",
+                "speaker_id_map has ids beyond the network's {num_speakers} speakers: {}; they cannot be chosen",
                 few(&unknown)
             )
         })
     }
 
-    /// Samples a second, if the JSON says.
+    /// The sample rate in hertz, if the JSON states it.
     pub fn sample_rate(&self) -> Option<u32> {
         self.json.get("audio")?.get("sample_rate")?.as_u64().and_then(|rate| u32::try_from(rate).ok())
     }
 
-    /// Whether it says anything of a rate, be it nonsense.
+    /// Returns true if the JSON has a sample rate at all, even an invalid one.
     pub fn states_sample_rate(&self) -> bool {
         self.json.get("audio").and_then(|audio| audio.get("sample_rate")).is_some()
     }
 
-    /// Refuses fields that speaking needs and that are of another type than Piper's.
+    /// Checks that the fields needed for speaking have the types of Piper's JSON.
     ///
     /// # Errors
-    /// When there is one.
+    /// When a field has another type.
     pub fn check_types(&self) -> Result<(), Error> {
         let at = |path: &[&str]| {
             let (first, rest) = path.split_first()?;
@@ -264,17 +267,17 @@ impl VoiceConfig {
         Ok(())
     }
 
-    /// How many symbols the network has, if the JSON says.
+    /// Number of the network's symbols, if the JSON states it.
     pub fn num_symbols(&self) -> Option<usize> {
         self.json.get("num_symbols")?.as_u64().and_then(|n| usize::try_from(n).ok())
     }
 
-    /// How many speakers the network has, if the JSON says.
+    /// Number of the network's speakers, if the JSON states it.
     pub fn num_speakers(&self) -> Option<u64> {
         self.json.get("num_speakers")?.as_u64()
     }
 
-    /// One of the scales under `inference`, if the JSON says.
+    /// One of the scales under `inference`, if the JSON states it.
     pub fn scale(&self, name: &str) -> Option<f32> {
         self.json.get("inference")?.get(name)?.as_f64().map(|scale| scale as f32)
     }
@@ -286,21 +289,21 @@ impl VoiceConfig {
         entries.filter_map(|(name, id)| Some((name.clone(), id.as_i64()?))).collect()
     }
 
-    /// The JSON for a streaming pair: the same with `"streaming": true`.
+    /// The JSON for a streaming pair: this one with `"streaming": true`.
     pub fn to_streaming(&self) -> Vec<u8> {
         let mut json = self.json.clone();
         json.insert("streaming".to_owned(), Value::Bool(true));
         to_text(&json)
     }
 
-    /// The JSON for a voice in one graph: the same without `"streaming"`.
+    /// The JSON for a voice in one graph: this one without `"streaming"`.
     pub fn to_whole(&self) -> Vec<u8> {
         let mut json = self.json.clone();
         json.retain(|key, _| key != "streaming");
         to_text(&json)
     }
 
-    /// What sherpa-onnx wants to know of a voice and finds nowhere else, as `metadata_props`.
+    /// The `metadata_props` that sherpa-onnx requires in a voice.
     pub fn sherpa_metadata(&self) -> Vec<(String, String)> {
         let text = |path: &[&str]| {
             let mut value = path.iter();
@@ -319,12 +322,13 @@ impl VoiceConfig {
         .into()
     }
 
-    /// sherpa-onnx's `tokens.txt`: a symbol, a space and its id per line, by id. `None` without a `phoneme_id_map`.
+    /// sherpa-onnx's `tokens.txt`: one symbol per line, a space and its id, sorted by id. `None` without a
+    /// `phoneme_id_map`.
     pub fn sherpa_tokens(&self) -> Option<String> {
         let map = self.json.get("phoneme_id_map")?.as_object()?;
         let mut tokens: Vec<(u64, &str)> = map
             .iter()
-            // A line cannot hold a line feed, and one without a symbol would be read as a space's.
+            // A line cannot hold a line feed, and a line without a symbol would be read as a space's.
             .filter(|(symbol, _)| !symbol.is_empty() && !symbol.contains(['\n', '\r']))
             .filter_map(|(symbol, ids)| Some((ids.as_array()?.first()?.as_u64()?, symbol.as_str())))
             .collect();
@@ -333,7 +337,7 @@ impl VoiceConfig {
     }
 }
 
-/// The first of `things`, and how many there are beside them.
+/// The first few of `things`, and the number of the others.
 fn few(things: &[String]) -> String {
     let more = things.len().saturating_sub(MAX_LISTED);
     let text = things[..things.len() - more].join(", ");

@@ -1,5 +1,5 @@
-//! `TTS.tts.models.vits.Vits` of Coqui's TTS: a `.pth` of `{config, model, ...}`, usually with the same `config.json`
-//! beside it. Upstream is coqui-tts, `TTS/tts/models/vits.py` and `TTS/tts/layers/vits/`.
+//! `TTS.tts.models.vits.Vits` of Coqui's TTS: a `.pth` of `{config, model, ...}`, usually with the same
+//! `config.json` next to it. Upstream is coqui-tts, `TTS/tts/models/vits.py` and `TTS/tts/layers/vits/`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::settings::{Settings, hparams_error, plain};
 use crate::voice_json::{Symbols, VoiceJson};
 use crate::{Context, Parts};
 
-/// Names of settings, and of what the weights tell. `num_chars` is not among them: Coqui itself does not keep it up.
+/// Names of settings that the weights determine. `num_chars` is not among them, because Coqui itself does not
+/// keep it up to date.
 const CLAIMS: [(&str, &str); 11] = [
     ("hidden_channels", "hidden_channels"),
     ("hidden_channels", "inter_channels"),
@@ -31,7 +32,7 @@ const CLAIMS: [(&str, &str); 11] = [
     ("upsample_kernel_sizes_decoder", "upsample_kernel_sizes"),
 ];
 
-/// Of the plain predictor's norms, as `TTS.tts.layers.generic.normalization.LayerNorm` has it.
+/// Epsilon of the plain predictor's norms, from `TTS.tts.layers.generic.normalization.LayerNorm`.
 const PREDICTOR_NORM_EPS: f32 = 1e-4;
 
 pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -> Result<Parts, Error> {
@@ -61,7 +62,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     })
 }
 
-/// As Coqui does, the file beside the checkpoint counts; the copy inside serves where there is none.
+/// As in Coqui, the file next to the checkpoint takes precedence; without it, the copy inside is used.
 fn find_config(checkpoint: &Checkpoint, context: &Context<'_>) -> Result<Settings, Error> {
     let path = checkpoint.path();
     let is_ours = |settings: &Settings| settings.get("model_args").is_some_and(Json::is_object);
@@ -92,32 +93,32 @@ fn refuse_other_networks(path: &Path, keys: &Keys, args: &Settings) -> Result<()
     let shape = |key: &str| keys.shape(key).map(<[usize]>::to_vec);
     let has = |key: &str| keys.shape(key).is_some();
     if args.flag("use_language_embedding")? == Some(true) || has("emb_l.weight") {
-        return unsupported("several languages with an embedding each (use_language_embedding, emb_l)");
+        return unsupported("an embedding for each of several languages (use_language_embedding, emb_l)");
     }
     if args.flag("use_d_vector_file")? == Some(true) {
         return unsupported("speakers by external d-vectors (use_d_vector_file)");
     }
     if args.get("encoder_sample_rate").is_some() {
-        return unsupported("an encoder of another sample rate than the decoder's (encoder_sample_rate)");
+        return unsupported("an encoder whose sample rate differs from the decoder's (encoder_sample_rate)");
     }
     if shape("emb_g.weight").is_some_and(|shape| shape.first() == Some(&1)) {
         return unsupported("a speaker embedding with a single speaker (emb_g of one row)");
     }
-    // Coqui fixes the stochastic predictor's width; only with 192 hidden channels is it upstream's.
+    // Coqui fixes the stochastic predictor's width; it equals upstream's only with 192 hidden channels.
     if let (Some(pre), true) =
         (shape("duration_predictor.pre.weight"), has("duration_predictor.flows.0.translation"))
         && pre.len() == 3
         && pre[0] != pre[1]
     {
-        return unsupported("a stochastic duration predictor of another width than hidden_channels");
+        return unsupported("a stochastic duration predictor whose width differs from hidden_channels");
     }
     Ok(())
 }
 
-/// A predictor that is not told the speaker: zeros in place of the layer that would tell it. They are made when they are
-/// asked for, which is after the shapes were found to fit and to be affordable.
+/// Completes a predictor without speaker conditioning: the missing layer is replaced by zeros. They are
+/// created on request, after the shapes were found to fit and to be affordable.
 fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(), Error> {
-    // The plain predictor has the layer all the same, and does not use it.
+    // The plain predictor has the layer as well, but does not use it.
     tensors.retain(|(key, _)| !key.starts_with("dp.cond."));
     let shape =
         |name: &str| tensors.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor.shape().to_vec());
@@ -126,7 +127,7 @@ fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(),
     let path: Arc<Path> = path.into();
     for (key, shape) in [("dp.cond.weight", vec![hidden, gin, 1]), ("dp.cond.bias", vec![hidden])] {
         let bytes = shape.iter().try_fold(DType::F32.size(), |bytes, &length| bytes.checked_mul(length));
-        // A length that does not fit the shape is refused with both.
+        // A length that does not match the shape is refused, as both are.
         let bytes = bytes.unwrap_or(usize::MAX);
         let zeros = move || Bytes::from(vec![0; bytes]);
         tensors.push((key.to_owned(), Tensor::computed(&path, key, DType::F32, shape, bytes, zeros)?));
@@ -135,7 +136,7 @@ fn unconditioned(path: &Path, tensors: &mut Vec<(String, Tensor)>) -> Result<(),
 }
 
 fn hparams(path: &Path, config: &Settings, args: &Settings, weights: &Weights) -> Result<HParams, Error> {
-    let missing = |name: &str| args.problem(name, "missing, and no weight tells it");
+    let missing = |name: &str| args.problem(name, "missing, and the weights do not determine it");
     let audio = config.section("audio");
     let untold = Untold {
         upsample_rates: args
@@ -191,7 +192,7 @@ fn voice(
     let speakers: Vec<String> = speakers.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
     if hparams.multi_speaker() && speakers.len() != hparams.num_speakers {
         warnings.push(format!(
-            "{}: `speakers` names {} of {} speakers: they are called by their numbers",
+            "{}: `speakers` names {} of {} speakers: speakers are identified by number",
             config.path.display(),
             speakers.len(),
             hparams.num_speakers
@@ -214,9 +215,9 @@ fn voice(
     })
 }
 
-/// What `TTSTokenizer` does.
+/// The steps of `TTSTokenizer`.
 fn frontend(config: &Settings, symbols: &Symbols) -> Result<Json, Error> {
-    // Of equal symbols the last counts, as in Python.
+    // The last of several equal symbols counts, as in Python.
     let ids: Map<String, Json> = symbols.ids.iter().map(|(symbol, id)| (symbol.clone(), json!(id))).collect();
     let mut frontend = json!({
         "family": "coqui",
@@ -238,11 +239,11 @@ fn frontend(config: &Settings, symbols: &Symbols) -> Result<Json, Error> {
 
 struct Vocabulary {
     symbols: Symbols,
-    /// Symbols with repetitions: what the embedding must have.
+    /// Number of symbols including repetitions, which the embedding must have.
     count: usize,
 }
 
-/// The vocabulary as `TTS.tts.utils.text.characters` puts it together; `None` for a class that is not known.
+/// The vocabulary as assembled by `TTS.tts.utils.text.characters`; `None` for an unknown class.
 fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
     let characters = config.section("characters");
     let text = |name: &str| characters.text(name).map(|text| text.unwrap_or_default().to_owned());
@@ -257,7 +258,7 @@ fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
         None => "Graphemes".to_owned(),
     };
     if characters.map.is_empty() {
-        // The defaults of another version would be a guess.
+        // Assuming the defaults of another version would be a guess.
         return Ok(None);
     }
     let (blank, bos, eos);
@@ -274,7 +275,7 @@ fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
         let phonemes = one(text("phonemes")?).filter(|_| class == "IPAPhonemes");
         let mut all = letters(&phonemes.map_or_else(|| text("characters"), Ok)?);
         if characters.flag("is_unique")?.unwrap_or(false) {
-            // Python's set has no order of its own: only sorted is it known.
+            // Python's sets have no order, so only a sorted one is known.
             if !characters.flag("is_sorted")?.unwrap_or(true) {
                 return Ok(None);
             }
@@ -290,7 +291,7 @@ fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
         all
     };
     let ids: Vec<(String, i64)> = vocabulary.iter().cloned().zip(0..).collect();
-    // Of equal symbols the last counts, as in Python.
+    // The last of several equal symbols counts, as in Python.
     let id = |symbol: Option<&String>| {
         symbol.and_then(|s| ids.iter().rev().find(|(name, _)| name == s)).map(|&(_, id)| id)
     };
@@ -301,7 +302,7 @@ fn symbols(config: &Settings) -> Result<Option<Vocabulary>, Error> {
     Ok(Some(Vocabulary { symbols: Symbols { ids, blank, bos, eos }, count }))
 }
 
-/// A tensor under upstream's key. What is not known keeps its own, and is found to be unexpected later.
+/// A tensor under upstream's key. An unknown tensor keeps its own key, and is reported as unexpected later.
 fn rename((name, tensor): &(String, Tensor)) -> Result<(String, Tensor), Error> {
     let key = upstream_key(name).unwrap_or_else(|| name.clone());
     let norm = key.ends_with(".gamma") || key.ends_with(".beta");
@@ -323,7 +324,7 @@ fn upstream_key(key: &str) -> Option<String> {
                 match (index.parse::<usize>().ok()?, leaf) {
                     (0, "translation") => "dp.flows.0.m".to_owned(),
                     (0, "log_scale") => "dp.flows.0.logs".to_owned(),
-                    // A Flip, which has no tensors, takes every other index.
+                    // A Flip, which has no tensors, occupies every other index.
                     (index, leaf) => format!("dp.flows.{}.{leaf}", index.checked_mul(2)?.checked_sub(1)?),
                 }
             }

@@ -4,11 +4,11 @@ use vitstream_contract::Remedy;
 use vitstream_onnx::DecodeError;
 use vitstream_vits::{HParamsError, WeightsError};
 
-/// Why a voice could not be read. Every message names the file it is about.
+/// The reason why a voice could not be read. Every message names the file concerned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The checkpoint cannot be read, or holds what it should not.
+    /// The checkpoint cannot be read, or has contents that are not allowed.
     #[error(transparent)]
     Checkpoint(#[from] vitstream_checkpoint::Error),
     /// The checkpoint belongs to another network.
@@ -16,26 +16,26 @@ pub enum Error {
     OtherNetwork {
         /// The input.
         path: PathBuf,
-        /// What it looks like.
+        /// Its apparent kind.
         found: &'static str,
     },
-    /// The checkpoint belongs to no network that is known.
-    #[error("{}: this is no VITS network: none of its keys are known; it has {keys}", path.display())]
+    /// The checkpoint belongs to no known network.
+    #[error("{}: this is not a VITS network: none of its keys are known; it has {keys}", path.display())]
     UnknownNetwork {
         /// The input.
         path: PathBuf,
         /// Some of its keys.
         keys: String,
     },
-    /// Weights are infinite or not numbers.
+    /// Weights are infinite or NaN.
     #[error("{}: weights that are not finite in {tensors}: the training went wrong or the file is damaged", path.display())]
     NotFinite {
         /// The input.
         path: PathBuf,
-        /// In which tensors.
+        /// The tensors concerned.
         tensors: String,
     },
-    /// The tensors would take more memory than a file of this size explains.
+    /// The tensors would take more memory than a file of this size justifies.
     #[error(
         "{}: its tensors would take {needed} bytes of memory, more than the {budget} that are allowed for a file of {size} bytes",
         path.display()
@@ -55,7 +55,7 @@ pub enum Error {
     Container {
         /// The archive or folder.
         path: PathBuf,
-        /// What it is, what is in it, and what to do.
+        /// Its kind, its contents, and the remedy.
         problem: String,
     },
     /// There are weights but no hyper-parameters.
@@ -63,67 +63,67 @@ pub enum Error {
     NoHyperParameters {
         /// The input.
         path: PathBuf,
-        /// What stands there.
+        /// The value found instead.
         found: String,
     },
-    /// There are weights but no hyper-parameters, and their shapes do not tell everything.
+    /// There are weights but no hyper-parameters, and the shapes do not determine all of them.
     #[error("{}: {}", path.display(), describe_missing(missing))]
     MissingHParams {
         /// The input.
         path: PathBuf,
-        /// Each name, with a value that a voice could have.
+        /// Each missing name, with an example value.
         missing: Vec<(&'static str, &'static str)>,
     },
-    /// There is no configuration beside the weights.
-    #[error("{}: there is no {expected} beside it", path.display())]
+    /// There is no configuration next to the weights.
+    #[error("{}: there is no {expected} next to it", path.display())]
     NoConfig {
         /// The input.
         path: PathBuf,
-        /// What was looked for.
+        /// The configuration that was looked for.
         expected: &'static str,
     },
-    /// The network is a VITS with something that cannot be exported.
+    /// The network is a VITS with a feature that cannot be exported.
     #[error("{}: {feature} is not supported", path.display())]
     Unsupported {
         /// The input.
         path: PathBuf,
-        /// What it has.
+        /// The feature.
         feature: &'static str,
     },
-    /// A hyper-parameter makes no sense.
+    /// A hyper-parameter is not valid.
     #[error("{}: {source}", path.display())]
     HParams {
         /// The input.
         path: PathBuf,
-        /// Which, and why.
+        /// The hyper-parameter, and the reason.
         source: HParamsError,
     },
-    /// A graph holds something else than the network that was expected, or holds it in a form that is not understood.
+    /// A graph holds a network other than the expected one, or holds it in an unknown form.
     #[error("{}: {place}: {problem}", path.display())]
     Unrecoverable {
         /// The input.
         path: PathBuf,
         /// The node, module or tensor.
         place: String,
-        /// What was expected, what was found, and what to do.
+        /// The expected and the actual value, and the remedy.
         problem: String,
     },
-    /// The files of a folder may be of two voices.
+    /// The files of a folder may belong to two voices.
     #[error(
-        "{}: an export into this directory is running, or was killed while it replaced files: wait for its end, or export \
-         again, which puts everything right",
+        "{}: an export into this directory is running, or was killed while it replaced files: wait for it to finish, or export \
+         again, which repairs the folder",
         path.display()
     )]
     Unfinished {
         /// The folder.
         path: PathBuf,
     },
-    /// Weights and hyper-parameters do not fit each other.
+    /// Weights and hyper-parameters do not match.
     #[error("{}: {source}", path.display())]
     Weights {
         /// The input.
         path: PathBuf,
-        /// Which tensors, and why.
+        /// The tensors, and the reason.
         source: WeightsError,
     },
     /// The voice's JSON cannot be read.
@@ -131,10 +131,10 @@ pub enum Error {
     Config {
         /// The JSON.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// An option has a value that nothing can be made of.
+    /// An option has an invalid value.
     #[error("{0}")]
     Option(String),
     /// Reading or writing failed.
@@ -150,19 +150,19 @@ pub enum Error {
     Onnx {
         /// The file.
         path: PathBuf,
-        /// Where, and why.
+        /// The place, and the reason.
         source: DecodeError,
     },
 }
 
 fn describe_missing(missing: &[(&str, &str)]) -> String {
     let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-    format!("weights without hyper-parameters, and their shapes do not tell {}", names.join(", "))
+    format!("weights without hyper-parameters, and their shapes do not determine {}", names.join(", "))
 }
 
 impl Error {
-    /// Whether the voice was read and is not what this version understands, as opposed to files that cannot be read and
-    /// options that make no sense.
+    /// Returns true if the voice was read but its content is not supported by this version, as opposed to
+    /// files that cannot be read and invalid options.
     pub fn is_about_content(&self) -> bool {
         matches!(
             self,
@@ -177,7 +177,7 @@ impl Error {
         )
     }
 
-    /// The file or folder that it is about, if it is about one.
+    /// The file or folder concerned, if any.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Checkpoint(error) => Some(error.path()),
@@ -201,7 +201,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// A remedy for the error, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::NoConfig { .. } => Some(Remedy::Config),

@@ -1,6 +1,6 @@
 //! `transformers.VitsModel`: `model.safetensors` or `pytorch_model.bin` with `config.json`, `vocab.json` and
-//! `tokenizer_config.json` beside it. Upstream is transformers' `modeling_vits.py`, whose
-//! `convert_original_checkpoint.py` this undoes.
+//! `tokenizer_config.json` next to it. Upstream is transformers' `modeling_vits.py`; this module reverses its
+//! `convert_original_checkpoint.py`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::settings::{Settings, hparams_error};
 use crate::voice_json::{Symbols, VoiceJson};
 use crate::{Context, Parts};
 
-/// Names of settings, and of what the weights tell.
+/// Names of settings that the weights determine, with the names of the hyper-parameters.
 const CLAIMS: [(&str, &str); 19] = [
     ("vocab_size", "num_symbols"),
     ("num_speakers", "num_speakers"),
@@ -54,7 +54,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     let tensors: Vec<(String, Tensor)> = tensors.iter().map(rename).collect::<Result<_, _>>()?;
     let speakers = tensors.iter().any(|(key, _)| key == "emb_g.weight");
     let weights = Weights::new(tensors.into_iter().map(|(key, tensor)| match is_conditioning(&key) {
-        // A model of one speaker can have these layers, but nothing to feed them.
+        // A model with one speaker may have these layers, but has nothing to feed them.
         true if !speakers => (format!("{}{key}", vitstream_vits::weights::NO_SPEAKERS), tensor),
         _ => (key, tensor),
     }));
@@ -72,13 +72,13 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     })
 }
 
-/// The weights in a folder as `save_pretrained` writes it, if it is one.
+/// The weights in a folder written by `save_pretrained`; `None` for another folder.
 pub(crate) fn weights_in(directory: &Path) -> Option<PathBuf> {
     let files = ["model.safetensors", "pytorch_model.bin"].map(|name| directory.join(name));
     files.into_iter().find(|path| path.is_file())
 }
 
-/// Settings that `VitsModel` has and VITS does not: one value is ours.
+/// Settings that `VitsModel` has and VITS does not: only the value equivalent to VITS is supported.
 fn refuse_other_networks(config: &Settings) -> Result<(), Error> {
     config.only("hidden_act", "relu")?;
     config.only("use_bias", true)?;
@@ -91,7 +91,7 @@ fn refuse_other_networks(config: &Settings) -> Result<(), Error> {
 }
 
 fn hparams(path: &Path, config: &Settings, weights: &Weights) -> Result<HParams, Error> {
-    let missing = |name: &str| config.problem(name, "missing, and no weight tells it");
+    let missing = |name: &str| config.problem(name, "missing, and the weights do not determine it");
     let untold = Untold {
         upsample_rates: config.sizes("upsample_rates")?.ok_or_else(|| missing("upsample_rates"))?,
         resblock_dilation_sizes: config
@@ -108,7 +108,7 @@ fn hparams(path: &Path, config: &Settings, weights: &Weights) -> Result<HParams,
     }
     let bound = config.float("duration_predictor_tail_bound")?;
     match &mut hparams.duration {
-        // Its norms keep PyTorch's epsilon whatever the configuration says.
+        // Its norms keep PyTorch's epsilon whatever the configuration states.
         DurationHParams::Stochastic { tail_bound, .. } => {
             *tail_bound = bound.map_or(*tail_bound, |b| b as f32);
         }
@@ -129,7 +129,7 @@ fn hparams(path: &Path, config: &Settings, weights: &Weights) -> Result<HParams,
     Ok(hparams)
 }
 
-/// The voice's defaults and its symbols, as the tokenizer uses them.
+/// The voice's defaults, and its symbols as used by the tokenizer.
 fn voice(
     path: &Path,
     context: &Context<'_>,
@@ -154,7 +154,7 @@ fn voice(
         }
         None => {
             let vocab = path.with_file_name("vocab.json");
-            warnings.push(format!("{}: not there, so the voice has no phoneme_id_map", vocab.display()));
+            warnings.push(format!("{}: missing, so the voice has no phoneme_id_map", vocab.display()));
             None
         }
     };
@@ -166,7 +166,7 @@ fn voice(
         Some(symbols) => Some(frontend(&tokenizer, symbols)?),
         None => None,
     };
-    // The tokenizer's phonemes are always those of US English.
+    // The tokenizer always produces the phonemes of US English.
     let phonemes = tokenizer.flag("phonemize")?.unwrap_or(true) && symbols.is_some();
     Ok(VoiceJson {
         noise_scale: config.float("noise_scale")?.unwrap_or(0.667),
@@ -181,12 +181,12 @@ fn voice(
     })
 }
 
-/// What `VitsTokenizer` does, whose defaults these are.
+/// The steps of `VitsTokenizer`, with its defaults.
 fn frontend(tokenizer: &Settings, symbols: &Symbols) -> Result<Json, Error> {
     let vocab: Map<String, Json> =
         symbols.ids.iter().map(|(symbol, id)| (symbol.clone(), json!(id))).collect();
     let flag = |name, default| tokenizer.flag(name).map(|flag| flag.unwrap_or(default));
-    // A token can be written with more about it.
+    // A token may be an object with further attributes.
     let pad = tokenizer.get("pad_token").map(|pad| pad.get("content").unwrap_or(pad));
     let mut frontend = json!({
         "family": "huggingface",
@@ -218,17 +218,17 @@ fn ids(vocab: &Settings, hparams: &HParams) -> Result<Vec<(String, i64)>, Error>
     Ok(ids)
 }
 
-/// A layer that takes the speaker.
+/// Returns true for a layer whose input is the speaker.
 fn is_conditioning(key: &str) -> bool {
     key.starts_with("dp.cond.") || key.starts_with("dec.cond.") || key.contains(".enc.cond_layer.")
 }
 
-/// A tensor under upstream's key. What is not known keeps its own, and is found to be unexpected later.
+/// A tensor under upstream's key. An unknown tensor keeps its own key, and is reported as unexpected later.
 fn rename((name, tensor): &(String, Tensor)) -> Result<(String, Tensor), Error> {
     let key = upstream_key(name).unwrap_or_else(|| name.clone());
     let linear = name.ends_with("_proj.weight") && key.contains(".attn_layers.");
     let tensor = match (linear, tensor.shape()) {
-        // A Linear is a convolution of one tap.
+        // A Linear is a convolution with one tap.
         (true, &[outputs, inputs]) => tensor.with_unit_axes(&[outputs, inputs, 1])?,
         _ => tensor.clone(),
     };
@@ -250,7 +250,7 @@ fn upstream_key(key: &str) -> Option<String> {
                 "conv_post" => "post",
                 _ => return None,
             };
-            // A Flip, which has no tensors, takes every other index.
+            // A Flip, which has no tensors, occupies every other index.
             format!("flow.flows.{}.{layer}.{leaf}", index.checked_mul(2)?)
         }
         "decoder" => match rest.strip_prefix("upsampler.") {

@@ -1,4 +1,4 @@
-//! Where a voice comes from.
+//! The source that a voice is read from.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use vitstream_checkpoint::MappedFile;
 use crate::Error;
 use crate::surroundings::Surroundings;
 
-/// A voice to read: a path, or contents in memory with what lies beside them.
+/// The source of a voice: a path, or contents in memory together with the files next to them.
 ///
 /// ```
 /// use vitstream_source::{Input, ReadOptions, load};
@@ -30,13 +30,13 @@ enum Kind {
 }
 
 impl Input {
-    /// The contents of a file called `name`, which stands for it in messages.
+    /// The contents of a file called `name`, which is used in messages.
     pub fn bytes(name: impl Into<PathBuf>, contents: impl Into<Bytes>) -> Self {
         Self(Kind::Memory { name: name.into(), contents: contents.into(), beside: Vec::new() })
     }
 
-    /// Adds a file that lies beside contents in memory: the voice's JSON, `decoder.onnx` beside `encoder.onnx`. Beside a path
-    /// lies what the file system has there, and nothing can be added.
+    /// Adds a file next to contents in memory: the voice's JSON, or `decoder.onnx` next to `encoder.onnx`.
+    /// Files next to a path are those of the file system, and none can be added.
     pub fn beside(mut self, name: impl Into<String>, contents: impl Into<Bytes>) -> Self {
         if let Kind::Memory { beside, .. } = &mut self.0 {
             beside.push((name.into(), contents.into()));
@@ -44,14 +44,14 @@ impl Input {
         self
     }
 
-    /// What stands for it in messages: the path, or the name of contents in memory.
+    /// Its name in messages: the path, or the name of contents in memory.
     pub fn name(&self) -> &Path {
         match &self.0 {
             Kind::Path(path) | Kind::Memory { name: path, .. } => path,
         }
     }
 
-    /// The path, if it is one.
+    /// The path, if the input is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Kind::Path(path) => Some(path),
@@ -59,12 +59,12 @@ impl Input {
         }
     }
 
-    /// Whether it is a folder on disk.
+    /// Returns true if the input is a folder on disk.
     pub(crate) fn is_dir(&self) -> bool {
         self.path().is_some_and(Path::is_dir)
     }
 
-    /// The file's contents.
+    /// Opens the file's contents.
     pub(crate) fn open(&self) -> Result<MappedFile, Error> {
         match &self.0 {
             Kind::Path(path) => Ok(MappedFile::open(path)?),
@@ -72,7 +72,7 @@ impl Input {
         }
     }
 
-    /// What lies beside it.
+    /// The files next to the input.
     pub(crate) fn around(&self) -> Surroundings {
         match &self.0 {
             Kind::Path(path) => Surroundings::of(path),
@@ -83,7 +83,7 @@ impl Input {
         }
     }
 
-    /// The contents of `name` beside contents in memory.
+    /// The contents of the file `name` next to contents in memory.
     pub(crate) fn member(&self, name: &str) -> Option<Bytes> {
         match &self.0 {
             Kind::Path(_) => None,

@@ -1,7 +1,7 @@
-//! What a file holds: a checkpoint, or an exported graph.
+//! The contents of a file: a checkpoint, or an exported graph.
 //!
-//! The types are also what `vitstream inspect --json` prints; their fields and what these mean are listed in
-//! `docs/inspect.md`. Fields are added, and none is renamed or gets another meaning, without a new major version.
+//! The types are also the output of `vitstream inspect --json`; `docs/inspect.md` lists their fields and
+//! meanings. Fields may be added, but none is renamed or changes its meaning without a new major version.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,14 @@ use crate::beside::Beside;
 use crate::config::VoiceConfig;
 use crate::{Error, Input, Parts, ReadOptions, begins_as_onnx, read_opened};
 
-/// Parts that are counted apart. Networks that are read have five; a file can call its tensors anything.
+/// Limit on the parts that are counted separately. Supported networks have five, but a file can name its
+/// tensors anything.
 const MAX_PARTS: usize = 16;
 
-/// What the others are counted under.
+/// Name of the part that collects all others.
 const OTHER_PARTS: &str = "(others)";
 
-/// What was found.
+/// The result of an inspection.
 #[derive(Clone, Debug, Serialize)]
 #[allow(clippy::large_enum_variant, reason = "a file has one, and callers take its fields apart")]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -40,38 +41,38 @@ pub enum Inspection {
 pub struct CheckpointInspection {
     /// The file.
     pub path: PathBuf,
-    /// What it is.
+    /// Its format.
     pub format: &'static str,
-    /// The voice's JSON that goes with it, if there is one.
+    /// The voice's JSON that belongs to it, if there is one.
     pub config: Option<PathBuf>,
     /// The network's hyper-parameters.
     pub hparams: HParams,
-    /// Samples of a frame.
+    /// Samples per frame.
     pub hop_length: usize,
-    /// Frames to each side that windows have to overlap by; absent when the weights do not make a network.
+    /// Frames on each side by which windows must overlap; absent if the weights do not form a network.
     pub receptive_field: Option<usize>,
-    /// Why it cannot be exported, if it cannot.
+    /// The reason why it cannot be exported, if it cannot.
     pub problem: Option<String>,
-    /// What is unusual about it.
+    /// Warnings about it.
     pub warnings: Vec<String>,
-    /// What was done and chosen to read it.
+    /// Choices that were made to read it.
     pub notes: Vec<String>,
-    /// The tensors that an export uses, by upstream's part.
+    /// The tensors that an export uses, grouped by upstream's part.
     pub parts: BTreeMap<String, Size>,
-    /// The tensors that it leaves out, by reason.
+    /// The tensors that an export leaves out, grouped by reason.
     pub unneeded: BTreeMap<String, Size>,
     /// Every tensor, sorted by upstream's keys.
     pub tensors: Vec<TensorInspection>,
 }
 
-/// A number of tensors.
+/// Totals of a group of tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Size {
-    /// How many.
+    /// Number of tensors.
     pub tensors: usize,
-    /// Their elements.
+    /// Number of their elements.
     pub parameters: u64,
-    /// Their bytes in the file.
+    /// Their size in the file, in bytes.
     pub bytes: u64,
 }
 
@@ -86,39 +87,39 @@ pub struct TensorInspection {
     pub shape: Vec<i64>,
 }
 
-/// What a graph is to a voice.
+/// The role of a graph in a voice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VoicePart {
-    /// All of it: ids to samples.
+    /// The whole voice: ids to samples.
     Whole,
-    /// Of a streaming pair, ids to the latent.
+    /// The encoder of a streaming pair: ids to the latent.
     Encoder,
-    /// Of a streaming pair, the latent to samples.
+    /// The decoder of a streaming pair: the latent to samples.
     Decoder,
-    /// Of a streaming pair, the latent to samples with carried state.
+    /// The stream decoder of a streaming pair: the latent to samples with carried state.
     StreamDecoder,
 }
 
-/// The voice that a graph is, or is a part of.
+/// The voice that a graph is, or is part of.
 #[derive(Clone, Debug, Serialize)]
 pub struct VoiceInspection {
-    /// Which part the graph is.
+    /// The role of the graph.
     pub part: VoicePart,
-    /// Where the voice comes from; absent when it cannot be read.
+    /// The family of the voice; absent if the voice cannot be read.
     pub family: Option<&'static str>,
-    /// Whether audio can be had before all of it is computed, which takes a pair.
+    /// True if audio is available before all of it is computed, which requires a pair.
     pub streaming: bool,
-    /// Speakers; absent when the voice cannot be read and the file does not say.
+    /// Number of speakers; absent if the voice cannot be read and the file does not state it.
     pub speakers: Option<usize>,
-    /// Samples a second, if the file or the voice's JSON says.
+    /// Sample rate in hertz, if the file or the voice's JSON states it.
     pub sample_rate: Option<u32>,
-    /// Whether it can be exported: the file, or the folder that holds the pair.
+    /// True if the file, or the folder that holds the pair, can be exported.
     pub exportable: bool,
-    /// Why it cannot.
+    /// The reason why it cannot be exported.
     pub problem: Option<String>,
-    /// The network's hyper-parameters; absent when the voice cannot be read.
+    /// The network's hyper-parameters; absent if the voice cannot be read.
     pub hparams: Option<HParams>,
 }
 
@@ -128,25 +129,26 @@ pub struct VoiceInspection {
 pub struct GraphInspection {
     /// The file.
     pub path: PathBuf,
-    /// The voice that it is, or is a part of, if its inputs and outputs are those of one.
+    /// The voice that it is, or is part of, if its inputs and outputs are those of one.
     pub voice: Option<VoiceInspection>,
-    /// Why the graph cannot be read, if it cannot. Everything else is listed as it is written in the file.
+    /// The reason why the graph cannot be read, if it cannot. All other fields are then listed as they are in
+    /// the file.
     pub problem: Option<String>,
-    /// Version of the default operator set; 0 if the file names none.
+    /// Version of the default operator set; 0 if the file states none.
     pub opset: i64,
-    /// What it is fed.
+    /// The graph's inputs.
     pub inputs: Vec<PortInspection>,
-    /// What it gives.
+    /// The graph's outputs.
     pub outputs: Vec<PortInspection>,
-    /// How many nodes there are of each operator.
+    /// Number of nodes of each operator.
     pub operators: BTreeMap<String, usize>,
     /// Number of nodes.
     pub nodes: usize,
     /// The constants.
     pub weights: Size,
-    /// Files beside this one that hold its constants.
+    /// Other files that hold its constants.
     pub external: Vec<String>,
-    /// What the file says of itself.
+    /// The metadata in the file.
     pub metadata: BTreeMap<String, String>,
     /// Every constant.
     pub tensors: Vec<TensorInspection>,
@@ -159,11 +161,11 @@ pub struct PortInspection {
     pub name: String,
     /// Element type, if known.
     pub dtype: Option<String>,
-    /// Lengths of the axes; names for those that vary.
+    /// Lengths of the axes; names for variable ones.
     pub shape: Option<Vec<String>>,
 }
 
-/// Reads `path`, without changing anything. `options` is for weights that do not say everything themselves.
+/// Inspects `path` without changing anything. `options` supplies facts that the weights do not state.
 ///
 /// ```
 /// # let voice = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
@@ -179,7 +181,7 @@ pub struct PortInspection {
 /// ```
 ///
 /// # Errors
-/// When the file can be read neither as a voice nor as an ONNX graph.
+/// When the file is neither a voice nor an ONNX graph that can be read.
 pub fn inspect(input: impl Into<Input>, options: &ReadOptions) -> Result<Inspection, Error> {
     let input = input.into();
     let parts = if input.is_dir() {
@@ -247,7 +249,7 @@ fn inspect_graph(input: &Input, file: MappedFile, options: &ReadOptions) -> Resu
     let mut beside = input.path().map(Beside::of);
     let decoded = decode_with(bytes, &mut |name| match &mut beside {
         Some(beside) => beside.open(name),
-        None => Err("there are no files beside a graph in memory".to_owned()),
+        None => Err("a graph in memory has no files next to it".to_owned()),
     });
     let mut weights = Size::default();
     for tensor in &outline.tensors {
@@ -282,7 +284,7 @@ fn port(port: Port) -> PortInspection {
     PortInspection { name: port.name, dtype: port.dtype, shape: port.shape }
 }
 
-/// What a graph of these inputs and outputs is to a voice.
+/// The role of a graph with these inputs and outputs in a voice.
 fn part_of(outline: &Outline) -> Option<VoicePart> {
     let has = |ports: &[Port], name: &str| ports.iter().any(|port| port.name == name);
     match () {
@@ -338,7 +340,7 @@ fn inspect_voice(
     voice
 }
 
-/// The pair that the graph in `path` belongs to.
+/// The pair to which the graph in `path` belongs.
 fn read_pair(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -352,7 +354,7 @@ fn read_pair(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
             return crate::read_pair(folder, options.config.as_deref());
         }
         None => format!("is none of {}, {} and {} of its folder", own[0], own[1], own[2]),
-        Some(file) => format!("is a part of a streaming pair, and there is no {file} beside it"),
+        Some(file) => format!("is part of a streaming pair, but there is no {file} next to it"),
     };
     Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem })
 }

@@ -1,5 +1,5 @@
-//! JSON as people have it: from editors that put a byte order mark before it or write UTF-16, and in place of it what a
-//! failed download leaves.
+//! Reads JSON files as found in practice: with a byte order mark, in UTF-16, or replaced by the result of a
+//! failed download.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,13 @@ use vitstream_checkpoint::{decode_text, read_file};
 
 use crate::Error;
 
-/// Bytes of a JSON. Those of published voices have up to 50 kB; a vocabulary of a hundred thousand symbols has 3 MB.
+/// Limit on the bytes of a JSON. Those of published voices have up to 50 kB; a vocabulary of a hundred
+/// thousand symbols has 3 MB.
 pub const MAX_SIZE: u64 = 16 << 20;
 
-/// Values in a JSON. An empty object takes two bytes of the file and some 150 of memory, so the length alone bounds
-/// nothing: 16 MB of them took 750 MB. A voice with 10,000 speakers and as many symbols has 60,000 values.
+/// Limit on the values in a JSON. An empty object takes two bytes of the file and about 150 of memory, so the
+/// length alone is no sufficient limit: 16 MB of them took 750 MB. A voice with 10,000 speakers and as many
+/// symbols has 60,000 values.
 const MAX_VALUES: usize = 1 << 18;
 
 /// Reads a JSON object.
@@ -20,19 +22,20 @@ pub fn read(path: &Path) -> Result<Map<String, Value>, Error> {
     parse(path, &read_file(path, MAX_SIZE)?)
 }
 
-/// As [`read`], with what Python writes and JSON does not know: a bare `Infinity` and `NaN` become null.
+/// As [`read`], but accepts values that Python writes and JSON does not allow: a bare `Infinity` or `NaN`
+/// becomes null.
 pub fn read_python(path: &Path) -> Result<Map<String, Value>, Error> {
     parse_python(path, &read_file(path, MAX_SIZE)?)
 }
 
-/// The object in `bytes`, which are those of the file at `path`.
+/// Parses the object in `bytes`, the contents of the file at `path`.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     let problem = |problem: String| Error::Config { path: PathBuf::from(path), problem };
     let text = text_of(bytes).map_err(|found| problem(format!("not valid JSON: {found}")))?;
     object(&text).map_err(problem)
 }
 
-/// As [`parse`], for what [`read_python`] reads.
+/// As [`parse`], with the extensions of [`read_python`].
 pub fn parse_python(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     let problem = |problem: String| Error::Config { path: PathBuf::from(path), problem };
     let text = text_of(bytes).map_err(|found| problem(format!("not valid JSON: {found}")))?;
@@ -50,27 +53,27 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// The text, or what the bytes are instead.
+/// The text, or as an error a description of what the bytes are instead.
 fn text_of(bytes: &[u8]) -> Result<std::borrow::Cow<'_, str>, &'static str> {
     let text = decode_text(bytes).ok_or(match bytes {
         [b'P', b'K', ..] => "this is a zip archive",
         [0x1f, 0x8b, ..] => "this is a gzip file",
-        _ => "this is no text",
+        _ => "this is not text",
     })?;
     let start = text.trim_start();
     let begins = |with: &str| start.get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with));
     if start.is_empty() {
         Err("the file is empty; download or copy it again")
     } else if begins("<!doctype") || begins("<html") {
-        Err("this is an HTML page, not the file behind it; download it again")
+        Err("this is an HTML page, not the file itself; download it again")
     } else if begins("version https://git-lfs") {
-        Err("this is a Git LFS pointer; fetch the file behind it with `git lfs pull`")
+        Err("this is a Git LFS pointer; fetch the file it points to with `git lfs pull`")
     } else {
         Ok(text)
     }
 }
 
-/// How many values there are at most: between two of them stands a sign outside of texts.
+/// An upper bound on the number of values: two values are separated by a sign outside of strings.
 fn values(text: &str) -> usize {
     let (mut quoted, mut escaped, mut count) = (false, false, 1);
     for byte in text.bytes() {
@@ -85,7 +88,7 @@ fn values(text: &str) -> usize {
     count
 }
 
-/// Python's bare `Infinity`, `-Infinity` and `NaN` become `null`, texts apart.
+/// Replaces Python's bare `Infinity`, `-Infinity` and `NaN` outside of strings by `null`.
 fn without_infinities(text: &str) -> String {
     const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     let mut out = String::with_capacity(text.len());
@@ -139,7 +142,7 @@ mod tests {
             (b"\xef\xbb\xbf<html>", "HTML"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
             (b"PK\x03\x04\x80\xff", "zip"),
-            (b"\x80\x02}q\x00.", "no text"),
+            (b"\x80\x02}q\x00.", "not text"),
             (b"[1]", "expected a JSON object"),
             (b"{\"a\": }", "line 1 column 7"),
         ] {
@@ -154,7 +157,7 @@ mod tests {
         for text in [many("{}"), many("[]"), many("1"), "[".repeat(MAX_VALUES + 1)] {
             assert!(refused(text.as_bytes()).contains("more than"), "{}", &text[..20]);
         }
-        // Signs in texts are none.
+        // Signs in strings do not count.
         let long = format!("{{\"a\": \"{}\"}}", ",\\\"[{:".repeat(MAX_VALUES));
         assert_eq!(parse("voice.json".as_ref(), long.as_bytes()).unwrap().len(), 1);
     }

@@ -1,6 +1,6 @@
-//! The state dict as the network's own code has it. Wrappers of training (`DataParallel`, DeepSpeed, Lightning modules of
-//! people's own) put names before keys, on any level; averaging keeps a second set of the same weights. Here the names are
-//! taken off again, and of the sets one is chosen.
+//! Restores the keys of the network's own code. Training wrappers (`DataParallel`, DeepSpeed, custom
+//! Lightning modules) add prefixes to keys on any level, and averaging keeps a second set of the same
+//! weights. This module removes the prefixes and chooses one of the sets.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,7 +13,8 @@ use vitstream_vits::weights::{OTHER_SET, OUTSIDE, unneeded};
 use crate::Error;
 use crate::WeightSet;
 
-/// Names that wrappers put into keys and no network of ours has: taken off wherever all keys of a group have them.
+/// Prefixes that wrappers add to keys and that no supported network has: removed wherever all keys of a group
+/// have them.
 const WRAPPERS: [&str; 7] = [
     "module",
     "_forward_module",
@@ -24,7 +25,7 @@ const WRAPPERS: [&str; 7] = [
     "generator",
 ];
 
-/// Names of which at least one begins the keys of every network that is known.
+/// First parts of keys; every supported network has at least one of them.
 const ROOTS: [&str; 9] = [
     "enc_p",
     "text_encoder",
@@ -37,50 +38,51 @@ const ROOTS: [&str; 9] = [
     "ar_text_embedding",
 ];
 
-/// Dicts beside the state dict that hold the other set of weights: those of an average, or, as Lightning's
-/// `WeightAveraging` has it, those as trained.
+/// Dicts next to the state dict that hold the other set of weights: averaged ones, or, for Lightning's
+/// `WeightAveraging`, those as trained.
 const AVERAGED_STATE_DICTS: [&str; 7] =
     ["ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "averaged_model", "shadow"];
 const TRAINED_STATE_DICT: &str = "current_model_state";
 
-/// Parts of a name that stand for an average.
+/// Parts of a name that indicate an average.
 const AVERAGED: [&str; 5] = ["ema", "averaged", "average", "swa", "shadow"];
 
-/// Names before a network are looked for to this depth, and in keys of this length at most. The longest combination met
-/// is `module.model.generator.` before keys of 66 bytes; beyond it a key is no network's.
+/// Limits on the depth at which networks are searched for, and on the length of keys. The longest known
+/// combination is `module.model.generator.` before keys of 66 bytes; a longer key belongs to no network.
 const MAX_DEPTH: usize = 8;
 const MAX_KEY: usize = 256;
 const MAX_SEGMENTS: usize = 24;
 
-/// Places within a state dict where networks may begin, and of how many of them, the outermost first, it is looked up what
-/// they are. A file made to have more would only cost time.
+/// Limit on the places within a state dict at which networks may begin; the outermost are examined first. A
+/// file made to have more would only cost time.
 const MAX_PLACES: usize = 256;
 const MAX_NETWORKS: usize = 8;
 
-/// Fewer tensors than this under a callback are its own counters.
+/// With fewer tensors than this, a callback holds only its own counters.
 const MIN_TENSORS: usize = 16;
 
 /// A state dict under the network's own keys.
 pub(crate) struct Keys {
     /// Tensors under their new keys, in the file's order.
     pub(crate) tensors: Vec<(String, Tensor)>,
-    /// New and old keys of entries that are no tensors.
+    /// New and old keys of entries that are not tensors.
     pub(crate) others: Vec<(String, String)>,
     /// The network.
     pub(crate) network: Network,
-    /// What was done, for people.
+    /// Notes on what was done, for people.
     pub(crate) notes: Vec<String>,
-    /// What people should look at.
+    /// Warnings for people.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Keys {
-    /// Of the checkpoint's state dict, or of what takes its place if `set` asks for the other set of weights.
+    /// The keys of the checkpoint's state dict, or of the dict that replaces it if `set` requests the other
+    /// set of weights.
     pub(crate) fn of(checkpoint: &Checkpoint, set: Option<WeightSet>) -> Result<Self, Error> {
         let path = checkpoint.path();
         let root = checkpoint.metadata();
         let trained = root.get(TRAINED_STATE_DICT).and_then(Value::items).filter(|items| is_network(items));
-        // With the weights as trained in a place of their own, what stands in the usual one is the average.
+        // If the weights as trained have a place of their own, the usual place holds the average.
         if let Some(trained) = trained {
             return match set {
                 Some(WeightSet::Raw) => {
@@ -92,9 +94,9 @@ impl Keys {
                     let mut keys = Self::unwrap(path, from_state_dict(checkpoint), None)?;
                     keys.notes.push("averaged weights (state_dict)".to_owned());
                     if chosen.is_none() {
-                        let there = "the state dict holds averaged weights, which are taken as upstream's export takes them";
+                        let there = "the state dict holds averaged weights, which are used, as upstream's export does";
                         keys.warnings.push(format!(
-                            "{}: {there}; those as trained are there as well ({TRAINED_STATE_DICT})",
+                            "{}: {there}; the weights as trained are present as well ({TRAINED_STATE_DICT})",
                             path.display()
                         ));
                     }
@@ -136,11 +138,11 @@ impl Keys {
         let mut taken = BTreeSet::new();
         let mut groups: Vec<&mut Vec<&str>> = split.iter_mut().flatten().collect();
         take_off(&mut groups, 0, "", &mut taken);
-        // Compiled modules are so common that nobody wants to hear of them.
+        // Compiled modules are too common to be worth a note.
         taken.remove("_orig_mod.");
         if !taken.is_empty() {
             let taken: Vec<&str> = taken.iter().map(String::as_str).take(MAX_LISTED).collect();
-            notes.push(format!("taken off keys: {}", taken.join(", ")));
+            notes.push(format!("prefixes removed from keys: {}", taken.join(", ")));
         }
         let keys: Vec<String> = names
             .iter()
@@ -162,7 +164,7 @@ impl Keys {
         })
     }
 
-    /// Fails for what was meant to be a needed tensor and cannot be understood, before its key would be called missing.
+    /// Fails for a required entry that is not a tensor, before its key would be reported as missing.
     pub(crate) fn check_others(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
         for (_, name) in self.others.iter().filter(|(key, _)| unneeded(key).is_none()) {
             match checkpoint.tensors().require(name) {
@@ -180,7 +182,7 @@ impl Keys {
         self.tensors.iter().find(|(name, _)| name == key).map(|(_, tensor)| tensor.shape())
     }
 
-    /// Some of the keys as the file has them, for whoever has to find out what it is.
+    /// Some of the file's keys, to help find out what it is.
     pub(crate) fn examples(&self) -> String {
         let names: Vec<String> =
             self.tensors.iter().take(5).map(|(_, tensor)| excerpt(tensor.name())).collect();
@@ -188,12 +190,12 @@ impl Keys {
     }
 }
 
-/// Names listed in a note.
+/// Limit on the names listed in a note.
 const MAX_LISTED: usize = 5;
 
 fn both_sets(path: &Path, averaged: &str) -> String {
     format!(
-        "{}: averaged weights are there as well ({averaged}); taken are those as trained, as upstream's export takes them",
+        "{}: averaged weights are present as well ({averaged}); the weights as trained are used, as upstream's export does",
         path.display()
     )
 }
@@ -201,7 +203,7 @@ fn both_sets(path: &Path, averaged: &str) -> String {
 /// The entries of a state dict.
 struct Entries {
     tensors: Vec<Tensor>,
-    /// Names of those that are no tensors.
+    /// Names of entries that are not tensors.
     others: Vec<String>,
 }
 
@@ -219,7 +221,7 @@ fn from_items(checkpoint: &Checkpoint, items: &[(Value, Value)]) -> Entries {
     Entries { tensors: items.iter().filter_map(tensor).collect(), others: Vec::new() }
 }
 
-/// Whether the tensors in a dict make a network of some kind.
+/// Returns true if the tensors in a dict form a network of some kind.
 fn is_network(items: &[(Value, Value)]) -> bool {
     let names: Vec<Cow<'_, str>> = items
         .iter()
@@ -229,7 +231,7 @@ fn is_network(items: &[(Value, Value)]) -> bool {
     names.len() >= MIN_TENSORS && !networks(&names).is_empty()
 }
 
-/// Dicts of averaged weights outside of the state dict, and where they are.
+/// Dicts of averaged weights outside the state dict, and their places.
 fn averaged_dicts(root: &Value) -> Vec<(String, &[(Value, Value)])> {
     let mut found = Vec::new();
     for name in AVERAGED_STATE_DICTS {
@@ -262,19 +264,19 @@ fn collect_networks<'a>(
     }
 }
 
-/// `torch.compile` and its like leave these anywhere, also beside keys that lack them.
+/// Removes the prefixes that `torch.compile` and similar tools add anywhere, also next to keys without them.
 fn without_wrappers_that_are_none_else(name: &str) -> Cow<'_, str> {
     if name.contains("_orig_mod.") { name.replace("_orig_mod.", "").into() } else { name.into() }
 }
 
-/// The parts of a key, if it can be one of a network.
+/// The parts of a key, if it can belong to a network.
 fn segments(key: &str) -> Option<Vec<&str>> {
     let split: Vec<&str> = key.split('.').take(MAX_SEGMENTS + 1).collect();
     (key.len() <= MAX_KEY && split.len() <= MAX_SEGMENTS).then_some(split)
 }
 
-/// Takes wrappers' names off that all keys of a group have at `level`, and goes on with the groups within. `within` is the
-/// group's name in `taken`.
+/// Removes wrappers' prefixes that all keys of a group have at `level`, and continues with the groups within.
+/// `within` is the group's name in `taken`.
 fn take_off(keys: &mut [&mut Vec<&str>], level: usize, within: &str, taken: &mut BTreeSet<String>) {
     while let Some(first) = keys.first().and_then(|key| key.get(level).copied()) {
         let common = |key: &Vec<&str>| key.get(level) == Some(&first) && key.len() > level + 1;
@@ -298,7 +300,7 @@ fn take_off(keys: &mut [&mut Vec<&str>], level: usize, within: &str, taken: &mut
         let name = rest[0].get(level).copied();
         let length = rest.iter().take_while(|key| key.get(level).copied() == name).count();
         let (group, behind) = rest.split_at_mut(length);
-        // A key alone has nothing in common with others.
+        // A single key has nothing in common with others.
         if let Some(name) = name.filter(|_| length > 1) {
             let within = if within.is_empty() { name.to_owned() } else { format!("{within}.{name}") };
             take_off(group, level + 1, &within, taken);
@@ -307,11 +309,11 @@ fn take_off(keys: &mut [&mut Vec<&str>], level: usize, within: &str, taken: &mut
     }
 }
 
-/// Which keys are the network's.
+/// The keys that belong to the network.
 struct Chosen {
-    /// Before its keys, with the dot; empty where they stand at the top.
+    /// Prefix of the network's keys, including the dot; empty if they are at the top level.
     prefix: String,
-    /// Before the keys of the other sets.
+    /// Prefixes of the other sets' keys.
     other_sets: Vec<String>,
 }
 
@@ -326,7 +328,7 @@ impl Chosen {
         self.other_sets.iter().any(|prefix| prefix.len() > self.prefix.len() && name.starts_with(prefix))
     }
 
-    /// The key of what is not the network's.
+    /// The key for an entry that does not belong to the network.
     fn outside(&self, name: &str) -> String {
         if self.other_sets.iter().any(|prefix| name.starts_with(prefix)) {
             format!("{OTHER_SET}{name}")
@@ -338,7 +340,7 @@ impl Chosen {
     }
 }
 
-/// Where networks begin: what stands before the first known name of a key, if what lies behind it is a network.
+/// Places at which networks begin: the prefix before the first known part of a key, if a network follows it.
 fn networks(names: &[Cow<'_, str>]) -> Vec<(String, Network)> {
     let mut prefixes = BTreeSet::new();
     for name in names.iter().filter(|name| name.len() <= MAX_KEY) {
@@ -364,7 +366,7 @@ fn networks(names: &[Cow<'_, str>]) -> Vec<(String, Network)> {
     found.filter(|&(_, network)| known(network)).collect()
 }
 
-/// Whether the name of a group of weights says that they are averages.
+/// Returns true if the name of a group of weights says that they are averaged.
 fn is_average(prefix: &str) -> bool {
     prefix.split(['.', '_']).any(|part| AVERAGED.contains(&part))
 }
@@ -378,7 +380,7 @@ fn choose(
 ) -> Result<Chosen, Error> {
     let (averaged, trained): (Vec<_>, Vec<_>) =
         networks(names).into_iter().map(|(prefix, _)| prefix).partition(|prefix| is_average(prefix));
-    // Piper's generator before others, and the outermost before those within it.
+    // Piper's generator takes precedence over others, and the outermost over those within it.
     let first = |prefixes: &[String]| {
         let rank = |prefix: &&String| (prefix.as_str() != "model_g.", prefix.len());
         prefixes.iter().min_by_key(rank).cloned()
@@ -405,14 +407,14 @@ fn choose(
             }
             (Some(trained), None) => trained,
             (None, Some(averaged)) => {
-                notes.push(format!("averaged weights ({}), the only ones there", shown(&averaged)));
+                notes.push(format!("averaged weights ({}), the only ones present", shown(&averaged)));
                 averaged
             }
             (None, None) => String::new(),
         },
     };
     if !matches!(prefix.as_str(), "" | "model_g.") && !averaged.contains(&prefix) {
-        notes.push(format!("taken off keys: {}", excerpt(&prefix)));
+        notes.push(format!("prefixes removed from keys: {}", excerpt(&prefix)));
     }
     let other_sets = averaged.into_iter().chain(trained).filter(|other| *other != prefix).collect();
     Ok(Chosen { prefix, other_sets })
@@ -424,7 +426,7 @@ mod tests {
 
     use super::*;
 
-    /// The keys as they come out, and what is said of them.
+    /// The resulting keys, and the notes about them.
     fn unwrapped(keys: &[&str], set: Option<WeightSet>) -> (Vec<String>, Vec<String>) {
         let path: std::sync::Arc<Path> = Path::new("voice.ckpt").into();
         let tensor = |key: &&str| {
@@ -479,7 +481,7 @@ mod tests {
             None,
         );
         assert_eq!(keys[2..], [VITS[2], VITS[3], "flow.flows.module.pre.bias", VITS[4]]);
-        assert_eq!(said, ["taken off keys: module. within dec"]);
+        assert_eq!(said, ["prefixes removed from keys: module. within dec"]);
     }
 
     #[test]
@@ -509,13 +511,13 @@ mod tests {
         let only: Vec<&str> = only.iter().map(String::as_str).collect();
         let (keys, said) = unwrapped(&only, None);
         assert_eq!(keys, VITS);
-        assert!(said[0].contains("the only ones there"), "{said:?}");
+        assert!(said[0].contains("the only ones present"), "{said:?}");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever stands before all keys of a network, they come out as its own code has them.
+        /// Prefixes common to all keys of a network are removed, whatever they are.
         #[test]
         fn prefixes_common_to_all_keys_are_taken_off(
             prefix in prop::collection::vec("(module|_forward_module|model|generator|_orig_mod|net_g|[a-z]{1,9})", 0..5),
@@ -542,7 +544,7 @@ mod tests {
             prop_assert_eq!(said.is_empty(), silent, "{:?}", said);
         }
 
-        /// Keys that no network has are left alone, whatever they are.
+        /// Keys that belong to no network are left alone, whatever they are.
         #[test]
         fn any_keys_do_no_harm(keys in prop::collection::vec("[a-z._]{0,40}", 0..40)) {
             let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();

@@ -1,8 +1,8 @@
-//! Voices to export from, whatever file they come in.
+//! Reads voices from files of any supported format.
 //!
-//! One module for each format. A reader knows its files and no more of VITS than upstream's names: it gives `Parts`, and
-//! the rest of the program does not know the difference. Adding a format: one module, one arm in `read`, one fixture,
-//! one fuzz target.
+//! There is one module for each format. A reader knows its own files, and of VITS only upstream's names. It
+//! returns `Parts`, and the rest of the program does not see the difference. To add a format: one module, one
+//! arm in `read`, one fixture, one fuzz target.
 
 mod archive;
 mod beside;
@@ -39,34 +39,35 @@ pub use input::Input;
 use keys::Keys;
 pub(crate) use surroundings::Surroundings;
 
-/// A voice that was read from a file.
+/// A voice read from a file.
 pub struct Source {
     /// The network.
     pub model: SynthesizerTrn,
-    /// What became of the file's tensors.
+    /// The uses of the file's tensors.
     pub audit: Audit,
     /// The voice's JSON, if there is one.
     pub config: Option<VoiceConfig>,
-    /// What the file is, for people.
+    /// The file's format, for people.
     pub format: &'static str,
-    /// What the reader found unusual.
+    /// Warnings of the reader.
     pub warnings: Vec<String>,
-    /// What the reader did and chose, for people.
+    /// Choices of the reader, for people.
     pub notes: Vec<String>,
-    /// What it was read from.
+    /// The files that it was read from.
     pub files: Vec<MappedFile>,
 }
 
-/// Makes sure that `files` are as they were when they were opened: see [`MappedFile::check_unchanged`]. To be asked before
-/// anything that was made of them is put in its place.
+/// Checks that `files` are unchanged since they were opened: see [`MappedFile::check_unchanged`]. To be
+/// called before anything derived from them is put into its place.
 pub fn check_unchanged(files: &[MappedFile]) -> Result<(), Error> {
     files.iter().try_for_each(|file| Ok(file.check_unchanged()?))
 }
 
-/// Refuses a folder whose files an export is just replacing, or was when it was killed: they may be of two voices.
+/// Refuses a folder whose files are being replaced by an export, or were when the export was killed: they may
+/// belong to two voices.
 ///
 /// # Errors
-/// When it is such a folder.
+/// When the folder is in this state.
 pub fn check_finished(directory: &Path) -> Result<(), Error> {
     match directory.join(files::UNFINISHED).exists() {
         true => Err(Error::Unfinished { path: directory.to_owned() }),
@@ -74,23 +75,24 @@ pub fn check_finished(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// What is said of a voice beside its file.
+/// Facts about a voice that its file does not state.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// The voice's JSON, or the configuration of its training; without it, each format looks where its own usually is.
+    /// The voice's JSON, or its training configuration; without it, each format looks in its usual places.
     pub config: Option<PathBuf>,
-    /// Hyper-parameters for weights that state none, or in place of those that a checkpoint states, `NAME=VALUE` each:
-    /// `upsample_rates=8,8,4`.
+    /// Hyper-parameters, `NAME=VALUE` each (`upsample_rates=8,8,4`), for weights that state none, or to
+    /// override those that a checkpoint states.
     pub hparams: Vec<String>,
-    /// Whether weights may be infinite or not numbers. What is made of them will be noise or silence.
+    /// Accepts weights that are infinite or NaN. The resulting audio will be noise or silence.
     pub allow_nan: bool,
-    /// Which weights to take from a checkpoint that holds those as trained and their average; `None` takes what
-    /// upstream's export takes (those in the place where Piper has them) and warns when there are both.
+    /// Weights to use from a checkpoint that holds both the weights as trained and their average. `None`
+    /// selects the set that upstream's export uses (the one in the place where Piper keeps its weights) and
+    /// warns if there are both.
     pub weights: Option<WeightSet>,
-    /// Bytes of memory that the tensors of the file may take as float32, and those that an archive may unpack to.
-    /// Without it, twice the file's size and 64 MiB, for archives four times: no honest file takes more, and a small one
-    /// that was made to exhaust memory is refused first.
+    /// Limit on the bytes of memory that the file's tensors may take as float32, and that an archive may
+    /// unpack to. The default is twice the file's size plus 64 MiB, or four times for archives: no honest
+    /// file takes more, so a small file made to exhaust memory is refused.
     pub memory_budget: Option<u64>,
 }
 
@@ -100,57 +102,58 @@ impl ReadOptions {
         Self::default()
     }
 
-    /// The voice's JSON, or the configuration of its training.
+    /// Sets the voice's JSON, or its training configuration.
     pub fn config(mut self, config: impl Into<PathBuf>) -> Self {
         self.config = Some(config.into());
         self
     }
 
-    /// Hyper-parameters, `NAME=VALUE` each, for weights that state none, or in place of those that a checkpoint states.
+    /// Sets hyper-parameters, `NAME=VALUE` each, for weights that state none, or to override those that a
+    /// checkpoint states.
     pub fn hparams(mut self, hparams: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hparams = hparams.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whether weights may be infinite or not numbers.
+    /// Accepts weights that are infinite or NaN.
     pub fn allow_nan(mut self, allow_nan: bool) -> Self {
         self.allow_nan = allow_nan;
         self
     }
 
-    /// Which weights to take from a checkpoint that holds several sets.
+    /// Sets which weights to use from a checkpoint that holds several sets.
     pub fn weights(mut self, weights: impl Into<Option<WeightSet>>) -> Self {
         self.weights = weights.into();
         self
     }
 
-    /// Bytes of memory that the tensors of the file may take as float32.
+    /// Sets the limit on the bytes of memory that the file's tensors may take as float32.
     pub fn memory_budget(mut self, memory_budget: impl Into<Option<u64>>) -> Self {
         self.memory_budget = memory_budget.into();
         self
     }
 }
 
-/// One of the sets of weights in a checkpoint.
+/// A set of weights in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightSet {
-    /// As the last step of training left them.
+    /// The weights after the last step of training.
     Raw,
-    /// Averaged over steps (exponential moving average, stochastic weight averaging).
+    /// The weights averaged over steps (exponential moving average, stochastic weight averaging).
     Ema,
 }
 
-/// What readers of checkpoints are told beside the tensors.
+/// Information for readers of checkpoints, besides the tensors.
 pub(crate) struct Context<'a> {
-    /// The voice's file, as messages name it.
+    /// The voice's file, as named in messages.
     path: &'a Path,
     options: &'a ReadOptions,
     around: &'a Surroundings,
 }
 
 impl Context<'_> {
-    /// The voice's JSON: the one that was named, or the one that lies beside the voice under a name of its own.
+    /// The voice's JSON: the one named by the caller, or the one found next to the voice under a known name.
     fn voice_json(&self) -> Result<Option<VoiceConfig>, Error> {
         match &self.options.config {
             Some(path) => VoiceConfig::read(path).map(Some),
@@ -159,29 +162,29 @@ impl Context<'_> {
     }
 }
 
-/// What a reader makes of its file.
+/// The result of a reader.
 pub struct Parts {
     /// The tensors under upstream's keys.
     pub weights: Weights,
-    /// The hyper-parameters that go with them.
+    /// The hyper-parameters that belong to them.
     pub hparams: HParams,
     /// The voice's JSON, if there is one.
     pub config: Option<VoiceConfig>,
-    /// What the file is, for people.
+    /// The file's format, for people.
     pub format: &'static str,
-    /// What is unusual about it.
+    /// Warnings about the file.
     pub warnings: Vec<String>,
-    /// What was done and chosen, for people.
+    /// Choices of the reader, for people.
     pub notes: Vec<String>,
-    /// The mapped files that the tensors lie in.
+    /// The mapped files that hold the tensors.
     pub files: Vec<MappedFile>,
 }
 
-/// Reads the voice in `input`. What it is is told by its content.
+/// Reads the voice in `input`. Its format is recognised by content.
 ///
 /// # Errors
-/// When the file cannot be read, holds no VITS network, or holds one whose parts contradict each other or are not all
-/// stated.
+/// When the file cannot be read, holds no VITS network, or holds one whose parts contradict each other or are
+/// not all stated.
 pub fn load(input: impl Into<Input>, options: &ReadOptions) -> Result<Source, Error> {
     let input = input.into();
     put_together(input.name(), read(&input, options)?, options)
@@ -195,9 +198,9 @@ fn put_together(path: &Path, parts: Parts, options: &ReadOptions) -> Result<Sour
     Ok(Source { model, audit, config, format, warnings, notes, files })
 }
 
-/// Refuses weights that are no numbers, unless they are allowed.
+/// Refuses weights that are not finite, unless they are allowed.
 pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result<(), Error> {
-    /// Tensors that the message lists.
+    /// Limit on the tensors that the message lists.
     const LISTED: usize = 5;
     if audit.non_finite.is_empty() || options.allow_nan {
         return Ok(());
@@ -209,10 +212,10 @@ pub fn check_finite(path: &Path, audit: &Audit, options: &ReadOptions) -> Result
     Err(Error::NotFinite { path: path.to_owned(), tensors: tensors.join(", ") })
 }
 
-/// Tells what `input` is and hands it to its reader.
+/// Recognises the format of `input` and calls its reader.
 ///
 /// # Errors
-/// As [`load`], but for the weights, which are not looked at yet.
+/// As [`load`], except for the weights, which are not examined yet.
 pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Error> {
     let input = input.into();
     if !input.is_dir() {
@@ -223,7 +226,7 @@ pub fn read(input: impl Into<Input>, options: &ReadOptions) -> Result<Parts, Err
     Ok(parts)
 }
 
-/// As [`read`], for an `input` that is no folder and whose `file` has been opened.
+/// As [`read`], for an `input` that is not a folder and whose `file` is already open.
 pub(crate) fn read_opened(input: &Input, file: MappedFile, options: &ReadOptions) -> Result<Parts, Error> {
     let path = input.name();
     let parts = match input.member(files::DECODER) {
@@ -237,22 +240,22 @@ pub(crate) fn read_opened(input: &Input, file: MappedFile, options: &ReadOptions
     Ok(parts)
 }
 
-/// The pair in `directory`, whatever else is there.
+/// Reads the pair in `directory`, ignoring any other voice there.
 pub(crate) fn read_pair(directory: &Path, config: Option<&Path>) -> Result<Parts, Error> {
     graphs::folder::read(directory, config)
 }
 
-/// Says where a voice's JSON was looked for in vain, and which ones were not taken.
+/// Reports where a voice's JSON was looked for in vain, and which files were not used.
 fn missing_json(path: &Path, names: &[String], around: &Surroundings, parts: &mut Parts) {
     if parts.config.is_some() {
         return;
     }
     let names = names.join(", ");
-    parts.notes.push(format!("no voice JSON: there is none of {names}"));
+    parts.notes.push(format!("no voice JSON: none of {names} exists"));
     if let Some(others) = around.other_voices() {
         parts.warnings.push(format!(
-            "{}: no voice JSON is taken: {others} can be that of another voice, by its name; expected one of {names}, or \
-             one that is named",
+            "{}: no voice JSON is used: judging by its name, {others} may belong to another voice; expected one of {names}, or \
+             one that is named explicitly",
             path.display()
         ));
     }
@@ -265,7 +268,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
         if !has("config.json") && !has(files::ENCODER) {
             let weights = weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(container(format!(
-                "a folder with {weights} and without the config.json that a Hugging Face VitsModel has beside it: fetch \
+                "a folder with {weights} but without the config.json of a Hugging Face VitsModel: fetch \
                  the model's config.json into the folder as well"
             )));
         }
@@ -285,7 +288,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<Parts, Error> {
     Ok(parts)
 }
 
-/// Reads the voice's `file`; `path` stands for it in messages.
+/// Reads the voice's `file`; `path` is used in messages.
 fn read_file(
     path: &Path,
     file: MappedFile,
@@ -307,7 +310,7 @@ fn read_file(
         && let Some(inside) = archive::voice(path, &bytes, budget::unpacked(bytes.len(), options))?
     {
         let mut parts = read_inside(path, inside, options)?;
-        // What lies in the archive as it is, is a part of its map.
+        // An uncompressed member is part of the archive's map.
         parts.files.push(file);
         return Ok(parts);
     }
@@ -351,13 +354,13 @@ fn read_inside(path: &Path, inside: Inside, options: &ReadOptions) -> Result<Par
     }
 }
 
-/// Hyper-parameters and sets of weights are for checkpoints only.
+/// Refuses hyper-parameters and sets of weights, which apply only to checkpoints.
 fn refuse_flags(path: &Path, options: &ReadOptions, found: &str) -> Result<(), Error> {
     if !options.hparams.is_empty() {
         return Err(hparams_without_effect(path, found));
     }
     if options.weights.is_some() {
-        let problem = "trained and averaged weights are told apart in checkpoints only";
+        let problem = "a choice between trained and averaged weights exists for checkpoints only";
         return Err(Error::Option(format!("{problem}; {} is {found}", path.display())));
     }
     Ok(())
@@ -369,10 +372,10 @@ fn hparams_without_effect(path: &Path, found: &str) -> Error {
     Error::Option(format!("{problem}; {} is {found}", path.display()))
 }
 
-/// Whether the file at `path` is an ONNX model.
+/// Returns true if the file at `path` is an ONNX model.
 pub fn is_onnx(path: &Path) -> Result<bool, Error> {
     if !path.is_file() {
-        // The reader of checkpoints says what it is instead.
+        // The reader of checkpoints reports what it is instead.
         return Ok(false);
     }
     let mut start = Vec::new();
@@ -380,8 +383,8 @@ pub fn is_onnx(path: &Path) -> Result<bool, Error> {
     Ok(begins_as_onnx(&start))
 }
 
-/// An ONNX model begins with its IR version, a small number. The length that a safetensors file begins with can look like
-/// it, but is followed by a brace.
+/// An ONNX model begins with its IR version, a small number. The length at the start of a safetensors file
+/// can look the same, but is followed by a brace.
 fn begins_as_onnx(data: &[u8]) -> bool {
     let start = &data[..data.len().min(9)];
     matches!(start, [0x08, 0..0x20, ..]) && !matches!(start, [.., 0, 0, 0, 0, b'{'])

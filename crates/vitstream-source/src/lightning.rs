@@ -1,4 +1,4 @@
-//! A checkpoint of piper's training, as PyTorch Lightning saves it: hyper-parameters beside the state dict.
+//! Checkpoints of piper's training, as saved by PyTorch Lightning: hyper-parameters next to the state dict.
 
 use vitstream_checkpoint::{Checkpoint, Value};
 use vitstream_vits::{HParams, Weights};
@@ -8,7 +8,7 @@ use crate::keys::Keys;
 use crate::settings::flags;
 use crate::{Context, Parts};
 
-/// What `--hparam` can state in place of the file: everything that a file can state.
+/// Hyper-parameters that the caller may state instead of the file: all that a file can state.
 const NAMES: [&str; 16] = [
     "num_symbols",
     "num_speakers",
@@ -50,7 +50,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
             .extend(stated.map.iter().map(|(name, value)| format!("stated by the caller: {name} = {value}")));
         let mut items = hyper_parameters.items().unwrap_or_default().to_vec();
         items.retain(|(key, _)| !key.as_str().is_some_and(|key| stated.map.contains_key(key)));
-        // Numbers and tuples are read from their texts, as the second generation of Lightning writes them.
+        // Numbers and tuples are parsed from strings, as the second generation of Lightning writes them.
         items.extend(stated.map.iter().map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (Value::Str(name.clone()), Value::Str(text))

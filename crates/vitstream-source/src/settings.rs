@@ -1,5 +1,5 @@
-//! What the readers share: settings in JSON, as a family's own code reads them, and what they say held against the
-//! weights.
+//! Code shared by the readers: JSON settings read as a family's own code reads them, and checks of settings
+//! against the weights.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use vitstream_vits::{HParams, HParamsError};
 use crate::Error;
 use crate::json;
 
-/// A JSON object, or a section of one, and the file it stands in.
+/// A JSON object, or a section of one, and the file that contains it.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) path: PathBuf,
-    /// Before each name in messages: `model.`, or nothing.
+    /// Prefix of each name in messages: `model.`, or empty.
     prefix: String,
     pub(crate) map: Map<String, Json>,
 }
@@ -24,23 +24,23 @@ impl Settings {
         Self { path: path.to_owned(), prefix: String::new(), map }
     }
 
-    /// Reads a JSON object as Python does.
+    /// Reads a JSON object with Python's extensions.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         json::read_python(path).map(|map| Self::new(path, map))
     }
 
-    /// As [`read`](Self::read), of contents that are in memory already.
+    /// As [`read`](Self::read), for contents that are already in memory.
     pub(crate) fn parse(path: &Path, contents: &[u8]) -> Result<Self, Error> {
         json::parse_python(path, contents).map(|map| Self::new(path, map))
     }
 
-    /// The object under `name`; an empty one when there is none.
+    /// The object under `name`, or an empty one.
     pub(crate) fn section(&self, name: &str) -> Self {
         let map = self.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
         Self { path: self.path.clone(), prefix: format!("{}{name}.", self.prefix), map }
     }
 
-    /// What stands under `name`; null counts as nothing.
+    /// The value under `name`; null counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&Json> {
         self.map.get(name).filter(|value| !value.is_null())
     }
@@ -87,23 +87,23 @@ impl Settings {
         match self.get(name) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.problem(name, format!("expected a text, found {}", short(other)))),
+            Some(other) => Err(self.problem(name, format!("expected a string, found {}", short(other)))),
         }
     }
 
     pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        self.read_as(name, "a list of texts", |value| {
+        self.read_as(name, "a list of strings", |value| {
             value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
         })
     }
 
     pub(crate) fn sample_rate(&self, name: &str) -> Result<Option<u32>, Error> {
-        self.read_as(name, "a number of samples a second", |value| {
+        self.read_as(name, "a number of samples per second", |value| {
             size(value).and_then(|rate| u32::try_from(rate).ok()).filter(|&rate| rate > 0)
         })
     }
 
-    /// Refuses the setting `name` unless it is `supported` or absent.
+    /// Refuses the setting `name` unless it equals `supported` or is absent.
     pub(crate) fn only(&self, name: &str, supported: impl Into<Json>) -> Result<(), Error> {
         let supported = supported.into();
         match self.get(name) {
@@ -114,7 +114,7 @@ impl Settings {
         }
     }
 
-    /// Makes sure that the setting `name`, if there is one, says what the weights say.
+    /// Checks that the setting `name`, if present, agrees with the weights.
     pub(crate) fn expect(&self, name: &str, told: impl Into<Json>) -> Result<(), Error> {
         let told = told.into();
         match self.get(name) {
@@ -123,25 +123,25 @@ impl Settings {
         }
     }
 
-    /// The error for a setting that is not what the weights say.
+    /// The error for a setting that contradicts the weights.
     pub(crate) fn contradiction(&self, name: &str, told: &Json) -> Error {
         let claim = self.get(name).map_or("nothing".to_owned(), short);
         self.problem(name, format!("{claim} contradicts the weights, which have {told}"))
     }
 
-    /// The error for a setting that makes another network than ours.
+    /// The error for a setting that describes a network other than ours.
     pub(crate) fn unsupported(&self, name: &str, supported: &str) -> Error {
         let found = self.get(name).map_or("nothing".to_owned(), short);
         self.problem(name, format!("{found} is not supported, {supported}"))
     }
 
-    /// Holds what the settings say against what the weights tell. `claims` gives the setting's name for the
-    /// hyper-parameter's.
+    /// Checks settings against the hyper-parameters that the weights determine. `claims` pairs the name of
+    /// each hyper-parameter with that of its setting.
     pub(crate) fn agree(&self, hparams: &HParams, claims: &[(&str, &str)]) -> Result<(), Error> {
         let told = serde_json::to_value(hparams).unwrap_or_default();
         for &(name, ours) in claims {
             let told = ours.split('.').try_fold(&told, |value, key| value.get(key)).unwrap_or(&Json::Null);
-            // The duration predictor of the other kind has no such number.
+            // The other kind of duration predictor has no such number.
             if !told.is_null() {
                 self.expect(name, told.clone())?;
             }
@@ -158,7 +158,7 @@ fn sizes(value: &Json) -> Option<Vec<usize>> {
     value.as_array()?.iter().map(size).collect()
 }
 
-/// Equal, 2 and 2.0 being the same.
+/// Compares two values; 2 and 2.0 are equal.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
@@ -167,17 +167,17 @@ fn same(a: &Json, b: &Json) -> bool {
     }
 }
 
-/// A value for a message.
+/// A value shortened for a message.
 fn short(value: &Json) -> String {
     excerpt(&value.to_string())
 }
 
-/// The error for hyper-parameters that contradict each other or the weights.
+/// Wraps the error for hyper-parameters that contradict each other or the weights.
 pub(crate) fn hparams_error(path: &Path) -> impl Fn(HParamsError) -> Error {
     move |source| Error::HParams { path: path.to_owned(), source }
 }
 
-/// A pickled dict as JSON. What JSON has no word for becomes null.
+/// Converts a pickled dict to JSON. Values that JSON cannot express become null.
 pub(crate) fn plain(value: &Value) -> Json {
     match value {
         Value::Bool(flag) => (*flag).into(),
@@ -198,7 +198,7 @@ pub(crate) fn plain(value: &Value) -> Json {
     }
 }
 
-/// Hyper-parameters given as `NAME=VALUE`, each by one of `names`.
+/// Parses hyper-parameters given as `NAME=VALUE`, whose names must be among `names`.
 pub(crate) fn flags<'a>(given: &[String], names: impl Iterator<Item = &'a str>) -> Result<Settings, Error> {
     let names: Vec<&str> = names.collect();
     let mut map = Map::new();
@@ -215,7 +215,8 @@ pub(crate) fn flags<'a>(given: &[String], names: impl Iterator<Item = &'a str>) 
     Ok(Settings::new(Path::new("hyper-parameter"), map))
 }
 
-/// A named flag `NAME=VALUE` as a setting. The value is JSON or a Python literal; brackets around a list may be left out.
+/// Parses `NAME=VALUE` as a setting. The value is JSON or a Python literal; the brackets around a list may be
+/// omitted.
 fn flag(text: &str) -> Result<(String, Json), Error> {
     let problem = || {
         Error::Option(format!(

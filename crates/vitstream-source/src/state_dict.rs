@@ -1,6 +1,7 @@
-//! Weights under upstream's keys with no hyper-parameters in the file: the original VITS's `G_*.pth`, whose settings
-//! stand in the `config.json` beside it, and a generator that was saved alone, as `.pt` or safetensors. What shapes
-//! cannot tell is stated by that `config.json`, by the voice's JSON, or by the caller; nothing is guessed.
+//! Weights under upstream's keys without hyper-parameters in the file: the original VITS's `G_*.pth`, whose
+//! settings are in the `config.json` next to it, and a generator that was saved alone, as `.pt` or
+//! safetensors. Facts that shapes do not determine must be stated by that `config.json`, by the voice's JSON,
+//! or by the caller; nothing is guessed.
 
 use serde_json::{Map, Value as Json, json};
 use vitstream_checkpoint::Checkpoint;
@@ -13,7 +14,7 @@ use crate::settings::{Settings, flags, hparams_error};
 use crate::voice_json::VoiceJson;
 use crate::{Context, Parts};
 
-/// What may be stated although shapes tell it; then it has to be true.
+/// Settings that may be stated although shapes determine them; a statement must then agree with the shapes.
 const CLAIMS: [(&str, &str); 13] = [
     ("num_symbols", "num_symbols"),
     ("inter_channels", "inter_channels"),
@@ -92,7 +93,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     hold(&flags, &hparams)?;
     flags.expect("num_speakers", hparams.num_speakers)?;
     hold(&model, &hparams)?;
-    // The original says 0 for one speaker.
+    // The original states 0 for one speaker.
     if let Some(speakers) = data.size("n_speakers")?
         && speakers.max(1) != hparams.num_speakers
     {
@@ -104,7 +105,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     let config = match &kind {
         Some((settings, Kind::Training)) => {
             warnings.push(format!(
-                "{}: the ids of the symbols stand in the training's code, so the voice has no phoneme_id_map",
+                "{}: the ids of the symbols are defined in the training code, so the voice has no phoneme_id_map",
                 settings.path.display()
             ));
             let frontend = original_frontend(settings, &data, &hparams, &mut warnings)?;
@@ -119,7 +120,7 @@ pub(crate) fn read(checkpoint: &Checkpoint, keys: Keys, context: &Context<'_>) -
     Ok(Parts { weights, hparams, config, format, warnings, notes, files })
 }
 
-/// What a JSON found with the weights is.
+/// The kind of JSON found with the weights.
 #[derive(Clone, Copy)]
 enum Kind {
     /// The original's `config.json`: `train`, `data`, `model`.
@@ -141,7 +142,7 @@ impl Kind {
     }
 }
 
-/// Holds the settings against the weights.
+/// Checks the settings against the weights.
 fn hold(settings: &Settings, hparams: &HParams) -> Result<(), Error> {
     settings.agree(hparams, &CLAIMS)?;
     settings.expect("use_sdp", hparams.use_sdp())?;
@@ -180,8 +181,8 @@ fn original_voice(data: &Settings, frontend: Option<Json>) -> Result<VoiceJson, 
 /// Symbols of upstream's `text/symbols.py`.
 const UPSTREAM_SYMBOLS: usize = 178;
 
-/// How the original turns text into ids: its cleaners, and its symbols. These stand in its code, but forks for other
-/// languages write them into the `config.json`.
+/// The original's conversion of text into ids: its cleaners and symbols. They are defined in its code, but
+/// forks for other languages write them into the `config.json`.
 fn original_frontend(
     settings: &Settings,
     data: &Settings,
@@ -198,7 +199,7 @@ fn original_frontend(
         Some(symbols) if symbols.len() == hparams.num_symbols => frontend["symbols"] = symbols.into(),
         Some(symbols) => {
             warnings.push(format!(
-                "{}: `symbols` lists {}, the network has {}: the voice reads no text",
+                "{}: `symbols` lists {}, the network has {}: the voice cannot read text",
                 settings.path.display(),
                 symbols.len(),
                 hparams.num_symbols

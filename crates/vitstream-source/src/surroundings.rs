@@ -1,4 +1,4 @@
-//! What lies around a voice's file: the files beside it in its folder, or in the archive that holds it.
+//! The surroundings of a voice's file: the files next to it in its folder, or in the archive that holds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use crate::config::VoiceConfig;
 use crate::json::MAX_SIZE;
 use crate::settings::Settings;
 
-/// The folder that a voice lies in.
+/// The folder that contains a voice.
 #[derive(Clone, Debug)]
 pub(crate) enum Surroundings {
-    /// On disk.
+    /// A folder on disk.
     Folder(PathBuf),
-    /// In an archive: the small files there, by name, and what the folder is called.
+    /// A folder in an archive: its small files by name, and its path.
     Archive { path: PathBuf, files: Vec<(String, Bytes)> },
 }
 
-/// Names listed in a message.
+/// Limit on the names listed in a message.
 const MAX_NAMES: usize = 3;
 
 impl Surroundings {
-    /// Of the file at `input`.
+    /// The surroundings of the file at `input`.
     pub(crate) fn of(input: &Path) -> Self {
         let parent = input.parent().filter(|parent| !parent.as_os_str().is_empty());
         Self::Folder(parent.unwrap_or(Path::new(".")).to_owned())
     }
 
-    /// The contents of the file `name`, and where it is, if there is one.
+    /// The contents and the path of the file `name`, if it exists.
     pub(crate) fn contents(&self, name: &str) -> Result<Option<(PathBuf, Bytes)>, Error> {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                // A link whose target is gone is there, and is an error.
+                // A link without a target exists, and is an error.
                 if path.symlink_metadata().is_err() {
                     return Ok(None);
                 }
@@ -49,12 +49,12 @@ impl Surroundings {
         }
     }
 
-    /// The JSON file `name` as a family's own code reads it, if there is one.
+    /// The JSON file `name`, read as the family's own code reads it, if it exists.
     pub(crate) fn settings(&self, name: &str) -> Result<Option<Settings>, Error> {
         self.contents(name)?.map(|(path, contents)| Settings::parse(&path, &contents)).transpose()
     }
 
-    /// The first of the JSON files `names` that is there.
+    /// The first existing file among the JSON files `names`.
     pub(crate) fn first(&self, names: &[String]) -> Result<Option<(PathBuf, Bytes)>, Error> {
         for name in names {
             if let Some(found) = self.contents(name)? {
@@ -64,12 +64,12 @@ impl Surroundings {
         Ok(None)
     }
 
-    /// The voice's JSON under one of `names`.
+    /// The voice's JSON, under one of `names`.
     pub(crate) fn voice_json(&self, names: &[String]) -> Result<Option<VoiceConfig>, Error> {
         self.first(names)?.map(|(path, contents)| VoiceConfig::parse(&path, &contents)).transpose()
     }
 
-    /// JSON files of voices that go by other names than those looked for, for a message.
+    /// For a message: JSON files of voices whose names are not among those looked for.
     pub(crate) fn other_voices(&self) -> Option<String> {
         let mut names: Vec<String> = match self {
             Self::Folder(folder) => fs::read_dir(folder)

@@ -16,7 +16,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(GOLDEN).join(name)
 }
 
-/// A file of `../shared/fixtures`; without it, says so.
+/// A file of `../shared/fixtures`; prints a message if it is absent.
 fn fixture(name: &str) -> Option<PathBuf> {
     let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures");
     let folder = env::var_os("VITSTREAM_FIXTURES").map_or_else(|| PathBuf::from(shared), PathBuf::from);
@@ -47,7 +47,8 @@ fn constants(model: &SynthesizerTrn) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Largest difference of any constant of two networks of the same shape, relative to the tensor's largest element.
+/// The largest difference between constants of two networks of the same shape, relative to the tensor's
+/// largest element.
 fn difference(a: &SynthesizerTrn, b: &SynthesizerTrn) -> f32 {
     let without_rate = |model: &SynthesizerTrn| HParams { sample_rate: None, ..model.hparams.clone() };
     assert_eq!(without_rate(a), without_rate(b));
@@ -68,7 +69,7 @@ fn difference(a: &SynthesizerTrn, b: &SynthesizerTrn) -> f32 {
     worst
 }
 
-/// Weight norm folded by PyTorch is rounded otherwise than folded here.
+/// Weight norm folded by PyTorch is rounded differently from weight norm folded here.
 const ROUNDING: f32 = 2e-6;
 
 #[test]
@@ -97,7 +98,7 @@ fn a_traced_pair_is_read() {
     assert_eq!(pair.format, "streaming pair (ONNX)");
     assert_eq!(pair.model.hparams.num_speakers, 3);
     assert_eq!(pair.model.receptive_field(), 43);
-    // Norms that were equal when it was traced are stored once.
+    // Norms that were equal when the graph was traced are stored once.
     assert!(constants(&pair.model).len() > 300);
 }
 
@@ -129,7 +130,7 @@ fn operand(graph: &mut Graph, name: &str, at: usize) -> Tensor {
     graph.constant(id).unwrap_or_else(|| panic!("input {at} of {name} is no constant")).clone()
 }
 
-/// Puts another constant, called `new`, in the place of input `at` of the node `name`.
+/// Replaces input `at` of the node `name` by another constant, called `new`.
 fn replace(graph: &mut Graph, name: &str, at: usize, new: &str, tensor: Tensor) {
     let old = node(graph, name).inputs[at].unwrap();
     let id = constant(graph, new, tensor);
@@ -155,7 +156,7 @@ fn assert_is_multi(graph: Graph, what: &str) {
 
 #[test]
 fn names_of_nodes_or_names_of_constants_are_enough() {
-    // PyTorch before 1.13 numbers the nodes.
+    // PyTorch before 1.13 numbers the nodes instead of naming them after scopes.
     let mut graph = voice();
     for (i, node) in graph.nodes.iter_mut().enumerate() {
         node.name = format!("{}_{i}", node.op);
@@ -212,7 +213,7 @@ fn what_optimisers_fold_is_undone() {
 
 #[test]
 fn what_was_not_folded_is_taken_in_parts() {
-    // Weight norm as it was trained, and exp(-logs) spelt out.
+    // Weight norm as trained, and exp(-logs) spelt out.
     let mut graph = voice();
     let (name, module) = ("/flow/flows.0/enc/in_layers.0/Conv", "flow.flows.0.enc.in_layers.0");
     let weight = operand(&mut graph, name, 1);
@@ -360,7 +361,7 @@ fn other_files_are_refused_by_name() {
     let pair = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-synth/tests/data/tiny-multi");
     for (half, what) in [("encoder.onnx", "this is an encoder"), ("decoder.onnx", "this is a decoder")] {
         let error = refused(&Path::new(pair).join(half));
-        assert!(error.contains(what) && error.contains("give the directory"), "{error}");
+        assert!(error.contains(what) && error.contains("use the directory"), "{error}");
     }
 
     let whole = std::fs::read(golden("families/voices/multi.onnx")).unwrap();
@@ -374,7 +375,7 @@ fn other_files_are_refused_by_name() {
     }
 }
 
-/// Bytes of a real voice changed at random places: refused or read, and never a panic.
+/// Bytes of a real voice are changed at random places: it is refused or read, and never causes a panic.
 #[test]
 fn damaged_voices_are_refused_or_read() {
     assert_damage_is_survived(&std::fs::read(golden("families/voices/multi.onnx")).unwrap());
@@ -401,7 +402,7 @@ fn assert_damage_is_survived(whole: &[u8]) {
     }
 }
 
-/// The graphs of a pair of our own.
+/// The graphs of a pair that vitstream exported.
 fn own_pair(name: &str) -> [Graph; 2] {
     let folder = tempfile::tempdir().unwrap();
     let pair = folder.path().join("pair");
@@ -485,7 +486,7 @@ fn a_damaged_pair_of_our_own_is_refused_by_name() {
     for (name, dims, expected) in shapes {
         says(MULTI, &|_, decoder| reshape(decoder, name, dims), &[expected]);
     }
-    // A hidden size that nothing else has would cost memory before it was noticed.
+    // A hidden size that occurs nowhere else would cost memory before it was noticed.
     says(
         MULTI,
         &|_, decoder| {
@@ -523,7 +524,7 @@ fn a_damaged_pair_of_our_own_is_refused_by_name() {
     );
 }
 
-/// An encoder of ours with a decoder of somebody else.
+/// An encoder of ours with a foreign decoder.
 #[test]
 fn half_a_pair_of_our_own_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -540,7 +541,8 @@ fn half_a_pair_of_our_own_is_refused() {
     assert!(error.contains("pair_id") && error.contains("the decoder none"), "{error}");
 }
 
-/// Bytes of a pair of our own changed at random places: refused or read, and never a panic.
+/// Bytes of a pair exported by vitstream are changed at random places: it is refused or read, and never
+/// causes a panic.
 #[test]
 fn damaged_pairs_of_our_own_are_refused_or_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,22 +1,22 @@
-//! What is packed in archives, by the libraries that know how.
+//! Unpacks archives, using external libraries.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, GzDecoder};
 
-/// Files in a tar archive. Packages of voices have up to ten.
+/// Limit on the files in a tar archive. Packages of voices have up to ten.
 const MAX_FILES: usize = 1 << 16;
 
-/// What the deflated `data` unpacks to, at most `limit` bytes.
+/// Unpacks the deflated `data` to at most `limit` bytes.
 ///
 /// # Errors
-/// What is wrong with it, to be put after its name.
+/// The problem, to be appended to the file's name.
 pub(crate) fn inflate(data: &[u8], limit: u64) -> Result<Bytes, String> {
     all(DeflateDecoder::new(data), limit)
 }
 
-/// The same of a gzip file.
+/// As [`inflate`], for a gzip file.
 pub(crate) fn gunzip(data: &[u8], limit: u64) -> Result<Bytes, String> {
     all(GzDecoder::new(data), limit)
 }
@@ -34,7 +34,7 @@ fn all(reader: impl Read, limit: u64) -> Result<Bytes, String> {
 /// The names and contents of the files in the tar archive `data`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem.
 pub(crate) fn tar_members(data: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
     let damaged = |error: std::io::Error| format!("a damaged tar archive: {error}");
     let mut archive = tar::Archive::new(std::io::Cursor::new(data));

@@ -1,8 +1,8 @@
-//! In a build without the feature `archives` what is packed is recognised, and refused.
+//! Recognises packed files in a build without the feature `archives`, and refuses them.
 
 use bytes::Bytes;
 
-const PROBLEM: &str = "cannot be unpacked (this build is without the feature `archives`)";
+const PROBLEM: &str = "cannot be unpacked (this build does not have the feature `archives`)";
 
 pub(crate) fn inflate(_: &[u8], _: u64) -> Result<Bytes, String> {
     Err(PROBLEM.to_owned())

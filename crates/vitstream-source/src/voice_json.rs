@@ -1,4 +1,4 @@
-//! The voice's JSON of a family that has none of its own in piper's form.
+//! Derives the voice's JSON for families without one in piper's form.
 
 use std::path::Path;
 
@@ -7,47 +7,49 @@ use vitstream_vits::HParams;
 
 use crate::config::VoiceConfig;
 
-/// What goes into the JSON beside the hyper-parameters.
+/// Contents of the JSON besides the hyper-parameters.
 pub(crate) struct VoiceJson {
-    /// Of the prior.
+    /// Noise scale of the prior.
     pub(crate) noise_scale: f64,
-    /// Longer is slower.
+    /// Length scale; larger values are slower.
     pub(crate) length_scale: f64,
-    /// Of the durations.
+    /// Noise scale of the durations.
     pub(crate) noise_w: f64,
-    /// Names in the order of the embedding's rows; empty when nobody says.
+    /// Names in the order of the embedding's rows; empty if unknown.
     pub(crate) speakers: Vec<String>,
-    /// The ids of the symbols, if they are known.
+    /// The ids of the symbols, if known.
     pub(crate) symbols: Option<Symbols>,
-    /// As the family spells it.
+    /// The language, in the family's own spelling.
     pub(crate) language: Option<String>,
-    /// espeak's voice, if the symbols are its phonemes.
+    /// espeak's voice, if the symbols are espeak's phonemes.
     pub(crate) espeak: Option<String>,
-    /// More entries, under names of the family.
+    /// Further entries, under the family's own names.
     pub(crate) further: Map<String, Json>,
-    /// How text becomes ids, if it is known: an object that `vitstream_text::config::FrontendConfig` reads.
+    /// The conversion of text into ids, if known: an object that `vitstream_text::config::FrontendConfig`
+    /// reads.
     pub(crate) frontend: Option<Json>,
 }
 
-/// The key of the JSON under which [`VoiceJson::frontend`] stands.
+/// The JSON's key for [`VoiceJson::frontend`].
 const FRONTEND: &str = "frontend";
 
-/// Symbols, and what a text gets around and between them.
+/// Symbols, and the ids put around and between them.
 #[derive(Default)]
 pub(crate) struct Symbols {
-    /// Id of each symbol.
+    /// The id of each symbol.
     pub(crate) ids: Vec<(String, i64)>,
-    /// Before, between and after the symbols.
+    /// The id before, between and after the symbols.
     pub(crate) blank: Option<i64>,
-    /// Before everything.
+    /// The id at the start of a text.
     pub(crate) bos: Option<i64>,
-    /// Behind everything.
+    /// The id at the end of a text.
     pub(crate) eos: Option<i64>,
 }
 
 impl Symbols {
-    /// Under piper's names. A client puts `^` before a text, `_` between its symbols and `$` behind it, whatever ids
-    /// these have: an empty list for what the family does not have makes the client's ids the family's own.
+    /// The symbols under piper's names. A client puts `^` before a text, `_` between its symbols and `$`
+    /// after it, whatever their ids: an empty list for a symbol that the family does not have makes the
+    /// client's ids equal to the family's.
     fn to_json(&self) -> Json {
         let mut map: Map<String, Json> =
             self.ids.iter().map(|(symbol, id)| (symbol.clone(), json!([id]))).collect();
@@ -59,7 +61,7 @@ impl Symbols {
 }
 
 impl VoiceJson {
-    /// The JSON; `path` is the file that most of it comes from.
+    /// The JSON; `path` is the file from which most of it was derived.
     pub(crate) fn config(self, path: &Path, hparams: &HParams) -> VoiceConfig {
         let mut map = Map::new();
         let mut audio = Map::new();

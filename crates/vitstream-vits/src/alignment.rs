@@ -1,15 +1,15 @@
-//! From ids to frames: every frame takes the statistics of the id it belongs to (upstream's
-//! `commons.generate_path` and the two matrix products with it).
+//! From ids to frames: every frame takes the statistics of its id (upstream's `commons.generate_path` and the
+//! two matrix products with its result).
 
 use vitstream_onnx::{DType, Dim, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::dim;
 use crate::text_encoder::sequence_mask;
 
-/// Ids are searched in blocks of this many.
+/// Number of ids in a block of the search.
 const BLOCK: usize = 64;
 
-/// Above every frame number that can occur.
+/// A number above every possible frame number.
 const BEYOND: f32 = 1e9;
 
 /// Frames with their statistics.
@@ -22,8 +22,9 @@ pub(crate) struct Aligned {
 
 /// `stats: f32[b, 1, t, c]`, `w_ceil: f32[b, t]`. Frame j belongs to id #{i : cumsum(w_ceil)_i <= j}.
 ///
-/// Comparing every frame with every id would cost `time * t`; so the ids are put into blocks, the frame first finds its
-/// block by the blocks' last ids and then its id within the block: `time * (t / 64 + 64)`.
+/// Comparing every frame with every id would cost `time * t`. The ids are therefore divided into blocks: a
+/// frame first finds its block by the blocks' last ids, then its id within the block, at a cost of `time * (t
+/// / 64 + 64)`.
 pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Aligned {
     let (b, t) = (g.dim(stats, 0), g.dim(stats, 2));
     let total = g.reduce_sum(w_ceil, &[1], true);
@@ -43,7 +44,7 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     let at = g.reshape(at, &[dim(1), time.clone(), dim(1)]);
     let index = search(g, ends, at);
 
-    // Rows of all items one below the other, so that one Gather serves the batch.
+    // The rows of all items follow each other, so that one Gather serves the batch.
     let item = g.dim_value(&b);
     let item = g.range(item, &b);
     let item = g.reshape(item, &[b.clone(), dim(1)]);
@@ -57,7 +58,7 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     let rows = g.reshape(stats, &[&b * &t, channels]);
     let gathered = g.gather(rows, row, 0);
 
-    // Beyond its last id an item has no statistics: upstream's path is empty there.
+    // After its last id an item has no statistics: upstream's path is empty there.
     let at = g.reshape(at, &[dim(1), time]);
     let valid = g.less(at, total);
     let valid = g.cast(valid, DType::F32);
@@ -65,7 +66,8 @@ pub(crate) fn align(g: &mut GraphBuilder, stats: ValueId, w_ceil: ValueId) -> Al
     Aligned { stats: g.mul(gathered, valid), y_mask }
 }
 
-/// How many of `ends: f32[b, t]`, ascending, are at most `at: f32[1, time, 1]`: int64 `[b, time]`.
+/// For each `at: f32[1, time, 1]`, the number of `ends: f32[b, t]` (ascending) that are at most `at`: int64
+/// `[b, time]`.
 fn search(g: &mut GraphBuilder, ends: ValueId, at: ValueId) -> ValueId {
     let (b, t, time) = (g.dim(ends, 0), g.dim(ends, 1), g.dim(at, 1));
     let blocks = Dim::symbol("blocks");
@@ -121,7 +123,7 @@ mod tests {
         Net::new(builder.finish().unwrap())
     }
 
-    /// Upstream's order: each id as often as it lasts, then nothing.
+    /// Upstream's order: each id repeated for its duration, then zeros.
     fn reference(stats: &Array, w_ceil: &Array) -> (Array, Array) {
         let [b, t, c] = stats.dims[..] else { unreachable!() };
         let lengths: Vec<usize> =
@@ -156,7 +158,7 @@ mod tests {
             assert_eq!(found[0], frames, "{b} {t} {longest} {seed}");
             assert_eq!(found[1], mask, "{b} {t} {longest} {seed}");
         };
-        // Nothing but ids of no length; ids around the blocks' ends; one that lasts.
+        // Only ids of length zero; ids around the blocks' ends; one long id.
         for (b, t, longest) in
             [(1, 1, 0), (3, 5, 0), (1, 63, 2), (2, 64, 2), (1, 65, 2), (2, 128, 1), (2, 1, 500)]
         {

@@ -1,6 +1,6 @@
-//! Upstream's `attentions.py`: relative self-attention (Shaw et al. 2018) with a short window, and the feed-forward
-//! layers between. All values are `[b, 1, t, c]`, so that pointwise convolutions are matrix products and layer norms need
-//! no transposition.
+//! Upstream's `attentions.py`: relative self-attention (Shaw et al. 2018) with a short window, and the
+//! feed-forward layers in between. All values are `[b, 1, t, c]`, so pointwise convolutions are matrix
+//! products and layer norms need no transposition.
 
 use bytes::Bytes;
 use vitstream_onnx::{Dim, GraphBuilder, Tensor, ValueId};
@@ -12,7 +12,8 @@ use crate::read_back::{self, Array as Found, ReadBack, key};
 use crate::weights::{Param, Scope, WeightsError};
 use crate::winograd::Pairs;
 
-/// Added to the scores of masked columns. Upstream sets them to this value; either way their share rounds to zero.
+/// Added to the scores of masked columns. Upstream replaces the scores by this value; either way their share
+/// rounds to zero.
 const MASKED: f32 = -1e4;
 
 /// Upstream's `MultiHeadAttention` with `window_size` set and `heads_share`.
@@ -57,19 +58,20 @@ impl MultiHeadAttention {
         self.emb_rel_k.dims[1] / 2
     }
 
-    /// Query, key and value side by side as one matrix product, `1 / sqrt(d_k)` folded into the query.
+    /// Query, key and value as one matrix product, with `1 / sqrt(d_k)` folded into the query.
     fn emit_qkv(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let query = self.conv_q.scaled(1.0 / (self.d_k() as f32).sqrt());
         let merged = query.stacked(&self.conv_k).stacked(&self.conv_v);
         g.scope("conv_qkv", |g| merged.emit_linear(g, x))
     }
 
-    /// `x: f32[b, 1, t, h]` → `f32[b, 1, t, h]`, a [`Blocks`] of rows at a time.
+    /// `x: f32[b, 1, t, h]` → `f32[b, 1, t, h]`, in [`Blocks`] of rows.
     ///
-    /// The relative terms live on a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by w on
-    /// both sides, query i meets its band in columns i..i + n of its scores. Those few are taken out, added to and
-    /// put back; the probabilities there are taken out once more for the values' relative term. What keeps a column
-    /// out of the softmax is added by the product with the keys: there it is one row more, and queries end in a one.
+    /// The relative terms form a band around the diagonal, `n = 2w + 1` wide. With keys and values padded by
+    /// w on both sides, query i meets its band in columns i..i + n of its scores. These few scores are taken
+    /// out, added to and put back; the probabilities there are taken out once more for the values' relative
+    /// term. The bias that excludes a column from the softmax is added by the product with the keys: the keys
+    /// have it as an additional row, and queries end in a one.
     fn emit(&self, g: &mut GraphBuilder, x: ValueId, blocks: &Blocks) -> ValueId {
         let (b, t) = (g.dim(x, 0), g.dim(x, 2));
         let (heads, d_k, w) = (self.n_heads, self.d_k(), self.window());
@@ -99,7 +101,7 @@ impl MultiHeadAttention {
         g.scope("conv_o", |g| self.conv_o.emit_linear(g, output))
     }
 
-    /// One round of the loop: a block of queries against all keys. `captured` is what [`emit`](Self::emit) says.
+    /// One round of the loop: a block of queries against all keys. [`emit`](Self::emit) explains `captured`.
     fn emit_block(
         &self,
         g: &mut GraphBuilder,
@@ -143,7 +145,7 @@ impl MultiHeadAttention {
         g.reshape(output, &[b, blocks.height.clone(), dim(heads * self.d_k())])
     }
 
-    /// Of `hidden` channels.
+    /// Reads back attention with `hidden` channels.
     fn read_back(r: &mut ReadBack<'_>, path: &str, hidden: usize) -> read_back::Result<()> {
         let key = key(path);
         let near = r.operand(&format!("/{path}/MatMul"), 1)?;
@@ -164,7 +166,7 @@ impl MultiHeadAttention {
         let scale = 1.0 / (d_k as f32).sqrt();
         for (at, name) in ["conv_q", "conv_k", "conv_v"].into_iter().enumerate() {
             let rows = at * hidden..(at + 1) * hidden;
-            // Copied, so that no part holds the others' memory.
+            // Copied, so that no part keeps the others' memory alive.
             let part = |array: &Found| match name {
                 "conv_q" => unscaled(&array.rows(rows.clone()), scale),
                 _ => Bytes::copy_from_slice(&array.rows(rows.clone())),
@@ -178,25 +180,26 @@ impl MultiHeadAttention {
     }
 }
 
-/// Queries in blocks: of all scores only a block's rows exist at a time, so that memory grows with the number of ids and
-/// not with its square, and what is done to them happens in the cache. The text is padded to fill the blocks.
+/// Blocks of queries: only one block's rows of all scores exist at a time, so memory grows with the number of
+/// ids and not with its square, and the work stays in the cache. The text is padded to fill the blocks.
 struct Blocks {
-    /// How many blocks.
+    /// Number of blocks.
     count: Dim,
-    /// Rows of each: an even number, of which a graph can tell that.
+    /// Rows of each block, an even number in a form that the graph recognises as even.
     height: Dim,
-    /// What takes columns out of the softmax: masked ids, and w places on each side.
+    /// The bias that excludes columns from the softmax: masked ids, and w positions on each side.
     /// `f32[b, heads, 1, count * height + 2w]`
     bias: ValueId,
-    /// Places of the band among the scores of the first block, read row after row: `i64[b, heads, height * n]`.
+    /// Positions of the band among the scores of the first block, row by row: `i64[b, heads, height * n]`.
     band: ValueId,
 }
 
 impl Blocks {
-    /// Most rows of a block. Larger ones fall out of the cache, smaller ones spend their time on laying out the keys.
+    /// Limit on the rows of a block. Larger blocks exceed the cache; smaller ones spend their time on
+    /// arranging the keys.
     const MOST: usize = 256;
 
-    /// How `t` rows are divided: number and height of the blocks. There is always one.
+    /// The number and the height of the blocks for `t` rows. There is always at least one.
     fn divide(g: &mut GraphBuilder, t: &Dim) -> (Dim, Dim) {
         let (most, one) = (g.ints(&[Self::MOST as i64]), g.ints(&[1]));
         let rows = g.dim_value(t);
@@ -229,7 +232,7 @@ impl Blocks {
         let columns = g.dim(bias, 3);
         let bias = g.expand(bias, &[b.clone(), dim(heads), dim(1), columns.clone()]);
 
-        // Row i begins i * columns on, and its band i places later.
+        // Row i begins at offset i * columns, and its band i positions after that.
         let n = 2 * w + 1;
         let limit = g.dim_value(&height);
         let row = g.range(limit, &height);
@@ -299,7 +302,7 @@ impl FFN {
     }
 }
 
-/// Upstream's `Encoder`: attention and feed-forward layers, each with a residual and a norm after it.
+/// Upstream's `Encoder`: attention and feed-forward layers, each followed by a residual and a norm.
 pub struct Encoder {
     /// One for each layer.
     pub attn_layers: Vec<MultiHeadAttention>,
@@ -332,7 +335,7 @@ impl Encoder {
 
     /// `x: f32[b, 1, t, h]`, `x_mask: f32[b, 1, t, 1]` → `f32[b, 1, t, h]`, not masked.
     ///
-    /// Between, the text is longer by as many masked ids as fill its [`Blocks`].
+    /// Inside, the text is extended by masked ids to fill its [`Blocks`].
     pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, x_mask: ValueId) -> ValueId {
         let t = g.dim(x, 2);
         let (count, height) = Blocks::divide(g, &t);
@@ -356,7 +359,7 @@ impl Encoder {
         g.slice(x, 2, &dim(0), &t)
     }
 
-    /// Layers of `hidden` channels.
+    /// Reads back layers of `hidden` channels.
     pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, hidden: usize) -> read_back::Result<()> {
         for layer in 0.. {
             if !r.has(&format!("/{path}/attn_layers.{layer}/conv_qkv/MatMul")) {
@@ -395,7 +398,7 @@ mod tests {
         LayerNorm { gamma, beta, epsilon: EPSILON }
     }
 
-    /// Any sizes: `(layers, heads, window, kernel)`.
+    /// An encoder of arbitrary sizes: `(layers, heads, window, kernel)`.
     fn encoder((layers, heads, window, kernel): (usize, usize, usize, usize), seed: u64) -> Encoder {
         let random = &mut Random(seed);
         let rel = [1, 2 * window + 1, HIDDEN / heads];
@@ -422,7 +425,7 @@ mod tests {
 
     type Rows = Vec<Vec<f64>>;
 
-    /// Upstream's convolution with `_same_padding`: of an even kernel the longer side comes after.
+    /// Upstream's convolution with `_same_padding`: for an even kernel the longer side comes last.
     fn convolve(conv: &Conv1d, x: &Rows) -> Rows {
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
         let value = |t: usize, o: usize| {

@@ -1,4 +1,4 @@
-//! The duration predictors (`dp`): phoneme states to the logarithm of their lengths in frames.
+//! The duration predictors (`dp`): from phoneme states to the logarithm of their durations in frames.
 
 use vitstream_onnx::{GraphBuilder, ValueId};
 
@@ -9,11 +9,11 @@ use crate::read_back::{self, ReadBack, key};
 use crate::spline::Spline;
 use crate::weights::{Param, Scope, WeightsError};
 
-/// Either predictor.
+/// One of the two predictors.
 pub enum Duration {
-    /// Draws durations.
+    /// Draws durations at random.
     Stochastic(StochasticDurationPredictor),
-    /// Always the same durations.
+    /// Always predicts the same durations.
     Plain(DurationPredictor),
 }
 
@@ -37,7 +37,7 @@ impl Duration {
     }
 }
 
-/// Adds the speaker to `x: f32[b, 1, t, c]`: one row for all ids. `speaker: f32[b, 1, 1, gin]`.
+/// Adds the speaker to `x: f32[b, 1, t, c]`: the same row for all ids. `speaker: f32[b, 1, 1, gin]`.
 fn condition(g: &mut GraphBuilder, cond: Option<&Conv1d>, x: ValueId, speaker: Option<ValueId>) -> ValueId {
     match (cond, speaker) {
         (Some(cond), Some(speaker)) => {
@@ -53,14 +53,14 @@ fn load_cond(w: &Scope<'_>, hp: &HParams, channels: usize) -> Result<Option<Conv
     hp.multi_speaker().then(load).transpose()
 }
 
-/// Upstream's `StochasticDurationPredictor`, the way inference runs it: in reverse, without the first coupling
+/// Upstream's `StochasticDurationPredictor` as it runs at inference: in reverse, without the first coupling
 /// (upstream: "remove a useless vflow").
 pub struct StochasticDurationPredictor {
     /// hidden → hidden
     pub pre: Conv1d,
     /// Speaker → hidden.
     pub cond: Option<Conv1d>,
-    /// Context of the states.
+    /// Adds context to the states.
     pub convs: DDSConv,
     /// hidden → hidden
     pub proj: Conv1d,
@@ -88,7 +88,7 @@ impl StochasticDurationPredictor {
         })
     }
 
-    /// The splines act on values up to this.
+    /// Bound of the values on which the splines act.
     pub fn tail_bound(&self) -> f32 {
         self.flows.first().map_or(0.0, |flow| flow.spline.tail_bound)
     }
@@ -108,7 +108,7 @@ impl StochasticDurationPredictor {
         let x = g.scope("convs", |g| self.convs.emit(g, x, x_mask));
         let x = g.scope("proj", |g| self.proj.emit_linear(g, x));
 
-        // On two channels a Flip swaps two names. In reverse order every flow comes after one.
+        // On two channels a Flip swaps two names. In reverse order every flow comes after a Flip.
         let z = g.unsqueeze(z, &[1]);
         let z = g.transpose(z, &[0, 1, 3, 2]);
         let halves = g.split(z, 3, &[1, 1]);
@@ -138,7 +138,7 @@ impl StochasticDurationPredictor {
     }
 }
 
-/// Upstream's `ElementwiseAffine` on two channels, of which inference needs the first.
+/// Upstream's `ElementwiseAffine` on two channels; inference needs only the first.
 pub struct ElementwiseAffine {
     /// `f32[2, 1]`
     pub m: Param,
@@ -157,7 +157,7 @@ impl ElementwiseAffine {
         g.mul_scalar(centred, (-self.logs.data[0]).exp())
     }
 
-    /// Of the second channel nothing is left.
+    /// The second channel cannot be recovered.
     fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
         let m = -r.scalar(&format!("/{path}/Add"), 1)?;
         let logs = negative_logarithm(r.scalar(&format!("/{path}/Mul"), 1)?);
@@ -166,12 +166,12 @@ impl ElementwiseAffine {
     }
 }
 
-/// Upstream's `ConvFlow` on two channels: a spline of one half whose shape the other half decides
+/// Upstream's `ConvFlow` on two channels: a spline on one half, with a shape determined by the other half
 /// (Durkan et al. 2019).
 pub struct ConvFlow {
     /// 1 → hidden
     pub pre: Conv1d,
-    /// Context along the text.
+    /// Adds context along the text.
     pub convs: DDSConv,
     /// hidden → 3 * bins - 1: widths, heights, inner derivatives.
     pub proj: Conv1d,
@@ -193,7 +193,7 @@ impl ConvFlow {
         })
     }
 
-    /// `1 / sqrt(filter_channels)` folded into the rows that give widths and heights.
+    /// The projection with `1 / sqrt(filter_channels)` folded into the rows of widths and heights.
     fn scaled_proj(&self) -> Conv1d {
         let shape = 2 * self.spline.num_bins;
         let (c_in, scale) = (self.proj.c_in(), 1.0 / (self.proj.c_in() as f32).sqrt());
@@ -206,7 +206,7 @@ impl ConvFlow {
         Conv1d { weight: scaled(&self.proj.weight, c_in), bias, ..self.proj.clone() }
     }
 
-    /// The new z1. All of `z0, z1: f32[b, 1, t, 1]`; `x: f32[b, 1, t, hidden]` is upstream's `g`.
+    /// Returns the new z1. All of `z0, z1: f32[b, 1, t, 1]`; `x: f32[b, 1, t, hidden]` is upstream's `g`.
     fn emit(&self, g: &mut GraphBuilder, z0: ValueId, z1: ValueId, x_mask: ValueId, x: ValueId) -> ValueId {
         let z0 = g.mul(z0, x_mask);
         let h = g.scope("pre", |g| self.pre.emit_linear(g, z0));
@@ -220,7 +220,7 @@ impl ConvFlow {
         Conv1d::read_back_linear(r, &format!("{path}/pre"))?;
         DDSConv::read_back(r, &format!("{path}/convs"))?;
         let mut proj = Conv1d::find_linear(r, &format!("{path}/proj"))?;
-        // Widths and heights; the derivatives after them are as they were.
+        // Widths and heights are scaled back; the derivatives after them are unchanged.
         let (c_out, c_in) = (proj.weight.dims[0], proj.weight.dims[1]);
         let shape = 2 * (c_out + 1) / 3;
         let scale = 1.0 / (c_in as f32).sqrt();
@@ -327,7 +327,7 @@ mod tests {
     use crate::modules::dim;
     use crate::support::{self, Array, CASES, Net, assert_close};
 
-    /// `logw` itself: the latent sees durations only by their ceil.
+    /// Durations, not `logw` itself: the latent depends on durations only through their ceil.
     #[test]
     fn durations_equal_pytorch() {
         for fixture in support::all() {

@@ -1,4 +1,5 @@
-//! The elements of tensors, little-endian float32, and the products with constants undone.
+//! Operations on the elements of tensors (little-endian float32), and the inverses of products with
+//! constants.
 
 use bytes::Bytes;
 
@@ -7,14 +8,14 @@ pub(crate) fn bytes(values: impl IntoIterator<Item = f32>) -> Bytes {
     values.into_flattened().into()
 }
 
-/// `[rows, columns]` → `[columns, rows]`, four bytes an element.
+/// `[rows, columns]` → `[columns, rows]`, four bytes per element.
 pub(crate) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
     transposed_together([data], rows, columns)
 }
 
-/// `N` times `[rows, columns]` → `[columns, rows, N]`, four bytes an element.
+/// `N` times `[rows, columns]` → `[columns, rows, N]`, four bytes per element.
 pub(crate) fn transposed_together<const N: usize>(parts: [&[u8]; N], rows: usize, columns: usize) -> Bytes {
-    /// Elements of a square that fits the cache.
+    /// Side of a square of elements that fits into the cache.
     const SIDE: usize = 16;
     let parts = parts.map(|part| &part.as_chunks::<4>().0[..rows * columns]);
     let mut out = vec![[[0; 4]; N]; rows * columns];
@@ -35,7 +36,7 @@ pub(crate) fn transposed_together<const N: usize>(parts: [&[u8]; N], rows: usize
     out.into_flattened().into_flattened().into()
 }
 
-/// Every run of `count` chunks of `width` elements with the chunks in reverse order.
+/// Reverses the order of the chunks in every run of `count` chunks of `width` elements.
 pub(crate) fn reversed_chunks(data: &[u8], count: usize, width: usize) -> Bytes {
     let mut reversed = Vec::with_capacity(data.len());
     for chunk in data.chunks_exact(4 * count * width).flat_map(|run| run.chunks_exact(4 * width).rev()) {
@@ -52,17 +53,17 @@ pub(crate) fn unscaled(data: &[u8], factor: f32) -> Bytes {
     bytes(data.as_chunks().0.iter().map(|&element| quotient(f32::from_le_bytes(element), factor)))
 }
 
-/// A number whose product with `factor` is `product`, to the bit if there is one.
+/// A number whose product with `factor` is `product`, exactly if such a number exists.
 pub(crate) fn quotient(product: f32, factor: f32) -> f32 {
     nearby(product / factor, |value| value * factor == product)
 }
 
-/// A number whose negative has the exponential `exponential`, to the bit if there is one.
+/// A number x with exp(-x) = `exponential`, exactly if such a number exists.
 pub(crate) fn negative_logarithm(exponential: f32) -> f32 {
     nearby(-f64::from(exponential).ln() as f32, |value| (-value).exp() == exponential)
 }
 
-/// `value`, or one of the next floats for which `fits` holds.
+/// `value`, or a nearby float for which `fits` holds.
 fn nearby(value: f32, fits: impl Fn(f32) -> bool) -> f32 {
     const STEPS: [i32; 5] = [0, 1, -1, 2, -2];
     let neighbours = STEPS.into_iter().map(|step| f32::from_bits(value.to_bits().wrapping_add_signed(step)));
@@ -77,7 +78,7 @@ mod tests {
         data.as_chunks().0.iter().map(|&element| f32::from_le_bytes(element)).collect()
     }
 
-    /// Whatever was multiplied, the quotient's product is the same number.
+    /// The product of the quotient is the original number, whatever was multiplied.
     #[test]
     fn products_come_again_to_the_bit() {
         let factors =
@@ -85,7 +86,7 @@ mod tests {
         let mut state = 1u32;
         for _ in 0..100_000 {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Magnitudes that weights have.
+            // Magnitudes that occur in weights.
             let value = f32::from_bits((state & 0x807f_ffff) | ((100 + state % 30) << 23));
             for factor in factors {
                 assert_eq!(quotient(value * factor, factor) * factor, value * factor, "{value} * {factor}");

@@ -1,5 +1,5 @@
-//! The normalising flow (`flow`): upstream's `ResidualCouplingBlock`, in reverse, from the prior sample z_p to the
-//! latent z that the generator speaks.
+//! The normalising flow (`flow`): upstream's `ResidualCouplingBlock` in reverse, from the prior sample z_p to
+//! the latent z, the input of the generator.
 
 use bytes::Bytes;
 use vitstream_onnx::{GraphBuilder, ValueId};
@@ -12,13 +12,13 @@ use crate::read_back::{self, ReadBack, key};
 use crate::timeline::{Signal, Timeline, add, pointwise};
 use crate::weights::{Param, Scope, WeightsError};
 
-/// Upstream's `WN`: a stack of gated convolutions (WaveNet), residual and skip paths.
+/// Upstream's `WN`: a stack of gated convolutions (WaveNet) with residual and skip paths.
 pub struct WN {
-    /// hidden → 2 * hidden: what goes into the Tanh, then what goes into the sigmoid.
+    /// hidden → 2 * hidden: the input of the Tanh, then that of the sigmoid.
     pub in_layers: Vec<Conv1d>,
     /// hidden → 2 * hidden (residual, then skip); in the last layer hidden → hidden (skip).
     pub res_skip_layers: Vec<Conv1d>,
-    /// Speaker → 2 * hidden of every layer.
+    /// Speaker → 2 * hidden for every layer.
     pub cond_layer: Option<Conv1d>,
 }
 
@@ -49,8 +49,8 @@ impl WN {
         self.in_layers[0].c_in()
     }
 
-    /// Moves the second signal, x1, by the negative mean, to which every layer contributes through its convolution in
-    /// `means`. The first, x, is masked; `speaker: f32[b, gin, 1, 1]`.
+    /// Shifts the second signal, x1, by the negative mean, to which every layer contributes through its
+    /// convolution in `means`. The first signal, x, is masked; `speaker: f32[b, gin, 1, 1]`.
     fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -63,7 +63,7 @@ impl WN {
         let cond = self.emit_cond(g, speaker);
         let (mut x, mut x1) = time.together(g, pair);
         for (i, (in_layer, res_skip)) in self.in_layers.iter().zip(&self.res_skip_layers).enumerate() {
-            // Two convolutions, each with its own activation behind it, instead of one and a split.
+            // Two convolutions, each followed by its own activation, instead of one convolution and a split.
             let [a, b] = [("tanh", 0..h), ("sigmoid", h..2 * h)].map(|(name, range)| {
                 let half = in_layer.outputs(range);
                 let y = g.scope(&format!("in_layers.{i}.{name}"), |g| time.conv(g, x, &half));
@@ -84,14 +84,14 @@ impl WN {
         x1
     }
 
-    /// What the speaker adds before each layer's two activations, `f32[b, hidden, 1, 1]` each, in order.
+    /// The speaker's contribution before each layer's two activations, `f32[b, hidden, 1, 1]` each, in order.
     fn emit_cond(&self, g: &mut GraphBuilder, speaker: Option<ValueId>) -> Vec<ValueId> {
         let (Some(cond), Some(speaker)) = (&self.cond_layer, speaker) else { return Vec::new() };
         let rows = g.scope("cond_layer", |g| cond.emit_2d(g, speaker, vitstream_onnx::ConvAxis::default()));
         g.split(rows, 1, &vec![self.hidden(); 2 * self.in_layers.len()])
     }
 
-    /// A layer's two convolutions, side by side again.
+    /// Reads back a layer's two convolutions as one.
     fn read_back_in_layer(
         r: &mut ReadBack<'_>,
         path: &str,
@@ -123,7 +123,7 @@ impl WN {
         r.put(format!("{key}.bias"), &[2 * c_out], bias.into())
     }
 
-    /// The residual half of every layer but the last, then the skip half.
+    /// Reads back the residual half of every layer but the last, then the skip half.
     fn read_back_res_skip(
         r: &mut ReadBack<'_>,
         path: &str,
@@ -168,9 +168,9 @@ impl ResidualCouplingLayer {
         })
     }
 
-    /// `-post(skip outputs)`, one pointwise convolution of each layer's activations: both are linear, and nothing but a
-    /// mask, which comes later anyway, stands between them. The sign makes x1 - m a sum, which runtimes fuse into the
-    /// convolution. `post`'s bias goes with the first layer.
+    /// `-post(skip outputs)` as one pointwise convolution of each layer's activations: both are linear, and
+    /// only a mask, which is applied later anyway, is between them. The sign turns x1 - m into a sum, which
+    /// runtimes fuse into the convolution. `post`'s bias is part of the first layer's.
     fn negative_means(&self) -> Vec<Conv1d> {
         let (h, half) = (self.enc.hidden(), self.post.c_out());
         let layers = self.enc.res_skip_layers.iter().enumerate();
@@ -208,7 +208,8 @@ impl ResidualCouplingLayer {
         layers.map(mean).collect()
     }
 
-    /// The new x1. `x0` decides, `x1` is moved; with `reversed` both come with their channels in reverse order.
+    /// Returns the new x1. `x0` determines the shift, `x1` is shifted; with `reversed`, the channels of both
+    /// are in reverse order.
     fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -273,11 +274,11 @@ impl ResidualCouplingBlock {
         Ok(Self { flows: flows.collect::<Result<_, _>>()? })
     }
 
-    /// The two halves of z_p to the two halves of z, not masked.
+    /// Maps the two halves of z_p to the two halves of z, not masked.
     ///
-    /// A `Flip` reverses the order of all channels. Nothing is moved for it: the halves change places, and the next
-    /// layer's weights take their channels in reverse. Returns whether the result is left in reverse order, the first
-    /// half of the latent being the reverse of the second signal.
+    /// A `Flip` reverses the order of all channels. No data is moved for it: the halves swap places, and the
+    /// next layer's weights take their channels in reverse order. Returns true if the result is left in
+    /// reverse order, in which case the first half of the latent is the reverse of the second signal.
     pub(crate) fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -298,14 +299,14 @@ impl ResidualCouplingBlock {
         (lower, upper, flipped)
     }
 
-    /// Says as well whether the latent is left in reverse order.
+    /// Returns true if the latent is left in reverse order.
     pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<bool> {
         let mut count = 0;
         while r.has(&format!("/{path}/flows.{}/pre/Conv", 2 * count)) {
             count += 1;
         }
         for index in 0..count {
-            // Run in reverse, and after a Flip each.
+            // The layers run in reverse, each after a Flip.
             let reversed = (count - index) % 2 == 1;
             ResidualCouplingLayer::read_back(r, &format!("{path}/flows.{}", 2 * index), reversed)?;
         }
@@ -313,7 +314,7 @@ impl ResidualCouplingBlock {
     }
 }
 
-/// Weight and bias of a pointwise convolution that the graph has at `path`.
+/// Weight and bias of the pointwise convolution at `path` of the graph.
 fn pointwise_of(
     r: &ReadBack<'_>,
     path: &str,
@@ -364,7 +365,7 @@ mod tests {
             let (lower, upper, flipped) = model.flow.emit(g, &mut time, halves, speaker);
             assert!(!flipped, "upstream has an even number of flips");
             let z = g.concat(&[lower.value, upper.value], 1);
-            // Frames beyond an item's last are of no use.
+            // Frames after an item's last one are irrelevant.
             let z = g.mul(z, y_mask);
             g.output("z", z);
             let net = Net::new(builder.finish().unwrap());

@@ -14,7 +14,7 @@ use crate::weights::{Scope, WeightsError};
 /// Upstream's `modules.LRELU_SLOPE`.
 const LRELU_SLOPE: f32 = 0.1;
 
-/// PyTorch's default, which upstream's last `leaky_relu` takes.
+/// PyTorch's default, used by upstream's last `leaky_relu`.
 const LAST_LRELU_SLOPE: f32 = 0.01;
 
 /// Taps of the first and the last convolution, fixed upstream.
@@ -34,7 +34,7 @@ pub struct ResBlock2 {
     pub convs: Vec<Conv1d>,
 }
 
-/// Either block.
+/// One of the two blocks.
 pub enum ResBlock {
     /// Pairs of convolutions.
     One(ResBlock1),
@@ -79,14 +79,14 @@ impl ResBlock {
         }
     }
 
-    /// Steps to each side that an output depends on.
+    /// Steps on each side on which an output depends.
     fn reach(&self) -> usize {
         self.layers().iter().flatten().map(|(_, conv)| conv.padding()).sum()
     }
 
-    /// The two signals whose sum the block is: what its last convolution gives, and the residual around that. `lags` has,
-    /// for each convolution of a layer, the steps that the widest of the stage's blocks reaches: all blocks of a stage
-    /// take them, so that their results meet without further delay.
+    /// The two signals whose sum is the output of the block: the result of its last convolution, and the
+    /// residual around that. For each convolution of a layer, `lags` has the widest reach among the stage's
+    /// blocks. All blocks of a stage use it, so that their results meet without further delay.
     fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -115,14 +115,14 @@ impl ResBlock {
             }
             residual = time.align(g, &[y, x])[1];
             if i == 0 {
-                // All of the stage's blocks have this one.
+                // All of the stage's blocks share this residual.
                 residual = time.addend(g, residual);
             }
         }
         (y, residual)
     }
 
-    /// The dilations of the block at `path`; `None` when there is no block.
+    /// Reads back the block at `path` and returns its dilations; `None` if there is no block.
     fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<Option<Vec<usize>>> {
         let has = |convs: &str| r.has(&format!("/{path}/{convs}.0/Conv"));
         let lists: &[&str] = match (has("convs1"), has("convs")) {
@@ -148,7 +148,7 @@ impl ResBlock {
     }
 }
 
-/// For each layer and each of its convolutions, the furthest that any of the blocks reaches.
+/// For each layer and each of its convolutions, the widest reach of any block.
 fn stage_lags(blocks: &[ResBlock]) -> Vec<Vec<usize>> {
     let mut lags: Vec<Vec<usize>> = Vec::new();
     for block in blocks {
@@ -217,8 +217,8 @@ impl Generator {
         Ok(generator)
     }
 
-    /// Latent `f32[b, inter, 1, t]`, masked → samples `f32[b, 1, 1, t * hop]`. `speaker: f32[b, gin, 1, 1]`. With
-    /// `flipped` the latent's channels come in reverse order.
+    /// Latent `f32[b, inter, 1, t]`, masked → samples `f32[b, 1, 1, t * hop]`. `speaker: f32[b, gin, 1, 1]`.
+    /// With `flipped`, the latent's channels are in reverse order.
     pub(crate) fn emit(
         &self,
         g: &mut GraphBuilder,
@@ -233,12 +233,12 @@ impl Generator {
             let row = g.scope("cond", |g| cond.emit_2d(g, speaker, ConvAxis::default()));
             x = time.add_row(g, x, row);
         }
-        // LeakyReLU commutes with positive factors: the mean over a stage's blocks is a sum, and its factor goes into
-        // the weights that come next.
+        // LeakyReLU commutes with positive factors: the mean over a stage's blocks is computed as a sum, and
+        // its factor is folded into the weights that follow.
         let mut share = 1.0;
         for (i, (up, blocks)) in self.ups.iter().zip(&self.resblocks).enumerate() {
             let mut active = x.with(g.leaky_relu(x.value, LRELU_SLOPE));
-            // The first stage has channels enough for several threads, and few steps.
+            // The first stage has enough channels for several threads, and few steps.
             if i == 1 {
                 active = g.scope("rows", |g| time.fold(g, active, self.reach_of_stages(i)));
             }
@@ -254,7 +254,7 @@ impl Generator {
                     g.scope(&name, |g| block.emit(g, time, x0, &lags))
                 })
                 .collect();
-            // The residuals first: a convolution fuses one addition, not two.
+            // The residuals are added first, because a convolution fuses one addition, not two.
             let residuals = sums.iter().map(|&(_, residual)| residual);
             let residuals = residuals.reduce(|a, b| add(g, time, a, b)).unwrap_or(x0);
             let residuals = time.addend(g, residuals);
@@ -266,7 +266,7 @@ impl Generator {
         g.scope("rows", |g| time.unfold(g, samples))
     }
 
-    /// `reversed`: the latent comes with its channels in reverse order.
+    /// With `reversed`, the latent's channels are in reverse order.
     pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, reversed: bool) -> read_back::Result<()> {
         let conv_pre = format!("{path}/conv_pre");
         let mut pre = Conv1d::find(r, &conv_pre)?;
@@ -292,7 +292,7 @@ impl Generator {
             return Err(r.error(format!("{}.resblocks", key(path)), problem));
         }
         blocks.truncate(blocks.len() / stages);
-        // The mean over a stage's blocks is in the weights that come next.
+        // The mean over a stage's blocks is folded into the weights that follow.
         let share = 1.0 / blocks.len().max(1) as f32;
         r.untold.resblock_dilation_sizes = blocks;
         for stage in 0..stages {
@@ -303,18 +303,18 @@ impl Generator {
         Strided::read_back(r, &format!("{path}/conv_post"), share)
     }
 
-    /// Frames to each side that a sample depends on.
+    /// Frames on each side on which a sample depends.
     pub fn receptive_field(&self) -> usize {
         self.reach_of_stages(0) + self.conv_pre.padding()
     }
 
-    /// Steps to each side, of the input of stage `first`, that a sample depends on. Walks back from the samples, one
-    /// rate at a time.
+    /// Steps on each side, at the input of stage `first`, on which a sample depends. Walks back from the
+    /// samples, one rate at a time.
     fn reach_of_stages(&self, first: usize) -> usize {
         let mut reach = self.conv_post.padding();
         for (up, blocks) in self.ups.iter().zip(&self.resblocks).skip(first).rev() {
             reach += blocks.iter().map(ResBlock::reach).max().unwrap_or(0);
-            // A sample at most `reach` away, plus what the kernel overhangs, lies in one of these inputs.
+            // A sample at most `reach` away, plus the kernel's overhang, depends on one of these inputs.
             reach = (reach + up.padding()).div_ceil(up.stride);
         }
         reach
@@ -333,7 +333,7 @@ mod tests {
     use crate::support::{self, Array, CASES, Net, assert_close};
     use crate::whole::Whole;
 
-    /// The generator alone: `z: f32[b, c, 1, t]`, and a speaker where there is one, to samples.
+    /// The generator alone: from `z: f32[b, c, 1, t]`, and a speaker if the network has one, to samples.
     fn whole(model: &SynthesizerTrn) -> Net {
         let hp = &model.hparams;
         let mut builder = GraphBuilder::new("dec", 15);
@@ -375,7 +375,8 @@ mod tests {
             }
         }
     }
-    /// A signal long enough to be cut into rows, against its parts, which are not: wherever a row ends.
+    /// Compares a signal that is long enough to be cut into rows with its parts, which are not, wherever a
+    /// row ends.
     #[test]
     fn rows_change_nothing() {
         for fixture in support::committed() {

@@ -1,21 +1,21 @@
-//! Hyper-parameters: what the shapes of the weights alone do not tell, and what they must agree with.
+//! Hyper-parameters: facts that the shapes of the weights do not determine, or must agree with.
 
 use serde::Serialize;
 use vitstream_checkpoint::Value;
 use vitstream_contract::MAX_STATE_ELEMENTS;
 
-/// Largest length of any axis, and largest count of layers or stages, that is taken seriously. Published voices stay
-/// a hundred times below; a file that asks for more would only make us allocate.
+/// Limit on the length of any axis, and on the number of layers or stages. Published voices stay a hundred
+/// times below; a file that asks for more would only cause allocations.
 const MAX_SIZE: usize = 1 << 16;
 const MAX_LAYERS: usize = 64;
 
-/// Widest kernel of a convolution, narrowed to odd numbers by [`odd`]. Published voices have 11.
+/// Limit on the kernel of a convolution, reduced to odd numbers by [`odd`]. Published voices have 11.
 const MAX_KERNEL: usize = 1024;
-/// Largest up-sampling factor of a stage, and largest kernel of one.
+/// Limit on the up-sampling factor of a stage, and on its kernel.
 const MAX_RATE: usize = 256;
 const MAX_UPSAMPLE_KERNEL: usize = 4096;
 
-/// Upstream's default, and PyTorch's.
+/// Upstream's default, which is also PyTorch's.
 pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
 
 /// The spline gives each bin at least a thousandth of its width.
@@ -27,11 +27,11 @@ const MAX_BINS: usize = 1000;
 pub struct HParamsError {
     /// The name in the checkpoint.
     pub name: String,
-    /// What was expected, what was found, and what to do.
+    /// The expected value, the value found, and the remedy.
     pub message: String,
 }
 
-/// Bytes of a message: a value that a file gives in place of a number can be of any length.
+/// Limit on the bytes of a message: a value that a file gives instead of a number can have any length.
 const MAX_MESSAGE: usize = 512;
 
 pub(crate) fn error(name: &str, message: impl Into<String>) -> HParamsError {
@@ -43,7 +43,7 @@ pub(crate) fn error(name: &str, message: impl Into<String>) -> HParamsError {
     HParamsError { name: name.to_owned(), message }
 }
 
-/// Which residual block the generator is made of (upstream's `resblock` "1" or "2").
+/// The kind of residual block in the generator (upstream's `resblock` "1" or "2").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum ResBlockKind {
     /// Pairs of convolutions, the second of each pair undilated.
@@ -57,7 +57,7 @@ pub enum ResBlockKind {
 pub enum DurationHParams {
     /// `StochasticDurationPredictor`: spline flows driven by noise.
     Stochastic {
-        /// Couplings, the one that inference leaves out included.
+        /// Number of couplings, including the one that inference leaves out.
         n_flows: usize,
         /// Kernel of the depth-separable convolutions.
         kernel_size: usize,
@@ -82,7 +82,7 @@ pub enum DurationHParams {
 }
 
 impl DurationHParams {
-    /// What upstream fixes in `SynthesizerTrn.__init__` for the stochastic predictor.
+    /// The constants that upstream fixes in `SynthesizerTrn.__init__` for the stochastic predictor.
     pub fn stochastic() -> Self {
         Self::Stochastic {
             n_flows: 4,
@@ -94,7 +94,7 @@ impl DurationHParams {
         }
     }
 
-    /// What upstream fixes in `SynthesizerTrn.__init__` for the plain predictor.
+    /// The constants that upstream fixes in `SynthesizerTrn.__init__` for the plain predictor.
     pub fn plain() -> Self {
         Self::Plain { filter_channels: 256, kernel_size: 3, layer_norm_eps: LAYER_NORM_EPS }
     }
@@ -130,9 +130,9 @@ impl Default for FlowHParams {
 pub struct HParams {
     /// Rows of the phoneme embedding.
     pub num_symbols: usize,
-    /// Rows of the speaker embedding; 1 when there is none.
+    /// Rows of the speaker embedding; 1 if there is none.
     pub num_speakers: usize,
-    /// Channels of the speaker embedding; 0 when there is none.
+    /// Channels of the speaker embedding; 0 if there is none.
     pub gin_channels: usize,
     /// Channels of the latent.
     pub inter_channels: usize,
@@ -146,7 +146,7 @@ pub struct HParams {
     pub n_layers: usize,
     /// Kernel of the feed-forward layers.
     pub kernel_size: usize,
-    /// Relative attention reaches this many ids to each side.
+    /// Number of ids on each side that relative attention reaches.
     pub window_size: usize,
     /// Epsilon of the text encoder's layer norms.
     pub layer_norm_eps: f32,
@@ -166,15 +166,16 @@ pub struct HParams {
     pub upsample_initial_channel: usize,
     /// Kernel of each stage's transposed convolution.
     pub upsample_kernel_sizes: Vec<usize>,
-    /// Samples a second, if the file says.
+    /// Sample rate in hertz, if the file states it.
     pub sample_rate: Option<u32>,
 }
 
 impl HParams {
-    /// Reads the `hyper_parameters` of a Lightning checkpoint. `shape` tells the shape of a tensor under its upstream
-    /// key, for what the file may leave out or get wrong.
+    /// Reads the `hyper_parameters` of a Lightning checkpoint. `shape` returns the shape of a tensor by its
+    /// upstream key, for facts that the file may omit or state wrongly.
     ///
     /// # Errors
+    /// When a value is not a number or tuple of numbers, or not possible for any network.
     /// A value that is no number or tuple of numbers, or that no network could have.
     pub fn from_lightning(
         hyper_parameters: &Value,
@@ -196,14 +197,17 @@ impl HParams {
                 );
                 return Err(error("num_speakers", message));
             }
-            // The file says 0 where upstream silently takes 512; the table tells the truth.
+            // The file states 0 where upstream silently uses 512; the table has the actual number.
             (_, Some(table)) if table.len() == 2 => table[1],
             _ => size("gin_channels", 0)?,
         };
         let num_symbols = match (reader.size("num_symbols")?, emb.and_then(|s| s.first().copied())) {
             (Some(n), _) | (None, Some(n)) => n,
             (None, None) => {
-                return Err(error("num_symbols", "missing, and there is no enc_p.emb.weight to tell it"));
+                return Err(error(
+                    "num_symbols",
+                    "missing, and there is no enc_p.emb.weight to determine it",
+                ));
             }
         };
         let resblock = match reader.text("resblock").as_deref() {
@@ -246,17 +250,17 @@ impl HParams {
         Ok(hparams)
     }
 
-    /// Samples that one frame becomes: the product of `upsample_rates`.
+    /// Samples per frame: the product of `upsample_rates`.
     pub fn hop_length(&self) -> usize {
         self.upsample_rates.iter().product()
     }
 
-    /// Whether speakers are told apart.
+    /// Returns true if the voice has several speakers.
     pub fn multi_speaker(&self) -> bool {
         self.num_speakers > 1
     }
 
-    /// Whether durations are drawn with noise.
+    /// Returns true if durations are drawn with noise.
     pub fn use_sdp(&self) -> bool {
         matches!(self.duration, DurationHParams::Stochastic { .. })
     }
@@ -266,7 +270,7 @@ impl HParams {
         self.upsample_initial_channel >> (stage + 1)
     }
 
-    /// Makes sure that a network of these sizes exists, so that what is built from them needs no further checks.
+    /// Checks that a network of these sizes exists, so that anything built from them needs no further checks.
     ///
     /// # Errors
     /// The first value that is out of range or contradicts another.
@@ -409,7 +413,7 @@ impl HParams {
                     format!("expected numbers from 1 to 1024, found {dilations:?}"),
                 ));
             }
-            // What is delayed until the block's last layer is done waits for all of its convolutions.
+            // Signals delayed until the block's last layer is done wait for all of its convolutions.
             let reach = dilations.iter().map(|dilation| (kernel - 1) * (dilation + 1)).sum();
             carried("resblock_dilation_sizes", self.stage_channels(0), reach)?;
         }
@@ -424,7 +428,7 @@ fn within(name: &str, value: usize, limit: usize) -> Result<(), HParamsError> {
     Ok(())
 }
 
-/// A kernel that upstream can pad to the same on both sides.
+/// Checks a kernel that upstream pads equally on both sides.
 fn odd(name: &str, kernel: usize) -> Result<(), HParamsError> {
     if kernel.is_multiple_of(2) || kernel > MAX_KERNEL {
         return Err(error(name, format!("expected an odd number up to 1023, found {kernel}")));
@@ -432,20 +436,20 @@ fn odd(name: &str, kernel: usize) -> Result<(), HParamsError> {
     Ok(())
 }
 
-/// A convolution that carries `context` steps of `channels` each.
+/// Checks a convolution that carries `context` steps of `channels` each.
 fn carried(name: &str, channels: usize, context: usize) -> Result<(), HParamsError> {
     match channels.checked_mul(context).is_none_or(|state| state > MAX_STATE_ELEMENTS) {
         true => Err(error(
             name,
             format!(
-                "{context} steps of {channels} channels are carried along, more than {MAX_STATE_ELEMENTS} numbers"
+                "{context} steps of {channels} channels are carried, more than {MAX_STATE_ELEMENTS} numbers"
             ),
         )),
         false => Ok(()),
     }
 }
 
-/// Dilations that grow by a factor with each of `layers`.
+/// Checks dilations that grow by a factor with each of `layers`.
 fn power(name: &str, factor: usize, layers: usize) -> Result<(), HParamsError> {
     let last = u32::try_from(layers).ok().and_then(|layers| factor.checked_pow(layers.saturating_sub(1)));
     if last.is_none_or(|last| last > MAX_SIZE) {
@@ -461,7 +465,7 @@ fn epsilon(name: &str, value: f32) -> Result<(), HParamsError> {
     Ok(())
 }
 
-/// Reads numbers however a generation of Lightning wrote them.
+/// Reads numbers in the format of any generation of Lightning.
 struct Reader<'a>(&'a Value);
 
 impl Reader<'_> {
@@ -469,7 +473,7 @@ impl Reader<'_> {
         self.0.get(name).filter(|value| !matches!(value, Value::None))
     }
 
-    /// A number or a text, as text.
+    /// A number or a string, as a string.
     fn text(&self, name: &str) -> Option<String> {
         match self.value(name)? {
             Value::Str(text) => Some(text.trim().to_string()),
@@ -504,7 +508,7 @@ impl Reader<'_> {
         json.map(|value| list(name, &value)?.iter().map(|inner| sizes(name, inner)).collect()).transpose()
     }
 
-    /// The value as JSON. A text is taken for the Python literal it holds: `"(8, 8, 4)"`.
+    /// The value as JSON. A string is parsed as a Python literal: `"(8, 8, 4)"`.
     fn json(&self, name: &str) -> Result<Option<serde_json::Value>, HParamsError> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let json = match value {

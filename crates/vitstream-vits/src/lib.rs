@@ -2,14 +2,14 @@
 //! Text-to-Speech"): hyper-parameters, weights, blocks, and the graphs they emit.
 //!
 //! # Design
-//! Every block of upstream is a type here, under upstream's class and field names. `load` claims its tensors and checks
-//! their shapes; `emit` adds its nodes to a graph and mirrors upstream's `forward`, so that the two can be read side by
-//! side. Where the network branches, hyper-parameters decide. Upstream is jaywalnut310/vits (`models.py`, `modules.py`,
-//! `attentions.py`, `transforms.py`, `commons.py`) and piper's `piper_train.vits`, which differ in nothing that
-//! inference sees.
+//! Every block of upstream is a type here, with upstream's class and field names. `load` claims its tensors
+//! and checks their shapes; `emit` adds its nodes to a graph and mirrors upstream's `forward`, so that the
+//! two can be read side by side. Hyper-parameters decide where the network branches. Upstream is
+//! jaywalnut310/vits (`models.py`, `modules.py`, `attentions.py`, `transforms.py`, `commons.py`) and piper's
+//! `piper_train.vits`, which do not differ at inference.
 //!
-//! Loaded blocks hold upstream's weights with nothing but weight norm folded in; every other folding happens where the
-//! graph is emitted, next to the algebra that allows it.
+//! Loaded blocks hold upstream's weights with only weight norm folded in; every other folding happens where
+//! the graph is emitted, next to the algebra that allows it.
 #![forbid(unsafe_code)]
 
 mod alignment;
@@ -36,7 +36,7 @@ pub mod weights;
 mod whole;
 mod winograd;
 
-// The blocks' tests take what the integration tests share.
+// The blocks' tests use the support code of the integration tests.
 #[cfg(test)]
 extern crate self as vitstream_vits;
 #[cfg(test)]

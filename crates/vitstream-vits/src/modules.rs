@@ -1,5 +1,5 @@
-//! The pieces that the blocks share: convolutions, layer norm, `DDSConv`. Loaded as upstream stores them; what is
-//! folded into what is decided where the graph is emitted.
+//! Modules shared by the blocks: convolutions, layer norm, `DDSConv`. They are loaded as upstream stores
+//! them; foldings are decided where the graph is emitted.
 
 use vitstream_onnx::{Attr, ConvAxis, Dim, GraphBuilder, ValueId};
 
@@ -10,7 +10,7 @@ use crate::weights::{Param, Scope, WeightsError};
 /// `torch.nn.Conv1d` with stride 1. `weight: f32[c_out, c_in / groups, kernel]`, `bias: f32[c_out]`.
 #[derive(Clone)]
 pub struct Conv1d {
-    /// The kernel, any weight norm folded in.
+    /// The kernel, with any weight norm folded in.
     pub weight: Param,
     /// Added to every output.
     pub bias: Option<Param>,
@@ -20,7 +20,7 @@ pub struct Conv1d {
     pub groups: usize,
 }
 
-/// What a convolution looks like, for loading it.
+/// The sizes of a convolution, for loading it.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvShape {
     pub(crate) c_in: usize,
@@ -76,17 +76,17 @@ impl Conv1d {
         self.weight.dims[1] * self.groups
     }
 
-    /// Taps.
+    /// Number of taps.
     pub fn kernel(&self) -> usize {
         self.weight.dims[2]
     }
 
-    /// Input frames that an output depends on, less one: what a stream has to remember.
+    /// Input frames on which an output depends, minus one: the number that a stream must keep.
     pub fn context(&self) -> usize {
         (self.kernel() - 1) * self.dilation
     }
 
-    /// Zeros that upstream pads on each side so that the length stays: half of [`context`](Self::context).
+    /// Zeros that upstream pads on each side to keep the length: half of [`context`](Self::context).
     pub fn padding(&self) -> usize {
         self.context() / 2
     }
@@ -97,7 +97,7 @@ impl Conv1d {
         Self { weight: self.weight.scaled(factor), bias, ..self.clone() }
     }
 
-    /// The same convolution of an input whose channels come in reverse order: a folded `Flip`.
+    /// The same convolution for an input whose channels are in reverse order: a folded `Flip`.
     pub(crate) fn reversed_inputs(&self) -> Self {
         let [c_out, c_in, k] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
         let w = &self.weight.data;
@@ -120,7 +120,7 @@ impl Conv1d {
         Self { weight: reversed(&self.weight), bias: self.bias.as_ref().map(reversed), ..self.clone() }
     }
 
-    /// Output channels `range` only.
+    /// Only the output channels in `range`.
     pub(crate) fn outputs(&self, range: std::ops::Range<usize>) -> Self {
         let part = |param: &Param| {
             let row = param.data.len() / self.c_out();
@@ -131,7 +131,7 @@ impl Conv1d {
         Self { weight: part(&self.weight), bias: self.bias.as_ref().map(part), ..self.clone() }
     }
 
-    /// This convolution's outputs, then `other`'s, of the same input.
+    /// This convolution's outputs followed by `other`'s, for the same input.
     pub(crate) fn stacked(&self, other: &Self) -> Self {
         let both = |a: &Param, b: &Param| {
             let mut dims = a.dims.clone();
@@ -144,7 +144,7 @@ impl Conv1d {
         Self { weight: both(&self.weight, &other.weight), bias, ..self.clone() }
     }
 
-    /// A kernel of one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
+    /// A kernel with one tap as a matrix `[c_in, c_out]`, for `[.., t, c]` values.
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         Param::derived(&[c_in, c_out], [&self.weight], || {
@@ -155,7 +155,7 @@ impl Conv1d {
         })
     }
 
-    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, for a kernel of one tap.
+    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, for a kernel with one tap.
     pub(crate) fn emit_linear(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let weight = g.initializer("weight", self.matrix().tensor());
         let y = g.matmul(x, weight);
@@ -168,7 +168,7 @@ impl Conv1d {
         }
     }
 
-    /// What [`emit_linear`](Self::emit_linear) wrote at `path`.
+    /// The convolution that [`emit_linear`](Self::emit_linear) wrote at `path`.
     pub(crate) fn find_linear(r: &ReadBack<'_>, path: &str) -> read_back::Result<FoundConv> {
         let place = format!("{}.weight", key(path));
         let matrix = r.operand(&format!("/{path}/MatMul"), 1)?;
@@ -182,20 +182,20 @@ impl Conv1d {
         Ok(FoundConv { weight, bias: Some(bias), dilation: 1 })
     }
 
-    /// Reads back what [`emit_linear`](Self::emit_linear) wrote.
+    /// Reads back the result of [`emit_linear`](Self::emit_linear).
     pub(crate) fn read_back_linear(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
         let conv = Self::find_linear(r, path)?;
         r.put_conv(&key(path), conv)
     }
 
-    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, zeros beyond the ends.
+    /// `x: f32[b, 1, t, c_in]` → `f32[b, 1, t, c_out]`, with zeros beyond the ends.
     pub(crate) fn emit_channels_last(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let x = channels_first(g, x);
         let y = self.emit_same(g, x);
         channels_last(g, y)
     }
 
-    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t]`, zeros beyond the ends.
+    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t]`, with zeros beyond the ends.
     pub(crate) fn emit_same(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let left = self.padding();
         let axis =
@@ -203,7 +203,7 @@ impl Conv1d {
         self.emit_2d(g, x, axis)
     }
 
-    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t']`, padded as `axis` says.
+    /// `x: f32[b, c_in, 1, t]` → `f32[b, c_out, 1, t']`, padded according to `axis`.
     pub(crate) fn emit_2d(&self, g: &mut GraphBuilder, x: ValueId, axis: ConvAxis) -> ValueId {
         let [c_out, c_in, kernel] = self.weight.dims[..] else {
             unreachable!("a Conv1d weight has three axes")
@@ -213,32 +213,33 @@ impl Conv1d {
         g.conv(x, weight, bias, &[ConvAxis::default(), axis], self.groups)
     }
 
-    /// The convolution that [`emit_2d`](Self::emit_2d) wrote at `path`; one that only copies may stand before it.
+    /// The convolution that [`emit_2d`](Self::emit_2d) wrote at `path`; a convolution that only copies may
+    /// precede it.
     pub(crate) fn find(r: &ReadBack<'_>, path: &str) -> read_back::Result<FoundConv> {
         let second = format!("/{path}/Conv_1");
         let name = if r.has(&second) { second } else { format!("/{path}/Conv") };
         r.conv_of(&name, path)
     }
 
-    /// Reads back what [`emit_2d`](Self::emit_2d) wrote.
+    /// Reads back the result of [`emit_2d`](Self::emit_2d).
     pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
         let conv = Self::find(r, path)?;
         r.put_conv(&key(path), conv)
     }
 }
 
-/// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked convolutions, and it
-/// turns a transposition in this form into the way it enters their layout.
+/// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked
+/// convolutions, and it merges a transposition of this form with its own conversion into their layout.
 pub(crate) fn channels_first(g: &mut GraphBuilder, x: ValueId) -> ValueId {
     g.transpose(x, &[0, 3, 1, 2])
 }
 
-/// `f32[b, c, 1, t]` → `f32[b, 1, t, c]`: the way back.
+/// `f32[b, c, 1, t]` → `f32[b, 1, t, c]`: the inverse.
 pub(crate) fn channels_last(g: &mut GraphBuilder, x: ValueId) -> ValueId {
     g.transpose(x, &[0, 2, 3, 1])
 }
 
-/// Upstream's `LayerNorm`: over channels, which come last here.
+/// Upstream's `LayerNorm`, over channels, which are the last axis here.
 #[derive(Clone)]
 pub struct LayerNorm {
     /// `f32[channels]`
@@ -261,7 +262,8 @@ impl LayerNorm {
         g.layer_norm(x, gamma, beta, self.epsilon)
     }
 
-    /// A norm of upstream's `part` (`enc_p` or `dp`): one node, or spelt out for older operator sets.
+    /// Reads back a norm of upstream's `part` (`enc_p` or `dp`): one node, or several for older operator
+    /// sets.
     pub(crate) fn read_back(r: &mut ReadBack<'_>, part: &'static str, path: &str) -> read_back::Result<()> {
         let key = key(path);
         let (gamma, beta, epsilon) = Self::find(r, path)?.ok_or_else(|| {
@@ -332,8 +334,8 @@ impl DDSConv {
         Ok(block)
     }
 
-    /// `x: f32[b, 1, t, channels]`, `x_mask: f32[b, 1, t, 1]` → f32[b, 1, t, channels], not masked. Upstream's `g` is
-    /// added to x by the caller.
+    /// `x: f32[b, 1, t, channels]`, `x_mask: f32[b, 1, t, 1]` → f32[b, 1, t, channels], not masked. The
+    /// caller adds upstream's `g` to x.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, mut x: ValueId, x_mask: ValueId) -> ValueId {
         for i in 0..self.convs_sep.len() {
             let y = g.mul(x, x_mask);

@@ -1,4 +1,4 @@
-//! What network a state dict belongs to, told by its keys.
+//! Recognises the network of a state dict by its keys.
 
 /// A family of networks that share VITS's pieces, or its file formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +10,11 @@ pub enum Network {
     HuggingFaceVits,
     /// `TTS.tts.models.vits.Vits`.
     CoquiVits,
-    /// MeloTTS or Bert-VITS2: BERT features and tones beside the phonemes, a transformer in the flow.
+    /// MeloTTS or Bert-VITS2: BERT features and tones in addition to phonemes, a transformer in the flow.
     BertVits2,
     /// piper-plus or MB-iSTFT-VITS: a vocoder that ends in an inverse Fourier transform.
     IstftVits,
-    /// ESPnet's VITS, which icefall took over: other blocks under other names.
+    /// ESPnet's VITS, also used by icefall: other blocks under other names.
     EspnetVits,
     /// VITS2: transformers in the flow, the speaker in the text encoder.
     Vits2,
@@ -41,7 +41,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// Tells by the keys of a state dict, with or without `model_g.`.
+    /// Recognises the network by the keys of a state dict, with or without `model_g.`.
     pub fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
         let keys: Vec<String> = keys.into_iter().map(|key| key.replace("_orig_mod.", "")).collect();
         let own: Vec<&str> = keys.iter().map(|key| key.strip_prefix("model_g.").unwrap_or(key)).collect();
@@ -98,7 +98,7 @@ impl Network {
         }
     }
 
-    /// What it is, for a message about a file that cannot be exported.
+    /// A description for a message about a file that cannot be exported.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Vits => "a VITS network",
@@ -143,7 +143,7 @@ impl Network {
                 "a HiFi-GAN vocoder alone, which turns spectrograms into sound: the network that reads texts is missing"
             }
             Self::Discriminator => "a discriminator alone: the generator (`model_g.*`) is missing",
-            Self::Unknown => "no VITS network: none of its keys are known",
+            Self::Unknown => "not a VITS network: none of its keys are known",
         }
     }
 }

@@ -1,16 +1,17 @@
-//! The products of a coupling's skip and post convolutions, taken apart.
+//! Factors the products of a coupling's skip and post convolutions.
 //!
-//! The graph has `mean_l = -post * skip_l` for each layer l, and the parts cannot be told any more. Any will do that give
-//! the product: as many rows of the means as there are hidden channels, their sign changed, are the skips, and post
-//! combines them to all rows. With no more rows than hidden channels it only passes them on, and nothing is rounded.
+//! The graph has `mean_l = -post * skip_l` for each layer l, from which the original factors cannot be
+//! recovered. Any factors with this product are equivalent: as many rows of the means as there are hidden
+//! channels, with their sign changed, become the skips, and post combines them into all rows. If there are no
+//! more rows than hidden channels, post only passes them on, and nothing is rounded.
 
 use bytes::Bytes;
 
 use crate::elements::{bytes, negated};
 
-/// The parts, as upstream's tensors.
+/// The factors, as upstream's tensors.
 pub(crate) struct Product {
-    /// For each layer the skip half of `res_skip_layers`: `[hidden, hidden, 1]` and `[hidden]`.
+    /// For each layer, the skip half of `res_skip_layers`: `[hidden, hidden, 1]` and `[hidden]`.
     pub(crate) skips: Vec<(Bytes, Bytes)>,
     /// `[half, hidden, 1]`
     pub(crate) post: Bytes,
@@ -46,7 +47,7 @@ impl Product {
             }
         }
         if broken {
-            // To be noticed as such, wherever the elimination stopped.
+            // NaN, so that the failure is noticed wherever the elimination stopped.
             post.fill(f32::NAN);
         }
         let skip = |(weight, _): &(Bytes, Bytes)| {
@@ -55,7 +56,7 @@ impl Product {
             (filled(&negated(&rows), hidden * hidden), bytes(vec![0.0; hidden]))
         };
         let skips = means.iter().map(skip).collect();
-        // The sum over the layers is all that is heard of the biases.
+        // Only the sum of the biases over the layers affects the result.
         let mut sum = vec![0.0; half];
         for (_, bias) in means {
             for (sum, bias) in sum.iter_mut().zip(elements(bias)) {
@@ -70,18 +71,18 @@ fn elements(data: &[u8]) -> Vec<f64> {
     data.as_chunks().0.iter().map(|&element| f64::from(f32::from_le_bytes(element))).collect()
 }
 
-/// `data` and zeros up to `count` elements.
+/// `data` extended by zeros to `count` elements.
 fn filled(data: &[u8], count: usize) -> Bytes {
     let mut filled = data.to_vec();
     filled.resize(4 * count, 0);
     filled.into()
 }
 
-/// At most `rank` of `rows` of which all are combinations, but for rounding, and the combinations: Gauss's elimination
-/// with the largest element left as pivot.
+/// At most `rank` of `rows` from which all rows are combined up to rounding, and the combinations: Gaussian
+/// elimination with the largest remaining element as pivot.
 fn basis(mut rows: Vec<Vec<f64>>, rank: usize) -> (Vec<usize>, Vec<Vec<f64>>) {
     let mut basis = Vec::new();
-    // Each row as a combination of what was left of the pivots' rows when they were chosen.
+    // Each row as a combination of the pivots' rows as they were when chosen.
     let mut lower = vec![Vec::new(); rows.len()];
     while basis.len() < rank {
         let largest =
@@ -104,7 +105,8 @@ fn basis(mut rows: Vec<Vec<f64>>, rank: usize) -> (Vec<usize>, Vec<Vec<f64>>) {
         }
         basis.push(pivot);
     }
-    // From what was left of the rows to the rows themselves: a triangle of equations.
+    // Converts combinations of the reduced rows to combinations of the original rows, by solving a triangular
+    // system.
     let combination = |own: &Vec<f64>| {
         let mut found = own.clone();
         for k in (0..basis.len()).rev() {

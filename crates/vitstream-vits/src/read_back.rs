@@ -1,12 +1,12 @@
-//! The way back: upstream's weights out of a graph that vitstream wrote.
+//! Recovers upstream's weights from a graph written by vitstream.
 //!
-//! Every folding that an export does is undone, by the block that does it: its `read_back` stands beside its `emit`.
-//! Nodes keep the scope paths of their modules, so a weight is found by the node that uses it: equal small constants are
-//! stored once, under the name of one of them. Everything that makes the network is told by shapes and attributes, so no
-//! further record is needed, and a folding that is not undone shows as a node that is missing.
+//! The block that performs a folding at export also reverses it: its `read_back` is next to its `emit`. Nodes
+//! keep the scope paths of their modules, so a weight is found through the node that uses it: equal small
+//! constants are stored once, under the name of one of them. Shapes and attributes determine the whole
+//! network, so no further record is needed, and a folding that was not reversed shows as a missing node.
 //!
-//! A product with a constant is undone so that the same product gives the same bits again: exporting what was read back
-//! gives the constants that were read.
+//! A product with a constant is reversed such that the same product gives the same bits again: exporting the
+//! recovered weights gives the constants that were read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -21,29 +21,29 @@ use crate::hparams::{DurationHParams, HParams, HParamsError};
 use crate::shapes::Untold;
 use crate::weights::Weights;
 
-/// Why a graph cannot be taken back to a network.
+/// The reason why a graph cannot be converted back to a network.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadBackError {
-    /// Something in the graph is not as vitstream writes it.
+    /// A part of the graph differs from what vitstream writes.
     #[error("{place}: {problem}")]
     Graph {
         /// The node, module or tensor.
         place: String,
-        /// What was expected and what was found.
+        /// The expected and the actual value.
         problem: String,
     },
-    /// What was read is no network.
+    /// The hyper-parameters that were read do not describe a network.
     #[error(transparent)]
     HParams(#[from] HParamsError),
-    /// A tensor that could not be made.
+    /// A tensor could not be created.
     #[error(transparent)]
     Tensor(#[from] vitstream_checkpoint::Error),
 }
 
 pub(crate) type Result<T, E = ReadBackError> = std::result::Result<T, E>;
 
-/// A float32 tensor out of a graph.
+/// A float32 tensor of a graph.
 pub(crate) struct Array {
     pub(crate) dims: Vec<usize>,
     pub(crate) data: Bytes,
@@ -54,14 +54,14 @@ impl Array {
         self.data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 
-    /// The elements of `rows`, of those along the first axis.
+    /// The elements of `rows` along the first axis.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Bytes {
         let row = self.data.len().checked_div(self.dims[0]).unwrap_or(0);
         self.data.slice(rows.start * row..rows.end * row)
     }
 }
 
-/// A convolution as it stands in a graph.
+/// A convolution found in a graph.
 pub(crate) struct FoundConv {
     /// `[c_out, c_in, kernel]`
     pub(crate) weight: Array,
@@ -69,20 +69,20 @@ pub(crate) struct FoundConv {
     pub(crate) dilation: usize,
 }
 
-/// The graph that is read, and what has been read.
+/// The graph being read, and the results so far.
 pub(crate) struct ReadBack<'a> {
-    /// The voice, for messages about its tensors.
+    /// The voice's path, for messages about its tensors.
     path: Arc<Path>,
     graph: &'a Graph,
     nodes: HashMap<&'a str, &'a Node>,
-    /// By upstream's key.
+    /// Tensors by upstream's key.
     tensors: BTreeMap<String, Weight>,
-    /// Of the layer norms, by upstream's part.
+    /// Epsilons of the layer norms, by upstream's part.
     norm_eps: BTreeMap<&'static str, f32>,
     tail_bound: Option<f32>,
-    /// From one layer of the flow to the next.
+    /// Factor between the dilations of successive layers of the flow.
     pub(crate) flow_dilation: usize,
-    /// What no shape tells.
+    /// Hyper-parameters that no shape determines.
     pub(crate) untold: Untold,
 }
 
@@ -100,7 +100,7 @@ impl<'a> ReadBack<'a> {
         }
     }
 
-    /// From here on `graph` is read.
+    /// Continues with `graph`.
     pub(crate) fn turn_to(&mut self, graph: &'a Graph) {
         self.graph = graph;
         self.nodes = by_name(graph);
@@ -110,25 +110,24 @@ impl<'a> ReadBack<'a> {
         ReadBackError::Graph { place: place.into(), problem: problem.into() }
     }
 
-    /// Whether there is a node called `name`.
+    /// Returns true if there is a node called `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.nodes.contains_key(name)
     }
 
-    /// Whether the graph has an input called `name`.
+    /// Returns true if the graph has an input called `name`.
     pub(crate) fn has_input(&self, name: &str) -> bool {
         self.graph.inputs.iter().any(|&input| self.graph.value(input).name == name)
     }
 
     pub(crate) fn node(&self, name: &str) -> Result<&'a Node> {
         self.nodes.get(name).copied().ok_or_else(|| {
-            let problem =
-                "is missing: the file was changed, or this version does not know the form that it is in";
+            let problem = "is missing: the file was changed, or this version does not know its form";
             self.error(format!("node {name}"), problem)
         })
     }
 
-    /// The constant that `value` is, float32.
+    /// The float32 constant `value`.
     fn constant(&self, value: ValueId) -> Result<Array> {
         let name = &self.graph.value(value).name;
         let Some(tensor) = self.graph.constant(value) else {
@@ -140,7 +139,7 @@ impl<'a> ReadBack<'a> {
         Ok(Array { dims: tensor.dims.clone(), data: tensor.data.clone() })
     }
 
-    /// The constant that the node called `name` reads as its input `at`.
+    /// The constant at input `at` of the node called `name`.
     pub(crate) fn operand(&self, name: &str, at: usize) -> Result<Array> {
         self.operand_of(self.node(name)?, at)
     }
@@ -152,7 +151,8 @@ impl<'a> ReadBack<'a> {
         self.constant(value)
     }
 
-    /// The same from around a loop, for the node of its body that is called `name` after the loop.
+    /// The same for a constant outside a loop, read by the node of its body that is called `name` below the
+    /// loop.
     pub(crate) fn operand_in_loop(&self, path: &str, name: &str, at: usize) -> Result<Array> {
         let node = self.node(path)?;
         let lost = || self.error(format!("node {path}/{name}"), "is missing: the file was changed");
@@ -164,7 +164,7 @@ impl<'a> ReadBack<'a> {
         self.operand_of(node, place)
     }
 
-    /// The one number that the node called `name` reads as its input `at`.
+    /// The single number at input `at` of the node called `name`.
     pub(crate) fn scalar(&self, name: &str, at: usize) -> Result<f32> {
         self.scalar_of(self.node(name)?, at)
     }
@@ -180,25 +180,25 @@ impl<'a> ReadBack<'a> {
         }
     }
 
-    /// The node that gives input `at` of `node`, if it is an `op`.
+    /// The node that produces input `at` of `node`, if its operator is `op`.
     pub(crate) fn producer(&self, node: &Node, at: usize, op: &str) -> Option<&'a Node> {
         let value = node.inputs.get(at).copied().flatten()?;
         self.graph.nodes.iter().find(|node| node.op == op && node.outputs.first() == Some(&Some(value)))
     }
 
-    /// The node that reads what `node` gives first as its input 0, if it is an `op`.
+    /// The node that reads the first output of `node` as its input 0, if its operator is `op`.
     pub(crate) fn reader(&self, node: &Node, op: &str) -> Option<&'a Node> {
         let value = node.outputs.first().copied().flatten()?;
         self.graph.nodes.iter().find(|node| node.op == op && node.inputs.first() == Some(&Some(value)))
     }
 
-    /// The lengths of the axes of `array`, which stands at `place`.
+    /// The lengths of the axes of `array`, which is found at `place`.
     pub(crate) fn expect<const N: usize>(&self, place: &str, array: &Array) -> Result<[usize; N]> {
         <[usize; N]>::try_from(&array.dims[..])
             .map_err(|_| self.error(place, format!("expected {N} axes, found the shape {:?}", array.dims)))
     }
 
-    /// The convolution that the node called `name` is, of the module at `path`.
+    /// The convolution in the node called `name`, for the module at `path`.
     pub(crate) fn conv_of(&self, name: &str, path: &str) -> Result<FoundConv> {
         let node = self.node(name)?;
         let place = format!("{}.weight", key(path));
@@ -218,7 +218,7 @@ impl<'a> ReadBack<'a> {
             Some(Attr::Ints(values)) => match values[..] {
                 [_, dilation @ 1..=0xffff] => dilation as usize,
                 _ => {
-                    let problem = format!("dilations {values:?} make no sense");
+                    let problem = format!("dilations {values:?} are not valid");
                     return Err(self.error(format!("node {name}"), problem));
                 }
             },
@@ -227,7 +227,7 @@ impl<'a> ReadBack<'a> {
         Ok(FoundConv { weight, bias, dilation })
     }
 
-    /// Notes the tensor of upstream's `key`.
+    /// Records the tensor with upstream's `key`.
     pub(crate) fn put(&mut self, key: impl Into<String>, dims: &[usize], data: Bytes) -> Result<()> {
         let key = key.into();
         let weight = Weight::from_bytes(&self.path, &key, WeightType::F32, dims.to_vec(), data)?;
@@ -235,7 +235,7 @@ impl<'a> ReadBack<'a> {
         Ok(())
     }
 
-    /// Notes a tensor whose `nbytes` bytes are made only when they are asked for.
+    /// Records a tensor whose `nbytes` bytes are computed on request.
     pub(crate) fn put_computed(
         &mut self,
         key: String,
@@ -248,7 +248,7 @@ impl<'a> ReadBack<'a> {
         Ok(())
     }
 
-    /// Notes a convolution under upstream's `key`.
+    /// Records a convolution under upstream's `key`.
     pub(crate) fn put_conv(&mut self, key: &str, conv: FoundConv) -> Result<()> {
         if let Some(bias) = conv.bias {
             self.put(format!("{key}.bias"), &bias.dims, bias.data)?;
@@ -256,17 +256,18 @@ impl<'a> ReadBack<'a> {
         self.put(format!("{key}.weight"), &conv.weight.dims, conv.weight.data)
     }
 
-    /// Notes the epsilon of a layer norm of upstream's `part`, all of whose norms have the same.
+    /// Records the epsilon of a layer norm. All norms of upstream's `part` have the same epsilon.
     pub(crate) fn put_epsilon(&mut self, part: &'static str, key: &str, epsilon: f32) -> Result<()> {
         let before = *self.norm_eps.entry(part).or_insert(epsilon);
         if before != epsilon {
-            let problem = format!("its epsilon is {epsilon}, that of the norms before it {before}");
+            let problem = format!("its epsilon is {epsilon}, but that of the norms before it is {before}");
             return Err(self.error(key, problem));
         }
         Ok(())
     }
 
-    /// Notes the bound of the spline that the node called `name` cuts at; all splines have the same.
+    /// Records the bound of the spline at which the node called `name` clips; all splines have the same
+    /// bound.
     pub(crate) fn put_tail_bound(&mut self, name: &str, bound: f32) -> Result<()> {
         if *self.tail_bound.get_or_insert(bound) != bound {
             return Err(self.error(format!("node {name}"), "contradicts the bound of the other splines"));

@@ -1,36 +1,37 @@
-//! A long signal in several rows, for runtimes with several threads.
+//! Splits a long signal into several rows, for runtimes with several threads.
 //!
-//! ONNX Runtime divides a blocked convolution among threads by groups of 64 output channels and by rows of the image, and
-//! the generator's later stages have 64 channels and fewer. So a long signal is cut into rows. Neighbours overlap by as
-//! much as the following convolutions reach, so that each row has a stretch whose results are exact: where a row ends
-//! within the signal the convolutions meet zeros which are none, but what they spoil is cut off afterwards. The first row
-//! begins and the last one ends with the signal, where zeros are right.
+//! ONNX Runtime divides a blocked convolution among threads by groups of 64 output channels and by rows of
+//! the image, but the generator's later stages have at most 64 channels. A long signal is therefore cut into
+//! rows. Neighbouring rows overlap by the reach of the convolutions that follow, so each row has a part whose
+//! results are exact: where a row ends within the signal, the convolutions see zeros instead of the signal,
+//! but the affected results are cut off afterwards. The first row begins and the last one ends with the
+//! signal, where zeros are correct.
 
 use vitstream_onnx::{Dim, GraphBuilder, ValueId};
 
 use crate::modules::dim;
 use crate::timeline::Signal;
 
-/// Fewest steps that a row adds: the overlap then costs little.
+/// Minimum number of steps that a row adds, so that the overlap costs little.
 const SHORTEST: i64 = 1024;
-/// Most rows. More threads than that there rarely are.
+/// Limit on the rows; more threads than this are rare.
 const MOST: i64 = 8;
 
-/// How to leave the rows again.
+/// The mapping from rows back to the signal.
 pub(crate) struct Rows {
-    /// For each step of the signal, its place among those of all rows: `i64[steps]`.
+    /// For each step of the signal, its position among the steps of all rows: `i64[steps]`.
     places: ValueId,
     /// Length of the signal.
     steps: Dim,
-    /// Of all rows together.
+    /// Length of all rows together.
     in_rows: Dim,
-    /// Steps for each frame.
+    /// Steps per frame.
     pub(crate) rate: usize,
 }
 
 impl Rows {
-    /// `x: f32[b, c, 1, steps]` → `f32[b, c, rows, length]`. What is done to them must not reach further than `reach`
-    /// steps to each side.
+    /// `x: f32[b, c, 1, steps]` → `f32[b, c, rows, length]`. The operations on the rows must not reach
+    /// further than `reach` steps on each side.
     pub(crate) fn fold(g: &mut GraphBuilder, x: Signal, reach: usize) -> (Self, Signal) {
         let [b, c, steps] = [0, 1, 3].map(|axis| g.dim(x.value, axis));
         let total = g.dim_value(&steps);
@@ -49,7 +50,7 @@ impl Rows {
         g.define_dim(&count, rows);
         g.define_dim(&width, length);
 
-        // A row begins `reach` before its stretch, but within the signal.
+        // A row begins `reach` steps before its part, but within the signal.
         let row = g.range(rows, &count);
         let first = g.mul(row, stretch);
         let first = g.sub(first, reach);

@@ -1,30 +1,30 @@
-//! Hyper-parameters told by the shapes of the weights, for files that do not state them.
+//! Hyper-parameters determined by the shapes of the weights, for files that do not state them.
 
 use crate::hparams::{
     DurationHParams, FlowHParams, HParams, HParamsError, LAYER_NORM_EPS, ResBlockKind, error,
 };
 
-/// Layers, stages and blocks are counted up to here; [`HParams::check`] refuses such numbers.
+/// Limit up to which layers, stages and blocks are counted; [`HParams::check`] refuses such numbers.
 const MAX_COUNT: usize = 1024;
 
-/// What no shape tells: strides, dilations, and what lies outside the network.
+/// Hyper-parameters that no shape determines: strides, dilations, and facts outside the network.
 #[derive(Clone, Debug, Default)]
 pub struct Untold {
     /// Up-sampling factor of each stage.
     pub upsample_rates: Vec<usize>,
     /// The dilations of each parallel residual block.
     pub resblock_dilation_sizes: Vec<Vec<usize>>,
-    /// Samples a second, if anybody says.
+    /// Sample rate in hertz, if known.
     pub sample_rate: Option<u32>,
 }
 
 impl HParams {
-    /// Counts and measures the tensors; `shape` gives the shape of one under its upstream key. What upstream fixes in
-    /// `SynthesizerTrn.__init__` and no shape shows (epsilons, the spline's bounds, no dilation in the flow) is taken
-    /// from there.
+    /// Counts and measures the tensors; `shape` returns the shape of a tensor by its upstream key. Constants
+    /// that upstream fixes in `SynthesizerTrn.__init__` and no shape shows (epsilons, the spline's bounds, no
+    /// dilation in the flow) are taken from there.
     ///
     /// # Errors
-    /// A tensor that is absent or has another number of axes, and what [`check`](Self::check) refuses.
+    /// When a tensor is absent or has another number of axes, or when [`check`](Self::check) fails.
     pub fn from_shapes(
         shape: &dyn Fn(&str) -> Option<Vec<usize>>,
         untold: Untold,
@@ -42,7 +42,8 @@ impl HParams {
             shapes.dims("filter_channels", "enc_p.encoder.ffn_layers.0.conv_1.weight")?;
         let [_, rows, d_k] = shapes.dims("n_heads", "enc_p.encoder.attn_layers.0.emb_rel_k")?;
         if d_k == 0 || hidden_channels % d_k != 0 {
-            let message = format!("{hidden_channels} channels are no multiple of the {d_k} of a head");
+            let message =
+                format!("{hidden_channels} channels are not a multiple of the {d_k} channels of a head");
             return Err(error("n_heads", message));
         }
         let [num_speakers, gin_channels] = match shape("emb_g.weight") {
@@ -77,16 +78,16 @@ impl HParams {
     }
 }
 
-/// A hyper-parameter that the file states otherwise than its own tensors.
+/// A hyper-parameter for which the file's statement contradicts its own tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     /// Its name.
     pub name: &'static str,
-    /// What the file states.
+    /// The value stated by the file.
     pub stated: String,
-    /// What the tensors have.
+    /// The value determined by the tensors.
     pub told: String,
-    /// The tensors that tell.
+    /// The tensors that determine it.
     pub by: &'static str,
 }
 
@@ -97,7 +98,7 @@ impl std::fmt::Display for Contradiction {
     }
 }
 
-/// Hyper-parameters that both a file and its tensors tell, and which tensors do.
+/// Hyper-parameters that both a file and its tensors determine, and the tensors concerned.
 const TOLD: [(&str, &str); 12] = [
     ("num_symbols", "enc_p.emb.weight"),
     ("num_speakers", "emb_g.weight"),
@@ -114,15 +115,15 @@ const TOLD: [(&str, &str); 12] = [
 ];
 
 impl HParams {
-    /// Where these, as a file states them, are not what its tensors have. `shape` gives the shape of a tensor under its
-    /// upstream key. Nothing when the tensors make no network of their own.
+    /// The hyper-parameters for which these, as stated by a file, differ from its tensors. `shape` returns
+    /// the shape of a tensor by its upstream key. Empty if the tensors alone do not form a network.
     pub fn contradictions(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Vec<Contradiction> {
         let untold = Untold {
             upsample_rates: self.upsample_rates.clone(),
             resblock_dilation_sizes: self.resblock_dilation_sizes.clone(),
             sample_rate: self.sample_rate,
         };
-        // Rates and dilations are the file's own, and need not fit what the tensors have: they are not checked.
+        // Rates and dilations are the file's own and need not match the tensors, so they are not checked.
         let Ok(told) = Self::measured(shape, untold) else { return Vec::new() };
         let json = |hparams: &Self| serde_json::to_value(hparams).unwrap_or_default();
         let (stated, told) = (json(self), json(&told));
@@ -160,13 +161,13 @@ impl Shapes<'_> {
     }
 
     fn dims<const N: usize>(&self, name: &str, key: &str) -> Result<[usize; N], HParamsError> {
-        let shape =
-            (self.0)(key).ok_or_else(|| error(name, format!("missing, and there is no {key} to tell it")))?;
+        let shape = (self.0)(key)
+            .ok_or_else(|| error(name, format!("missing, and there is no {key} to determine it")))?;
         <[usize; N]>::try_from(shape)
             .map_err(|shape| error(name, format!("{key}: expected {N} axes, found {shape:?}")))
     }
 
-    /// Of a weight in any spelling of weight norm.
+    /// The shape of a weight in any spelling of weight norm.
     fn normed<const N: usize>(&self, name: &str, scope: &str) -> Result<[usize; N], HParamsError> {
         self.dims(name, &self.normed_key(scope))
     }
@@ -192,7 +193,7 @@ impl Shapes<'_> {
             });
         }
         let [_, _, kernel_size] = self.dims("duration.kernel_size", "dp.convs.convs_sep.0.weight")?;
-        // The first coupling, which inference leaves out, may have been left out of the file.
+        // The file may lack the first coupling, because inference leaves it out.
         let n_flows = 1 + count(|i| self.has(&format!("dp.flows.{}.proj.weight", 2 * i + 3)));
         let num_bins = match n_flows {
             1 => 10,
@@ -242,7 +243,7 @@ impl Shapes<'_> {
     }
 }
 
-/// How many of 0, 1, 2, .. there are without a gap.
+/// The number of consecutive indices 0, 1, 2, .. that exist.
 fn count(is_there: impl Fn(usize) -> bool) -> usize {
     (0..MAX_COUNT).take_while(|&i| is_there(i)).count()
 }

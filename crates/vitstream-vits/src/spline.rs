@@ -1,29 +1,30 @@
-//! The rational-quadratic spline of upstream's `transforms.py` (Durkan et al. 2019, "Neural Spline Flows"), inverse
-//! direction, linear tails.
+//! The rational-quadratic spline of upstream's `transforms.py` (Durkan et al. 2019, "Neural Spline Flows"),
+//! in the inverse direction, with linear tails.
 
 use vitstream_onnx::{DType, GraphBuilder, Tensor, ValueId};
 
 use crate::modules::dim;
 
-/// Smallest width and height of a bin, as a share of the range, and smallest derivative at a knot (upstream's
+/// Minimum width and height of a bin, relative to the range, and minimum derivative at a knot (upstream's
 /// `DEFAULT_MIN_BIN_WIDTH`, `_HEIGHT`, `_DERIVATIVE`).
 const MIN_BIN_SHARE: f32 = 1e-3;
 const MIN_DERIVATIVE: f32 = 1e-3;
 
-/// A monotone spline through `num_bins + 1` knots from `(-tail_bound, -tail_bound)` to `(tail_bound, tail_bound)`, and
-/// the identity outside.
+/// A monotone spline through `num_bins + 1` knots from `(-tail_bound, -tail_bound)` to `(tail_bound,
+/// tail_bound)`; outside it is the identity.
 pub(crate) struct Spline {
     pub(crate) num_bins: usize,
     pub(crate) tail_bound: f32,
 }
 
 impl Spline {
-    /// Solves spline(x) = y for x. `y: f32[b, 1, t, 1]`, `params: f32[b, 1, t, 3 * bins - 1]`: widths and heights before
-    /// their softmax, already divided by sqrt(filter_channels), then the derivatives at the inner knots before their
-    /// softplus.
+    /// Solves spline(x) = y for x. `y: f32[b, 1, t, 1]`, `params: f32[b, 1, t, 3 * bins - 1]`: widths and
+    /// heights before their softmax, already divided by sqrt(filter_channels), then the derivatives at the
+    /// inner knots before their softplus.
     ///
-    /// Values in the tails are clamped for the computation and put back by a Where at the end; the bin is the number of
-    /// inner knots at or below the value. So no finite input can index out of range, and no shape depends on data.
+    /// Values in the tails are clamped for the computation and restored by a Where at the end; the bin is the
+    /// number of inner knots at or below the value. No finite input can therefore index out of range, and no
+    /// shape depends on data.
     pub(crate) fn emit_inverse(&self, g: &mut GraphBuilder, y: ValueId, params: ValueId) -> ValueId {
         let n = self.num_bins;
         let (b, t) = (g.dim(y, 0), g.dim(y, 2));
@@ -58,8 +59,8 @@ impl Spline {
         g.select(within, x, y)
     }
 
-    /// The knots of both axes: `raw: f32[b, t, 2, bins]` → `f32[b, t, 2, bins + 1]`. Shares of the bins are summed up
-    /// and scaled by one product with a triangular matrix.
+    /// The knots of both axes: `raw: f32[b, t, 2, bins]` → `f32[b, t, 2, bins + 1]`. The relative sizes of
+    /// the bins are summed up and scaled by one product with a triangular matrix.
     fn knots(&self, g: &mut GraphBuilder, raw: ValueId) -> ValueId {
         let n = self.num_bins;
         let range = 2.0 * self.tail_bound;
@@ -74,7 +75,7 @@ impl Spline {
         g.add(sums, starts)
     }
 
-    /// The root of the quadratic that one bin's rational function comes down to (eq. 6-8 of the paper).
+    /// The root of the quadratic equation for the rational function of one bin (eq. 6-8 of the paper).
     fn solve(&self, g: &mut GraphBuilder, y: ValueId, bin: Bin) -> ValueId {
         let delta = g.div(bin.height, bin.width);
         let rise = g.sub(y, bin.bottom);
@@ -95,7 +96,7 @@ impl Spline {
         let product = g.mul(a, c);
         let product = g.mul_scalar(product, 4.0);
         let discriminant = g.sub(square, product);
-        // Never negative but for rounding.
+        // Never negative except through rounding.
         let zero = g.scalar(0.0);
         let discriminant = g.max(discriminant, zero);
         let root = g.sqrt(discriminant);
@@ -185,7 +186,8 @@ mod tests {
                 let params = Array::f32(&[1, 1, points.len(), width], params.collect());
                 let found = net.run([("y", &y), ("params", &params)]).remove(0);
                 for (((x, params), found), y) in points.iter().zip(found.floats()).zip(y.floats()) {
-                    // Where the spline is nearly flat, rounding of y moves x further; where it is steep, that of x.
+                    // Where the spline is nearly flat, rounding of y moves x further; where it is steep,
+                    // rounding of x does.
                     let across = (x - found).abs();
                     let along = (forward(&spline, f64::from(*found), params) as f32 - y).abs();
                     prop_assert!(across.min(along) < 1e-4, "{} became {}, off by {}", x, found, along);
@@ -196,8 +198,8 @@ mod tests {
         }
     }
 
-    /// Upstream's spline indexes out of range on some finite inputs. No input may do so here, and what lies in the
-    /// tails comes back as it is.
+    /// Upstream's spline indexes out of range for some finite inputs. Here no input may do so, and values in
+    /// the tails are returned unchanged.
     #[test]
     fn no_finite_input_breaks_it() {
         let spline = Spline { num_bins: 10, tail_bound: 5.0 };

@@ -1,12 +1,14 @@
-//! Chunk by chunk: every convolution keeps the last input steps it has seen, so that no frame is computed twice.
+//! The decoder chunk by chunk: every convolution keeps the last input steps that it has seen, so no frame is
+//! computed twice.
 //!
-//! A convolution with a context of n steps over its state followed by the new steps, without padding, gives exactly the
-//! outputs that are now known. Before the first chunk the state holds the zeros of the left padding; after the last
-//! chunk the zeros of the right padding are appended at the convolution's own input (padding the latent would not do:
-//! biases make it non-zero further in). What a convolution cannot know yet is its lag; where signals of different lag
-//! meet, the earlier one waits in a delay, whose length is 0 before the first chunk.
+//! A convolution with a context of n steps over its state followed by the new steps, without padding, gives
+//! exactly the outputs that are known by now. Before the first chunk the state holds the zeros of the left
+//! padding; after the last chunk the zeros of the right padding are appended at the convolution's own input
+//! (padding the latent would not be equivalent, because biases make it non-zero further in). The outputs that
+//! a convolution cannot know yet are its lag; where signals of different lag meet, the earlier one passes
+//! through a delay, whose length is 0 before the first chunk.
 //!
-//! One graph serves all chunks: lengths vary on the first and the last call only.
+//! One graph serves all chunks: lengths differ only in the first and the last call.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,54 +19,55 @@ use crate::strided::Strided;
 use crate::timeline::{Signal, Timeline, add, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
 
-/// Larger than any length: as the end of a slice it means all.
+/// Larger than any length, so that a slice with this end takes everything.
 const ALL: i64 = 1 << 40;
 
-/// What is carried from one call to the next.
+/// A state carried from one call to the next.
 pub(crate) struct State {
-    /// Scope path, unique.
+    /// Scope path; unique.
     pub(crate) name: String,
-    /// `f32[1, channels, 1, length]` at the first call, all zeros; other lengths later.
+    /// Shape at the first call, `f32[1, channels, 1, length]`, all zeros; the length may change later.
     pub(crate) initial: [usize; 4],
     next: ValueId,
 }
 
-/// What convolutions see of a signal: the last `left + lag` steps and the new ones. A convolution with padding p over
-/// what is left without the oldest `left - p` and the newest `lag - p` steps gives its results `lag` steps late; and so
-/// does the signal itself without the oldest `left` and the newest `lag` steps, which residuals need.
+/// The part of a signal that convolutions see: the last `left + lag` steps and the new ones. A convolution
+/// with padding p reads it without the oldest `left - p` and the newest `lag - p` steps, and its results are
+/// then `lag` steps late. The signal itself without the oldest `left` and the newest `lag` steps is equally
+/// late, which residuals need.
 #[derive(Clone, Copy)]
 struct Window {
     /// Zeros before the first step.
     left: usize,
-    /// Steps held back, and zeros after the last step.
+    /// Steps held back, and the number of zeros after the last step.
     lag: usize,
 }
 
-/// Two signals that are the channels of one, and so have one state.
+/// Two signals that are channels of a single one, and therefore share a state.
 #[derive(Clone, Copy)]
 struct Joint {
     whole: ValueId,
     parts: [ValueId; 2],
 }
 
-/// Realises the decoder chunk by chunk, batch 1, without masks.
+/// Realises the decoder chunk by chunk, for batch 1, without masks.
 pub(crate) struct Stateful {
-    /// int64 `[1]`: 1 when the chunk is the last, else 0.
+    /// int64 `[1]`: 1 if the chunk is the last, else 0.
     last: ValueId,
     states: Vec<State>,
-    /// What was announced of a signal, by value.
+    /// Announced windows, by signal.
     windows: HashMap<ValueId, Window>,
-    /// Signals that follow their state, by value.
+    /// Signals with their state prepended, by value.
     extended: HashMap<ValueId, ValueId>,
-    /// LeakyReLU of those.
+    /// LeakyReLU of the extended signals.
     active: HashMap<ValueId, ValueId>,
-    /// Signals that are the channels of one, by value.
+    /// Signals that are channels of a joint one, by value.
     joint: HashMap<ValueId, Joint>,
     /// Delayed signals, by value and delay.
     delayed: HashMap<(ValueId, usize), ValueId>,
     /// Signals in the blocked layout, by value.
     addends: HashMap<ValueId, ValueId>,
-    /// Where a delayed signal is cut, by delay.
+    /// Position at which a delayed signal is cut, by delay.
     cuts: BTreeMap<usize, ValueId>,
     /// Zeros that follow the last chunk, by channels and length.
     tails: BTreeMap<(usize, usize), ValueId>,
@@ -110,7 +113,7 @@ impl Stateful {
         Signal { value: g.assume_shape(value, shape), lag, rate }
     }
 
-    /// A new state of `channels` and, at first, `length` steps. Returns its place and its value.
+    /// Creates a state of `channels` and, initially, `length` steps. Returns its index and its value.
     fn state(
         &mut self,
         g: &mut GraphBuilder,
@@ -128,7 +131,7 @@ impl Stateful {
         (self.states.len() - 1, input)
     }
 
-    /// Zeros in the last call, nothing before.
+    /// Zeros in the last call, an empty tensor before.
     fn tail(&mut self, g: &mut GraphBuilder, channels: usize, length: usize) -> ValueId {
         if let Some(&tail) = self.tails.get(&(channels, length)) {
             return tail;
@@ -143,8 +146,8 @@ impl Stateful {
         tail
     }
 
-    /// The signal after what is kept of it, and before the zeros at the end. `pads` are the reach of a convolution that
-    /// is about to read it, for a signal of which nothing was announced.
+    /// The signal with its state before it and the zeros at the end after it. `pads` is the reach of the
+    /// convolution that is about to read it, for a signal without an announced window.
     fn extend(&mut self, g: &mut GraphBuilder, x: ValueId, pads: Window, wait: usize) -> (ValueId, Window) {
         let window = *self.windows.entry(x).or_insert(pads);
         let keep = window.left + window.lag + wait;
@@ -195,7 +198,7 @@ impl Stateful {
         g.slice_at(extended, 3, start, end, length)
     }
 
-    /// A convolution of `extended`, which stands for `x` in `window`.
+    /// A convolution of `extended`, the form of `x` in `window`.
     fn conv_in(
         &mut self,
         g: &mut GraphBuilder,
@@ -214,7 +217,7 @@ impl Stateful {
         Self::signal(g, y, x.rate, lag)
     }
 
-    /// Gives the two halves of `joint` out as signals of their own.
+    /// Returns the two halves of `joint` as separate signals.
     fn part(&mut self, g: &mut GraphBuilder, joint: Signal, channels: [usize; 2]) -> (Signal, Signal) {
         let parts = g.split(joint.value, 1, &channels);
         let parts = [parts[0], parts[1]];
@@ -224,7 +227,7 @@ impl Stateful {
         (joint.with(parts[0]), joint.with(parts[1]))
     }
 
-    /// The signal `steps` later.
+    /// The signal delayed by `steps`.
     fn delay(&mut self, g: &mut GraphBuilder, x: Signal, steps: usize) -> Signal {
         if steps == 0 {
             return x;
@@ -253,7 +256,8 @@ impl Stateful {
         Signal { value, lag: x.lag + steps, rate: x.rate }
     }
 
-    /// Where to cut what is held back: `steps` before the end, but at the very end in the last call.
+    /// The position at which held-back steps are cut: `steps` before the end, but at the very end in the last
+    /// call.
     fn cut(&mut self, g: &mut GraphBuilder, steps: usize) -> ValueId {
         if let Some(&cut) = self.cuts.get(&steps) {
             return cut;
@@ -273,7 +277,7 @@ impl Timeline for Stateful {
         self.conv_in(g, x, extended, window, conv)
     }
 
-    /// What is kept is x, which the residual needs too; the activation is computed again on the few steps kept.
+    /// The state holds x, which the residual needs too; the activation is recomputed on the few steps kept.
     fn conv_of_leaky(&mut self, g: &mut GraphBuilder, x: Signal, slope: f32, conv: &Conv1d) -> Signal {
         let pads = Window { left: conv.padding(), lag: conv.context() - conv.padding() };
         let (extended, window) = self.extend(g, x.value, pads, 0);
@@ -310,7 +314,7 @@ impl Timeline for Stateful {
         signals.iter().map(|&signal| self.delay(g, signal, latest - signal.lag)).collect()
     }
 
-    /// What was kept of a signal has left the blocked layout, and additions to it would not be fused.
+    /// A signal taken from its state has left the blocked layout, and additions to it would not be fused.
     fn addend(&mut self, g: &mut GraphBuilder, x: Signal) -> Signal {
         let value = *self.addends.entry(x.value).or_insert_with(|| copy(g, x).value);
         x.with(value)
@@ -320,7 +324,7 @@ impl Timeline for Stateful {
         x
     }
 
-    /// Joined to one signal, which costs one state and one delay a layer instead of two.
+    /// Joins two signals into one, so that a layer needs one state and one delay instead of two.
     fn together(&mut self, g: &mut GraphBuilder, (x, x1): (Signal, Signal)) -> (Signal, Signal) {
         let pair = self.align(g, &[x, x1]);
         let channels = [x, x1].map(|signal| g.const_dim(signal.value, 1));
@@ -343,7 +347,7 @@ impl Timeline for Stateful {
         self.part(g, sum, channels)
     }
 
-    /// A few more steps wait until they fill a block.
+    /// Holds back a few more steps, so that they fill a block.
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
         let conv = Strided::new(g, x.rate, conv);
         let pad = conv.padding;

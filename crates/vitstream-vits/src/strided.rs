@@ -1,4 +1,4 @@
-//! The generator's last convolution, several samples at once.
+//! The generator's last convolution, computing several samples at once.
 
 use vitstream_onnx::{ConvAxis, Dim, GraphBuilder, ValueId};
 
@@ -7,22 +7,22 @@ use crate::modules::{Conv1d, dim};
 use crate::read_back::{self, ReadBack, key};
 use crate::weights::Param;
 
-/// Most samples that are computed at once: ONNX Runtime's block of channels.
+/// Limit on the samples computed at once: ONNX Runtime's block of channels.
 const BLOCK: usize = 16;
 
-/// A convolution to one channel that gives several neighbouring samples at once.
+/// A convolution to one channel that computes several neighbouring samples at once.
 pub(crate) struct Strided {
     weight: ValueId,
-    /// Samples of one step.
+    /// Samples per step.
     pub(crate) samples: usize,
-    /// Zeros before the first step, and after the last, that keep the length.
+    /// Zeros before the first step and after the last, which keep the length.
     pub(crate) padding: usize,
 }
 
 impl Strided {
-    /// A convolution to one channel leaves most of a vector register idle. So `n` neighbouring samples become `n`
-    /// channels of a convolution with stride `n` (channel r is the kernel moved by r), laid in a row afterwards. `n`
-    /// divides `multiple`, as the length does.
+    /// A convolution to one channel leaves most of a vector register idle. Therefore `n` neighbouring samples
+    /// become `n` channels of a convolution with stride `n` (channel r has the kernel shifted by r), which
+    /// are interleaved afterwards. `n` divides `multiple`, as the length does.
     pub(crate) fn new(g: &mut GraphBuilder, multiple: usize, conv: &Conv1d) -> Self {
         let n = (1..=BLOCK).rev().find(|n| multiple.is_multiple_of(*n)).unwrap_or(1);
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
@@ -38,8 +38,8 @@ impl Strided {
         Self { weight, samples: n, padding: conv.padding() }
     }
 
-    /// `x: f32[b, c_in, rows, t']`, `pad` zeros to be added on each side of a row → the Tanh of the result,
-    /// `f32[b, 1, rows, length]`.
+    /// `x: f32[b, c_in, rows, t']`, with `pad` zeros to be added on each side of a row → the Tanh of the
+    /// result, `f32[b, 1, rows, length]`.
     pub(crate) fn emit(&self, g: &mut GraphBuilder, x: ValueId, pad: usize, length: &Dim) -> ValueId {
         let n = self.samples;
         let axis = ConvAxis { stride: n, dilation: 1, pad_begin: pad, pad_end: pad };
@@ -51,7 +51,7 @@ impl Strided {
         g.assume_shape(y, vec![b, dim(1), rows, length.clone()])
     }
 
-    /// Of several samples at once the first has the kernel in its place. It was `share` times upstream's.
+    /// Of several samples computed at once, the first has the kernel unshifted. It was multiplied by `share`.
     pub(crate) fn read_back(r: &mut ReadBack<'_>, path: &str, share: f32) -> read_back::Result<()> {
         let key = format!("{}.weight", key(path));
         let conv = Conv1d::find(r, path)?;
@@ -74,7 +74,7 @@ impl Strided {
     }
 }
 
-/// How many blocks of `n` steps a length that is a multiple of n has.
+/// Number of blocks of `n` steps in a length that is a multiple of n.
 fn blocks(length: &Dim, n: usize) -> Dim {
     length.exact_div(n as i64).unwrap_or_else(|| Dim::symbol(format!("blocks.{n}.of.{length}")))
 }

@@ -1,4 +1,4 @@
-//! The network and the cut: upstream's `SynthesizerTrn`, emitted as an encoder and a decoder.
+//! The network and its split: upstream's `SynthesizerTrn`, emitted as an encoder and a decoder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,27 +19,27 @@ use crate::timeline::{Signal, Timeline};
 use crate::weights::{Audit, Param, Weights, WeightsError};
 use crate::whole::Whole;
 
-/// Where the encoder's noise comes from.
+/// The source of the encoder's noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoiseSource {
-    /// Drawn by nodes of the graph, seeded or not. Seeds below 2^24 are distinct.
+    /// Noise drawn by nodes of the graph, seeded or not. Seeds below 2^24 are distinct.
     Internal {
-        /// The second of the two nodes takes the next seed.
+        /// Seed of the first of the two nodes; the second one uses the next seed.
         seed: Option<u32>,
     },
-    /// Inputs of the graph.
+    /// Noise passed as inputs of the graph.
     Input,
 }
 
-/// Options of a graph that begins with the encoder.
+/// Options for a graph that begins with the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderForm {
-    /// Where the noise comes from.
+    /// The source of the noise.
     pub noise: NoiseSource,
-    /// Whether the graph gives one more output, its last: `durations: f32[batch_size, phonemes]`, the frames of each id
-    /// (upstream's `w_ceil`), whole numbers, 0 beyond an item's length. An item whose ids all last 0 frames still has one
-    /// frame, which belongs to none of them.
+    /// Adds a last output to the graph: `durations: f32[batch_size, phonemes]`, the frames of each id
+    /// (upstream's `w_ceil`), whole numbers, 0 beyond an item's length. An item whose ids all last 0 frames
+    /// still has one frame, which belongs to none of them.
     pub durations: bool,
 }
 
@@ -49,9 +49,9 @@ impl From<NoiseSource> for EncoderForm {
     }
 }
 
-/// Upstream's `SynthesizerTrn`, as far as inference needs it.
+/// Upstream's `SynthesizerTrn`, as far as inference requires it.
 pub struct SynthesizerTrn {
-    /// Hyper-parameters, from which the network's shape follows.
+    /// Hyper-parameters, which determine the network's shape.
     pub hparams: HParams,
     /// Text encoder.
     pub enc_p: TextEncoder,
@@ -65,7 +65,7 @@ pub struct SynthesizerTrn {
     pub emb_g: Option<Param>,
 }
 
-/// The part of [`SynthesizerTrn`] before the cut, for those who load one half after the other.
+/// The part of [`SynthesizerTrn`] before the split, for loading the two halves separately.
 pub struct EncoderHalf {
     /// Text encoder.
     pub enc_p: TextEncoder,
@@ -76,10 +76,10 @@ pub struct EncoderHalf {
 }
 
 impl EncoderHalf {
-    /// Claims the tensors of this half. [`Weights::finish`] tells, after both halves, what did not fit.
+    /// Claims the tensors of this half. After both halves, [`Weights::finish`] reports mismatches.
     ///
     /// # Errors
-    /// Tensors that are unreadable, or too many that do not fit.
+    /// When tensors are unreadable, or too many do not match.
     pub fn load(weights: &Weights, hparams: &HParams) -> Result<Self, WeightsError> {
         let root = weights.root();
         let table = || root.get(&[hparams.num_speakers, hparams.gin_channels], "emb_g.weight");
@@ -91,7 +91,7 @@ impl EncoderHalf {
     }
 }
 
-/// The part of [`SynthesizerTrn`] after the cut.
+/// The part of [`SynthesizerTrn`] after the split.
 pub struct DecoderHalf {
     /// Normalising flow.
     pub flow: ResidualCouplingBlock,
@@ -113,30 +113,30 @@ impl DecoderHalf {
     }
 }
 
-/// Inputs of the decoder that streams: initial states.
+/// A state of the stream decoder, as inputs and outputs of its graph.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct StateInfo {
     /// Name of the graph's input.
     pub input: String,
-    /// Name of the graph's output to feed it with at the next call.
+    /// Name of the graph's output that is passed to this input at the next call.
     pub output: String,
-    /// Shape at the first call, all zeros. A length 0 occurs.
+    /// Shape at the first call, for which the state is all zeros. A length may be 0.
     pub shape: [usize; 4],
 }
 
-/// The decoder that carries its state, and how to drive it.
+/// The stream decoder, and the facts needed to drive it.
 pub struct StreamDecoder {
     /// The graph.
     pub graph: Graph,
     /// Its states, in the order of its inputs.
     pub states: Vec<StateInfo>,
-    /// Frames that the first call takes at least, unless the utterance is shorter.
+    /// Minimum number of frames in the first call, unless the utterance is shorter.
     pub look_ahead: usize,
-    /// Samples by which the output is behind the frames fed, until the last call.
+    /// Samples by which the output lags behind the frames passed in, until the last call.
     pub lag: usize,
 }
 
-/// What the flow and the generator start from.
+/// The inputs of the flow and the generator.
 struct Prior {
     /// `f32[b, inter, time]`
     z_p: ValueId,
@@ -154,10 +154,10 @@ const BATCH: &str = "batch_size";
 const DURATIONS: &str = "durations";
 
 impl SynthesizerTrn {
-    /// Puts the network together.
+    /// Builds the network.
     ///
     /// # Errors
-    /// Tensors that are missing, of another shape, unknown, or unreadable.
+    /// When tensors are missing, unknown or unreadable, or have a wrong shape.
     pub fn load(
         tensors: impl IntoIterator<Item = (String, Weight)>,
         hparams: HParams,
@@ -165,7 +165,7 @@ impl SynthesizerTrn {
         Self::load_weights(&Weights::new(tensors), hparams)
     }
 
-    /// As [`load`](Self::load), from weights whose shapes have been looked at already.
+    /// As [`load`](Self::load), from weights whose shapes have already been examined.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -176,13 +176,13 @@ impl SynthesizerTrn {
         Ok((Self { hparams, enc_p, dp, flow, dec, emb_g }, audit))
     }
 
-    /// Upstream's weights out of the graphs that [`emit_encoder`](Self::emit_encoder) and
-    /// [`emit_decoder`](Self::emit_decoder) gave, or out of the one of [`emit_single`](Self::emit_single), which is given
-    /// twice. `path` stands for them in messages about tensors. Only what weights are told by is looked at: whether all
-    /// the rest of the graphs is as it is emitted is the caller's to see.
+    /// Recovers upstream's weights from the graphs of [`emit_encoder`](Self::emit_encoder) and
+    /// [`emit_decoder`](Self::emit_decoder), or from the graph of [`emit_single`](Self::emit_single), which
+    /// is then passed twice. `path` is used in messages about tensors. Only the parts that determine weights
+    /// are examined; the caller must check that the rest of the graphs is as emitted.
     ///
     /// # Errors
-    /// When a graph is not in the form in which it is emitted.
+    /// When a graph does not have the form in which it is emitted.
     pub fn read_back(
         path: &Path,
         encoder: &Graph,
@@ -191,7 +191,7 @@ impl SynthesizerTrn {
         let mut r = ReadBack::new(path, encoder);
         TextEncoder::read_back(&mut r, "enc_p")?;
         if r.has_input("sid") {
-            // The graph's first node outside any module looks the speaker up.
+            // The graph's first node outside any module looks up the speaker.
             let table = r.operand("/Gather", 0)?;
             r.put("emb_g.weight", &table.dims, table.data)?;
         }
@@ -202,7 +202,7 @@ impl SynthesizerTrn {
         r.finish()
     }
 
-    /// Frames on each side of a frame that its samples depend on: what windows have to overlap by.
+    /// Frames on each side of a frame on which its samples depend: the overlap that windows need.
     pub fn receptive_field(&self) -> usize {
         let flow = self.flow.flows.iter().flat_map(|layer| &layer.enc.in_layers).map(|conv| conv.padding());
         flow.sum::<usize>() + self.dec.receptive_field()
@@ -211,7 +211,7 @@ impl SynthesizerTrn {
     /// `encoder.onnx`: ids to the prior sample z_p (upstream's `infer` up to the flow).
     ///
     /// # Errors
-    /// Never for a network that was loaded, but for a defect of this crate.
+    /// Only if this crate has a defect: a loaded network can always be emitted.
     pub fn emit_encoder(&self, opset: i64, form: impl Into<EncoderForm>) -> Result<Graph, BuildError> {
         let form = form.into();
         let mut builder = GraphBuilder::new("encoder", opset);
@@ -228,8 +228,8 @@ impl SynthesizerTrn {
         builder.finish()
     }
 
-    /// `voice.onnx`: ids to samples, as piper's own exporter draws the line: one graph with the encoder's inputs and
-    /// `output: f32[batch_size, 1, 1, samples]`.
+    /// `voice.onnx`: ids to samples, in one graph like that of piper's own exporter, with the encoder's
+    /// inputs and `output: f32[batch_size, 1, 1, samples]`.
     ///
     /// # Errors
     /// As [`emit_encoder`](Self::emit_encoder).
@@ -249,7 +249,7 @@ impl SynthesizerTrn {
         builder.finish()
     }
 
-    /// Inputs, and everything up to the flow.
+    /// The inputs, and everything up to the flow.
     fn emit_prior(&self, g: &mut GraphBuilder, noise: NoiseSource) -> Prior {
         let hp = &self.hparams;
         let (b, t) = (Dim::symbol(BATCH), Dim::symbol("phonemes"));
@@ -294,14 +294,14 @@ impl SynthesizerTrn {
         let w_ceil = g.scope("dp", |g| durations(g, logw, encoded.x_mask, length_scale));
         let aligned = g.scope("align", |g| align(g, encoded.stats, w_ceil));
 
-        // From here on upstream's order of axes: the contract has it.
+        // From here on the axes are in upstream's order, which the contract requires.
         let c = hp.inter_channels;
         let stats = g.transpose(aligned.stats, &[0, 2, 1]);
         let stats = g.split(stats, 1, &[c, c]);
         let (m_p, logs_p) = (stats[0], stats[1]);
         let time = g.dim(m_p, 2);
         let draw = match draws {
-            // A Gather of all frames by number: unlike a Slice it fails when there are too few.
+            // A Gather of all frames by number: unlike a Slice, it fails if there are too few.
             Some((_, noise_p)) => {
                 let length = g.dim_value(&time);
                 let frames = g.range(length, &time);
@@ -336,7 +336,7 @@ impl SynthesizerTrn {
         builder.finish()
     }
 
-    /// Flow and generator on whole utterances. `z: f32[b, inter, t]`, `y_mask: f32[b, 1, t]`, `speaker:
+    /// Flow and generator for whole utterances. `z: f32[b, inter, t]`, `y_mask: f32[b, 1, t]`, `speaker:
     /// f32[b, gin, 1, 1]` → `f32[b, 1, 1, samples]`.
     fn emit_whole(
         &self,
@@ -355,7 +355,7 @@ impl SynthesizerTrn {
         self.emit_synthesis(g, time, (lower, upper), speaker).value
     }
 
-    /// `decoder.stream.onnx`: the same as [`emit_decoder`](Self::emit_decoder), chunk by chunk, batch 1.
+    /// `decoder.stream.onnx`: the same as [`emit_decoder`](Self::emit_decoder), chunk by chunk, for batch 1.
     ///
     /// # Errors
     /// As [`emit_encoder`](Self::emit_encoder).
@@ -397,7 +397,7 @@ impl SynthesizerTrn {
         })
     }
 
-    /// Flow and generator: the one definition behind both decoders.
+    /// Flow and generator: the single definition of both decoders.
     fn emit_synthesis(
         &self,
         g: &mut GraphBuilder,
@@ -413,9 +413,9 @@ impl SynthesizerTrn {
     }
 }
 
-/// Cuts `z: f32[b, c, 1, t]` into halves and repeats `mask: f32[b, 1, 1, t]` over as many channels as each of `widths`
-/// says, all by pointwise convolutions of one tensor: their results begin in ONNX Runtime's blocked layout, which
-/// Split and Expand would leave, and their lengths are provably the same.
+/// Splits `z: f32[b, c, 1, t]` into halves, and repeats `mask: f32[b, 1, 1, t]` over each number of channels
+/// in `widths`, by pointwise convolutions of one tensor. Their results begin in ONNX Runtime's blocked
+/// layout, which Split and Expand would leave, and their lengths are provably equal.
 fn split_blocked(
     g: &mut GraphBuilder,
     z: ValueId,

@@ -1,4 +1,4 @@
-//! Upstream's `TextEncoder` (`enc_p`): phoneme ids to the prior's statistics.
+//! Upstream's `TextEncoder` (`enc_p`): from phoneme ids to the prior's statistics.
 
 use vitstream_onnx::{DType, GraphBuilder, ValueId};
 
@@ -19,13 +19,13 @@ pub struct TextEncoder {
     pub proj: Conv1d,
 }
 
-/// What the text encoder gives.
+/// The output of the text encoder.
 pub(crate) struct Encoded {
     /// `f32[b, 1, t, hidden]`, not masked.
     pub(crate) x: ValueId,
-    /// Means and log deviations side by side: `f32[b, 1, t, 2 * inter]`, not masked.
+    /// Means and log deviations concatenated: `f32[b, 1, t, 2 * inter]`, not masked.
     pub(crate) stats: ValueId,
-    /// `f32[b, 1, t, 1]`: 1 for the ids of each item, 0 beyond.
+    /// `f32[b, 1, t, 1]`: 1 for the ids of each item, 0 after them.
     pub(crate) x_mask: ValueId,
 }
 
@@ -67,7 +67,7 @@ impl TextEncoder {
     }
 }
 
-/// Upstream's `commons.sequence_mask`, as a column: `places: i64[t]`, `lengths: i64[b]` → `f32[b, t, 1]`.
+/// Upstream's `commons.sequence_mask` as a column: `places: i64[t]`, `lengths: i64[b]` → `f32[b, t, 1]`.
 pub(crate) fn sequence_mask(g: &mut GraphBuilder, places: ValueId, lengths: ValueId) -> ValueId {
     let (b, t) = (g.dim(lengths, 0), g.dim(places, 0));
     let places = g.reshape(places, &[dim(1), t, dim(1)]);
@@ -95,7 +95,7 @@ mod tests {
             let encoded = g.scope("enc_p", |g| model.enc_p.emit(g, input, lengths));
             let c = model.hparams.inter_channels;
             let stats = g.split(encoded.stats, 3, &[c, c]);
-            // Upstream masks all of them here, this graph where it matters.
+            // Upstream masks all of them here; this graph masks only where it matters.
             for (name, value) in [("enc_p.x", encoded.x), ("enc_p.m_p", stats[0]), ("enc_p.logs_p", stats[1])]
             {
                 let masked = g.mul(value, encoded.x_mask);

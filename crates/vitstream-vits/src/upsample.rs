@@ -12,20 +12,21 @@ use crate::weights::{Param, Scope, WeightsError};
 /// `torch.nn.ConvTranspose1d` whose output is exactly `stride` times as long as its input.
 ///
 /// With padding p = (k - s) / 2, output q * s + r is the sum over the taps d with 0 <= r + p + d * s < k of
-/// `weight[.., r + p + d * s] * x[q - d]`. Tap 0 is always among them, as k >= s.
+/// `weight[.., r + p + d * s] * x[q - d]`. Tap 0 is always among them, because k >= s.
 #[derive(Clone)]
 pub struct ConvTranspose1d {
-    /// `f32[c_in, c_out, kernel]`, any weight norm (over dim 0, here the *input* channel) folded in.
+    /// `f32[c_in, c_out, kernel]`, with weight norm (over dim 0, which is the *input* channel here) folded
+    /// in.
     pub weight: Param,
     /// `f32[c_out]`
     pub bias: Param,
-    /// Outputs for each input.
+    /// Output steps per input step.
     pub stride: usize,
 }
 
 /// Consecutive phases that use the same taps, as one convolution of the input.
 pub(crate) struct PhaseGroup {
-    /// Channels are phase-major: phase * c_out + channel.
+    /// Its output channels are phase-major: phase * c_out + channel.
     pub(crate) conv: Conv1d,
     /// Input steps before the current one.
     pub(crate) past: usize,
@@ -54,17 +55,17 @@ impl ConvTranspose1d {
         self.weight.dims[1]
     }
 
-    /// Taps.
+    /// Number of taps.
     pub fn kernel(&self) -> usize {
         self.weight.dims[2]
     }
 
-    /// Outputs cut from each side of what the kernel reaches.
+    /// Output steps cut from each side of the kernel's full range.
     pub fn padding(&self) -> usize {
         (self.weight.dims[2] - self.stride) / 2
     }
 
-    /// The weight times `factor`; the bias stays.
+    /// The layer with its weight multiplied by `factor`; the bias stays.
     pub(crate) fn scaled(&self, factor: f32) -> Self {
         Self { weight: self.weight.scaled(factor), ..self.clone() }
     }
@@ -76,7 +77,7 @@ impl ConvTranspose1d {
         -(at / stride)..=(kernel - 1 - at).div_euclid(stride)
     }
 
-    /// The steps before and after the current one that any phase uses.
+    /// The number of steps before and after the current one that any phase uses.
     pub(crate) fn reach(&self) -> (usize, usize) {
         let taps = (0..self.stride).map(|r| self.taps(r));
         taps.fold((0, 0), |(past, future), t| {
@@ -84,7 +85,7 @@ impl ConvTranspose1d {
         })
     }
 
-    /// One convolution for each run of phases with the same taps: no multiply-add is wasted.
+    /// One convolution for each run of phases with the same taps, so that no multiply-add is wasted.
     pub(crate) fn phase_groups(&self) -> Vec<PhaseGroup> {
         let mut groups = Vec::new();
         let mut from = 0;
@@ -109,7 +110,7 @@ impl ConvTranspose1d {
                     for i in 0..c_in {
                         let row = rows.next().expect("a row for each phase, output and input");
                         for (slot, value) in row.iter_mut().enumerate() {
-                            // Slot 0 meets the oldest step, which is the largest tap.
+                            // Slot 0 meets the oldest step, to which the largest tap belongs.
                             let at =
                                 (r + self.padding()) as isize + (past - slot as isize) * self.stride as isize;
                             if (0..kernel as isize).contains(&at) {
@@ -134,8 +135,8 @@ impl ConvTranspose1d {
         }
     }
 
-    /// Interleaves the phases: `f32[b, stride * c, rows, t]`, phase-major → `f32[b, c, rows, t * stride]`. ONNX
-    /// Runtime turns the two transpositions into the way it leaves and enters its blocked layout.
+    /// Interleaves the phases: `f32[b, stride * c, rows, t]`, phase-major → `f32[b, c, rows, t * stride]`.
+    /// ONNX Runtime merges the two transpositions with its own on leaving and entering its blocked layout.
     pub(crate) fn interleave(&self, g: &mut GraphBuilder, phases: ValueId) -> ValueId {
         let (b, rows, t) = (g.dim(phases, 0), g.dim(phases, 2), g.dim(phases, 3));
         let steps = g.transpose(phases, &[0, 2, 3, 1]);
@@ -143,8 +144,8 @@ impl ConvTranspose1d {
         g.transpose(steps, &[0, 3, 1, 2])
     }
 
-    /// The kernel of a transposed convolution out of its phases.
-    /// The weight was `share` times upstream's.
+    /// Recovers the kernel of a transposed convolution from its phases.
+    /// The weight was multiplied by `share`.
     pub(crate) fn read_back(
         r: &mut ReadBack<'_>,
         path: &str,
@@ -187,7 +188,7 @@ impl ConvTranspose1d {
                     for i in 0..c_in {
                         let row = ((phase * c_out + o) * c_in + i) * width;
                         for (slot, &value) in values[row..row + width].iter().enumerate() {
-                            // Of the steps before the current one `last`, of those after it the rest.
+                            // `last` of the steps are before the current one, the rest after it.
                             let tap = place + last * stride - slot * stride;
                             weight[(i * c_out + o) * kernel + tap] = quotient(value, share);
                         }
@@ -200,7 +201,7 @@ impl ConvTranspose1d {
             return Err(r.error(format!("{key}.phases.0.bias"), "expected a bias, found none"));
         };
         let bias = bias.rows(0..c_out);
-        // All phases have upstream's one bias.
+        // All phases share upstream's bias.
         for (at, group) in groups.iter().enumerate() {
             let same = |found: &Array| found.data.chunks_exact(bias.len()).all(|found| found == &bias[..]);
             if !group.bias.as_ref().is_some_and(same) {
@@ -215,7 +216,7 @@ impl ConvTranspose1d {
 }
 
 impl PhaseGroup {
-    /// On a whole utterance: `f32[b, c_in, 1, t]` → `f32[b, phases * c_out, 1, t]`.
+    /// Emits the phases for a whole utterance: `f32[b, c_in, 1, t]` → `f32[b, phases * c_out, 1, t]`.
     pub(crate) fn emit_whole(&self, g: &mut GraphBuilder, x: ValueId) -> ValueId {
         let axis = ConvAxis { pad_begin: self.past, pad_end: self.future, ..ConvAxis::default() };
         self.conv.emit_2d(g, x, axis)
@@ -226,7 +227,7 @@ impl PhaseGroup {
 mod tests {
     use super::*;
 
-    /// The definition, scattered.
+    /// The definition, in scattering form.
     fn reference(up: &ConvTranspose1d, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let (c_in, c_out, kernel) = (up.weight.dims[0], up.weight.dims[1], up.weight.dims[2]);
         let t = x[0].len();
@@ -248,7 +249,7 @@ mod tests {
         out
     }
 
-    /// What a group computes, by its own weights.
+    /// The output of a group, computed from its own weights.
     fn run(group: &PhaseGroup, x: &[Vec<f32>], channel: usize, q: usize) -> f32 {
         let width = group.conv.kernel();
         let c_in = group.conv.c_in();

@@ -1,4 +1,4 @@
-//! The weights under upstream's keys: claimed by scope, their shapes checked, every one accounted for.
+//! The weights under upstream's keys: claimed by scope, checked for shape, and all accounted for.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,19 +11,20 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::hparams::HParams;
 use crate::shapes::Contradiction;
 
-/// More problems than this are not collected: the file is another network.
+/// Limit on the problems that are collected: with more, the file is another network.
 const MAX_PROBLEMS: usize = 200;
 
-/// Lines of each kind in the message: it should fit a terminal.
+/// Lines of each kind in the message, which should fit a terminal.
 const MAX_LISTED: usize = 24;
 
-/// Comparing names takes the product of their lengths, for every pair of a missing and a left-over one. Names of voices
-/// stay below the length; that many of each kind are compared at once in well below a second.
+/// Limit on the length of compared names. Comparing takes the product of the lengths, for every pair of a
+/// missing and a left-over name. Names of voices stay below this length, and [`MAX_LISTED`] names of each
+/// kind are compared in well below a second.
 const MAX_COMPARED_BYTES: usize = 96;
 const MAX_COMPARED_MISSING: usize = 32;
 const MAX_COMPARED_UNEXPECTED: usize = 256;
 
-/// How many zeros may stand in for missing tensors while the other problems are being collected.
+/// Limit on the zeros that replace missing tensors while the other problems are being collected.
 const MAX_STAND_IN: usize = 1 << 24;
 
 /// A tensor in memory, float32, row-major.
@@ -33,32 +34,32 @@ pub struct Param {
     pub dims: Vec<usize>,
     /// The elements; possibly a view of the mapped file.
     pub data: F32Buf,
-    /// In a network without values, the run of NaN that `data` is the beginning of: see [`Weights::blank`].
+    /// In a network without values, the run of NaN of which `data` is the start: see [`Weights::blank`].
     blank: Option<Arc<F32Buf>>,
 }
 
 impl Param {
-    /// From computed elements.
+    /// Creates a parameter from computed elements.
     pub(crate) fn new(dims: &[usize], data: Vec<f32>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), data.len());
         Self { dims: dims.to_vec(), data: data.into(), blank: None }
     }
 
-    /// From elements each of which is computed from some of `sources`. Without values in any of them there is nothing to
-    /// compute.
+    /// Creates a parameter from elements computed from some of `sources`. If none of these has values,
+    /// nothing is computed.
     pub(crate) fn derived<'a>(
         dims: &[usize],
         sources: impl IntoIterator<Item = &'a Self>,
         elements: impl FnOnce() -> Vec<f32>,
     ) -> Self {
-        // `None` as soon as one has values.
+        // `None` as soon as one of them has values.
         let blanks: Option<Vec<&Arc<F32Buf>>> =
             sources.into_iter().map(|source| source.blank.as_ref()).collect();
         let blank = blanks.and_then(|blanks| Self::blank(dims, blanks.first()?));
         blank.unwrap_or_else(|| Self::new(dims, elements()))
     }
 
-    /// NaN throughout, unless `run` is too short.
+    /// All elements NaN; `None` if `run` is too short.
     fn blank(dims: &[usize], run: &Arc<F32Buf>) -> Option<Self> {
         let data = run.prefix(dims.iter().product())?;
         Some(Self { dims: dims.to_vec(), data, blank: Some(run.clone()) })
@@ -69,12 +70,12 @@ impl Param {
         Self::derived(&self.dims, [self], || self.data.iter().map(|v| v * factor).collect())
     }
 
-    /// A constant of the graph, without copying the elements.
+    /// A constant for the graph, without copying the elements.
     pub(crate) fn tensor(&self) -> vitstream_onnx::Tensor {
         self.reshaped(&self.dims)
     }
 
-    /// The same elements as a constant of another shape.
+    /// The same elements as a constant with another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> vitstream_onnx::Tensor {
         debug_assert_eq!(dims.iter().product::<usize>(), self.data.len());
         vitstream_onnx::Tensor {
@@ -85,11 +86,11 @@ impl Param {
     }
 }
 
-/// What kept a network from being put together.
+/// The reason why a network could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// Keys or shapes that do not fit the hyper-parameters; all of them.
+    /// All keys and shapes that do not match the hyper-parameters.
     #[error("{}", .0)]
     Mismatch(Mismatch),
     /// A tensor that could not be read.
@@ -97,24 +98,24 @@ pub enum WeightsError {
     Tensor(#[from] vitstream_checkpoint::Error),
 }
 
-/// The difference between the tensors that the hyper-parameters ask for and those in the file.
+/// The difference between the tensors required by the hyper-parameters and those in the file.
 #[derive(Clone, Debug, Default)]
 pub struct Mismatch {
     /// Hyper-parameters that the tensors contradict.
     pub contradictions: Box<[Contradiction]>,
-    /// Keys that are asked for and absent, each with the nearest one that is left over.
+    /// Required keys that are absent, each with the most similar key that is left over.
     pub missing: Vec<(String, Option<String>)>,
-    /// Keys whose shape is another: key, expected, found.
+    /// Keys with a wrong shape: key, expected, found.
     pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Keys that nothing asked for and that are not known to be unneeded.
+    /// Keys that are not required and not known to be unneeded.
     pub unexpected: Vec<String>,
-    /// Whether there were more problems than are listed.
+    /// Set if there are more problems than listed.
     pub truncated: bool,
 }
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = String::from("the tensors do not fit the hyper-parameters");
+        let mut text = String::from("the tensors do not match the hyper-parameters");
         for contradiction in &self.contradictions {
             let _ = write!(text, "\n  {contradiction}");
         }
@@ -122,7 +123,7 @@ impl std::fmt::Display for Mismatch {
         list(
             &mut text,
             shapes.map(|(key, expected, found)| format!("{key}: expected {expected:?}, found {found:?}")),
-            "of another shape",
+            "with a wrong shape",
         );
         let missing = self.missing.iter().map(|(key, nearest)| match nearest {
             Some(nearest) => format!("{key}: missing (did you mean {nearest}?)"),
@@ -137,7 +138,7 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
-/// The first of `lines`, and how many there are beside them.
+/// The first few of `lines`, and the number of the others.
 fn list(text: &mut String, lines: impl ExactSizeIterator<Item = String>, kind: &str) {
     let more = lines.len().saturating_sub(MAX_LISTED);
     for line in lines.take(MAX_LISTED) {
@@ -149,7 +150,7 @@ fn list(text: &mut String, lines: impl ExactSizeIterator<Item = String>, kind: &
     }
 }
 
-/// A named group of tensors that training needs and inference does not.
+/// Groups of tensors that training needs and inference does not, by the start of their keys.
 const UNNEEDED: [(&str, &str); 10] = [
     ("enc_q.", "posterior encoder (training only)"),
     ("dp.post_", "posterior half of the duration predictor (training only)"),
@@ -163,23 +164,22 @@ const UNNEEDED: [(&str, &str); 10] = [
     (OUTSIDE, "outside the generator (training only)"),
 ];
 
-/// To be set before keys of layers that take a speaker, in a network without an embedding of speakers.
+/// Prefix for keys of layers that take a speaker, in a network without a speaker embedding.
 pub const NO_SPEAKERS: &str = "(one speaker).";
 
-/// To be set before keys of a set of weights that was not chosen: of the averaged ones where those as trained are taken,
-/// or the other way round.
+/// Prefix for keys of the set of weights that was not chosen: averaged or as trained.
 pub const OTHER_SET: &str = "(other set).";
 
-/// Set before keys of a Lightning module that are not the generator's, such as metrics; to be set before those beside any
-/// generator that is only a part of what was saved.
+/// Prefix for keys of a Lightning module outside the generator, such as metrics, and for keys outside any
+/// generator that is only a part of the saved model.
 pub const OUTSIDE: &str = "(outside model_g).";
 
-/// Why inference does not need the tensor called `key`, if it is known not to.
+/// The reason why inference does not need the tensor called `key`, if it is known not to.
 pub fn unneeded(key: &str) -> Option<&'static str> {
     UNNEEDED.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|&(_, reason)| reason)
 }
 
-/// All tensors of a network under upstream's keys, and what has been claimed of them.
+/// All tensors of a network under upstream's keys, and the set of those already claimed.
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     /// As many NaN as the largest tensor has elements, if no tensor is to be read.
@@ -198,12 +198,12 @@ struct State {
     fingerprint: Xxh3,
 }
 
-/// What became of the tensors of a network that was put together.
+/// The uses of the tensors of a network that was built.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     /// Keys with weights that are not finite: the voice will be noise or silence.
     pub non_finite: Vec<String>,
-    /// Tensors that were left alone, by reason: how many, and their bytes.
+    /// Tensors that were not used, by reason: their number and bytes.
     pub unneeded: BTreeMap<&'static str, (usize, u64)>,
     /// Number of tensors used.
     pub used: usize,
@@ -212,7 +212,7 @@ pub struct Audit {
 }
 
 impl Weights {
-    /// Takes tensors by their keys in the file: `model_g.` and `_orig_mod.` are dropped.
+    /// Takes tensors by their keys in the file, without the prefixes `model_g.` and `_orig_mod.`.
     pub fn new(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
         let mut tensors: Vec<(String, Tensor)> =
             tensors.into_iter().map(|(key, tensor)| (key.replace("_orig_mod.", ""), tensor)).collect();
@@ -228,9 +228,9 @@ impl Weights {
         Self { tensors: tensors.into_iter().collect(), blank: None, state: RefCell::default() }
     }
 
-    /// The same keys and shapes with elements that are all NaN. Whatever is a number in the graphs of such a network
-    /// belongs to their form and comes from no weight. All elements share one run of memory, so neither loading nor
-    /// emitting takes time for the size of the weights.
+    /// The same keys and shapes with all elements NaN. Every number in the graphs of such a network belongs
+    /// to their form and comes from no weight. All elements share one run of memory, so loading and emitting
+    /// take no time for the size of the weights.
     #[must_use]
     pub fn blank(&self) -> Self {
         let most = self.tensors.values().map(Tensor::numel).max().unwrap_or(0);
@@ -243,18 +243,19 @@ impl Weights {
         self.tensors.get(key).map(|tensor| tensor.shape().to_vec())
     }
 
-    /// All tensors with their keys, sorted.
+    /// All tensors and their keys, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor))
     }
 
-    /// Lets go of the tensors that have been claimed. What was made of them stays.
+    /// Drops the tensors that have been claimed. Anything built from them stays valid.
     pub fn drop_claimed(&mut self) {
         let claimed = &self.state.get_mut().claimed;
         self.tensors.retain(|key, _| !claimed.contains(key));
     }
 
-    /// Holds `hparams` as a file states them against the tensors, so that a mismatch says which of the numbers is another.
+    /// Compares `hparams` as stated by a file with the tensors, so that a mismatch names the number that
+    /// differs.
     pub fn hold(&self, hparams: &HParams) {
         self.state.borrow_mut().contradictions = hparams.contradictions(&|key| self.shape(key));
     }
@@ -264,10 +265,10 @@ impl Weights {
         Scope { weights: self, path: String::new() }
     }
 
-    /// Ends the claiming.
+    /// Finishes claiming.
     ///
     /// # Errors
-    /// When a tensor was missing, had another shape, or is left over without being known as unneeded.
+    /// When a tensor was missing, had a wrong shape, or is left over without being known as unneeded.
     pub fn finish(&self) -> Result<Audit, WeightsError> {
         let state = self.state.borrow();
         let mut audit = Audit {
@@ -324,7 +325,7 @@ impl Weights {
     }
 }
 
-/// A key for messages, with what the file calls it if a reader renamed it.
+/// A key for messages, with its name in the file if a reader renamed it.
 fn label(key: &str, tensor: &Tensor) -> String {
     let bare = key.strip_prefix(OUTSIDE).or(key.strip_prefix(NO_SPEAKERS)).unwrap_or(key);
     let name = tensor.name();
@@ -335,10 +336,10 @@ fn label(key: &str, tensor: &Tensor) -> String {
     }
 }
 
-/// Where a Lightning module of piper keeps `SynthesizerTrn`.
+/// Prefix under which a Lightning module of piper keeps `SynthesizerTrn`.
 const GENERATOR: &str = "model_g.";
 
-/// A place in the tree of weights, as candle's `VarBuilder` has it.
+/// A place in the tree of weights, similar to candle's `VarBuilder`.
 #[derive(Clone)]
 pub struct Scope<'a> {
     weights: &'a Weights,
@@ -346,7 +347,7 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// One or more levels deeper: `"flows.0"`.
+    /// The scope one or more levels deeper: `"flows.0"`.
     #[must_use]
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
@@ -357,11 +358,11 @@ impl Scope<'_> {
         self.pp(leaf).path
     }
 
-    /// Claims the tensor `leaf` of the given shape. What is missing or of another shape is noted for
-    /// [`Weights::finish`], and zeros stand in so that the other problems come to light too.
+    /// Claims the tensor `leaf` with the given shape. A missing tensor or a wrong shape is recorded for
+    /// [`Weights::finish`], and zeros are returned instead, so that other problems are found too.
     ///
     /// # Errors
-    /// The tensor cannot be read; or too many are missing to go on.
+    /// When the tensor cannot be read, or too many tensors are missing to continue.
     pub fn get(&self, dims: &[usize], leaf: &str) -> Result<Param, WeightsError> {
         let key = self.key(leaf);
         let mut state = self.weights.state.borrow_mut();
@@ -380,7 +381,7 @@ impl Scope<'_> {
         let data = tensor.to_f32()?;
         state.fingerprint.update(key.as_bytes());
         state.fingerprint.update(&data.clone().into_bytes());
-        // Without a way out in the middle the loop is a vector's.
+        // Without an early exit the loop can be vectorised.
         if !data.iter().fold(true, |finite, v| finite & v.is_finite()) {
             state.non_finite.push(key);
         }
@@ -397,15 +398,15 @@ impl Scope<'_> {
         let problems = state.missing.len() + state.wrong_shape.len();
         if state.stand_in > MAX_STAND_IN || problems > MAX_PROBLEMS {
             drop(state);
-            // Fails: there is at least the problem that brought us here.
+            // Fails, because at least the problem just recorded exists.
             self.weights.finish()?;
         }
         Ok(Param::new(dims, vec![0.0; count]))
     }
 
-    /// Claims a weight that upstream wraps in weight norm, in whichever of its three spellings the file has:
-    /// `weight_g` and `weight_v`, `parametrizations.weight.original0` and `.original1`, or a folded `weight`. The norm
-    /// is over every axis but the first: w = v * g / ||v||.
+    /// Claims a weight to which upstream applies weight norm, in any of its three spellings in files:
+    /// `weight_g` and `weight_v`, `parametrizations.weight.original0` and `.original1`, or a folded `weight`.
+    /// The norm is over every axis but the first: w = v * g / ||v||.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -427,7 +428,7 @@ impl Scope<'_> {
             let mut folded = Vec::with_capacity(v.data.len());
             for (row, &g) in v.data.chunks_exact(row.max(1)).zip(g.data.iter()) {
                 let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-                // A row of zeros has no direction; PyTorch divides by zero there and so would we.
+                // A row of zeros has no direction; PyTorch divides by zero there, and so does this code.
                 let scale = f64::from(g) / norm;
                 folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
             }

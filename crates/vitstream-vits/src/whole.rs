@@ -1,4 +1,4 @@
-//! Whole utterances: every convolution pads its own zeros, and masks keep the items of a batch apart.
+//! Whole utterances: every convolution pads with zeros, and masks keep the items of a batch apart.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::strided::Strided;
 use crate::timeline::{Signal, Timeline, copy, pointwise};
 use crate::upsample::ConvTranspose1d;
 
-/// Realises the decoder on whole utterances.
+/// Realises the decoder for whole utterances.
 pub(crate) struct Whole {
-    /// `f32[b, c, 1, t]`: the mask repeated over as many channels, by their number.
+    /// `f32[b, c, 1, t]`: the mask repeated over all channels, by their number.
     masks: BTreeMap<usize, ValueId>,
     /// LeakyReLU of signals that several convolutions read.
     active: BTreeMap<ValueId, ValueId>,
-    /// The way back from rows to the line.
+    /// The mapping from rows back to a single line.
     rows: Option<Rows>,
 }
 
@@ -31,8 +31,8 @@ impl Timeline for Whole {
         x.with(conv.emit_2d(g, x.value, ConvAxis::same(conv.kernel(), conv.dilation)))
     }
 
-    /// The product with 1 gives ONNX Runtime a convolution to fuse the activation into, which it cannot compute in its
-    /// blocked layout by itself.
+    /// The product with 1 gives ONNX Runtime a convolution into which it can fuse the activation, because it
+    /// cannot compute one alone in its blocked layout.
     fn conv_of_leaky(&mut self, g: &mut GraphBuilder, x: Signal, slope: f32, conv: &Conv1d) -> Signal {
         let active = match self.active.get(&x.value) {
             Some(&active) => active,
@@ -66,7 +66,8 @@ impl Timeline for Whole {
         let channels = g.const_dim(x.value, 1);
         match self.masks.get(&channels) {
             Some(&mask) => x.with(g.mul(x.value, mask)),
-            // Only a network of which no part has that many channels, which the caller has ruled out.
+            // Happens only for a network in which no part has that many channels, which the caller has ruled
+            // out.
             None => x,
         }
     }
@@ -85,7 +86,7 @@ impl Timeline for Whole {
         (self.mask(g, sum), x1)
     }
 
-    /// Spelt out to full length, the row stays in the blocked layout and is fused.
+    /// Expanded to full length, the row stays in the blocked layout and is fused.
     fn add_row(&mut self, g: &mut GraphBuilder, x: Signal, row: ValueId) -> Signal {
         let shape = g.shape(x.value).to_vec();
         let full = g.expand(row, &shape);
@@ -106,7 +107,7 @@ impl Timeline for Whole {
     }
 
     fn conv_post(&mut self, g: &mut GraphBuilder, x: Signal, conv: &Conv1d) -> Signal {
-        // The length of a row is known to be a multiple of no more.
+        // The length of a row is known to be a multiple of this number only.
         let multiple = self.rows.as_ref().map_or(x.rate, |rows| x.rate / rows.rate);
         let conv = Strided::new(g, multiple, conv);
         let length = g.dim(x.value, 3);

@@ -1,7 +1,7 @@
 //! Convolutions of three taps with two thirds of the multiplications: Winograd's F(2, 3) (Lavin and Gray 2016).
 //!
-//! Two neighbouring outputs of taps `w` need the inputs `d_0` to `d_3`. Computed directly that takes six products; here
-//! four:
+//! Two neighbouring outputs of taps `w` need the inputs `d_0` to `d_3`. Computed directly, that takes six
+//! products; this way it takes four:
 //!
 //! ```text
 //! m_0 = (d_0 - d_2) w_0                     y_0 = m_0 + m_1 + m_2
@@ -10,9 +10,10 @@
 //! m_3 = (d_3 - d_1) w_2
 //! ```
 //!
-//! With rows of channels for inputs and matrices for taps, each `m` is one matrix product over all pairs. What is done to
-//! the taps is in the graph and not in the file: they stay as trained, and a runtime works their sums out when it loads
-//! them. F(4, 3) would take a quarter less of products again, for twice to four times the rounding error.
+//! With rows of channels as inputs and matrices as taps, each `m` is one matrix product over all pairs. The
+//! sums of the taps are computed in the graph and not stored in the file: the taps stay as trained, and a
+//! runtime computes their sums when it loads them. F(4, 3) would need another quarter fewer products, for two
+//! to four times the rounding error.
 
 use bytes::Bytes;
 use vitstream_onnx::{Dim, GraphBuilder, ValueId};
@@ -22,7 +23,7 @@ use crate::modules::{Conv1d, dim};
 use crate::read_back::{self, ReadBack, key};
 use crate::weights::Param;
 
-/// The rows of a value two by two: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
+/// The rows of a value in pairs: `even` holds rows 0, 2, .., `odd` rows 1, 3, .., each `f32[b, 1, pairs, c]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Pairs {
     even: ValueId,
@@ -30,7 +31,7 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
-    /// Of `x: f32[b, 1, 2 * pairs, c]`.
+    /// The pairs of `x: f32[b, 1, 2 * pairs, c]`.
     pub(crate) fn of(g: &mut GraphBuilder, x: ValueId, pairs: &Dim) -> Self {
         let (b, c) = (g.dim(x, 0), g.const_dim(x, 3));
         let x = g.reshape(x, &[b, dim(1), pairs.clone(), dim(2 * c)]);
@@ -38,14 +39,14 @@ impl Pairs {
         Self { even: parts[0], odd: parts[1] }
     }
 
-    /// `f32[b, 1, 2 * pairs, c]`: the way back.
+    /// The value with its rows in order again: `f32[b, 1, 2 * pairs, c]`.
     pub(crate) fn joined(self, g: &mut GraphBuilder) -> ValueId {
         let [b, pairs, c] = [0, 2, 3].map(|axis| g.dim(self.even, axis));
         let x = g.concat(&[self.even, self.odd], 3);
         g.reshape(x, &[b, dim(1), &pairs * &dim(2), c])
     }
 
-    /// ReLU, then zeros where `mask: f32[b, 1, pairs, 1]` each is.
+    /// ReLU, multiplied by the masks, each `mask: f32[b, 1, pairs, 1]`.
     pub(crate) fn rectified(self, g: &mut GraphBuilder, mask: Self) -> Self {
         let mut rectify = |x, mask| {
             let x = g.relu(x);
@@ -54,18 +55,18 @@ impl Pairs {
         Self { even: rectify(self.even, mask.even), odd: rectify(self.odd, mask.odd) }
     }
 
-    /// The odd rows before the even ones: row 2i - 1.
+    /// The odd rows one pair earlier: row 2i - 1.
     fn before(self, g: &mut GraphBuilder) -> ValueId {
         shifted(g, self.odd, 1)
     }
 
-    /// The even rows after the odd ones: row 2i + 2.
+    /// The even rows one pair later: row 2i + 2.
     fn after(self, g: &mut GraphBuilder) -> ValueId {
         shifted(g, self.even, -1)
     }
 }
 
-/// Rows moved by `by` places, those that leave cut off and zeros in their stead.
+/// The rows shifted by `by` positions, with zeros in place of those that are cut off.
 fn shifted(g: &mut GraphBuilder, x: ValueId, by: i64) -> ValueId {
     let mut amounts = vec![dim(0); 8];
     (amounts[2], amounts[6]) = (Dim::from(by), Dim::from(-by));
@@ -73,12 +74,12 @@ fn shifted(g: &mut GraphBuilder, x: ValueId, by: i64) -> ValueId {
 }
 
 impl Conv1d {
-    /// Whether [`emit_pairs`](Self::emit_pairs) can realise it: three taps side by side.
+    /// Returns true if [`emit_pairs`](Self::emit_pairs) applies: three adjacent taps.
     pub(crate) fn fits_pairs(&self) -> bool {
         (self.kernel(), self.dilation, self.groups) == (3, 1, 1)
     }
 
-    /// Rows of `c_in` channels to rows of `c_out`, zeros beyond the ends.
+    /// Convolves rows of `c_in` channels to rows of `c_out`, with zeros beyond the ends.
     pub(crate) fn emit_pairs(&self, g: &mut GraphBuilder, x: Pairs) -> Pairs {
         let [w_0, w_1, w_2, w_3] = g.scope("weight", |g| self.emit_products(g));
         let (d_0, d_1, d_2, d_3) = (x.before(g), x.even, x.odd, x.after(g));
@@ -86,7 +87,7 @@ impl Conv1d {
         let sum = g.add(d_1, d_2);
         let mut m_1 = g.matmul(sum, w_1);
         if let Some(bias) = &self.bias {
-            // Both outputs take it from here.
+            // Both outputs receive the bias through this term.
             let bias = g.initializer("bias", bias.tensor());
             m_1 = g.add(m_1, bias);
         }
@@ -100,7 +101,7 @@ impl Conv1d {
         Pairs { even: g.add(even, m_0), odd: g.add(odd, m_3) }
     }
 
-    /// The four matrices `f32[c_in, c_out]`, from the taps' own.
+    /// The four matrices `f32[c_in, c_out]`, computed from the taps' own.
     fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
@@ -115,8 +116,8 @@ impl Conv1d {
         [w_0, g.add(outer, inner), g.sub(outer, inner), w_2]
     }
 
-    /// Reads back what [`emit_pairs`](Self::emit_pairs) wrote. The taps, the most of an encoder, lie in three matrices,
-    /// and are put side by side only when they are asked for.
+    /// Reads back the result of [`emit_pairs`](Self::emit_pairs). The taps, most of an encoder's size, are in
+    /// three matrices, and are interleaved only on request.
     pub(crate) fn read_back_pairs(r: &mut ReadBack<'_>, path: &str) -> read_back::Result<()> {
         let key = key(path);
         let operand = |name: &str, at| r.operand(&format!("/{path}/{name}"), at);

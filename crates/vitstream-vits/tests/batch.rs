@@ -1,4 +1,4 @@
-//! Items of a batch do not disturb each other, and what fills up a batch does not matter.
+//! Items of a batch do not affect each other, and neither does the padding of a batch.
 
 mod support;
 
@@ -24,7 +24,7 @@ impl Pair {
         }
     }
 
-    /// A batch of items of the given lengths, with ids of another item where one ends.
+    /// A batch of items with the given lengths; shorter items are followed by ids of another item.
     fn feeds(&self, lengths: &[usize], seed: u64) -> Vec<(&'static str, Array)> {
         let random = &mut Random(seed);
         let hp = &self.model.hparams;
@@ -43,12 +43,12 @@ impl Pair {
         if hp.use_sdp() {
             feeds.push(("noise_dp", Array::noise(&[b, 2, t], seed + 1)));
         }
-        // More than can be needed; what is not needed is not used.
+        // More noise than necessary; the rest is not used.
         feeds.push(("noise_p", Array::noise(&[b, hp.inter_channels, 4000], seed + 2)));
         feeds
     }
 
-    /// Item `index` of the feeds, without what fills it up.
+    /// Item `index` of the feeds, without padding.
     fn alone(feeds: &[(&'static str, Array)], index: usize, length: usize) -> Vec<(&'static str, Array)> {
         let item = |(name, array): &(&'static str, Array)| {
             let item = match *name {
@@ -79,7 +79,8 @@ impl Pair {
             assert_close(&z.item(index).slice(2, 0..frames), &alone[0], 2e-5, &what("z"));
             assert_eq!(g.map(|g| g.item(index)).as_ref(), alone.get(2), "{}", what("g"));
 
-            // Upstream's generator is not masked: the last samples of an item hear that the batch goes on.
+            // Upstream's generator is not masked, so the last samples of an item depend on what follows it in
+            // the batch.
             let z = z.item(index).slice(2, 0..frames);
             let own = self.decoder.run(decoder_feeds(&z, &alone[1], alone.get(2))).remove(0);
             assert_eq!(own.dims, [1, 1, frames * hop], "{}", what("samples"));
@@ -108,7 +109,7 @@ fn an_item_is_what_it_is_alone() {
     }
 }
 
-/// Noise beyond the frames that are spoken is not used, whatever it is; with too little the encoder fails.
+/// Noise beyond the spoken frames is not used, whatever it is; with too little noise the encoder fails.
 #[test]
 fn noise_is_cut_to_the_frames() {
     for name in ["multi", "multi-nosdp"] {

@@ -1,4 +1,4 @@
-//! Names, order, types and axes of a pair: what clients in the field depend on.
+//! Names, order, types and axes of a pair, on which existing clients depend.
 
 mod support;
 
@@ -8,7 +8,7 @@ use vitstream_vits::{EncoderForm, NoiseSource, SynthesizerTrn};
 
 const INTERNAL: NoiseSource = NoiseSource::Internal { seed: None };
 
-/// The graph as a reader finds it in the file.
+/// The graph as read back from its file.
 fn written(graph: Graph) -> Graph {
     decode(bytes(graph).into()).unwrap()
 }
@@ -114,13 +114,13 @@ fn the_stream_decoder_says_how_to_drive_it() {
             assert_eq!(state.shape[0], 1, "{}", state.input);
             assert_eq!(info.shape.as_ref().unwrap()[1].as_const(), Some(state.shape[1] as i64));
         }
-        // Everything with its state is as far behind as the model's reach asks for, and not a frame more.
+        // The look-ahead covers the model's reach, and not a frame more.
         assert!(stream.look_ahead >= model.receptive_field(), "{}", fixture.name);
         assert!(stream.look_ahead <= model.receptive_field() + 2, "{}", fixture.name);
     }
 }
 
-/// Where durations are asked for they are the last output, of float32; nothing else changes.
+/// Durations, if requested, are the last output, of type float32; nothing else changes.
 #[test]
 fn durations_come_last() {
     for name in ["legacy-single", "multi"] {
@@ -192,7 +192,7 @@ fn randomness_is_where_it_was_asked_for() {
     }
 }
 
-/// Shapes that depend on data, and what a tracer leaves behind: other readers (TensorRT) stop at them.
+/// Data-dependent shapes and remains of a tracer are excluded, because other readers (TensorRT) refuse them.
 #[test]
 fn no_shape_depends_on_what_is_computed() {
     for fixture in support::committed() {
@@ -201,8 +201,8 @@ fn no_shape_depends_on_what_is_computed() {
             for node in &graph.nodes {
                 let debris =
                     ["NonZero", "ScatterND", "GatherND", "If", "Constant", "ConstantOfShape", "Identity"];
-                // Zeros of a run-time length are the one use of ConstantOfShape. The encoder's loops are over blocks of
-                // the text: their number follows from its length.
+                // Zeros of a run-time length are the only use of ConstantOfShape. The encoder's loops are
+                // over blocks of the text: their number follows from its length.
                 let excused = node.op == "ConstantOfShape" && graph.name != "decoder";
                 assert!(!debris.contains(&node.op.as_str()) || excused, "{}: {}", fixture.name, node.name);
                 assert!(node.op != "Loop" || graph.name == "encoder", "{}: {}", fixture.name, node.name);
@@ -211,7 +211,8 @@ fn no_shape_depends_on_what_is_computed() {
     }
 }
 
-/// Names lead back to the checkpoint: what is called like one of its tensors has that tensor's elements, or more.
+/// Names lead back to the checkpoint: a constant named like one of its tensors has that tensor's elements, or
+/// more.
 #[test]
 fn weights_keep_their_names() {
     let fixture = Fixture::committed("multi");

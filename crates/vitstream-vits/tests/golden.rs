@@ -1,11 +1,11 @@
-//! The exported pair, run in rten, against what PyTorch computed with upstream's own code on the same noise.
+//! Compares the exported pair, run in rten, with PyTorch's results of upstream's own code on the same noise.
 
 mod support;
 
 use support::{Array, CASES, Fixture, Net, assert_close, by_name, decoder_feeds, difference};
 use vitstream_vits::{EncoderForm, NoiseSource};
 
-/// How far a pair may be from PyTorch.
+/// Allowed differences between a pair and PyTorch.
 struct Limits {
     z: f32,
     audio: f32,
@@ -51,7 +51,7 @@ fn frames_of(y_mask: &Array) -> Vec<i64> {
     items.map(|mask| mask.iter().sum::<f32>() as i64).collect()
 }
 
-/// Frames of each id, padding included, from the encoder and from the graph that holds everything.
+/// Frames of each id including padding, from the encoder and from the graph of the whole voice.
 #[test]
 fn durations_equal_pytorch() {
     for fixture in support::all() {

@@ -1,4 +1,4 @@
-//! Hyper-parameters as both generations of Lightning write them, and what is said about those that make no sense.
+//! Hyper-parameters as written by both generations of Lightning, and the errors about invalid ones.
 
 use vitstream_checkpoint::Value;
 use vitstream_vits::{HParams, HParamsError, ResBlockKind};
@@ -25,13 +25,13 @@ fn read(items: &[(&str, Value)], shapes: Shapes) -> Result<HParams, HParamsError
     HParams::from_lightning(&dict(items), &shapes)
 }
 
-/// The least that a file has to say.
+/// The hyper-parameters from the minimum that a file must state, plus `items`.
 fn with(items: &[(&str, Value)]) -> Result<HParams, HParamsError> {
     let all = [&[("num_symbols", Value::Int(256))], items].concat();
     read(&all, no_tensors)
 }
 
-/// The error that the value `value` of `name` gives.
+/// The error for the value `value` of `name`.
 #[track_caller]
 fn refused(name: &str, value: Value) -> String {
     let error = with(&[(name, value)]).expect_err(name);
@@ -109,10 +109,10 @@ fn tensors_tell_what_the_file_does_not() {
     };
     let hp = read(&[], shapes).unwrap();
     assert_eq!((hp.num_symbols, hp.num_speakers, hp.gin_channels, hp.window_size), (130, 5, 512, 10));
-    // Upstream takes 512 where the file says 0.
+    // Upstream uses 512 where the file states 0.
     let hp = read(&[("num_speakers", Value::Int(5)), ("gin_channels", Value::Int(0))], shapes).unwrap();
     assert_eq!(hp.gin_channels, 512);
-    // One speaker has no embedding, whatever the file says.
+    // With one speaker there is no embedding, whatever the file states.
     let hp = with(&[("num_speakers", Value::Int(1)), ("gin_channels", Value::Int(512))]).unwrap();
     assert_eq!((hp.multi_speaker(), hp.gin_channels), (false, 0));
     let error = read(&[], no_tensors).unwrap_err().to_string();
@@ -193,7 +193,7 @@ fn contradictions_are_explained() {
         &[("resblock_kernel_sizes", tuple(&[3, 5]))],
         &["resblock_dilation_sizes", "expected 2 lists, found 3"],
     );
-    // What the engine and the player refuse, no file is written for.
+    // No file is written for sizes that the engine and the player refuse.
     said(&[("kernel_size", Value::Int(4))], &["kernel_size", "odd", "4"]);
     said(&[("kernel_size", Value::Int(2001))], &["kernel_size", "up to 1023", "2001"]);
     said(

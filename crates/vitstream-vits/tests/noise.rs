@@ -1,4 +1,4 @@
-//! The noise that an encoder draws by itself: whether it is normal, independent, and seeded as asked.
+//! The noise drawn by an encoder: it must be normal, independent, and follow the seed.
 
 mod support;
 
@@ -6,15 +6,15 @@ use support::{Array, Fixture, Net, by_name};
 use vitstream_onnx::Graph;
 use vitstream_vits::{NoiseSource, SynthesizerTrn};
 
-/// Deviations from the expected value, in standard errors, that seeded draws stay within and that unseeded ones exceed
-/// once in a billion runs.
+/// Deviation from the expected value, in standard errors. Seeded draws stay within it, and unseeded ones
+/// exceed it once in a billion runs.
 const SIGMAS: f64 = 6.0;
 
 fn internal(model: &SynthesizerTrn, seed: Option<u32>) -> Graph {
     model.emit_encoder(15, NoiseSource::Internal { seed }).unwrap()
 }
 
-/// The graph with what its random nodes draw as further outputs.
+/// The graph with the draws of its random nodes as further outputs.
 fn with_draws(mut graph: Graph) -> Graph {
     let draws = graph.nodes.iter().filter(|node| node.op.starts_with("Random"));
     let draws: Vec<_> = draws.flat_map(|node| node.outputs.iter().flatten().copied()).collect();
@@ -22,7 +22,7 @@ fn with_draws(mut graph: Graph) -> Graph {
     graph
 }
 
-/// Two items of many ids, slow.
+/// Two long, slow items.
 fn feeds(model: &SynthesizerTrn, ids: usize) -> Vec<(&'static str, Array)> {
     let input: Vec<i64> = (0..2 * ids).map(|i| (i * 7 % model.hparams.num_symbols) as i64).collect();
     let mut feeds = vec![
@@ -40,7 +40,7 @@ fn mean(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64
 }
 
-/// Mean, variance and the share beyond two deviations are those of the standard normal distribution.
+/// Mean, variance and the share beyond two deviations must be those of the standard normal distribution.
 #[track_caller]
 fn assert_standard_normal(values: &[f32], what: &str) {
     let n = values.len() as f64;
@@ -55,7 +55,7 @@ fn assert_standard_normal(values: &[f32], what: &str) {
     assert!((share - expected).abs() < SIGMAS * error, "{what}: {share} beyond two deviations, of {n}");
 }
 
-/// No correlation between values at equal places.
+/// Values at equal positions must not be correlated.
 #[track_caller]
 fn assert_independent(a: &[f32], b: &[f32], what: &str) {
     let n = a.len().min(b.len());
@@ -112,7 +112,8 @@ fn draws_are_standard_normal_and_independent() {
     check_draws("multi-nosdp", None);
 }
 
-/// The draws reach z as upstream has it: z = m_p + noise * exp(logs_p) * noise_scale, and the durations by `noise_w`.
+/// The draws enter z as in upstream: z = m_p + noise * exp(logs_p) * noise_scale, and the durations through
+/// `noise_w`.
 #[test]
 fn what_is_drawn_is_what_is_used() {
     for name in ["multi", "legacy-single", "multi-nosdp"] {

@@ -1,4 +1,4 @@
-//! The decoder that carries its state against the whole decoder, in the same runtime.
+//! Compares the stream decoder with the whole decoder in the same runtime.
 
 mod support;
 
@@ -10,13 +10,13 @@ use support::{Array, Fixture, Net, Random, by_name, decoder_feeds, difference};
 use vitstream_onnx::Graph;
 use vitstream_vits::{NoiseSource, StateInfo, SynthesizerTrn};
 
-/// Longest utterance that is tried, in frames: more than twice what the first call takes.
+/// Length of the longest tested utterance in frames: more than twice the frames of the first call.
 const LONGEST: usize = 110;
 
-/// Streamed and whole differ by at most this.
+/// Limit on the difference between streamed and whole audio.
 const LIMIT: f32 = 1e-5;
 
-/// Both decoders of a network and an utterance without end.
+/// Both decoders of a network, and an endless utterance.
 struct Decoders {
     name: String,
     model: SynthesizerTrn,
@@ -26,7 +26,7 @@ struct Decoders {
     look_ahead: usize,
     latent: Array,
     speaker: Option<Array>,
-    /// What the whole decoder makes of the first frames, by their number.
+    /// Output of the whole decoder for the first frames, by their number.
     decoded: RefCell<HashMap<usize, Array>>,
 }
 
@@ -72,7 +72,7 @@ impl Decoders {
         Stream { decoders: self, states: self.states.iter().map(zeros).collect() }
     }
 
-    /// The latent in chunks of the given lengths, one call for each.
+    /// Decodes the latent in chunks of the given lengths, one call for each.
     fn streamed(&self, latent: &Array, chunks: &[usize]) -> Array {
         let mut stream = self.start();
         let (mut samples, mut from) = (Vec::new(), 0);
@@ -86,7 +86,7 @@ impl Decoders {
         Array::f32(&[1, 1, samples.len()], samples)
     }
 
-    /// Lengths of chunks that the contract allows, for so many frames.
+    /// Lengths of chunks that the contract allows for a number of frames.
     fn split(&self, frames: usize, largest: usize, random: &mut Random) -> Vec<usize> {
         if frames < self.look_ahead {
             return vec![frames];
@@ -146,7 +146,7 @@ fn any_split_gives_the_whole() {
     }
 }
 
-/// The network with the shortest frames, often.
+/// Many runs of the network with the shortest frames.
 #[test]
 fn thousands_of_splits_give_the_whole() {
     check(&Fixture::committed("textual"), 1500);
@@ -210,7 +210,7 @@ fn a_page_streams_as_the_whole() {
     println!("{} ids, {frames} frames: {} chunks differ by {found:e}", ids.len(), chunks.len());
 }
 
-/// Samples are given as soon as they are known, and the states do not grow.
+/// Samples are returned as soon as they are known, and the states do not grow.
 #[test]
 fn each_call_gives_what_is_known() {
     for fixture in support::committed() {
@@ -233,8 +233,8 @@ fn each_call_gives_what_is_known() {
     }
 }
 
-/// A frame of NaN spoils the samples that depend on it and no others: no state remembers more than it has to, and
-/// nothing that stands for "no frame" reaches the output.
+/// A frame of NaN spoils only the samples that depend on it: no state keeps more than necessary, and no
+/// placeholder for "no frame" reaches the output.
 #[test]
 fn a_frame_reaches_as_far_as_is_stated() {
     for fixture in support::distinct() {
@@ -273,13 +273,14 @@ fn a_frame_reaches_as_far_as_is_stated() {
     }
 }
 
-/// Multiply-adds of a run, counted from what each node gives and the weights it multiplies with.
+/// Multiply-adds of a run, counted from each node's output and the weights it multiplies by.
 struct Work {
     net: Net,
-    /// Multiply-adds for each element of each counted output, which come after the graph's own.
+    /// Multiply-adds per element of each counted output; these outputs follow the graph's own.
     each: Vec<u64>,
     own: usize,
-    /// Which of them depend on the speaker alone: once a call, whatever its length.
+    /// Set for outputs that depend only on the speaker, which are computed once per call, whatever its
+    /// length.
     speaker: Vec<bool>,
 }
 
@@ -304,7 +305,7 @@ impl Work {
         Self { net: Net::new(graph), each, own, speaker }
     }
 
-    /// Of a run's outputs, those that are counted: what depends on time, and what depends on the speaker.
+    /// Counts the outputs of a run: those that depend on time, and those that depend on the speaker.
     fn count(&self, outputs: &[Array]) -> (u64, u64) {
         let (mut time, mut once) = (0, 0);
         for ((output, each), &speaker) in outputs[self.own..].iter().zip(&self.each).zip(&self.speaker) {
@@ -315,9 +316,10 @@ impl Work {
     }
 }
 
-/// No frame is computed twice: whatever the split, the multiply-adds are those of the utterance in one call. What a
-/// speaker adds is computed once a call. The whole decoder's work is the same but for the forms: it repeats masks by
-/// convolution, the stateful one meets taps of its up-sampling that are zero; the test prints the ratio.
+/// No frame is computed twice: whatever the split, the multiply-adds are those of the utterance in one call.
+/// The speaker's contribution is computed once per call. The whole decoder does the same work in slightly
+/// other forms: it repeats masks by convolution, while the stateful decoder multiplies by zero taps of its
+/// up-sampling. The test prints the ratio.
 #[test]
 fn no_frame_is_computed_twice() {
     for fixture in support::committed() {

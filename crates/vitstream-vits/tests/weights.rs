@@ -1,4 +1,4 @@
-//! Every tensor is accounted for, however it is spelt.
+//! Every tensor is accounted for, in any spelling.
 
 mod support;
 
@@ -45,7 +45,8 @@ fn constants(model: &SynthesizerTrn) -> Vec<(String, Vec<f32>)> {
     graphs.iter().flat_map(of).collect()
 }
 
-/// The weights under norm: their keys without the last part, magnitudes, directions.
+/// Removes the weights under norm and returns their keys without the last part, their magnitudes and their
+/// directions.
 fn take_normed(state: &mut StateDict) -> Vec<(String, Entry, Entry)> {
     const OLD: (&str, &str) = (".weight_g", ".weight_v");
     const NEW: (&str, &str) = (".parametrizations.weight.original0", ".parametrizations.weight.original1");
@@ -61,7 +62,7 @@ fn take_normed(state: &mut StateDict) -> Vec<(String, Entry, Entry)> {
     found
 }
 
-/// PyTorch's definition: v * g / ||v||, the norm over all axes but the first.
+/// PyTorch's definition: v * g / ||v||, with the norm over all axes but the first.
 fn folded(g: &Entry, v: &Entry) -> Vec<f32> {
     let row = v.values.len() / v.dims[0];
     let rows = v.values.chunks_exact(row).zip(&g.values);
@@ -170,7 +171,7 @@ fn all_that_does_not_fit_is_listed() {
     let embedding = state.get("model_g.emb_g.weight");
     embedding.dims.swap(0, 1);
 
-    // The speaker table tells the channels: read the other way round it contradicts the whole network.
+    // The speaker table determines the channels: transposed, it contradicts the whole network.
     let (_, text) = mismatch(&state);
     assert!(text.contains("emb_g.weight: expected [3, 3], found [8, 3]"), "{text}");
     state.get("model_g.emb_g.weight").dims.swap(0, 1);
@@ -211,7 +212,8 @@ fn another_network_altogether_ends_soon() {
     assert!(text.ends_with("and more"), "{text}");
 }
 
-/// What the file claims must not decide how much memory is spent on saying that it does not fit.
+/// The sizes claimed by a file must not determine how much memory is spent on reporting that it does not
+/// match.
 #[test]
 fn claimed_sizes_cost_nothing() {
     let mut state = multi();

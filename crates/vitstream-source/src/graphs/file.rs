@@ -1,4 +1,4 @@
-//! A finished voice: the whole network in one ONNX file, as piper's exporter and PyTorch's tracer write it.
+//! Finished voices: the whole network in one ONNX file, as written by piper's exporter and PyTorch's tracer.
 
 use std::path::Path;
 
@@ -13,13 +13,14 @@ use crate::beside::Beside;
 use crate::graphs::exported::{self, is_own};
 use crate::graphs::traced::recover;
 
-/// Element types that decoders know and that only quantised networks have.
+/// Element types that decoders know and that occur only in quantised networks.
 const QUANTISED: [&str; 6] = ["int4", "uint4", "int8", "uint8", "int16", "uint16"];
 
-/// Domains of the operators that ONNX Runtime's optimiser writes begin so.
+/// Prefix of the domains of operators that ONNX Runtime's optimiser writes.
 const ONNX_RUNTIME: &str = "com.microsoft";
 
-/// The voice in `file`; `path` stands for it in messages. Elements that are not in it are looked for `beside` it.
+/// Reads the voice in `file`; `path` is used in messages. Elements outside the file are looked up through
+/// `beside`.
 pub(crate) fn read_file(path: &Path, file: MappedFile, mut beside: Option<Beside>) -> Result<Parts, Error> {
     let graph = open(path, file.bytes(), beside.as_mut())?;
     let mut files = vec![file];
@@ -32,7 +33,7 @@ pub(crate) fn read_file(path: &Path, file: MappedFile, mut beside: Option<Beside
     };
     if let Some(half) = half {
         let problem =
-            format!("this is {half}, half of a streaming pair: give the directory that holds the pair");
+            format!("this is {half}, half of a streaming pair: use the directory that holds the pair");
         return Err(Error::Unrecoverable { path: path.to_owned(), place: "graph".to_owned(), problem });
     }
     let (weights, hparams, format) = if is_own(&graph) {
@@ -46,8 +47,8 @@ pub(crate) fn read_file(path: &Path, file: MappedFile, mut beside: Option<Beside
     Ok(Parts { weights, hparams, config: None, format, warnings: Vec::new(), notes: Vec::new(), files })
 }
 
-/// The graph in `bytes`, with its weights where they are; those that our export stored in half precision are float32
-/// again. Those that lie elsewhere are looked for `beside` it.
+/// Decodes the graph in `bytes` without copying its weights, except that weights which our export stored in
+/// half precision become float32 again. Weights outside the file are looked up through `beside`.
 pub(crate) fn open(path: &Path, bytes: Bytes, beside: Option<&mut Beside>) -> Result<Graph, Error> {
     let unrecoverable = |place, problem| Error::Unrecoverable { path: path.to_owned(), place, problem };
     let decoded = match beside {
@@ -57,13 +58,13 @@ pub(crate) fn open(path: &Path, bytes: Bytes, beside: Option<&mut Beside>) -> Re
     let mut graph = decoded.map_err(|source| match source {
         DecodeError::ElementType { place, found } if QUANTISED.contains(&found.as_str()) => unrecoverable(
             place,
-            format!("expected float32, found {found}: give the voice before it was quantised"),
+            format!("expected float32, found {found}: use the voice before it was quantised"),
         ),
         DecodeError::Domain { place, op, domain } if domain.starts_with(ONNX_RUNTIME) => unrecoverable(
             place,
             format!(
-                "{op} of the domain `{domain}` is what ONNX Runtime makes of a graph for its own use: give the voice \
-                 before ONNX Runtime optimised it"
+                "{op} of the domain `{domain}` was put in by ONNX Runtime's optimiser: use the voice \
+                 before it was optimised"
             ),
         ),
         source => Error::Onnx { path: path.to_owned(), source },
@@ -74,7 +75,7 @@ pub(crate) fn open(path: &Path, bytes: Bytes, beside: Option<&mut Beside>) -> Re
     Ok(graph)
 }
 
-/// Samples a second, if the file says.
+/// The sample rate in hertz, if the file states it.
 pub(crate) fn sample_rate(graph: &Graph) -> Option<u32> {
     graph.metadata.get("sample_rate")?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! A streaming pair, traced by PyTorch or written by vitstream: a directory with an encoder and a decoder.
+//! Streaming pairs, traced by PyTorch or written by vitstream: a directory with an encoder and a decoder.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) fn read(directory: &Path, config: Option<&Path>) -> Result<Parts, Err
     read_graphs(directory, files, Some(Beside::of(encoder)), config)
 }
 
-/// The pair whose encoder and decoder are `files`, in the folder or archive `directory`.
+/// Reads the pair whose encoder and decoder are `files`, in the folder or archive `directory`.
 pub(crate) fn read_graphs(
     directory: &Path,
     files: [MappedFile; 2],

@@ -1,4 +1,4 @@
-//! What the tests share: where the fixtures lie, arrays, and graphs run in rten.
+//! Code shared by the tests: paths of fixtures, arrays, and running graphs in rten.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use vitstream_checkpoint::Checkpoint;
 use vitstream_onnx::{Graph, encode, passes, validate};
 use vitstream_vits::{HParams, SynthesizerTrn, Weights};
 
-/// What reference values there are of each checkpoint.
+/// Cases for which checkpoints have reference values.
 pub(crate) const CASES: [&str; 4] = ["one", "quiet", "batch", "shortest"];
 
-/// A checkpoint with reference values beside it.
+/// A checkpoint with reference values next to it.
 pub(crate) struct Fixture {
     dir: PathBuf,
     pub(crate) name: String,
@@ -65,14 +65,14 @@ pub(crate) fn committed() -> Vec<Fixture> {
     fixtures_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"))
 }
 
-/// The checkpoints of the repository, then those of the larger fixtures if they are on this machine.
+/// The checkpoints of the repository, and those of the larger fixtures if they are on this machine.
 pub(crate) fn all() -> Vec<Fixture> {
     let mut fixtures = committed();
     fixtures.extend(shared("tiny").map(|dir| fixtures_in(&dir)).unwrap_or_default());
     fixtures
 }
 
-/// As [`all`], each name once.
+/// As [`all`], but each name only once.
 pub(crate) fn distinct() -> Vec<Fixture> {
     let mut fixtures = all();
     fixtures.sort_by(|a, b| a.name.cmp(&b.name));
@@ -231,13 +231,13 @@ impl Random {
         (self.next() >> 40) as f32 / (1u32 << 24) as f32
     }
 
-    /// About normal: the sum of twelve.
+    /// Approximately normal: the sum of twelve uniform numbers.
     pub(crate) fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 }
 
-/// Runs a property so many times. A failure says its smallest example; nothing is kept in files.
+/// Runs a property `cases` times. A failure prints its smallest example; nothing is stored in files.
 pub(crate) fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
@@ -273,7 +273,7 @@ impl Case {
         self.0.get(name)
     }
 
-    /// What an encoder with noise inputs is fed. Noise that was not recorded was not used.
+    /// The inputs of an encoder with noise inputs. Noise that was not recorded was not used.
     pub(crate) fn encoder_feeds(&self, model: &SynthesizerTrn) -> Vec<(&'static str, Array)> {
         let mut feeds: Vec<(&str, Array)> =
             ["input", "input_lengths", "scales"].map(|name| (name, self.get(name).clone())).into();
@@ -291,14 +291,14 @@ impl Case {
     }
 }
 
-/// A graph in rten, one thread.
+/// A graph loaded in rten, with one thread.
 pub(crate) struct Net {
     model: rten::Model,
     outputs: Vec<String>,
 }
 
 impl Net {
-    /// By way of the passes, validation and the file's bytes, as an export takes.
+    /// Loads the graph through the passes, validation and the file's bytes, as an export does.
     #[track_caller]
     pub(crate) fn new(graph: Graph) -> Self {
         let graph = validate(passes::run_default(graph)).unwrap();
@@ -321,7 +321,7 @@ impl Net {
         let id = |name: &str| self.model.node_id(name).map_err(|error| error.to_string());
         let mut inputs: Vec<(NodeId, ValueOrView<'_>)> = Vec::new();
         for (name, array) in feeds {
-            // rten's only wide integer is int32: it reads int64 graphs as such.
+            // rten's only wide integer type is int32: it reads int64 graphs as such.
             let value = match &array.data {
                 Data::F32(values) => Value::from_shape(&array.dims, values.clone()).unwrap(),
                 Data::I64(values) => {
@@ -348,12 +348,12 @@ impl Net {
     }
 }
 
-/// What [`Net::run`] takes, of owned arrays.
+/// The inputs of [`Net::run`], from owned arrays.
 pub(crate) fn by_name<'a>(feeds: &'a [(&'a str, Array)]) -> impl Iterator<Item = (&'a str, &'a Array)> {
     feeds.iter().map(|(name, array)| (*name, array))
 }
 
-/// What the decoder is fed.
+/// The inputs of the decoder.
 pub(crate) fn decoder_feeds<'a>(
     z: &'a Array,
     y_mask: &'a Array,

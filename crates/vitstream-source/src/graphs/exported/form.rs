@@ -1,13 +1,14 @@
-//! The form of a graph that vitstream wrote, held against the one that its network has.
+//! Compares the form of a graph written by vitstream with the form that its network should have.
 //!
-//! Reading back looks only where weights are told. Slopes, strides, masks and whatever else is the form's and not the
-//! weights' must be what is emitted for the network that was read, or the network would be another one than the file's.
-//! So the graph is emitted once more, with weights that are all NaN: whatever is a number there is a constant of the
-//! form and has to be found in the file, and whatever is none comes from a weight. Nothing is computed of such weights
-//! ([`Weights::blank`]), so this costs what the graph's nodes cost.
+//! Reading back examines only the places that define weights. Slopes, strides, masks and everything else that
+//! belongs to the form must equal what is emitted for the network that was read; otherwise the file holds
+//! another network. The graph is therefore emitted once more, with all weights set to NaN: every number in it
+//! is a constant of the form and must be found in the file, and every NaN comes from a weight. Nothing is
+//! computed from such weights ([`Weights::blank`]), so the cost is that of the graph's nodes.
 //!
-//! Both graphs are walked from their outputs. An export merges equal small constants and the nodes that become equal by
-//! that, so several emitted values may be one value of the file, and never the other way round.
+//! Both graphs are walked from their outputs. An export merges equal small constants, and nodes that become
+//! equal by that, so several emitted values may correspond to one value of the file, but never the other way
+//! round.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,15 +20,15 @@ use vitstream_vits::{EncoderForm, HParams, NoiseSource, SynthesizerTrn, Weights}
 
 use crate::Error;
 
-/// What to do about a form that is another one.
-const REMEDY: &str = "the file was changed after its export, or comes from a version that writes another form: export the \
+/// The remedy for a form that differs.
+const REMEDY: &str = "the file was changed after its export, or was written by a version with another form: export the \
      voice again from its source";
 
-/// Half the distance of neighbouring float16 numbers, relative to them.
+/// Half the distance between neighbouring float16 numbers, relative to them.
 const HALF_PRECISION: f32 = 1.0 / 2048.0;
 
-/// Makes sure that `encoder` and `decoder`, or the one graph that is given twice, are what vitstream emits for the
-/// network of `weights`, but for the weights' values.
+/// Checks that `encoder` and `decoder`, or one graph passed twice, equal the graphs that vitstream emits for
+/// the network of `weights`, except for the weights' values.
 pub(super) fn check(
     path: &Arc<Path>,
     (encoder, decoder): (&Graph, &Graph),
@@ -42,7 +43,7 @@ pub(super) fn check(
             place: name.to_owned(),
             problem: format!("its network cannot be emitted to compare the graph with: {error}"),
         })?;
-        // The passes of an export that do not depend on what the weights are.
+        // The passes of an export that do not depend on the weights.
         ConstantFolding.run(&mut emitted);
         DeadCode.run(&mut emitted);
         let rounded = graph.metadata.get("precision").is_some_and(|precision| precision == "f16-weights");
@@ -56,7 +57,7 @@ pub(super) fn check(
     check("decoder", decoder, model.emit_decoder(decoder.opset))
 }
 
-/// What was asked for when `graph` was exported, as far as the graph shows it.
+/// The options of the export that wrote `graph`, as far as the graph shows them.
 fn form(path: &Path, graph: &Graph) -> Result<EncoderForm, Error> {
     if !OPSETS.contains(&graph.opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());
@@ -71,12 +72,12 @@ fn form(path: &Path, graph: &Graph) -> Result<EncoderForm, Error> {
     Ok(EncoderForm { noise, durations: has(&graph.outputs, "durations") })
 }
 
-/// A graph and what gives its values.
+/// A graph, and the producers of its values.
 struct Side<'a> {
     graph: &'a Graph,
-    /// Number of the node, and which of its outputs.
+    /// Index of the producing node, and of its output.
     producers: HashMap<ValueId, (usize, usize)>,
-    /// Place among the inputs.
+    /// Position among the graph's inputs.
     inputs: HashMap<ValueId, usize>,
 }
 
@@ -96,22 +97,22 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Two graphs, or two bodies of loops, on the way from their outputs to their inputs.
+/// Two graphs, or two bodies of loops, being compared from their outputs to their inputs.
 struct Comparison<'a> {
     path: &'a Path,
     emitted: Side<'a>,
     found: Side<'a>,
-    /// Whether large constants were rounded to float16.
+    /// Set if large constants were rounded to float16.
     rounded: bool,
-    /// What each emitted value is in the file.
+    /// For each emitted value, the corresponding value of the file.
     values: HashMap<ValueId, ValueId>,
-    /// For each node of the file the first emitted one that it stands for.
+    /// For each node of the file, the first emitted node that corresponds to it.
     nodes: Vec<Option<usize>>,
-    /// Values that are yet to be compared, with the place of the file that reads them.
+    /// Values still to be compared, with the place in the file that reads them.
     open: Vec<(ValueId, ValueId, String)>,
-    /// Values around a loop that its body reads: places among the body's inputs.
+    /// Values of the enclosing graph that a loop's body reads, as positions among the body's inputs.
     captured: Vec<(usize, usize)>,
-    /// Whether it is a loop's body, whose later inputs are what it captures.
+    /// Set for a loop's body, whose later inputs are captured values.
     is_body: bool,
 }
 
@@ -175,7 +176,7 @@ impl<'a> Comparison<'a> {
                 None => {
                     return Err(self.error(place(node), "no such node is part of the network"));
                 }
-                // Weights are read from nodes that are found by their names.
+                // Weights are read from nodes that are found by name.
                 Some(name) if *name != node.name => {
                     return Err(self.differs(place(node), "name", format!("`{name}`"), "another"));
                 }
@@ -188,7 +189,7 @@ impl<'a> Comparison<'a> {
     fn compare(&mut self, emitted: ValueId, found: ValueId, reader: &str) -> Result<(), Error> {
         let constant = self.emitted.graph.constant(emitted);
         if let Some(&known) = self.values.get(&emitted) {
-            // Numbers that come from weights may have been one constant by chance.
+            // Numbers that come from weights may have been merged into one constant by chance.
             let by_chance = constant.is_some_and(|tensor| tensor.data.len() == DType::F32.size());
             if known == found {
                 return Ok(());
@@ -212,7 +213,7 @@ impl<'a> Comparison<'a> {
         }
         if let Some(&at) = self.emitted.inputs.get(&emitted) {
             return match self.found.inputs.get(&found) {
-                // The node of the loop tells which value that is.
+                // The loop's node defines which value that is.
                 Some(&other) if self.is_body && at >= LOOP_INPUTS && other >= LOOP_INPUTS => {
                     self.captured.push((at, other));
                     Ok(())
@@ -225,7 +226,7 @@ impl<'a> Comparison<'a> {
             };
         }
         let Some(&(expected, out)) = self.emitted.producers.get(&emitted) else {
-            return Err(self.error(reader, "reads what nothing gives"));
+            return Err(self.error(reader, "reads a value that nothing produces"));
         };
         match self.found.producers.get(&found) {
             Some(&(node, other)) if out == other => self.compare_nodes(expected, node),
@@ -243,7 +244,7 @@ impl<'a> Comparison<'a> {
         match &mut self.nodes[found] {
             Some(known) if *known == emitted => return Ok(()),
             Some(_) if node.op.starts_with("Random") => {
-                return Err(self.error(place, "two places of the network have the same draws"));
+                return Err(self.error(place, "two places of the network share the same random draws"));
             }
             Some(known) => *known = emitted.min(*known),
             none => *none = Some(emitted),
@@ -285,7 +286,7 @@ impl<'a> Comparison<'a> {
         for name in names {
             let what = format!("attribute `{name}`");
             match (expected.attrs.get(name), node.attrs.get(name)) {
-                // Which draws are made is no part of the network.
+                // The seed of the draws is not part of the network.
                 (None, Some(Attr::Float(_))) if node.op == "RandomNormalLike" && name == "seed" => {}
                 (Some(Attr::Graph(emitted)), Some(Attr::Graph(found))) => {
                     let mut body = Comparison {
@@ -300,7 +301,7 @@ impl<'a> Comparison<'a> {
                     for (at, other) in body.captured {
                         let around = |node: &Node, at: usize| node.inputs.get(at).copied().flatten();
                         let (Some(emitted), Some(found)) = (around(expected, at), around(node, other)) else {
-                            return Err(self.error(place, "its body reads what nothing gives"));
+                            return Err(self.error(place, "its body reads a value that nothing produces"));
                         };
                         self.open.push((emitted, found, format!("{place}, in its body")));
                     }
@@ -343,8 +344,8 @@ impl<'a> Comparison<'a> {
             };
         }
         let tolerance = if self.rounded { HALF_PRECISION } else { 0.0 };
-        // The file's weights are not looked at, so their pages are not read. Without a way out in the middle the loop is
-        // a vector's.
+        // The file's weights are not examined, so their pages are not read. Without an early exit the loop
+        // can be vectorised.
         let floats = expected.data.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number));
         if floats.fold(true, |none, number| none & number.is_nan()) {
             return Ok(());
@@ -378,7 +379,7 @@ fn port(graph: &Graph, value: ValueId) -> String {
     format!("{}: {dtype} [{}]", info.name, shape.join(", "))
 }
 
-/// To the bit: one NaN is another.
+/// Compares to the bit: a NaN differs from another NaN.
 fn same(a: &Attr, b: &Attr) -> bool {
     match (a, b) {
         (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
@@ -399,7 +400,7 @@ fn show(attr: Option<&Attr>) -> String {
     }
 }
 
-/// As many as a message takes.
+/// A list shortened for a message.
 fn listed<T: std::fmt::Debug>(values: &[T]) -> String {
     const MOST: usize = 8;
     match values.len() > MOST {
@@ -412,7 +413,7 @@ fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// The beginning of a constant that is not float32.
+/// The start of a constant that is not float32.
 fn first_of(tensor: &Tensor) -> String {
     match tensor.to_i64() {
         Some(values) => listed(&values),

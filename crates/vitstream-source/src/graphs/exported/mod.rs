@@ -1,7 +1,8 @@
-//! Graphs that vitstream wrote, taken back to upstream's weights.
+//! Graphs written by vitstream, converted back to upstream's weights.
 //!
-//! What undoes a folding stands beside what folds: `vitstream_vits` has `read_back` and `emit` of a block in one file. Here
-//! is only what drives it: the files belong together, and the whole graph is the one that is emitted for what was read.
+//! Each folding and its inverse are in the same file: `vitstream_vits` has `read_back` and `emit` of a block
+//! next to each other. This module only drives them, and checks that the files belong together and that the
+//! whole graph equals the one emitted for the network that was read.
 
 mod form;
 
@@ -13,13 +14,13 @@ use vitstream_vits::{HParams, ReadBackError, SynthesizerTrn, Weights};
 use super::file::sample_rate;
 use crate::Error;
 
-/// Whether vitstream wrote `graph`.
+/// Returns true if vitstream wrote `graph`.
 pub(crate) fn is_own(graph: &Graph) -> bool {
     graph.metadata.contains_key("vitstream_version")
 }
 
-/// Weights and hyper-parameters of the network in a pair, or in one graph that is given twice. `path` stands for it in
-/// messages.
+/// Recovers weights and hyper-parameters of the network in a pair, or in one graph passed twice. `path` is
+/// used in messages.
 pub(crate) fn recover(path: &Path, encoder: &Graph, decoder: &Graph) -> Result<(Weights, HParams), Error> {
     check_together(path, encoder, decoder)?;
     let read = SynthesizerTrn::read_back(path, encoder, decoder);

@@ -1,17 +1,18 @@
-//! A graph that somebody else wrote, looked at as the modules it was traced from.
+//! Views a foreign graph as the modules that it was traced from.
 //!
-//! PyTorch calls initializers after upstream's keys and nodes after the module that ran: `/dec/ups.0/ConvTranspose`. Both
-//! may be missing: whatever is computed from constants alone loses its name, equal tensors are shared, and optimisers
-//! rename what they touch. So a constant is found by its own name, or by the node that uses it.
+//! PyTorch names initializers after upstream's keys, and nodes after the module that ran:
+//! `/dec/ups.0/ConvTranspose`. Both may be missing: a value computed only from constants loses its name,
+//! equal tensors are shared, and optimisers rename what they touch. A constant is therefore found by its own
+//! name, or by the node that uses it.
 
 use std::collections::HashMap;
 
 use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueId};
 
-/// Upstream's modules that inference runs.
+/// Upstream's modules that run at inference.
 const ROOTS: [&str; 5] = ["enc_p", "dp", "flow", "dec", "emb_g"];
 
-/// A graph with its constants and the ways between its nodes.
+/// A graph with its constants and the connections between its nodes.
 pub(crate) struct Traced<'a> {
     pub(crate) graph: &'a Graph,
     constants: HashMap<ValueId, &'a Tensor>,
@@ -31,7 +32,7 @@ impl<'a> Traced<'a> {
                     Some(Attr::Tensor(tensor)) => Some(tensor),
                     _ => None,
                 },
-                // Stands for a tensor that is stored once and has several names.
+                // Represents a tensor that is stored once and has several names.
                 ("Identity", Some(Some(of))) => constants.get(of).copied(),
                 _ => None,
             };
@@ -48,7 +49,7 @@ impl<'a> Traced<'a> {
         Self { graph, constants, producers, consumers }
     }
 
-    /// The constants with the names under which nodes know them.
+    /// The constants, with the names by which nodes refer to them.
     pub(crate) fn constants(&self) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
         self.graph.values().filter_map(|(id, info)| Some((info.name.as_str(), *self.constants.get(&id)?)))
     }
@@ -70,13 +71,13 @@ impl<'a> Traced<'a> {
         self.producers.get(&value).copied()
     }
 
-    /// The nodes that read what `node` gives first.
+    /// The nodes that read the first output of `node`.
     pub(crate) fn readers(&self, node: &Node) -> &[&'a Node] {
         let output = node.outputs.first().copied().flatten();
         output.and_then(|output| self.consumers.get(&output)).map_or(&[], Vec::as_slice)
     }
 
-    /// The float32 scalar that `value` stands for, if it is one.
+    /// The value of the float32 scalar `value`, if it is one.
     pub(crate) fn scalar(&self, value: ValueId) -> Option<f32> {
         let tensor = self.constant(value)?;
         match (tensor.dtype, tensor.dims.iter().product::<usize>()) {
@@ -85,7 +86,7 @@ impl<'a> Traced<'a> {
         }
     }
 
-    /// The two inputs of `node`, the one for which `is` holds first.
+    /// The two inputs of `node`, with the one that satisfies `is` first.
     pub(crate) fn ordered(&self, node: &Node, is: impl Fn(ValueId) -> bool) -> Option<(ValueId, ValueId)> {
         match (self.input(node, 0)?, self.input(node, 1)?) {
             (a, b) if is(a) => Some((a, b)),
@@ -94,7 +95,7 @@ impl<'a> Traced<'a> {
         }
     }
 
-    /// The graph's input that `value` is, but for a change of type or shape.
+    /// Position of the graph's input that `value` equals apart from its type or shape.
     pub(crate) fn graph_input(&self, mut value: ValueId) -> Option<usize> {
         const MAX_STEPS: usize = 8;
         for _ in 0..MAX_STEPS {
@@ -111,7 +112,7 @@ impl<'a> Traced<'a> {
     }
 }
 
-/// Upstream's key in the name of a value: `gen.dec.ups.0.bias` is `dec.ups.0.bias`.
+/// Upstream's key contained in the name of a value: `gen.dec.ups.0.bias` gives `dec.ups.0.bias`.
 pub(crate) fn key(name: &str) -> Option<&str> {
     if name.starts_with('/') || name.contains("::") {
         return None;
@@ -127,7 +128,7 @@ pub(crate) fn key(name: &str) -> Option<&str> {
     None
 }
 
-/// Upstream's module in the name of a node: `/dec/ups.0/ConvTranspose` belongs to `dec.ups.0`.
+/// Upstream's module contained in the name of a node: `/dec/ups.0/ConvTranspose` gives `dec.ups.0`.
 pub(crate) fn module(node: &Node) -> Option<String> {
     let (scope, _) = node.name.strip_prefix('/')?.rsplit_once('/')?;
     let mut segments = scope.split('/').skip_while(|segment| !ROOTS.contains(segment)).peekable();

@@ -1,7 +1,7 @@
-//! Weights and hyper-parameters of VITS out of the graphs that PyTorch traced it to.
+//! Recovers weights and hyper-parameters of VITS from graphs traced by PyTorch.
 //!
-//! What a graph does not say in a way that is understood here is an error that names the place, never a guess: a
-//! constant that an optimiser multiplied with another looks like any other weight.
+//! If a graph does not express a fact in a way that is understood here, the result is an error that names the
+//! place, never a guess: a constant that an optimiser multiplied by another looks like any other weight.
 
 mod graph;
 
@@ -17,10 +17,10 @@ use vitstream_vits::{HParams, Network, ResBlockKind, Weights};
 use self::graph::{Traced, key, module};
 use crate::Error;
 
-/// How far a constant may be from upstream's, relative to it: rounding, not another value.
+/// Relative tolerance for a constant of upstream: it covers rounding, but no other value.
 const ROUNDING: f32 = 1e-5;
 
-/// More tensors than this no network of this kind has; those of piper have four hundred.
+/// Limit on the tensors of a network. Those of piper have four hundred.
 const MAX_TENSORS: usize = 1 << 13;
 
 const EMB: &str = "enc_p.emb.weight";
@@ -29,7 +29,8 @@ const LOGS: &str = "dp.flows.0.logs";
 /// Slopes of the generator's leaky ReLUs: the one before the last convolution, and the others.
 const SLOPES: (f32, f32) = (0.01, 0.1);
 
-/// Weights and hyper-parameters of the network that `graphs` make up together. `path` stands for them in messages.
+/// Recovers weights and hyper-parameters of the network that `graphs` form together. `path` is used in
+/// messages.
 pub(crate) fn recover(path: &Path, graphs: &[Graph]) -> Result<(Weights, HParams), Error> {
     let mut found = Recovery {
         path: path.into(),
@@ -57,7 +58,7 @@ pub(crate) fn recover(path: &Path, graphs: &[Graph]) -> Result<(Weights, HParams
     Ok((Weights::new(found.tensors), hparams))
 }
 
-/// What a node says of a convolution.
+/// The attributes of a convolution's node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct TracedConv {
     transposed: bool,
@@ -70,11 +71,11 @@ struct TracedConv {
 
 struct Recovery {
     path: Arc<Path>,
-    /// By upstream's key.
+    /// Tensors by upstream's key.
     tensors: BTreeMap<String, Weight>,
-    /// By upstream's module.
+    /// Convolutions by upstream's module.
     convs: BTreeMap<String, TracedConv>,
-    /// Of the layer norms, with the module.
+    /// Epsilons of the layer norms, with their modules.
     epsilons: Vec<(String, f32)>,
     tail_bound: Option<f32>,
 }
@@ -95,13 +96,15 @@ impl Recovery {
                     | "QLinearConv"
                     | "ConvInteger"
             ) {
-                let problem =
-                    format!("{} computes with quantised weights; give the voice before that", node.op);
+                let problem = format!(
+                    "{} computes with quantised weights; use the voice before it was quantised",
+                    node.op
+                );
                 return Err(self.error(format!("node {}", node.name), problem));
             }
         }
         let known = Network::of(names().map(|name| key(name).unwrap_or(name)));
-        // A shared tensor may be called after one module only; nodes tell the others.
+        // A shared tensor may be named after only one of its modules; the nodes name the others.
         let modules: Vec<String> = graphs
             .iter()
             .flat_map(|traced| traced.graph.nodes.iter().filter_map(module))
@@ -114,14 +117,14 @@ impl Recovery {
         }
     }
 
-    /// Notes `tensor` under `key`, unless something stands there already.
+    /// Records `tensor` under `key`, unless the key is already taken.
     fn take(&mut self, key: &str, tensor: &Tensor) -> Result<(), Error> {
         if self.tensors.contains_key(key) {
             return Ok(());
         }
         if tensor.dtype != DType::F32 {
             let problem = format!(
-                "expected float32, found {}; give the voice before its precision was reduced",
+                "expected float32, found {}; use the voice before its precision was reduced",
                 tensor.dtype
             );
             return Err(self.error(key, problem));
@@ -138,7 +141,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Notes what `change` makes of the elements of `tensor`, whatever stands under `key`.
+    /// Records `tensor` under `key` with `change` applied to its elements, replacing any other.
     fn put(&mut self, key: &str, tensor: &Tensor, change: impl Fn(f32) -> f32) -> Result<(), Error> {
         let values = tensor
             .to_f32()
@@ -147,13 +150,13 @@ impl Recovery {
         self.insert(key, tensor.dims.clone(), changed)
     }
 
-    /// But for the tensors that are multiplied with constants or put through functions before they are used: those
-    /// are taken from where they are used.
+    /// Skips tensors that are multiplied by constants or passed through functions before they are used; these
+    /// are taken from the place of use.
     fn take_named(&mut self, traced: &Traced<'_>) -> Result<(), Error> {
         for (name, tensor) in traced.constants() {
             match key(name) {
                 Some(EMB | LOGS) | None => {}
-                // What a tracer called after the module that it came from: indices and masks.
+                // Indices and masks, which a tracer named after the module that they came from.
                 Some(_) if matches!(tensor.dtype, DType::I64 | DType::Bool) => {}
                 Some(key) => self.take(key, &without_unit_axes(key, tensor))?,
             }
@@ -169,7 +172,7 @@ impl Recovery {
                 _ => continue,
             };
             let place = || format!("node {}", node.name);
-            let weight = traced.input(node, 1).ok_or_else(|| self.error(place(), "has no weight"))?;
+            let weight = traced.input(node, 1).ok_or_else(|| self.error(place(), "its weight is missing"))?;
             let bias = traced.input(node, 2);
             let named = |value: ValueId, leaf: &str| {
                 let module = key(traced.name(value))?.strip_suffix(leaf)?;
@@ -183,7 +186,7 @@ impl Recovery {
                 return Err(self.error(
                     place(),
                     format!(
-                        "belongs to no module of VITS that its name, its bias or its weight `{name}` tells"
+                        "belongs to no module of VITS, judging by its name, its bias and its weight `{name}`"
                     ),
                 ));
             };
@@ -197,7 +200,7 @@ impl Recovery {
             if let Some(bias) = bias.and_then(|bias| traced.constant(bias)) {
                 self.take(&format!("{module}.bias"), bias)?;
             }
-            // Otherwise a weight norm that was not folded: its parts have names.
+            // Otherwise it is a weight norm that was not folded, whose parts have names.
             if let Some(tensor) = traced.constant(weight) {
                 self.take_weight(traced, node, &module, traced.name(weight), tensor)?;
             }
@@ -217,10 +220,7 @@ impl Recovery {
         if module.contains(".convs_1x1.") {
             // Optimisers move the factor 1/2 of the GELU before it into the weight.
             let factor = traced.input(node, 0).and_then(|x| gelu_factor(traced, x)).ok_or_else(|| {
-                self.error(
-                    &leaf,
-                    "the GELU before it has a form that is not known, so its scale is not either",
-                )
+                self.error(&leaf, "the GELU before it has an unknown form, so its scale is unknown")
             })?;
             return match factor {
                 0.5 => self.take(&leaf, tensor),
@@ -251,7 +251,7 @@ impl Recovery {
                 .iter()
                 .map(small)
                 .collect::<Option<_>>()
-                .ok_or_else(|| self.error(place(), format!("{name} {values:?} make no sense")))
+                .ok_or_else(|| self.error(place(), format!("{name} {values:?} are not valid")))
         };
         let one = |name, default| Ok::<usize, Error>(ints(name, &[default])?[0]);
         if let Some(Attr::String(mode)) = node.attrs.get("auto_pad")
@@ -262,7 +262,7 @@ impl Recovery {
         let groups = match node.attrs.get("group") {
             None => 1,
             Some(Attr::Int(n @ 1..=65536)) => *n as usize,
-            Some(other) => return Err(self.error(place(), format!("group {other:?} makes no sense"))),
+            Some(other) => return Err(self.error(place(), format!("group {other:?} is not valid"))),
         };
         let pads = ints("pads", &[0, 0])?;
         Ok(TracedConv {
@@ -288,7 +288,7 @@ impl Recovery {
             let Some(module) = module else {
                 return Err(self.error(
                     format!("node {}", node.name),
-                    "is a layer norm of no module of VITS that its name or its constants tell",
+                    "is a layer norm that belongs to no module of VITS, judging by its name and its constants",
                 ));
             };
             let constants = [("gamma", Some(norm.gamma)), ("beta", norm.beta)];
@@ -303,7 +303,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Of the two tables one is indexed by the phonemes, the other by the speaker.
+    /// One of the two tables is indexed by the phonemes, the other by the speaker.
     fn take_embeddings(&mut self, traced: &Traced<'_>) -> Result<(), Error> {
         for node in traced.graph.nodes.iter().filter(|node| node.op == "Gather") {
             let (Some(table), Some(index)) = (traced.input(node, 0), traced.input(node, 1)) else { continue };
@@ -317,7 +317,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Upstream multiplies by sqrt(hidden) after looking up; an optimiser may have done so before.
+    /// Upstream multiplies by sqrt(hidden) after the lookup; an optimiser may have done so in advance.
     fn take_phonemes(&mut self, traced: &Traced<'_>, node: &Node, table: &Tensor) -> Result<(), Error> {
         let scale = (table.dims[1] as f32).sqrt();
         let factor = traced.readers(node).iter().filter(|node| node.op == "Mul").find_map(|node| {
@@ -331,7 +331,7 @@ impl Recovery {
         self.put(EMB, table, |w| w * (factor / scale))
     }
 
-    /// Upstream's `(x - m) * exp(-logs)` on the way back.
+    /// Upstream's `(x - m) * exp(-logs)` in the inverse direction.
     fn take_affine(&mut self, traced: &Traced<'_>) -> Result<(), Error> {
         const MODULE: &str = "dp.flows.0";
         for node in traced.graph.nodes.iter().filter(|node| node.op == "Sub") {
@@ -365,7 +365,9 @@ impl Recovery {
             let Some(bound) = traced.input(node, 1).and_then(|end| traced.scalar(end)) else { continue };
             let bound = bound.abs();
             if bound == 0.0 || !bound.is_finite() || self.tail_bound.is_some_and(|other| other != bound) {
-                return Err(self.error(format!("node {}", node.name), "contradicts the spline's other ends"));
+                return Err(
+                    self.error(format!("node {}", node.name), "contradicts the other ends of the spline")
+                );
             }
             self.tail_bound = Some(bound);
         }
@@ -376,7 +378,7 @@ impl Recovery {
         self.tensors.get(key).map(Weight::shape)
     }
 
-    /// The shape of an embedding, if there is one.
+    /// The shape of an embedding, if it exists.
     fn table(&self, key: &str) -> Result<Option<[usize; 2]>, Error> {
         let table = |shape: &[usize]| {
             let problem = || self.error(key, format!("expected a table, found the shape {shape:?}"));
@@ -413,14 +415,14 @@ impl Recovery {
         let indices = self.indices(scope);
         match indices.last() {
             Some(&last) if last + 1 == indices.len() => Ok(indices.len()),
-            Some(_) => Err(self.error(scope, format!("expected numbers in a row, found {indices:?}"))),
+            Some(_) => Err(self.error(scope, format!("expected consecutive numbers, found {indices:?}"))),
             None => Err(self.error(scope, "is not in the graph")),
         }
     }
 
     fn hparams(&self) -> Result<HParams, Error> {
         let [num_symbols, hidden_channels] =
-            self.table(EMB)?.ok_or_else(|| self.error(EMB, "nothing looks up what `input` is given"))?;
+            self.table(EMB)?.ok_or_else(|| self.error(EMB, "no table is indexed by `input`"))?;
         const REL: &str = "enc_p.encoder.attn_layers.0.emb_rel_k";
         let Some(&[1, places, d_k @ (1..)]) = self.shape(REL) else {
             let found = self.shape(REL);
@@ -474,13 +476,12 @@ impl Recovery {
 
     fn epsilon(&self) -> Result<f32, Error> {
         let Some((_, epsilon)) = self.epsilons.first() else {
-            return Err(self.error("enc_p.encoder.norm_layers_1.0", "no layer norm is in the graph"));
+            return Err(self.error("enc_p.encoder.norm_layers_1.0", "the graph has no layer norm"));
         };
         match self.epsilons.iter().find(|(_, other)| (other - epsilon).abs() > ROUNDING * epsilon) {
             None => Ok(*epsilon),
-            Some((module, other)) => {
-                Err(self.error(module, format!("its epsilon is {other}, that of the other norms {epsilon}")))
-            }
+            Some((module, other)) => Err(self
+                .error(module, format!("its epsilon is {other}, but that of the other norms is {epsilon}"))),
         }
     }
 
@@ -490,7 +491,7 @@ impl Recovery {
             let layer_norm_eps = self.epsilon()?;
             return Ok(DurationHParams::Plain { filter_channels, kernel_size, layer_norm_eps });
         }
-        // Couplings stand at odd places; the first is left out at inference.
+        // Couplings have odd indices; the first one is left out at inference.
         let last = self.indices("dp.flows").last().copied().unwrap_or_default();
         if last < 3 || last % 2 == 0 {
             return Err(
@@ -524,7 +525,8 @@ impl Recovery {
         })
     }
 
-    /// Shapes are checked when the weights are claimed; here is what they do not tell.
+    /// Checks facts about convolutions that shapes do not determine; shapes are checked when the weights are
+    /// claimed.
     fn check_convolutions(&self, hp: &HParams) -> Result<(), Error> {
         for (module, conv) in &self.convs {
             let Some(&[c_out, _, kernel @ (1..)]) = self.weight_shape(module) else {
@@ -549,7 +551,7 @@ impl Recovery {
                 false => {
                     let dilation = dilation(hp, module);
                     let pads = match conv.pads {
-                        // Upstream pads before it.
+                        // Upstream pads in a separate node before it.
                         [0, 0] if module.contains(".ffn_layers.") => [0, 0],
                         _ => [(kernel - 1).saturating_mul(dilation) / 2; 2],
                     };
@@ -586,7 +588,7 @@ impl Recovery {
     }
 }
 
-/// What upstream calls the dilated convolutions of a residual block.
+/// Upstream's name for the dilated convolutions of a residual block.
 fn resblock_convs(kind: ResBlockKind) -> &'static str {
     match kind {
         ResBlockKind::ResBlock1 => "convs1",
@@ -594,7 +596,7 @@ fn resblock_convs(kind: ResBlockKind) -> &'static str {
     }
 }
 
-/// The dilation that upstream gives the convolution `module`.
+/// Upstream's dilation of the convolution `module`.
 fn dilation(hp: &HParams, module: &str) -> usize {
     let (scope, index) = module.rsplit_once('.').unwrap_or((module, ""));
     let Ok(index) = index.parse::<usize>() else { return 1 };
@@ -620,7 +622,7 @@ fn dilation(hp: &HParams, module: &str) -> usize {
     block.and_then(|block| dilations.get(block)?.get(index)).copied().unwrap_or(1)
 }
 
-/// A layer norm, in one node or spelt out.
+/// A layer norm, as one node or spelt out.
 pub(crate) struct Norm {
     pub(crate) gamma: ValueId,
     pub(crate) beta: Option<ValueId>,
@@ -628,7 +630,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    /// The norm that ends at `node`, but for the bias.
+    /// The norm that ends at `node`, without the bias.
     pub(crate) fn of(traced: &Traced<'_>, node: &Node) -> Option<Self> {
         match node.op.as_str() {
             "LayerNormalization" => {
@@ -658,13 +660,13 @@ impl Norm {
     }
 }
 
-/// Whether there is one number for each channel. ONNX Runtime leaves the channels where they are in the input, and gives
-/// the constants of a layer norm axes of length 1 beside theirs.
+/// Returns true if there is one number for each channel. ONNX Runtime keeps the channels at their axis of the
+/// input, and gives the constants of a layer norm further axes of length 1.
 fn is_row(dims: &[usize]) -> bool {
     dims.len() == 1 || (dims.len() <= 4 && dims.iter().filter(|&&dim| dim != 1).count() == 1)
 }
 
-/// The constants of a layer norm as upstream has them; any other tensor as it is.
+/// The constants of a layer norm in upstream's shape; other tensors unchanged.
 fn without_unit_axes(key: &str, tensor: &Tensor) -> Tensor {
     let of_a_norm = key.ends_with(".gamma") || key.ends_with(".beta");
     let dims = match of_a_norm && is_row(&tensor.dims) {
@@ -674,11 +676,12 @@ fn without_unit_axes(key: &str, tensor: &Tensor) -> Tensor {
     Tensor { dims, ..tensor.clone() }
 }
 
-/// What stands before x * (1 + erf(x / sqrt(2))) in the GELU that gives `value`: 1/2, or 1 where the half was moved on.
+/// The factor of x * (1 + erf(x / sqrt(2))) in the GELU that produces `value`: 1/2, or 1 if the half was
+/// moved elsewhere.
 fn gelu_factor(traced: &Traced<'_>, value: ValueId) -> Option<f32> {
     let is_scalar = |value: ValueId| traced.scalar(value).is_some();
     let multiplication = |value: ValueId| traced.producer(value).filter(|node| node.op == "Mul");
-    // The half may be multiplied last, or first, or not at all.
+    // The half may be multiplied last, first, or not at all.
     let scaled = |value: ValueId| {
         let parts = multiplication(value).and_then(|node| traced.ordered(node, is_scalar));
         parts.and_then(|(factor, rest)| Some((traced.scalar(factor)?, rest))).unwrap_or((1.0, value))
@@ -700,7 +703,7 @@ fn gelu_factor(traced: &Traced<'_>, value: ValueId) -> Option<f32> {
     Some(last * first)
 }
 
-/// How a graph keeps `logs`.
+/// The form in which a graph stores `logs`.
 enum Exponent {
     Logs,
     /// -logs
@@ -709,7 +712,8 @@ enum Exponent {
     Inverse,
 }
 
-/// The constant behind the factor `exp(-logs)` with which `scale` multiplies what `centred` gives.
+/// The constant from which the factor `exp(-logs)` is made, by which `scale` multiplies the output of
+/// `centred`.
 fn exponent<'a>(traced: &Traced<'a>, scale: &Node, centred: &Node) -> Option<(&'a Tensor, Exponent)> {
     if scale.op != "Mul" {
         return None;
