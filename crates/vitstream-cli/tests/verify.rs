@@ -172,7 +172,7 @@ fn what_vitstream_wrote_is_a_source_too() {
         let report = against(pair.path(), source);
         assert!(report.passed, "{}", report.table());
         for stage in
-            ["durations w, not rounded", "latent z_p", "speaker g", "latent z, decoder alone", "audio, both"]
+            ["durations w, unrounded", "latent z_p", "speaker g", "latent z, decoder alone", "audio, both"]
         {
             let check = report.checks.iter().find(|check| check.name == stage).unwrap();
             assert_eq!(check.verdict, Verdict::Ok, "{}", report.table());

@@ -1,4 +1,5 @@
-//! How far weights in half precision take the audio: a short utterance spoken by both, on the same noise.
+//! Measures the effect of half-precision weights on the audio: both precisions speak a short utterance with
+//! the same noise.
 
 use rten::{NodeId, Value, ValueOrView};
 use serde::Serialize;
@@ -10,35 +11,35 @@ use vitstream_vits::{EncoderForm, NoiseSource, SynthesizerTrn};
 /// Phoneme ids of the utterance.
 const IDS: usize = 32;
 
-/// About as many frames are spoken; what would last longer is spoken faster.
+/// Approximate number of spoken frames; longer utterances are sped up.
 const FRAMES: f32 = 96.0;
 
-/// An utterance that lasts longer even then is not spoken.
+/// Utterances that are still longer than this are not spoken.
 const MAX_FRAMES: f32 = 512.0;
 
 /// The effect of rounded weights on an utterance's audio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AudioDeviation {
-    /// Its length in frames with weights in single precision.
+    /// Length in frames with single-precision weights.
     pub frames: usize,
-    /// Its length in frames with rounded weights. When it is another, the sounds are compared at the first's
-    /// durations: only flow and generator have rounded weights then.
+    /// Length in frames with rounded weights. If it differs, the sounds are compared at the first one's
+    /// durations, and then only flow and generator use rounded weights.
     pub half_precision_frames: usize,
-    /// Root mean square of the difference, as a share of the audio's.
+    /// Root mean square of the difference, relative to that of the audio.
     pub relative: f64,
-    /// Largest difference of two samples, which are between -1 and 1.
+    /// Largest difference between two samples, which range from -1 to 1.
     pub largest: f64,
 }
 
 /// Speaks with `model` in single precision and with weights in half precision.
 ///
 /// # Errors
-/// Why it cannot be told, in words.
+/// The reason why the deviation could not be measured.
 pub(crate) fn audio_deviation(model: &SynthesizerTrn, opset: i64) -> Result<AudioDeviation, String> {
     let hp = &model.hparams;
     let symbols = i32::try_from(hp.num_symbols).map_err(|_| "too many symbols".to_owned())?.max(1);
-    // Any ids will do; these visit all parts of the table.
+    // Any ids are suitable; these visit all parts of the table.
     let ids: Vec<i32> = (0..IDS as i32).map(|i| (i * 37 + 1) % symbols).collect();
     let form = EncoderForm { noise: NoiseSource::Input, durations: true };
     let encoder = || model.emit_encoder(opset, form).map_err(|error| error.to_string());
@@ -103,7 +104,7 @@ impl Utterance {
             inputs.push(encoder.floats("noise_p", &[1, hp.inter_channels, frames], noise_p)?);
             encoder.run(inputs, outputs)
         };
-        // The durations alone cost nothing, whatever they are; then it is known how long all the rest would be.
+        // The durations alone are cheap to compute, and determine the cost of everything else.
         let frames_at = |length_scale| -> Result<f32, String> {
             let durations = run(length_scale, 1, &["durations"])?;
             let total: f32 = durations.iter().flatten().sum();

@@ -1,48 +1,48 @@
-//! Why a voice could not be exported.
+//! The error type.
 
 use std::path::{Path, PathBuf};
 
 use vitstream_contract::Remedy;
 use vitstream_onnx::{BuildError, ValidateError};
 
-/// Why a voice could not be exported. Every message names the file it is about.
+/// The reason why a voice could not be exported. Every message names the file concerned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The voice cannot be read.
     #[error(transparent)]
     Source(#[from] vitstream_source::Error),
-    /// An option has a value that nothing can be made of.
+    /// An option has an invalid value.
     #[error("{0}")]
     Option(String),
-    /// The output directory cannot be what it was given as.
+    /// The output directory cannot be used.
     #[error("{}: {problem}", path.display())]
     Output {
         /// The directory or file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The voice's JSON lacks what a client's package needs, or contradicts it.
+    /// The voice's JSON lacks a field that a client's package requires, or contradicts it.
     #[error("{}: {problem}", path.display())]
     Config {
         /// The JSON.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
-        /// What helps.
+        /// The remedy.
         remedy: Remedy,
     },
-    /// A client cannot play what the voice, or an option, makes.
+    /// A client cannot play the result of the voice or of an option.
     #[error("{}the client {client}: {problem}", path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display())))]
     Package {
         /// The client.
         client: &'static str,
-        /// The voice, if it is the voice's trouble.
+        /// The voice, if the problem is the voice's.
         path: Option<PathBuf>,
-        /// What it cannot play, and why.
+        /// The problem, and the reason.
         problem: String,
-        /// What helps, if anything is known to.
+        /// The remedy, if one is known.
         remedy: Option<Remedy>,
     },
     /// Writing failed.
@@ -53,12 +53,12 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// A graph came out wrong: a defect of vitstream.
+    /// A graph is wrong, because of a bug in vitstream.
     #[error("internal error in graph `{graph}`, please report it: {problem}")]
     Graph {
-        /// Which graph.
+        /// The graph.
         graph: &'static str,
-        /// What broke.
+        /// The problem.
         problem: String,
     },
     /// The caller asked to stop. Nothing was changed.
@@ -67,7 +67,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The file or folder that it is about, if it is about one.
+    /// The file or folder concerned, if any.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Source(error) => error.path(),
@@ -92,12 +92,12 @@ impl Error {
     }
 }
 
-/// The error of a graph that cannot be built.
+/// The error for a graph that cannot be built.
 pub fn build(graph: &'static str) -> impl FnOnce(BuildError) -> Error {
     move |error| Error::Graph { graph, problem: error.to_string() }
 }
 
-/// The error of a graph that was built and does not hold.
+/// The error for a graph that was built but is not valid.
 pub fn validate(graph: &'static str) -> impl FnOnce(ValidateError) -> Error {
     move |error| Error::Graph { graph, problem: error.to_string() }
 }

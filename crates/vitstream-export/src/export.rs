@@ -1,4 +1,4 @@
-//! From a trained voice to a streaming pair, or to one graph.
+//! Exports a trained voice as a streaming pair or as one graph.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,56 +27,57 @@ use vitstream_source::config::VoiceConfig;
 use vitstream_source::json::MAX_SIZE;
 use vitstream_source::{self as source, Input, ReadOptions, Source};
 
-/// Seeds from here on are not distinct: ONNX stores them as float32.
+/// Seeds from this one on are not distinct, because ONNX stores them as float32.
 pub const MAX_SEED: u32 = 1 << 24;
 
-/// Which files to write.
+/// The files to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
     /// A streaming pair: [`files::ENCODER`], [`files::DECODER`] and [`files::STREAM_DECODER`].
     #[default]
     Pair,
-    /// One graph with the inputs and the output of piper's own exporter: [`files::VOICE`], for clients that load only
-    /// that.
+    /// One graph with the inputs and the output of piper's own exporter: [`files::VOICE`], for clients that
+    /// load only this form.
     Single,
 }
 
-/// How weights are stored. Everything is computed in float32.
+/// Storage format of the weights. All computation is in float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {
     /// As float32.
     #[default]
     F32,
-    /// Large ones as float16, which the graph casts back: about half the size. The files say `precision` =
-    /// `f16-weights` in their metadata, and the summary what it costs.
+    /// Large ones as float16, which the graph casts back: about half the size. The files' metadata have
+    /// `precision` = `f16-weights`, and the summary states the loss of accuracy.
     F16Weights,
 }
 
-/// How to export.
+/// Options for exporting.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExportOptions {
-    /// Which files to write.
+    /// The files to write.
     pub layout: Layout,
     /// Version of ONNX's default operator set, one of [`OPSETS`].
     pub opset: i64,
-    /// Where the encoder's noise comes from.
+    /// The source of the encoder's noise.
     pub noise: NoiseSource,
-    /// Whether the encoder, or the one graph, tells the frames of each phoneme: see [`EncoderForm::durations`].
+    /// Adds the frames of each phoneme as an output of the encoder, or of the one graph: see
+    /// [`EncoderForm::durations`].
     pub durations: bool,
-    /// How weights are stored.
+    /// Storage format of the weights.
     pub precision: Precision,
-    /// The client that a pair is for; `None` writes the pair as it is.
+    /// The client that a pair is for; `None` writes a plain pair.
     pub package: Option<PackageOptions>,
-    /// How the voice is read: what its file does not say.
+    /// Options for reading the voice: facts that its file does not state.
     pub read: ReadOptions,
-    /// Whether a pair comes with [`files::STREAM_DECODER`]. No client's package does.
+    /// Adds [`files::STREAM_DECODER`] to a pair. Clients' packages never have it.
     pub stream_decoder: bool,
-    /// Set by the caller, from any thread, to stop. Then nothing is changed.
+    /// Set by the caller from any thread to stop the export, which then changes nothing.
     pub cancel: Arc<AtomicBool>,
-    /// Who is told before each file; nothing is changed when it stops the export.
+    /// Reports each file before it is written, and may stop the export, which then changes nothing.
     pub progress: Progress,
 }
 
@@ -103,61 +104,62 @@ impl ExportOptions {
         Self::default()
     }
 
-    /// Which files to write.
+    /// Sets the files to write.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// Version of ONNX's default operator set, one of [`OPSETS`].
+    /// Sets the version of ONNX's default operator set, one of [`OPSETS`].
     pub fn opset(mut self, opset: i64) -> Self {
         self.opset = opset;
         self
     }
 
-    /// Where the encoder's noise comes from.
+    /// Sets the source of the encoder's noise.
     pub fn noise(mut self, noise: NoiseSource) -> Self {
         self.noise = noise;
         self
     }
 
-    /// Whether the encoder, or the one graph, tells the frames of each phoneme.
+    /// Adds the frames of each phoneme as an output of the encoder, or of the one graph.
     pub fn durations(mut self, durations: bool) -> Self {
         self.durations = durations;
         self
     }
 
-    /// How weights are stored.
+    /// Sets the storage format of the weights.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// The client that a pair is for; without one, the pair is written as it is.
+    /// Sets the client that a pair is for; without one, a plain pair is written.
     pub fn package(mut self, package: impl Into<Option<PackageOptions>>) -> Self {
         self.package = package.into();
         self
     }
 
-    /// How the voice is read: what its file does not say.
+    /// Sets the options for reading the voice: facts that its file does not state.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
     }
 
-    /// Whether a pair comes with [`files::STREAM_DECODER`].
+    /// Adds [`files::STREAM_DECODER`] to a pair.
     pub fn stream_decoder(mut self, stream_decoder: bool) -> Self {
         self.stream_decoder = stream_decoder;
         self
     }
 
-    /// A flag that the caller sets, from any thread, to stop the export. Then nothing is changed.
+    /// Sets the flag by which the caller stops the export from any thread. Nothing is changed then.
     pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
         self.cancel = cancel;
         self
     }
 
-    /// Who is told before each file; nothing is changed when it stops the export.
+    /// Sets the callback that each file is reported to before it is written, and that may stop the export.
+    /// Nothing is changed then.
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
         self
@@ -172,7 +174,7 @@ pub struct ExportSummary {
     pub input: PathBuf,
     /// Its format.
     pub format: &'static str,
-    /// The voice's JSON that was taken, or what it was put together from; `None` when there is none.
+    /// The voice's JSON in use, or the file from which it was derived; `None` if there is none.
     pub config: Option<PathBuf>,
     /// Choices that were made to read the voice.
     pub notes: Vec<String>,
@@ -180,28 +182,28 @@ pub struct ExportSummary {
     pub output: PathBuf,
     /// The network's hyper-parameters.
     pub hparams: HParams,
-    /// Speakers.
+    /// Number of speakers.
     pub speakers: usize,
-    /// Samples a second, if the checkpoint or the JSON says.
+    /// Sample rate in hertz, if the checkpoint or the JSON states it.
     pub sample_rate: Option<u32>,
-    /// Samples of a frame.
+    /// Samples per frame.
     pub hop_length: usize,
-    /// Frames to each side that windows have to overlap by.
+    /// Frames on each side by which windows must overlap.
     pub receptive_field: usize,
     /// Identifies files that belong together.
     pub pair_id: String,
     /// The files, in the order in which they were written.
     pub files: Vec<FileSummary>,
-    /// The effect of rounded weights on the audio, with [`Precision::F16Weights`]; when it could not be measured, the
-    /// warnings say why.
+    /// The effect of rounded weights on the audio, with [`Precision::F16Weights`]. If it could not be
+    /// measured, the warnings say why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_deviation: Option<AudioDeviation>,
-    /// How the client opens it, with [`ExportOptions::package`].
+    /// Instructions for opening the result in the client, with [`ExportOptions::package`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
     /// Warnings about the voice.
     pub warnings: Vec<String>,
-    /// Time it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
@@ -209,13 +211,13 @@ pub struct ExportSummary {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FileSummary {
-    /// Its name in the directory; in an archive, the archive's name, a slash, and its name there.
+    /// Its name in the directory. In an archive: the archive's name, a slash, and the name inside.
     pub name: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Number of nodes, for a graph.
+    /// Number of nodes, if it is a graph.
     pub nodes: Option<usize>,
-    /// What was rounded, for a graph with [`Precision::F16Weights`].
+    /// The rounding of weights, if it is a graph with [`Precision::F16Weights`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_precision: Option<HalfPrecision>,
 }
@@ -226,9 +228,9 @@ pub struct FileSummary {
 pub struct HalfPrecision {
     /// Tensors stored as float16.
     pub tensors: usize,
-    /// Large tensors that stayed float32, by name, and why.
+    /// Names of large tensors that stayed float32, and the reasons.
     pub kept: BTreeMap<String, String>,
-    /// The most that a tensor changed: the norm of its change as a share of its own.
+    /// The largest change of a tensor: the norm of its change relative to its own.
     pub largest_relative_error: f64,
 }
 
@@ -239,7 +241,7 @@ impl FileSummary {
 }
 
 impl ExportOptions {
-    /// How many graphs are written.
+    /// Number of graphs that are written.
     fn graphs(&self) -> usize {
         match self.layout {
             Layout::Single => 1,
@@ -253,11 +255,11 @@ impl ExportOptions {
     }
 }
 
-/// Reads the voice in `input` and writes its pair to the directory `output`, which is made if it is not there. Either
-/// all files are written or none: on any error what was there before is still there.
+/// Reads the voice in `input` and writes its pair to the directory `output`, which is created if it does not
+/// exist. Either all files are written or none: after an error, the previous files are unchanged.
 ///
 /// # Errors
-/// When the voice cannot be read, an option makes no sense, or the directory cannot be written to.
+/// When the voice cannot be read, an option is invalid, or the directory cannot be written to.
 pub fn export(
     input: impl Into<Input>,
     output: &Path,
@@ -277,7 +279,7 @@ pub fn export(
     if !audit.non_finite.is_empty() {
         let keys = audit.non_finite.join(", ");
         warnings.push(format!(
-            "{}: weights that are not finite in {keys}: the voice will not sound",
+            "{}: weights that are not finite in {keys}: the voice will not produce speech",
             input.display()
         ));
     }
@@ -317,7 +319,7 @@ pub fn export(
         },
         Layout::Single => {
             if config.is_none() {
-                let absent = "no voice JSON: sherpa-onnx and piper-tts need one beside voice.onnx";
+                let absent = "no voice JSON: sherpa-onnx and piper-tts need one next to voice.onnx";
                 warnings.push(format!("{}: {absent}", input.display()));
             }
             export.single(&model, config.as_ref(), options)?;
@@ -329,7 +331,7 @@ pub fn export(
         match audio_deviation(&model, options.opset) {
             Ok(error) => measured = Some(error),
             Err(why) => warnings.push(format!(
-                "{}: what rounded weights do to the audio could not be measured: {why}",
+                "{}: the effect of rounded weights on the audio could not be measured: {why}",
                 input.display()
             )),
         }
@@ -338,7 +340,7 @@ pub fn export(
     source::check_unchanged(&read_from)?;
     export.steps.begin("folder")?;
     export.staging.finish()?;
-    // What is in its place stays there.
+    // The files are in their places already, so stopping has no effect.
     let _ = export.steps.begin("");
     let usage = package.map(|(package, prepared)| package.usage(output, prepared.archive.as_deref()));
     Ok(ExportSummary {
@@ -361,7 +363,7 @@ pub fn export(
     })
 }
 
-/// What can be told before anything is read.
+/// Checks that are possible before anything is read.
 fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Error> {
     if !OPSETS.contains(&options.opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());
@@ -379,7 +381,7 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
         package.check(options)?;
     }
     if output.exists() && !output.is_dir() {
-        let problem = "expected a directory to write the pair to, found a file".to_owned();
+        let problem = "expected a directory for the pair, found a file".to_owned();
         return Err(Error::Output { path: output.to_owned(), problem });
     }
     let same = |name: &str| same_file(input, &output.join(name));
@@ -394,10 +396,10 @@ fn check(input: &Path, output: &Path, options: &ExportOptions) -> Result<(), Err
     Ok(())
 }
 
-/// The files that an export of `input` reads and that could be called as those that it writes.
+/// The files read by an export of `input` whose names could equal those of written files.
 fn inputs(input: &Path, config: Option<&VoiceConfig>) -> Vec<PathBuf> {
     let graphs = [files::ENCODER, files::DECODER, files::VOICE].map(|name| input.join(name));
-    // A folder with a pair has a `voice.onnx` that an earlier export may have put there, and that is not read.
+    // A folder with a pair may contain a `voice.onnx` of an earlier export, which is not read.
     let graphs = graphs
         .into_iter()
         .filter(|path| !(path.ends_with(files::VOICE) && input.join(files::ENCODER).exists()));
@@ -408,7 +410,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// `metadata_props` of all files of a pair.
+/// The `metadata_props` of all files of a pair.
 fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128) -> BTreeMap<String, String> {
     let mut entries = vec![
         ("vitstream_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -418,7 +420,7 @@ fn metadata(model: &SynthesizerTrn, sample_rate: Option<u32>, fingerprint: u128)
     network_metadata(model).into_iter().chain(entries).collect()
 }
 
-/// The entries that the network alone determines.
+/// The entries determined by the network alone.
 pub fn network_metadata(model: &SynthesizerTrn) -> [(String, String); 6] {
     let hp = &model.hparams;
     [
@@ -432,7 +434,7 @@ pub fn network_metadata(model: &SynthesizerTrn) -> [(String, String); 6] {
     .map(|(key, value)| (key.to_owned(), value.to_string()))
 }
 
-/// [`files::STREAM_DECODER`], which says itself how to drive it.
+/// [`files::STREAM_DECODER`], whose metadata describe how to drive it.
 pub fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph, BuildError> {
     let stream = model.emit_stream_decoder(opset)?;
     let states = serde_json::to_string(&stream.states).expect("names and shapes are always JSON");
@@ -442,7 +444,7 @@ pub fn stream_decoder(model: &SynthesizerTrn, opset: i64) -> Result<Graph, Build
     Ok(graph)
 }
 
-/// An export under way.
+/// An export in progress.
 struct Export {
     staging: Staging,
     metadata: BTreeMap<String, String>,
@@ -452,7 +454,7 @@ struct Export {
     files: Vec<FileSummary>,
 }
 
-/// Counts what is done.
+/// Counts finished steps.
 struct Steps {
     progress: Progress,
     done: usize,
@@ -460,7 +462,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// What was begun before this is done.
+    /// Begins the next step; the previous one is finished.
     fn begin(&mut self, next: &str) -> Result<(), Error> {
         let stopped = self.progress.is_stopped_before(next, self.done, self.of);
         self.done += 1;
@@ -489,7 +491,7 @@ impl Export {
         self.remove_config(files::ENCODER_CONFIG)
     }
 
-    /// The pair for a client: in its directory, or in one archive.
+    /// Writes the pair for a client: in the directory, or in one archive.
     fn package(
         &mut self,
         model: &SynthesizerTrn,
@@ -533,7 +535,7 @@ impl Export {
         config: Option<&VoiceConfig>,
         options: &ExportOptions,
     ) -> Result<(), Error> {
-        // sherpa-onnx tells by these how to drive the graph.
+        // sherpa-onnx decides by these how to drive the graph.
         let fixed = [("model_type", "vits"), ("comment", "piper"), ("version", "1")];
         self.metadata.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
         if let Some(config) = config {
@@ -552,8 +554,8 @@ impl Export {
         }
     }
 
-    /// An earlier export's JSON would be taken for this voice's, so it goes. One that no export wrote stays, and this
-    /// export with it.
+    /// Removes an earlier export's JSON, which would be mistaken for this voice's. A JSON that no export
+    /// wrote stays, and is an error.
     fn remove_config(&mut self, name: &str) -> Result<(), Error> {
         let path = self.staging.directory().join(name);
         if let Ok(metadata) = fs::symlink_metadata(&path)
@@ -563,7 +565,7 @@ impl Export {
                 if metadata.len() <= MAX_SIZE { fs::read(&path).map_err(Error::io(&path))? } else { vec![] };
             let json: Value = serde_json::from_slice(&json).unwrap_or_default();
             if json.get("streaming") != Some(&Value::Bool(true)) {
-                let problem = "is no file of an earlier export, and would be taken for the JSON of this voice, which has none: move \
+                let problem = "does not come from an earlier export, and would be mistaken for the JSON of this voice, which has none: move \
                                it away, or name another directory";
                 return Err(Error::Output { path, problem: problem.to_owned() });
             }
@@ -592,7 +594,7 @@ impl Export {
         Ok(())
     }
 
-    /// A graph as it will be written. The summary lacks its size.
+    /// The final graph. The summary lacks its size.
     fn finish_graph(
         &mut self,
         file: &str,
@@ -625,7 +627,7 @@ impl Export {
     }
 }
 
-/// Stops writing as soon as the caller asks.
+/// A writer that stops as soon as the caller asks.
 struct Cancellable<'a> {
     out: &'a mut dyn Write,
     cancel: Arc<AtomicBool>,

@@ -1,8 +1,8 @@
-//! A pair as one client wants it: file names, fields of the JSON, an archive.
+//! A pair in the form that a client requires: file names, fields of the JSON, an archive.
 //!
-//! What each client wants was read from its source, named at [`Package`]'s variants. A requirement that the voice
-//! cannot meet is an error that names the field and how to give it; nothing is guessed that the client would speak
-//! wrongly with.
+//! The requirements were read from each client's source, which is named at [`Package`]'s variants. If a voice
+//! cannot meet a requirement, the error names the field and how to provide it; a value with which the client
+//! would speak wrongly is never guessed.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::export::{ExportOptions, Layout, files};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Package {
-    /// [sonata](https://github.com/mush42/sonata): `encoder.onnx`, `decoder.onnx` and a JSON beside each other
+    /// [sonata](https://github.com/mush42/sonata): `encoder.onnx`, `decoder.onnx` and a JSON in one folder
     /// (`crates/sonata/models/piper/src/lib.rs`: `ModelConfig`, `from_config_path`, `get_meta_ids`).
     Sonata,
     /// [sonata-nvda](https://github.com/mush42/sonata-nvda), the add-on of the screen reader NVDA: the same files in
@@ -38,7 +38,7 @@ pub enum Package {
     Paroli,
 }
 
-/// For which client, and what names the voice there.
+/// The client of a package, and the voice's description in it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PackageOptions {
@@ -53,32 +53,32 @@ pub struct PackageOptions {
 }
 
 impl PackageOptions {
-    /// The voice's language, such as `en_US`.
+    /// Sets the voice's language, such as `en_US`.
     pub fn language(mut self, language: impl Into<Option<String>>) -> Self {
         self.language = language.into();
         self
     }
 
-    /// The voice's name, such as `joe`.
+    /// Sets the voice's name, such as `joe`.
     pub fn name(mut self, name: impl Into<Option<String>>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The voice's quality, such as `medium`.
+    /// Sets the voice's quality, such as `medium`.
     pub fn quality(mut self, quality: impl Into<Option<String>>) -> Self {
         self.quality = quality.into();
         self
     }
 }
 
-/// Where the pair and its JSON go.
+/// The destination of the pair, and its JSON.
 pub(crate) struct Prepared {
     /// Name of the JSON.
     pub(crate) config_name: &'static str,
     /// The JSON.
     pub(crate) config: Vec<u8>,
-    /// Name of the archive that holds all files, if there is to be one.
+    /// Name of the archive that holds all files, if the client takes one.
     pub(crate) archive: Option<String>,
 }
 
@@ -88,19 +88,19 @@ struct Need {
     kind: Kind,
 }
 
-/// What a client takes a field for.
+/// The type that a client expects of a field.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
     Whole,
     Number,
-    /// Names to whole numbers.
+    /// Names mapped to integers.
     Speakers,
-    /// Symbols of one character to lists of ids.
+    /// Single-character symbols mapped to lists of ids.
     Symbols,
-    /// The same, with ids for the pad and the marks of begin and end.
+    /// The same, including ids for padding, begin and end.
     MarkedSymbols,
-    /// Symbols of one character to lists of symbols of one character.
+    /// Single-character symbols mapped to lists of single-character symbols.
     Replacements,
 }
 
@@ -138,13 +138,13 @@ const PAROLI: [Need; 6] = [
     need("phoneme_map", Kind::Replacements),
 ];
 
-/// Qualities that NVDA's add-on knows, in Piper's spelling; it spells the hyphen as an underscore.
+/// Qualities known to NVDA's add-on, in Piper's spelling; the add-on replaces the hyphen by an underscore.
 const QUALITIES: [&str; 4] = ["x-low", "low", "medium", "high"];
 
-/// paroli cuts its audio by frames of this length, whatever the voice has.
+/// paroli cuts its audio by frames of this length, whatever the voice's own.
 const PAROLI_HOP: usize = 256;
 
-/// The last opset of ONNX Runtime 1.14.
+/// The highest opset of ONNX Runtime 1.14.
 const PAROLI_OPSET: i64 = 18;
 
 impl Package {
@@ -160,12 +160,12 @@ impl Package {
 }
 
 impl PackageOptions {
-    /// For `client`, everything else as the voice's JSON says.
+    /// Options for `client`, with everything else taken from the voice's JSON.
     pub fn new(client: Package) -> Self {
         Self { client, language: None, name: None, quality: None }
     }
 
-    /// Refuses what the client cannot play, before anything is read.
+    /// Refuses options that the client cannot play, before anything is read.
     pub(crate) fn check(&self, options: &ExportOptions) -> Result<(), Error> {
         let client = self.client.name();
         let refuse = |problem: &str, option| {
@@ -176,7 +176,7 @@ impl PackageOptions {
             return refuse("it plays pairs", PackageOption::SingleLayout);
         }
         if options.noise == NoiseSource::Input {
-            return refuse("it feeds no noise", PackageOption::NoiseInput);
+            return refuse("it passes no noise", PackageOption::NoiseInput);
         }
         if self.client == Package::Paroli && options.opset > PAROLI_OPSET {
             let opset = options.opset;
@@ -186,7 +186,7 @@ impl PackageOptions {
         Ok(())
     }
 
-    /// The JSON and the names of the files for the client.
+    /// Derives the JSON and the names of the files for the client.
     pub(crate) fn prepare(
         &self,
         input: &Path,
@@ -203,12 +203,12 @@ impl PackageOptions {
             remedy,
         };
         let Some(config) = config else {
-            let problem = "there is no voice JSON, which it needs".to_owned();
+            let problem = "there is no voice JSON, which it requires".to_owned();
             return Err(unsupported(problem, Some(Remedy::Config)));
         };
         let mut voice = ClientVoice { client, path: &config.path, json: config.json().clone() };
         voice.set("streaming", json!(true));
-        // The client feeds a speaker, or does not, by this number.
+        // The client decides by this number whether to pass a speaker.
         voice.set("num_speakers", json!(hp.num_speakers));
         voice.default("num_symbols", json!(hp.num_symbols));
         if let Some(rate) = sample_rate {
@@ -232,7 +232,7 @@ impl PackageOptions {
         let mut config_name = files::CONFIG;
         match self.client {
             Package::Sonata | Package::Nvda => {
-                // It has another form in mind than Piper writes, and never looks at it.
+                // The client expects a form that Piper does not write, but never uses it.
                 voice.set("phoneme_map", json!({}));
                 voice.check(&SONATA)?;
                 voice.expect_espeak()?;
@@ -246,8 +246,8 @@ impl PackageOptions {
             Package::Phoonnx => {
                 if hp.multi_speaker() {
                     let problem = format!(
-                        "it has no way to give the speaker to a decoder, and the voice has {}; one graph for the whole voice \
-                         is what it plays",
+                        "it cannot pass a speaker to a decoder, and the voice has {} speakers; one graph for the whole voice can \
+                         be played",
                         hp.num_speakers
                     );
                     return Err(unsupported(problem, Some(Remedy::SingleGraph)));
@@ -258,7 +258,7 @@ impl PackageOptions {
                     voice.check(&[LANGUAGE])?;
                 }
                 voice.check(&PHOONNX)?;
-                // Names of other adapters would win over what `streaming` says.
+                // Names of other adapters would take precedence over `streaming`.
                 voice.json.shift_remove("engine");
                 voice.set("hop_length", json!(hp.hop_length()));
                 voice.set("engine_params.decoder_path", json!(files::DECODER));
@@ -268,7 +268,7 @@ impl PackageOptions {
             Package::Paroli => {
                 if hp.hop_length() != PAROLI_HOP {
                     let problem = format!(
-                        "it takes every frame for {PAROLI_HOP} samples, the voice has {}",
+                        "it assumes {PAROLI_HOP} samples per frame, but the voice has {}",
                         hp.hop_length()
                     );
                     return Err(unsupported(problem, None));
@@ -283,7 +283,7 @@ impl PackageOptions {
         Ok(Prepared { config_name, config: to_text(&voice.json), archive })
     }
 
-    /// How the client opens what was written to `output`.
+    /// Instructions for opening the files in `output` with the client.
     pub(crate) fn usage(&self, output: &Path, archive: Option<&str>) -> String {
         let path = |name: &str| output.join(name).display().to_string();
         let (encoder, decoder, config) = (path(files::ENCODER), path(files::DECODER), path(files::CONFIG));
@@ -304,7 +304,7 @@ impl PackageOptions {
     }
 }
 
-/// A voice's JSON on its way to a client.
+/// A voice's JSON being prepared for a client.
 struct ClientVoice<'a> {
     client: &'static str,
     path: &'a Path,
@@ -318,7 +318,8 @@ impl ClientVoice<'_> {
         keys.try_fold(first, |value, key| value.get(key))
     }
 
-    /// The place of a field whose objects are made where they are missing; `None` inside something else.
+    /// The place of a field, whose parent objects are created if missing; `None` if a parent is not an
+    /// object.
     fn place(&mut self, field: &str) -> Option<&mut Value> {
         let mut keys: Vec<&str> = field.split('.').collect();
         let last = keys.pop()?;
@@ -365,7 +366,7 @@ impl ClientVoice<'_> {
             if fits { Ok(()) } else { Err(self.wrong(field, expected, value)) }
         };
         match kind {
-            Kind::Text => expect(value.is_string(), "a text"),
+            Kind::Text => expect(value.is_string(), "a string"),
             Kind::Whole => expect(value.as_u64().is_some_and(|n| n <= u32::MAX.into()), "a whole number"),
             Kind::Number => expect(value.is_number(), "a number"),
             Kind::Speakers => all(&|_, id| id.is_i64(), "names with the speakers' numbers"),
@@ -401,7 +402,8 @@ impl ClientVoice<'_> {
         }
     }
 
-    /// `LANGUAGE-NAME+RT-QUALITY`. The add-on finds the three in the archive's name, and the voice's folder gets them.
+    /// `LANGUAGE-NAME+RT-QUALITY`. The add-on parses the three parts from the archive's name, which also
+    /// names the voice's folder.
     fn nvda_name(&self) -> Result<String, Error> {
         let text = |field| self.get(field).and_then(Value::as_str).unwrap_or_default();
         let wrong =
@@ -448,7 +450,7 @@ impl ClientVoice<'_> {
 
 /// Writes files into the root of a compressed tar archive. The same files give the same bytes.
 pub(crate) fn write_archive(out: &mut dyn Write, members: &[(&str, Vec<u8>)]) -> io::Result<()> {
-    // Weights hardly shrink, however long one tries.
+    // Weights hardly compress, however much time is spent.
     let compressed = GzBuilder::new().write(out, Compression::fast());
     let mut archive = tar::Builder::new(compressed);
     for (name, content) in members {

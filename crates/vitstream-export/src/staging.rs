@@ -1,17 +1,20 @@
-//! Everything that is written: one file or a folder's files, whole or not at all.
+//! Writes a single file or all files of a folder, completely or not at all.
 //!
-//! All files are written beside their places, complete and flushed, before anything old is touched. Then, in a folder:
+//! All files are first written next to their final places, complete and flushed, before any old file is
+//! touched. In a folder, these steps follow:
 //!
-//! 1. Every old file is kept under a second name, a hard link (`.vitstream-old.NAME`; an empty `.vitstream-none.NAME`
-//!    says that there was none).
-//! 2. A file `.vitstream-unfinished` is made.
-//! 3. The new files are renamed to their places, one by one. Each name has a whole file at every moment.
-//! 4. `.vitstream-unfinished` is removed: from here on the new files count.
+//! 1. Every old file receives a second name, a hard link (`.vitstream-old.NAME`; an empty
+//!    `.vitstream-none.NAME` records that there was no old file).
+//! 2. A file `.vitstream-unfinished` is created.
+//! 3. The new files are renamed to their places, one by one. Each name refers to a complete file at every
+//!    moment.
+//! 4. `.vitstream-unfinished` is removed: from here on the new files are valid.
 //! 5. The second names are removed.
 //!
-//! A process that is killed in the midst of 3 leaves a mixture, and the mark that says so. [`vitstream_source::check_finished`]
-//! names it to readers; the next export puts the old files back before it does anything else. One that is killed before or after leaves
-//! second names or parts, which the next export removes. A lock on the folder keeps two exports from each other.
+//! A process that is killed during step 3 leaves a mixture of old and new files, and the mark that says so.
+//! [`vitstream_source::check_finished`] reports it to readers; the next export first restores the old files.
+//! A process that is killed earlier or later leaves second names or parts, which the next export removes. A
+//! lock on the folder keeps two exports apart.
 
 mod file;
 mod live;
@@ -29,36 +32,37 @@ use vitstream_contract::files::UNFINISHED;
 
 use crate::Error;
 
-/// Begins the second name of an old file.
+/// Prefix of the second name of an old file.
 const OLD: &str = ".vitstream-old.";
 
-/// Begins the name of an empty file that stands for an old one that was not there.
+/// Prefix of an empty file that records the absence of an old file.
 const NONE: &str = ".vitstream-none.";
 
-/// How often a directory is made anew because another process removed it in the moment before it was locked.
+/// Limit on how often a directory is created again because another process removed it just before it was
+/// locked.
 const TRIES: usize = 8;
 
-/// Files that are ready to take their places in one directory.
+/// Files that are ready to take their places in a directory.
 pub(crate) struct Staging {
     directory: PathBuf,
-    /// Files that are never replaced, whatever they are called.
+    /// Files that must never be replaced, whatever their names.
     inputs: Vec<PathBuf>,
-    /// The outermost directory that had to be made, to be removed again if nothing comes of it.
+    /// The outermost directory that was created; it is removed again if the export fails.
     made: Option<PathBuf>,
     ready: Vec<(String, Part)>,
     obsolete: Vec<String>,
-    /// Keeps other exports away until this is dropped.
+    /// Keeps other exports out until it is dropped.
     _lock: Option<File>,
 }
 
 impl Staging {
-    /// Makes the directory, with its parents, if it is not there; puts back what a killed export has mixed up, and removes
-    /// what it has left.
+    /// Creates the directory and its parents if they do not exist, restores what a killed export has mixed
+    /// up, and removes its remains.
     /// `inputs` are files that must not be replaced.
     pub(crate) fn begin(directory: &Path, inputs: &[PathBuf]) -> Result<Self, Error> {
         let made = make(directory)?;
-        // Without the lock the directory stays, even if it was made here: another export may have it by now, and removing
-        // it, empty as it still is, would make both fail.
+        // Without the lock the directory stays, even if it was created here: another export may be using it
+        // by now, and removing it while it is still empty would make both fail.
         let lock = lock(directory).inspect_err(|_| live::lock().forget_made(directory))?;
         let staging = Self {
             directory: directory.to_owned(),
@@ -81,7 +85,7 @@ impl Staging {
         &self.directory
     }
 
-    /// Writes a file beside its place. Returns its size in bytes.
+    /// Writes a file next to its final place. Returns its size in bytes.
     pub(crate) fn write(
         &mut self,
         name: &str,
@@ -106,14 +110,14 @@ impl Staging {
         Ok(size)
     }
 
-    /// Says that a file of this name, if there is one, does not belong to what is being written.
+    /// Marks a file of this name, if it exists, as not part of the new folder.
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), Error> {
         self.check_place(&self.directory.join(name))?;
         self.obsolete.push(name.to_owned());
         Ok(())
     }
 
-    /// Puts all files into their places. When one cannot be put there, the old ones come back.
+    /// Puts all files into their places. If one cannot be placed, the old files are restored.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         let mut live = live::lock();
         let names: Vec<&String> = self.ready.iter().map(|(name, _)| name).chain(&self.obsolete).collect();
@@ -148,7 +152,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Refuses to replace anything but a file, and any of the inputs.
+    /// Refuses to replace anything other than a regular file, or any of the inputs.
     fn check_place(&self, path: &Path) -> Result<(), Error> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
@@ -175,7 +179,7 @@ impl Staging {
     }
 
     fn place(&mut self, live: &mut Live) -> Result<(), Error> {
-        // What is left when one fails is removed later, when nothing is locked.
+        // Files left over when one fails are removed later, when nothing is locked.
         self.ready.reverse();
         while let Some((name, part)) = self.ready.pop() {
             let path = self.directory.join(name);
@@ -202,7 +206,7 @@ impl Drop for Staging {
     }
 }
 
-/// Makes `directory` and returns the outermost directory that was not there.
+/// Creates `directory` and returns the outermost directory that did not exist.
 fn make(directory: &Path) -> Result<Option<PathBuf>, Error> {
     let mut live = live::lock();
     let absent =
@@ -220,7 +224,7 @@ fn make(directory: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(absent.map(Path::to_owned))
 }
 
-/// Locks `directory` itself, so that nothing is left of the lock. `None` where directories cannot be locked.
+/// Locks `directory` itself, so that no lock file remains. `None` on systems that cannot lock directories.
 fn lock(directory: &Path) -> Result<Option<File>, Error> {
     for _ in 0..TRIES {
         let file = match open_to_lock(directory) {
@@ -235,12 +239,12 @@ fn lock(directory: &Path) -> Result<Option<File>, Error> {
             Ok(()) if is_still(&file, directory) => return Ok(Some(file)),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let problem = "another export is writing to this directory: wait for its end, or name another directory";
+                let problem = "another export is writing to this directory: wait for it to finish, or name another directory";
                 return Err(Error::Output { path: directory.to_owned(), problem: problem.to_owned() });
             }
             Err(TryLockError::Error(error)) => {
                 log::warn!(
-                    "{}: cannot be locked ({error}); let no other export write to it at the same time",
+                    "{}: cannot be locked ({error}); make sure that no other export writes to it at the same time",
                     directory.display()
                 );
                 return Ok(None);
@@ -263,7 +267,7 @@ fn is_still(file: &File, directory: &Path) -> bool {
     matches!((file.metadata(), fs::metadata(directory)), (Ok(a), Ok(b)) if id(&a) == id(&b))
 }
 
-/// Elsewhere directories cannot be opened: a file in it is locked, and stays.
+/// Other systems cannot open directories: a file in the directory is locked instead, and remains.
 #[cfg(not(unix))]
 fn open_to_lock(directory: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).open(directory.join(".vitstream-lock"))
@@ -274,21 +278,21 @@ fn is_still(_: &File, _: &Path) -> bool {
     true
 }
 
-/// Gives the old file a second name, or says that there is none.
+/// Gives the old file a second name, or records that there is none.
 fn keep(directory: &Path, name: &str) -> Result<(), Error> {
     let (path, second) = (directory.join(name), directory.join(format!("{OLD}{name}")));
     let kept = match fs::hard_link(&path, &second) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             File::create_new(directory.join(format!("{NONE}{name}"))).map(drop)
         }
-        // Not every file system has second names.
+        // Not every file system supports hard links.
         Err(_) => fs::copy(&path, &second).and_then(|_| File::open(&second)?.sync_all()),
         Ok(()) => Ok(()),
     };
     kept.map_err(Error::io(&path))
 }
 
-/// The second names in `directory`: the name before, and whether there was a file.
+/// The second names in `directory`: the original name, and whether there was a file.
 fn second_names(directory: &Path) -> Vec<(PathBuf, String, bool)> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
@@ -310,13 +314,13 @@ fn remove_second_names(directory: &Path) {
     }
 }
 
-/// Puts the old files back. What cannot be put back stays under its second name, and the error says so.
+/// Restores the old files. Files that cannot be restored keep their second names, and the error says so.
 fn roll_back(directory: &Path) -> Result<(), Error> {
     let mut stuck = Vec::new();
     for (second, name, was_there) in second_names(directory) {
         let path = directory.join(&name);
         let back = if was_there {
-            // The same file under both names is left as it is by a rename.
+            // If both names refer to the same file, renaming does nothing.
             fs::rename(&second, &path).and_then(|()| remove_if_there(&second))
         } else if crate::export::files::is_one(&name) {
             remove_if_there(&path).and_then(|()| remove_if_there(&second))
@@ -329,7 +333,7 @@ fn roll_back(directory: &Path) -> Result<(), Error> {
     }
     if !stuck.is_empty() {
         let problem = format!(
-            "the files that were there before could not be put back; they are kept: {}. Rename them by hand, and remove {UNFINISHED}",
+            "the previous files could not be restored; they are kept as: {}. Rename them by hand, and remove {UNFINISHED}",
             stuck.join(", ")
         );
         return Err(Error::Output { path: directory.to_owned(), problem });
@@ -346,7 +350,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The error that a writer gives when the caller has asked to stop.
+/// The error that a writer returns after the caller has asked to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;
@@ -418,7 +422,7 @@ mod tests {
         staging.write("one", |out| out.write_all(b"new")).unwrap();
         staging.write("two", |out| out.write_all(b"new")).unwrap();
         staging.remove("gone").unwrap();
-        // The file that waits to become `two` disappears.
+        // The file waiting to become `two` disappears.
         fs::remove_file(&staging.ready[1].1.path).unwrap();
         assert!(staging.finish().is_err());
         assert_eq!(names(root.path()), ["gone", "one"]);
@@ -451,7 +455,7 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains("decoder.stream.onnx") && error.contains("found a directory"), "{error}");
         }
-        // One that appears while the others are written.
+        // A directory that appears while the others are written.
         staging.write("one", |out| out.write_all(b"1")).unwrap();
         fs::create_dir(root.path().join("one")).unwrap();
         let error = staging.finish().unwrap_err().to_string();
@@ -484,7 +488,7 @@ mod tests {
         assert_eq!(names(root.path()), ["one"]);
     }
 
-    /// A folder as a killed export leaves it: new files in `placed`, old ones kept.
+    /// A folder in the state left by a killed export: new files in `placed`, old ones kept.
     fn torn(root: &Path, placed: &[&str]) {
         for (name, old) in [("decoder.onnx", true), ("encoder.onnx", true), ("config.json", false)] {
             if old {
@@ -507,7 +511,7 @@ mod tests {
             torn(root.path(), placed);
             let error = check_finished(root.path()).unwrap_err().to_string();
             assert!(error.contains("was killed"), "{error}");
-            // Even if nothing comes of it.
+            // The old files are restored even if the new export fails.
             drop(Staging::begin(root.path(), &[]).unwrap());
             check_finished(root.path()).unwrap();
             assert_eq!(names(root.path()), ["decoder.onnx", "encoder.onnx"], "{placed:?}");
@@ -517,7 +521,8 @@ mod tests {
         }
     }
 
-    /// Killed after the mark was removed: the new files count, and nothing is left of the old ones.
+    /// If an export was killed after the mark was removed, the new files are valid, and nothing remains of
+    /// the old ones.
     #[test]
     fn an_export_that_was_killed_at_its_very_end_counts() {
         let root = tempfile::tempdir().unwrap();

@@ -1,18 +1,18 @@
-//! How far values are from each other.
+//! Differences between values.
 
-/// Largest and root mean square difference of two rows of values.
+/// Largest and root mean square difference of two sequences of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Difference {
     pub(super) max: f64,
     /// Sum of the squares.
     squares: f64,
     count: usize,
-    /// Where the largest stands.
+    /// Index of the largest difference.
     pub(super) at: usize,
 }
 
 impl Difference {
-    /// Compares as many values as both have. What is not a number differs infinitely from everything.
+    /// Compares as many values as both have. A NaN differs infinitely from everything.
     pub(super) fn of(found: &[f32], expected: &[f32]) -> Self {
         let mut all = Self::default();
         for (at, (&a, &b)) in found.iter().zip(expected).enumerate() {
@@ -27,12 +27,12 @@ impl Difference {
         all
     }
 
-    /// The root of the mean of the squares; 0 for nothing.
+    /// The root mean square; 0 if there are no values.
     pub(super) fn rms(&self) -> f64 {
         if self.count == 0 { 0.0 } else { (self.squares / self.count as f64).sqrt() }
     }
 
-    /// Both rows behind each other.
+    /// Concatenates the two comparisons.
     pub(super) fn join(self, other: Self) -> Self {
         let larger = if other.max > self.max { other } else { self };
         Self {
@@ -44,7 +44,7 @@ impl Difference {
     }
 }
 
-/// The largest absolute value; infinite when one is not a number.
+/// The largest absolute value; infinite if one is NaN.
 pub(super) fn peak(values: &[f32]) -> f64 {
     Difference::of(values, &vec![0.0; values.len()]).max
 }

@@ -1,5 +1,5 @@
-//! What the files say beside their graphs: the metadata that players are driven by, and the voice's JSON. Every field that
-//! a consumer of the folder reads is looked at as that consumer takes it, and against what the graphs show.
+//! Checks the data next to the graphs: the metadata that drive players, and the voice's JSON. Every field
+//! that a consumer of the folder reads is checked as that consumer reads it, and compared with the graphs.
 
 use std::ops::RangeInclusive;
 
@@ -13,14 +13,14 @@ use crate::{MOST_PER_FRAME, stages};
 use vitstream_contract::files;
 use vitstream_source::config::VoiceConfig;
 
-/// No table of a voice has more rows.
+/// Limit on the rows of a voice's tables.
 const MOST_ROWS: u64 = 1 << 24;
-/// Nor has a signal more channels.
+/// Limit on the channels of a signal.
 const MOST_CHANNELS: u64 = 1 << 16;
-/// Problems that are told of many.
+/// Limit on the problems that are listed.
 const MOST_PROBLEMS: usize = 4;
 
-/// Metadata that are numbers, with what they can be.
+/// Numeric metadata, with their ranges.
 const NUMBERS: [(&str, RangeInclusive<u64>); 7] = [
     ("sample_rate", *SAMPLE_RATES.start() as u64..=*SAMPLE_RATES.end() as u64),
     ("n_speakers", 1..=MOST_ROWS),
@@ -31,7 +31,7 @@ const NUMBERS: [(&str, RangeInclusive<u64>); 7] = [
     ("gin_channels", 0..=MOST_CHANNELS),
 ];
 
-/// The metadata of all files: numbers that are numbers, the same in every file, and those of the graphs.
+/// Checks the metadata of all files: numbers must be valid, equal in every file, and match the graphs.
 pub(super) fn metadata(pair: &Pair) -> Check {
     const NAME: &str = "metadata";
     let mut problems = Vec::new();
@@ -54,12 +54,12 @@ pub(super) fn metadata(pair: &Pair) -> Check {
     }
     match (pair.files().next(), problems.is_empty()) {
         (None, _) => not_checked(Part::Files, NAME, "no file can be read"),
-        (_, true) => Check::new(Part::Files, NAME, Verdict::Ok, "as the graphs are, in every file"),
+        (_, true) => Check::new(Part::Files, NAME, Verdict::Ok, "matches the graphs in every file"),
         (_, false) => Check::new(Part::Files, NAME, Verdict::Failed, joined(&problems)),
     }
 }
 
-/// Numbers that are not the same in every file.
+/// Numbers that differ between files.
 fn contradictions(pair: &Pair) -> Vec<String> {
     let number = |file: &OnnxFile, key: &str| Some((name(file), file.graph.metadata.get(key)?.clone()));
     let differing = NUMBERS.iter().filter_map(|(key, _)| {
@@ -71,7 +71,7 @@ fn contradictions(pair: &Pair) -> Vec<String> {
     differing.collect()
 }
 
-/// Numbers that the encoder's graph shows to be others.
+/// Numbers that contradict the encoder's graph.
 fn against_graph(pair: &Pair, encoder: &OnnxFile) -> Vec<String> {
     let channels = |id| encoder.graph.value(id).shape.as_ref()?.get(1)?.as_const();
     let several = encoder.input("sid").is_some();
@@ -95,7 +95,7 @@ fn against_graph(pair: &Pair, encoder: &OnnxFile) -> Vec<String> {
     problems
 }
 
-/// The fields of the voice's JSON that clients read.
+/// Checks the fields of the voice's JSON that clients read.
 pub(super) fn config(config: &VoiceConfig, pair: &Pair) -> Check {
     let json = config.json();
     let speakers = pair.speakers(None).unwrap_or(1);
@@ -151,17 +151,17 @@ pub(super) fn config(config: &VoiceConfig, pair: &Pair) -> Check {
             Part::Files,
             files::CONFIG,
             Verdict::Ok,
-            "fields that clients read fit the graphs",
+            "fields that clients read match the graphs",
         );
     }
     Check::new(Part::Files, files::CONFIG, Verdict::Failed, joined(&problems))
 }
 
-/// What is unusual about the JSON beside that: no client that is known fails at it as long as it is not spoken.
+/// Reports unusual content of the JSON that makes no known client fail as long as it is not spoken.
 pub(super) fn warnings(problems: &[String]) -> Check {
     Check::new(
         Part::Files,
-        format!("{}, beside the network", files::CONFIG),
+        format!("{}, compared with the network", files::CONFIG),
         Verdict::Warning,
         joined(problems),
     )
@@ -193,7 +193,7 @@ fn scales(inference: Option<&Map<String, Json>>, problems: &mut Vec<String>) {
     }
 }
 
-/// The object called `key`; a problem when there is something else.
+/// The object called `key`; anything else is a problem.
 fn object<'a>(
     json: &'a Map<String, Json>,
     key: &str,
@@ -209,7 +209,7 @@ fn object<'a>(
     }
 }
 
-/// Checks the number at the end of the dotted `path`, if there is one.
+/// Checks the number at the end of the dotted `path`, if it exists.
 fn number(
     json: Option<&Map<String, Json>>,
     path: &str,
@@ -229,7 +229,7 @@ fn name(file: &OnnxFile) -> String {
     file.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The beginning of what a file says, fit for a message.
+/// The start of a value from a file, escaped for a message.
 fn quoted(text: &str) -> String {
     const LONGEST: usize = 40;
     let end = text.char_indices().nth(LONGEST).map(|(end, _)| end);

@@ -1,18 +1,18 @@
-//! Why a voice could not be verified.
+//! The error type.
 
 use std::path::{Path, PathBuf};
 
 use vitstream_contract::Remedy;
 use vitstream_onnx::DecodeError;
 
-/// Why a voice could not be verified. Every message names the file it is about.
+/// The reason why a voice could not be verified. Every message names the file concerned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A voice cannot be read.
     #[error(transparent)]
     Source(#[from] vitstream_source::Error),
-    /// A source cannot be exported anew.
+    /// A source cannot be exported again.
     #[error(transparent)]
     Export(#[from] vitstream_export::Error),
     /// An ONNX file cannot be read.
@@ -20,28 +20,28 @@ pub enum Error {
     Onnx {
         /// The file.
         path: PathBuf,
-        /// Where, and why.
+        /// The place, and the reason.
         source: DecodeError,
     },
-    /// A graph holds something else than what was expected.
+    /// A graph differs from the expected one.
     #[error("{}: {place}: {problem}", path.display())]
     Unrecoverable {
         /// The file.
         path: PathBuf,
         /// The node, module or tensor.
         place: String,
-        /// What was expected, what was found, and what to do.
+        /// The expected value, the value found, and the remedy.
         problem: String,
     },
-    /// A graph cannot be run, or gives what it should not.
+    /// A graph cannot be run, or returns a wrong result.
     #[error("{}: {problem}", path.display())]
     Run {
         /// The graph's file.
         path: PathBuf,
-        /// What was expected, what was found, what to do.
+        /// The expected value, the value found, and the remedy.
         problem: String,
     },
-    /// An option has a value that nothing can be made of.
+    /// An option has an invalid value.
     #[error("{0}")]
     Option(String),
     /// The caller asked to stop.
@@ -50,7 +50,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The file or folder that it is about, if it is about one.
+    /// The file or folder concerned, if any.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Source(error) => error.path(),
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    /// What its user can do about it, if anything is known to help.
+    /// A remedy for the error, if one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Source(error) => error.remedy(),

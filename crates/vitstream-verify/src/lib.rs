@@ -1,9 +1,9 @@
-//! Proof that an exported pair is right: that it runs, that chunks of it are the whole, and that it is the voice that it
-//! was made of.
+//! Verifies an exported pair: that it runs, that streaming it gives the same audio as decoding it whole, and
+//! that it is the same voice as its source.
 //!
-//! What is verified are the files, as any client finds them: graphs are run directly in a runtime, decoders are
-//! streamed as docs/streaming.md says, and stages inside a graph are reached by taking out the part of the file that
-//! computes them. Everything is spoken without noise, so that there is one right result.
+//! The files are verified as any client finds them: graphs run directly in a runtime, decoders are streamed
+//! as docs/streaming.md says, and intermediate stages are obtained by extracting the part of the file that
+//! computes them. All utterances are spoken without noise, so that there is one correct result.
 //!
 //! ```
 //! # let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
@@ -62,37 +62,38 @@ use vitstream_source::{self as sources, ReadOptions, Source};
 use voice::{DecoderGraph, EncoderGraph, Origin, Request, Whole};
 use weights::Settings;
 
-/// Most ids that are spoken.
+/// Limit on the ids of an utterance.
 const MOST_IDS: usize = MAX_IDS;
 
-/// Metadata that speak of more frames, or of more samples to a frame, are damaged.
+/// Limit on frames, and on samples per frame, in metadata: larger numbers mean damage.
 const MOST_PER_FRAME: usize = 1 << 20;
 
-/// Parts of the work that are told of.
+/// Number of steps reported as progress.
 const STEPS: usize = 5;
 
-/// For audio that nothing says the rate of: only what the page's axes say depends on it.
+/// Sample rate assumed for audio of unknown rate: it affects only the axes of the page.
 const ASSUMED_RATE: u32 = 22_050;
 
-/// How to verify.
+/// Options for verifying.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// The source to compare with: what the pair was made of, a voice of the same weights, or reference values.
+    /// The source to compare with: the origin of the pair, a voice with the same weights, or reference
+    /// values.
     pub against: Option<PathBuf>,
-    /// How that is read.
+    /// Options for reading the source.
     pub read: ReadOptions,
-    /// The runtime that computes.
+    /// The runtime that computes the graphs.
     pub runtime: Runtime,
     /// Threads for each graph, at least 1.
     pub threads: usize,
-    /// Where ONNX Runtime's shared library is; looked for when absent.
+    /// Path of ONNX Runtime's shared library; searched for if absent.
     pub library: Option<PathBuf>,
-    /// Where graphs run; in this process when absent, which a damaged file can then end.
+    /// Process in which graphs run. If absent they run in this process, which a damaged file can then end.
     pub wall: Option<Wall>,
-    /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
+    /// Phoneme ids to speak instead of those chosen from the voice's symbols.
     pub ids: Option<Vec<i64>>,
-    /// Who is told before each part of the work, and may stop it.
+    /// Reports each step of the work, and may stop it.
     pub progress: Progress,
 }
 
@@ -117,75 +118,76 @@ impl VerifyOptions {
         Self::default()
     }
 
-    /// The source to compare with: what the pair was made of, a voice of the same weights, or reference values.
+    /// Sets the source to compare with: the origin of the pair, a voice with the same weights, or reference
+    /// values.
     pub fn against(mut self, against: impl Into<PathBuf>) -> Self {
         self.against = Some(against.into());
         self
     }
 
-    /// How that is read.
+    /// Sets the options for reading the source.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
     }
 
-    /// The runtime that computes.
+    /// Sets the runtime that computes the graphs.
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// Threads for each graph, 1 to 256.
+    /// Sets the number of threads for each graph, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Where ONNX Runtime's shared library is.
+    /// Sets the path of ONNX Runtime's shared library.
     pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
         self.library = Some(library.into());
         self
     }
 
-    /// Where graphs run; in this process without one.
+    /// Sets the process in which graphs run; without one, they run in this process.
     pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
         self.wall = wall.into();
         self
     }
 
-    /// Phoneme ids to speak, instead of those that are made up from the voice's symbols.
+    /// Sets phoneme ids to speak instead of those chosen from the voice's symbols.
     pub fn ids(mut self, ids: impl IntoIterator<Item = i64>) -> Self {
         self.ids = Some(ids.into_iter().collect());
         self
     }
 
-    /// Who is told before each part of the work, and may stop it.
+    /// Sets the callback that each step is reported to, and that may stop the work.
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
         self
     }
 }
 
-/// What a pair is held against.
+/// The source that a pair is compared with.
 enum Held {
     Reference(Box<Reference>),
     Voice(Box<HeldVoice>),
 }
 
 struct HeldVoice {
-    /// The network, or why it cannot be read.
+    /// The network, or the reason why it cannot be read.
     model: Result<Source, Error>,
-    /// What runs, or why it does not.
+    /// The runnable source, or the reason why it does not run.
     origin: Result<Origin, Error>,
-    /// What its values are, in words.
+    /// A description of the values compared.
     values: &'static str,
 }
 
 /// Verifies the pair in `dir`.
 ///
 /// # Errors
-/// When there is no pair, what it is to be held against cannot be read, the runtime is not there, or an option makes no
-/// sense. Files of the pair that are damaged are no error: the report says so.
+/// When there is no pair, the source to compare with cannot be read, the runtime is not available, or an
+/// option is invalid. Damaged files of the pair are not an error: the report lists them.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     let start = Instant::now();
     let begin = |next: &str, done| match options.progress.is_stopped_before(next, done, STEPS) {
@@ -209,7 +211,8 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     };
     if let Some(config) = &config {
         checks.push(contract::config(config, &pair));
-        // Hyper-parameters follow from the files of any pair that can be read back; its weights are left where they are.
+        // Hyper-parameters follow from the files of any pair that can be read back; its weights are not
+        // loaded.
         if let Ok(parts) = sources::read(dir, &ReadOptions::default()) {
             let unusual = config.check(&parts.hparams);
             if !unusual.is_empty() {
@@ -217,7 +220,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
             }
         }
     }
-    // What another exporter does not write into its files, their weights tell.
+    // Facts that another exporter does not write into its files are determined by the weights.
     let recovered = if pair.is_ours() { None } else { sources::load(dir, &ReadOptions::default()).ok() };
     let model = recovered.as_ref().map(|source| &source.model);
     let sensible = |frames: &usize| *frames <= MOST_PER_FRAME;
@@ -236,7 +239,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
         .and_then(|rate| u32::try_from(rate).ok())
         .or_else(|| config.as_ref()?.sample_rate())
         .filter(|rate| SAMPLE_RATES.contains(rate));
-    // A folder that says none is one whose user says it; one that says nonsense is damaged.
+    // If the folder states none, the user must state it; if it states an invalid one, it is damaged.
     let silent = !broken_config
         && pair.metadata("sample_rate").is_none()
         && config.as_ref().is_none_or(|config| !config.states_sample_rate());
@@ -279,7 +282,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
                     _ => Err("the pair's encoder does not load"),
                 };
                 source::add_reference(&mut comparison, &pair, encoder, reference);
-                ("reference values (safetensors)", "what stands in the file")
+                ("reference values (safetensors)", "values in the file")
             }
             Held::Voice(voice) => {
                 let HeldVoice { model, origin, values } = &**voice;
@@ -290,7 +293,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
                     return Err(Error::Run {
                         path: (*path).clone(),
                         problem: format!(
-                            "nothing can be held against it: {error}; it does not speak: {problem}"
+                            "it cannot serve as a source: {error}; it does not speak: {problem}"
                         ),
                     });
                 }
@@ -320,8 +323,8 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, Error> {
     })
 }
 
-/// Why an encoder cannot be compared with values that were made with noise.
-const NO_DRAWS: &str = "the reference was made with noise, and no draw was found in the pair's encoder to put it in; \
+/// The reason why an encoder cannot be compared with values that were computed with noise.
+const NO_DRAWS: &str = "the reference was made with noise, but no draw that could be replaced by it was found in the pair's encoder; \
                         export the pair with --noise input";
 
 fn utterances(
@@ -347,7 +350,7 @@ fn utterances(
     Ok(utterance::given(ids, speakers))
 }
 
-/// Tells what `path` is, reads it, and prepares it for running.
+/// Recognises the format of `path`, reads it, and prepares it for running.
 fn open_against(path: &Path, pair: &Pair, sessions: &Sessions, read: &ReadOptions) -> Result<Held, Error> {
     if let Some(reference) = Reference::read(path)? {
         reference.check(path, pair.symbols(), pair.speakers(None))?;
@@ -363,15 +366,15 @@ fn open_against(path: &Path, pair: &Pair, sessions: &Sessions, read: &ReadOption
             &OnnxFile::read(&path.join(files::DECODER))?,
         );
         if origin.is_err() {
-            return held(Ok(model?), origin, "the pair there");
+            return held(Ok(model?), origin, "the pair");
         }
-        return held(model, origin, "the pair there, run in the same runtime");
+        return held(model, origin, "the pair, run in the same runtime");
     }
     if sources::is_onnx(path)? {
         let origin =
             Whole::open(sessions, &OnnxFile::read(path)?).map(|whole| Origin::Whole(Box::new(whole)));
         if origin.is_err() {
-            // What is neither a network that can be read nor one that can be run is of no use.
+            // A source that can be neither read as a network nor run is of no use.
             return held(Ok(model?), origin, "the voice's own graph");
         }
         return held(model, origin, "the voice's own graph, run in the same runtime");
@@ -383,7 +386,7 @@ fn open_against(path: &Path, pair: &Pair, sessions: &Sessions, read: &ReadOption
         OnnxFile::of(graph, &path.join(name))
     };
     let origin = open_pair(sessions, &file(0), &file(1));
-    held(Ok(model), origin, "exported anew, run in the same runtime")
+    held(Ok(model), origin, "exported again, run in the same runtime")
 }
 
 fn open_pair(sessions: &Sessions, encoder: &OnnxFile, decoder: &OnnxFile) -> Result<Origin, Error> {
@@ -391,7 +394,8 @@ fn open_pair(sessions: &Sessions, encoder: &OnnxFile, decoder: &OnnxFile) -> Res
     Ok(Origin::Pair(Box::new((encoder, DecoderGraph::open(sessions, decoder)?))))
 }
 
-/// The pair's graphs against those that the source gives now. A pair that others exported is exported anew itself first.
+/// Compares the pair's graphs with a new export of the source. A pair of another exporter is first exported
+/// again itself.
 fn compare_weights(
     pair: &Pair,
     recovered: Option<&Source>,
@@ -411,7 +415,7 @@ fn compare_weights(
     let expected = match weights::emit(&source.model, settings) {
         Ok(expected) => expected,
         Err(error) => {
-            checks.push(skip(format!("the source cannot be exported anew: {error}")));
+            checks.push(skip(format!("the source cannot be exported again: {error}")));
             return Vec::new();
         }
     };
@@ -420,7 +424,7 @@ fn compare_weights(
         (false, Some(own)) => weights::emit(&own.model, settings).unwrap_or_default(),
         (false, None) => {
             checks.push(skip(
-                "the pair's weights cannot be read: its files are of another exporter".to_owned(),
+                "the pair's weights cannot be read: its files come from another exporter".to_owned(),
             ));
             return Vec::new();
         }
@@ -441,7 +445,7 @@ fn compare_weights(
     differences
 }
 
-/// Compares what both speak. Gives the source's first problem when it spoke nothing.
+/// Compares the speech of both. Returns the source's first problem if it spoke nothing.
 fn compare_stages(
     comparison: &mut Comparison,
     pair: &Pair,

@@ -1,4 +1,4 @@
-//! An ONNX file as it is verified: its bytes and the graph in them.
+//! An ONNX file under verification: its bytes and its graph.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl OnnxFile {
         Ok(Self { path: path.to_owned(), bytes, graph })
     }
 
-    /// The file that `graph` would be written as; `name` stands for it in messages.
+    /// The file that an export of `graph` would write; `name` is used in messages.
     pub(super) fn of(graph: &Validated, name: &Path) -> Self {
         let bytes = encode::to_bytes(graph).into();
         Self { path: name.to_owned(), bytes, graph: (**graph).clone() }
@@ -45,18 +45,19 @@ impl OnnxFile {
         self.graph.outputs.iter().copied().find(|&id| self.name(id) == name)
     }
 
-    /// The part that computes `outputs`. Values of `fed` become inputs, and what computes them is left out.
+    /// The part that computes `outputs`. Values in `fed` become inputs, and the nodes that compute them are
+    /// left out.
     pub(super) fn part(&self, outputs: &[ValueId], fed: &[ValueId]) -> Result<Extracted, Error> {
         extract(&self.bytes, &self.graph, outputs, fed).ok_or_else(|| Error::Unrecoverable {
             path: self.path.clone(),
             place: "file".to_owned(),
-            problem: "expected the messages of an ONNX model, found others; export the voice again"
+            problem: "expected the messages of an ONNX model, found other messages; export the voice again"
                 .to_owned(),
         })
     }
 }
 
-/// Which nodes read each value.
+/// The nodes that read each value.
 pub(super) struct Readers<'a> {
     readers: HashMap<ValueId, Vec<&'a Node>>,
 }

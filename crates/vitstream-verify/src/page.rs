@@ -1,7 +1,7 @@
-//! The report as a page that needs nothing but itself.
+//! The report as a self-contained page.
 //!
-//! Texts of files (names of weights, metadata, paths) may hold anything: everything is put in through maud, which escapes
-//! it, and the page's policy forbids scripts and whatever is not in it.
+//! Strings from files (names of weights, metadata, paths) may contain anything: everything is inserted
+//! through maud, which escapes it, and the page's policy forbids scripts and external resources.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use vitstream_synth::wav;
@@ -12,13 +12,13 @@ use super::report::{Check, Part, Report, Sound, Verdict};
 use super::spectrum::FLOOR;
 use super::table::{number, title, verdict};
 
-/// Audio that can be listened to is cut after so many seconds.
+/// Audio for listening is cut after this many seconds.
 const MOST_SECONDS: usize = 20;
-/// Weights that are listed.
+/// Limit on the weights that are listed.
 const MOST_WEIGHTS: usize = 200;
-/// More ids than these are unfolded when they are wanted.
+/// Limit on the ids shown without unfolding.
 const MOST_IDS: usize = 40;
-/// Nodes that are listed of each.
+/// Limit on the nodes that are listed for each weight.
 const MOST_NODES: usize = 4;
 
 const PARTS: [Part; 5] = [Part::Files, Part::Speaking, Part::Streaming, Part::Weights, Part::Source];
@@ -74,8 +74,8 @@ td.detail { order: 3; flex: 1 0 100%; } td:empty { display: none; }
 ";
 
 impl Report {
-    /// A self-contained HTML page: what was run, every check, the damaged weights, and waveforms and spectrograms of the
-    /// pair's audio, of what it should be, and of their difference.
+    /// A self-contained HTML page: the utterances, every check, the damaged weights, and waveforms and
+    /// spectrograms of the pair's audio, the expected audio, and their difference.
     pub fn page(&self) -> String {
         let heading = format!(
             "{} {}",
@@ -102,8 +102,8 @@ impl Report {
                     div.card.scroll { (self.checks_table()) }
                     @if !self.sounds.is_empty() {
                         h2 { "Audio" }
-                        p.faint { "Waveforms of a row have the same height scale, but for the difference, which is enlarged as stated. "
-                            "Spectrograms go from 0 Hz below to half the sample rate above." }
+                        p.faint { "Waveforms in a row have the same height scale, except for the difference, which is enlarged as stated. "
+                            "Spectrograms range from 0 Hz at the bottom to half the sample rate at the top." }
                         div.legend {
                             (format!("{FLOOR:.0} dB"))
                             @if let Some(uri) = picture::legend_uri() { img src=(uri) alt="colours from quiet to loud"; }
@@ -195,7 +195,7 @@ fn ids(ids: &[i64]) -> Markup {
     html! { span.ids { (ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")) } }
 }
 
-/// What is worth looking at stands above.
+/// The audio most worth looking at comes first.
 fn longest_first(sounds: &[Sound]) -> Vec<&Sound> {
     let mut sorted: Vec<&Sound> = sounds.iter().collect();
     sorted.sort_by_key(|sound| std::cmp::Reverse(sound.found.len()));
@@ -228,7 +228,7 @@ fn sound_card(sound: &Sound) -> Markup {
     let peak = |samples: &[f32]| {
         samples.iter().copied().filter(|v| v.is_finite()).fold(0.0f32, |largest, v| largest.max(v.abs()))
     };
-    // Never nothing: that would divide by zero.
+    // Never zero, because the scale is a divisor.
     let scale = peak(&sound.found).max(peak(&sound.expected)).max(1e-9);
     let own = peak(&difference);
     let enlarged = if own > 0.0 { scale / own } else { 1.0 };
@@ -291,14 +291,14 @@ fn definitions() -> Markup {
     html! {
         h2 { "What the figures mean" }
         div.card {
-            p { "Largest: the largest absolute value, in comparisons the largest absolute difference. RMS: the root of the mean "
-                "squared difference over all utterances. rel: relative to the largest expected value of the utterance where that "
-                "is larger than 1, for weights to the largest element of the tensor. Audio has full scale 1." }
+            p { "Largest: the largest absolute value; in comparisons, the largest absolute difference. RMS: the root of the mean "
+                "squared difference over all utterances. rel: relative to the largest expected value of the utterance if that "
+                "is larger than 1; for weights, relative to the largest element of the tensor. The full scale of audio is 1." }
             p { "Spectral distance: log-spectral distance in dB. Hann windows of 1024 samples every 256; levels are 10 log10 of the "
                 "power relative to a full-scale sine, not below " (format!("{FLOOR:.0} dB")) "; at each window the root of the mean "
                 "over all bins of the squared difference of the levels, then the mean over the windows." }
             p { "Decoder alone: fed with the source's own z_p, so that a damaged encoder is not blamed on it. Both: the "
-                "pair's decoder after the pair's encoder, which is what one hears." }
+                "pair's decoder after the pair's encoder, which is the audible result." }
             p { "Audio may differ by " (number(Some(limits::AUDIO))) " (-80 dB): one and the same graph of a real voice with and "
                 "without its runtime's optimiser differs by 2.5e-5." }
         }
@@ -347,11 +347,11 @@ mod tests {
         let page = report().page();
         assert!(!page.contains("<script"), "{page}");
         assert!(page.matches("&lt;script&gt;").count() >= 12);
-        // In an attribute a quote would end it.
+        // A quote would end an attribute.
         assert!(!page.contains("'x')</script>\""));
     }
 
-    /// On a phone a row of a table becomes a card, whose figures have lost the table's heading.
+    /// On a phone, a row of a table becomes a card, and its figures lose the table's heading.
     #[test]
     fn every_figure_of_a_table_says_what_it_is() {
         let page = report().page();

@@ -1,4 +1,4 @@
-//! The pair by itself: its files, what they speak, and chunks against the whole.
+//! Checks of the pair alone: its files, their speech, and chunks compared with the whole.
 
 use std::path::Path;
 
@@ -15,27 +15,27 @@ use crate::voice::{DecoderGraph, EncoderGraph, Request, Stages};
 use crate::{limits, stages, weights};
 use vitstream_contract::files;
 
-/// Why a stage could not be looked at in a pair whose files do not load.
-const BROKEN: &str = "a file that is needed does not load";
+/// The reason why a stage could not be checked in a pair whose files do not load.
+const BROKEN: &str = "a required file does not load";
 
-/// The files of a pair, as far as they can be used.
+/// The files of a pair, as far as they are usable.
 pub(super) struct Pair {
     pub(super) encoder: Option<(OnnxFile, Option<EncoderGraph>)>,
     pub(super) decoder: Option<(OnnxFile, Option<DecoderGraph>)>,
     pub(super) stream: Option<(OnnxFile, Option<Stateful>)>,
-    /// There is a stream decoder that cannot even be read.
+    /// Set if there is a stream decoder that cannot be read.
     stream_broken: bool,
 }
 
-/// What was spoken of an utterance.
+/// The results for an utterance.
 pub(super) struct Spoken {
     pub(super) utterance: Utterance,
-    /// Nothing after the stage at which it failed.
+    /// The stages up to the one that failed.
     pub(super) stages: Stages,
 }
 
 impl Pair {
-    /// Opens what can be opened and says of each file whether it could.
+    /// Opens the files that can be opened, and reports for each file whether it could.
     ///
     /// # Errors
     /// When the folder holds no pair at all.
@@ -73,14 +73,14 @@ impl Pair {
             .chain(self.stream.iter().map(|(file, _)| file))
     }
 
-    /// Whether what a player needs could be loaded.
+    /// Returns true if the files that a player requires could be loaded.
     pub(super) fn loads(&self) -> bool {
         let encoder = matches!(&self.encoder, Some((_, Some(_))));
         let stream = !matches!(&self.stream, Some((_, None))) && !self.stream_broken;
         encoder && matches!(&self.decoder, Some((_, Some(_)))) && stream
     }
 
-    /// A metadata entry of any file.
+    /// A metadata entry of any of the files.
     pub(super) fn metadata(&self, key: &str) -> Option<&str> {
         self.files().find_map(|file| file.graph.metadata.get(key)).map(String::as_str)
     }
@@ -89,7 +89,7 @@ impl Pair {
         self.metadata(key)?.parse().ok()
     }
 
-    /// Whether vitstream wrote it.
+    /// Returns true if vitstream wrote the pair.
     pub(super) fn is_ours(&self) -> bool {
         self.metadata("vitstream_version").is_some()
     }
@@ -107,8 +107,9 @@ impl Pair {
         if let Some(((first, a), (other, b))) =
             ids.first().and_then(|first| Some((first, ids.iter().find(|other| other.1 != first.1)?)))
         {
-            problems
-                .push(format!("pair_id is {a} in {first} and {b} in {other}: files of different exports"));
+            problems.push(format!(
+                "pair_id is {a} in {first} and {b} in {other}: the files come from different exports"
+            ));
         }
         let width =
             |file: &OnnxFile, id: Option<ValueId>| file.graph.value(id?).shape.as_ref()?.get(1)?.as_const();
@@ -139,21 +140,21 @@ impl Pair {
         }
     }
 
-    /// How many speakers there are, for a voice of several.
+    /// The number of speakers, for a voice with several.
     pub(super) fn speakers(&self, stated: Option<usize>) -> Option<usize> {
         let (encoder, _) = self.encoder.as_ref()?;
         encoder.input("sid")?;
-        // What the graph shows is so, whatever is said of it.
+        // The graph takes precedence over statements about it.
         Some(stages::speakers(encoder).or_else(|| self.number("n_speakers")).or(stated).unwrap_or(1))
     }
 
-    /// How many phoneme ids there are.
+    /// The number of phoneme ids.
     pub(super) fn symbols(&self) -> Option<usize> {
         let shown = self.encoder.as_ref().and_then(|(encoder, _)| stages::symbols(encoder));
         shown.or_else(|| self.number("num_symbols"))
     }
 
-    /// Speaks every utterance in one go.
+    /// Speaks every utterance at once.
     pub(super) fn speak(&self, utterances: &[Utterance], checks: &mut Vec<Check>) -> Vec<Spoken> {
         let tally = |name: &str, limit, unit| Tally::new(Part::Speaking, name, limit, unit);
         let mut w = tally("durations w_ceil", None, "frames");
@@ -229,7 +230,7 @@ impl Pair {
         spoken
     }
 
-    /// Streams every utterance, and gives audio to be shown.
+    /// Streams every utterance, and returns audio for display.
     pub(super) fn stream(
         &self,
         spoken: &[Spoken],
@@ -245,7 +246,7 @@ impl Pair {
             }
             (None, _) => Err(BROKEN),
             _ => Err(
-                "nothing sensible tells by how much windows have to overlap and how many samples a frame has: export the voice with vitstream",
+                "the overlap of windows and the samples per frame are not stated, or not valid: export the voice with vitstream",
             ),
         };
         let stateful = match &self.stream {
@@ -262,7 +263,7 @@ impl Pair {
                     found: streamed.to_vec(),
                     found_is: how,
                     expected: one.stages.audio.as_ref().map(|audio| audio.data.clone()).unwrap_or_default(),
-                    expected_is: "decoded in one go".to_owned(),
+                    expected_is: "decoded at once".to_owned(),
                 });
             }
         };
@@ -284,19 +285,19 @@ impl Pair {
     }
 }
 
-/// What is said of a latent that cannot be found.
+/// The message for a latent that cannot be found.
 pub(super) const NO_Z: &str = "no convolution of the graph is the generator's first (dec.conv_pre)";
 
-/// What has to be known of a pair to be streamed in windows.
+/// Facts that are required for streaming a pair in windows.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
-    /// Frames to each side.
+    /// Frames on each side.
     pub(super) receptive_field: Option<usize>,
-    /// Samples of a frame.
+    /// Samples per frame.
     pub(super) hop: Option<usize>,
 }
 
-/// Streams every utterance, or as much of its beginning as does not take too long.
+/// Streams every utterance, or as much of its start as can be streamed in reasonable time.
 fn compare_streamed(
     name: String,
     spoken: &[Spoken],
@@ -334,7 +335,7 @@ fn compare_streamed(
             }
             (Ok(streamed), Ok(whole)) => {
                 let (found, expected) = (streamed.len(), whole.data.len());
-                tally.fail(format!("{}: {found} samples streamed, {expected} in one go", one.utterance));
+                tally.fail(format!("{}: {found} samples streamed, {expected} at once", one.utterance));
             }
             (Err(error), _) | (_, Err(error)) => tally.fail(format!("{}: {error}", one.utterance)),
         }
@@ -342,7 +343,7 @@ fn compare_streamed(
     tally.finish()
 }
 
-/// An utterance of a single frame.
+/// Checks an utterance of a single frame.
 fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &DecoderGraph) -> Check {
     let mut tally = Tally::new(Part::Streaming, "stateful, an utterance of 1 frame", Some(limits::AUDIO), "");
     for one in spoken {
@@ -361,7 +362,7 @@ fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &DecoderGraph) -> 
             }
             Ok((whole, streamed)) => {
                 let found = streamed.map_or(0, |streamed| streamed.len());
-                tally.fail(format!("{found} samples streamed, {} in one go", whole.data.len()));
+                tally.fail(format!("{found} samples streamed, {} at once", whole.data.len()));
             }
             Err(error) => tally.fail(format!("{}: {error}", one.utterance)),
         }
@@ -369,11 +370,11 @@ fn one_frame(spoken: &[Spoken], stateful: &Stateful, decoder: &DecoderGraph) -> 
     tally.finish()
 }
 
-/// How loud everything was that was spoken.
+/// The loudness of all spoken utterances.
 #[derive(Default)]
 struct Loudness {
     samples: usize,
-    /// Of these, at full scale.
+    /// Number of samples at full scale.
     clipped: usize,
     range: Option<(f32, f32)>,
 }
@@ -388,7 +389,7 @@ impl Loudness {
         }
     }
 
-    /// Why this is no speech.
+    /// The reason why this is not speech.
     fn problem(&self) -> Option<String> {
         let (low, high) = self.range?;
         if f64::from(high - low) < limits::SILENCE {
@@ -404,7 +405,7 @@ impl Loudness {
     }
 }
 
-/// Counts the largest value, and fails for what is not finite.
+/// Adds the largest value, and fails if a value is not finite.
 fn finite(tally: &mut Tally, values: &[f32], utterance: &Utterance) {
     let largest = peak(values);
     tally.value(largest, || utterance.to_string());
@@ -414,7 +415,7 @@ fn finite(tally: &mut Tally, values: &[f32], utterance: &Utterance) {
     }
 }
 
-/// Reads a file, looks at its weights, and loads it.
+/// Reads a file, checks its weights, and loads it.
 fn open_file<T>(
     path: &Path,
     checks: &mut Vec<Check>,

@@ -7,13 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::spectrum::{BINS, FLOOR, spectrogram};
 
-/// Points across a picture.
+/// Width of a picture in points.
 pub(super) const WIDTH: usize = 800;
 /// Height of a waveform, in units of the picture.
 pub(super) const WAVE_HEIGHT: usize = 90;
 
-/// The outline of `samples` as the `d` of an SVG path, [`WIDTH`] by [`WAVE_HEIGHT`]: at every point the least and the
-/// greatest sample. `scale` is what reaches the edges.
+/// The outline of `samples` as the `d` of an SVG path, [`WIDTH`] by [`WAVE_HEIGHT`]: the minimum and the
+/// maximum at every point. Samples of magnitude `scale` reach the edges.
 pub(super) fn outline(samples: &[f32], scale: f32) -> String {
     let middle = WAVE_HEIGHT as f32 / 2.0;
     let y = |sample: f32| {
@@ -26,7 +26,7 @@ pub(super) fn outline(samples: &[f32], scale: f32) -> String {
         .map(|part| {
             let low = part.iter().copied().fold(f32::INFINITY, f32::min);
             let high = part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            // A line where there is no area.
+            // A line if the area would be empty.
             (y(high) - 0.3, y(low) + 0.3)
         })
         .collect();
@@ -43,12 +43,13 @@ pub(super) fn outline(samples: &[f32], scale: f32) -> String {
     path
 }
 
-/// The spectrogram of `samples` as a `data:` URI of a PNG, high frequencies above; [`LEGEND`] says what the colours are.
+/// The spectrogram of `samples` as a `data:` URI of a PNG, with high frequencies at the top; [`LEGEND`]
+/// explains the colours.
 pub(super) fn spectrogram_uri(samples: &[f32]) -> Option<String> {
     let hop = samples.len().div_ceil(WIDTH).max(1);
     let levels = spectrogram(samples, hop);
     let width = levels.len() / BINS;
-    // Half a bin's neighbour each: the picture is shown no higher than that.
+    // Two bins per pixel: the picture is never shown higher than that.
     let height = BINS / 2;
     let mut pixels = Vec::with_capacity(width * height);
     for row in (0..height).rev() {
@@ -81,7 +82,7 @@ pub(super) fn uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-/// 256 colours, dark to bright, through points that the eye sees at even distances.
+/// 256 colours from dark to bright, through points at perceptually even distances.
 fn palette() -> Vec<u8> {
     const POINTS: [[f64; 3]; 6] = [
         [8.0, 8.0, 24.0],

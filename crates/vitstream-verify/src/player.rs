@@ -1,8 +1,8 @@
-//! Whether vitstream's own player takes the folder: what is verified must play.
+//! Checks that vitstream's own player accepts the folder: a verified voice must play.
 //!
-//! All other checks take the files as any client would and share nothing with the player. This one asks it, in the way of
-//! `vitstream speak`: the native engine, or for a folder that cannot be read back as a network a runtime that runs its
-//! graphs; and that runtime by itself.
+//! All other checks use the files as any client would and share no code with the player. This one plays as
+//! `vitstream speak` does: with the native engine, or, for a folder that cannot be read back as a network,
+//! with a runtime that runs its graphs; and with that runtime alone.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ use crate::report::{Check, Part, Verdict, not_checked};
 use crate::session::Sessions;
 use crate::utterance::Utterance;
 
-/// Plays `utterance` natively and by its graphs. `sample_rate` is for a folder that nowhere says its own.
+/// Plays `utterance` natively and through its graphs. `sample_rate` is for a folder that does not state its
+/// own.
 pub(super) fn plays(
     dir: &Path,
     pair: &Pair,
@@ -25,13 +26,13 @@ pub(super) fn plays(
     let runtime = sessions.options.runtime;
     let names = ["played by the native runtime".to_owned(), format!("played by {runtime}")];
     if !pair.loads() {
-        return names.map(|name| not_checked(Part::Files, name, "a file that is needed does not load"));
+        return names.map(|name| not_checked(Part::Files, name, "a required file does not load"));
     }
     let native =
         native_voice(dir, sessions, sample_rate).map(|voice| voice.map(|voice| speak(&voice, utterance)));
     let native = match native {
         Ok(Ok(result)) => result.map_err(|error| error.to_string()),
-        Ok(Err(why)) => Ok(format!("not by itself, so {runtime} plays for it: {why}")),
+        Ok(Err(why)) => Ok(format!("not possible, so {runtime} plays instead: {why}")),
         Err(error) => Err(error.to_string()),
     };
     let mut options =
@@ -47,7 +48,7 @@ pub(super) fn plays(
     })
 }
 
-/// The voice; the inner error is why another runtime has to play it.
+/// The voice; the inner error is the reason why another runtime must play it.
 fn native_voice(
     dir: &Path,
     sessions: &Sessions,
@@ -61,7 +62,7 @@ fn native_voice(
     }
 }
 
-/// Speaks with the scales that the voice's JSON says.
+/// Speaks with the scales of the voice's JSON.
 fn speak(voice: &Voice, utterance: &Utterance) -> vitstream_synth::Result<String> {
     let options = SpeakOptions::new().speaker(utterance.speaker.map(Speaker::Id));
     let samples = voice.synthesize(&utterance.ids, &options)?.len();

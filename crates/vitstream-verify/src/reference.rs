@@ -1,8 +1,8 @@
-//! Reference values: what another implementation computed, in a safetensors file.
+//! Reference values: results of another implementation, in a safetensors file.
 //!
-//! Names and shapes are those of `crates/vitstream-vits/tests/golden/README.md`: `input`, `input_lengths`, `scales`,
-//! `sid`; the draws `noise.dp`, `noise.p`; and of the results `logw` and `x_mask`, `w_ceil`, `z_p`, `y_mask`, `g`,
-//! `z`, `audio` as far as they are there.
+//! Names and shapes are those of `crates/vitstream-vits/tests/golden/README.md`: `input`, `input_lengths`,
+//! `scales`, `sid`; the draws `noise.dp`, `noise.p`; and the available results among `logw` and `x_mask`,
+//! `w_ceil`, `z_p`, `y_mask`, `g`, `z`, `audio`.
 
 use std::path::Path;
 
@@ -13,10 +13,11 @@ use crate::Error;
 use crate::session::Array;
 use crate::voice::{Request, Stages};
 
-/// Most bytes of the tensors that are read: the longest utterance's latents and audio, a few times.
+/// Limit on the bytes of the tensors that are read: several times the latents and audio of the longest
+/// utterance.
 const MOST_BYTES: usize = 512 << 20;
 
-/// What is read of the file.
+/// Names of the tensors that are read.
 const NAMES: [&str; 14] = [
     "input",
     "input_lengths",
@@ -38,14 +39,14 @@ fn dims<T>(array: &Option<Array<T>>) -> Option<&[usize]> {
     array.as_ref().map(|array| &*array.dims)
 }
 
-/// A case: what was fed, and what came out.
+/// A case: its inputs and its results.
 pub(super) struct Reference {
     pub(super) request: Request,
     pub(super) stages: Stages,
 }
 
 impl Reference {
-    /// Reads the file; `None` when it holds something else.
+    /// Reads the file; `None` if it holds something else.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
         if !path.is_file() {
             return Ok(None);
@@ -60,7 +61,7 @@ impl Reference {
             let Some(tensor) = file.tensors().get(name) else { continue };
             let elements =
                 tensor.shape().iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-            // Whatever they are stored as, they are read as eight bytes at most.
+            // Whatever their type in the file, elements take at most eight bytes in memory.
             let bytes = elements.and_then(|elements| elements.checked_mul(8));
             left = bytes.and_then(|bytes| left.checked_sub(bytes)).ok_or_else(|| Error::Unrecoverable {
                 path: path.to_owned(),
@@ -89,7 +90,8 @@ impl Reference {
         let &[batch @ (1..), ids @ (1..)] = input.dims.as_slice() else {
             return Err(wrong("input", "phoneme ids [batch, ids]", &input.dims));
         };
-        // A batch takes as much memory as its items; one item as the square of its length.
+        // A batch takes memory proportional to its items; one item takes memory proportional to the square of
+        // its length.
         if ids > MAX_IDS || batch.saturating_mul(ids).saturating_mul(ids) > MAX_IDS * MAX_IDS {
             return Err(wrong(
                 "input",
@@ -140,8 +142,8 @@ impl Reference {
         Ok(Some(Self { request, stages }.masked()))
     }
 
-    /// Whether the voice can speak it, and whether it contradicts itself: what is wrong with the reference is not the
-    /// voice's fault.
+    /// Checks that the voice can speak the reference and that the reference does not contradict itself:
+    /// faults of the reference are not the voice's.
     pub(super) fn check(
         &self,
         path: &Path,
@@ -211,7 +213,7 @@ impl Reference {
         Ok(())
     }
 
-    /// The latent is written unmasked; a decoder masks it.
+    /// Applies the mask to the latent, which is stored unmasked; a decoder masks its input.
     fn masked(mut self) -> Self {
         if let (Some(z), Some(mask)) = (&mut self.stages.z, &self.stages.y_mask)
             && mask.dims.last() == z.dims.last()

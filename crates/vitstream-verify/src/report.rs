@@ -1,4 +1,4 @@
-//! What a verification found.
+//! The report of a verification.
 
 use std::path::PathBuf;
 
@@ -19,17 +19,17 @@ pub struct Report {
     pub runtime: String,
     /// This program's version.
     pub vitstream_version: &'static str,
-    /// Whether no check failed.
+    /// True if no check failed.
     pub passed: bool,
     /// The utterances that were spoken, all without noise.
     pub utterances: Vec<Utterance>,
-    /// Everything that was looked at, in order.
+    /// All checks, in order.
     pub checks: Vec<Check>,
-    /// Weights that are not what they should be, the worst first.
+    /// Weights that differ from the expected ones, the worst first.
     pub weights: Vec<WeightDifference>,
-    /// Time it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Audio to be shown.
+    /// Audio for display.
     #[serde(skip)]
     pub(super) sounds: Vec<Sound>,
 }
@@ -42,7 +42,7 @@ pub struct Against {
     pub path: PathBuf,
     /// Its format.
     pub format: String,
-    /// Where the values come from that were compared.
+    /// The origin of the values compared.
     pub values: String,
 }
 
@@ -51,15 +51,15 @@ pub struct Against {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
-    /// The files as they lie there.
+    /// The files themselves.
     Files,
     /// Their output.
     Speaking,
-    /// Chunks against the whole.
+    /// Chunks compared with the whole.
     Streaming,
-    /// Every constant and node against a new export of the source.
+    /// Every constant and node, compared with a new export of the source.
     Weights,
-    /// Every stage against the source.
+    /// Every stage, compared with the source.
     Source,
 }
 
@@ -68,17 +68,17 @@ pub enum Part {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// As it should be.
+    /// Correct.
     Ok,
-    /// Worth knowing, but no mistake.
+    /// Worth knowing, but not an error.
     Warning,
-    /// Not as it should be.
+    /// Wrong.
     Failed,
-    /// Could not be looked at; the detail says why.
+    /// Could not be checked; the detail says why.
     NotChecked,
 }
 
-/// One thing that was looked at.
+/// A single check.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Check {
@@ -88,19 +88,19 @@ pub struct Check {
     pub name: String,
     /// The largest value or difference; null in JSON when it is infinite.
     pub max: Option<f64>,
-    /// The root of the mean of the squares.
+    /// The root mean square.
     pub rms: Option<f64>,
-    /// The limit of the largest.
+    /// The limit on the largest value.
     pub limit: Option<f64>,
-    /// Of the three.
+    /// The unit of the three numbers.
     pub unit: &'static str,
     /// The outcome.
     pub verdict: Verdict,
-    /// Where the largest stands, or what is wrong.
+    /// The position of the largest value, or a description of the problem.
     pub detail: String,
 }
 
-/// A weight that is not what it should be.
+/// A weight that differs from the expected one.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WeightDifference {
@@ -110,17 +110,17 @@ pub struct WeightDifference {
     pub name: String,
     /// The nodes that read it.
     pub nodes: Vec<String>,
-    /// How many elements differ, and of how many; 0 when the tensors cannot be compared.
+    /// Number of elements that differ; 0 if the tensors cannot be compared.
     pub differing: usize,
-    /// Of how many.
+    /// Number of all elements.
     pub elements: usize,
     /// The largest difference, relative to the tensor's largest element; null in JSON when it is infinite.
     pub relative: f64,
-    /// In words.
+    /// A description.
     pub detail: String,
 }
 
-/// Audio of the pair, and what it should be.
+/// Audio of the pair, and the expected audio.
 #[derive(Clone, Debug)]
 pub(super) struct Sound {
     pub(super) title: String,
@@ -143,7 +143,7 @@ impl Check {
     }
 }
 
-/// One stage over all utterances: the worst of them counts.
+/// Collects one stage over all utterances; the worst one counts.
 pub(super) struct Tally {
     check: Check,
     all: Difference,
@@ -153,7 +153,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// `limit` is what the largest value may be, if there is such a limit.
+    /// `limit` is the limit on the largest value, if there is one.
     pub(super) fn new(part: Part, name: impl Into<String>, limit: Option<f64>, unit: &'static str) -> Self {
         let check = Check::new(part, name, Verdict::NotChecked, "");
         Self {
@@ -165,17 +165,17 @@ impl Tally {
         }
     }
 
-    /// Counts a difference; `place` says where the largest stands.
+    /// Adds a difference; `place` names the position of the largest value.
     pub(super) fn add(&mut self, difference: Difference, place: impl FnOnce(&Difference) -> String) {
         self.value(difference.max, || match difference.max {
-            0.0 => "the same to the last bit".to_owned(),
+            0.0 => "equal to the last bit".to_owned(),
             _ => place(&difference),
         });
         self.all = self.all.join(difference);
         self.check.rms = Some(self.all.rms());
     }
 
-    /// Counts a value that is no difference.
+    /// Adds a value that is not a difference.
     pub(super) fn value(&mut self, value: f64, place: impl FnOnce() -> String) {
         if value.is_nan() || self.worst.is_none_or(|worst| value > worst) {
             self.worst = Some(value);
@@ -183,12 +183,12 @@ impl Tally {
         }
     }
 
-    /// Something that cannot be put in numbers.
+    /// Records a failure that has no number.
     pub(super) fn fail(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
     }
 
-    /// Why there is nothing to look at.
+    /// Records why the stage could not be checked.
     pub(super) fn missing(&mut self, why: impl Into<String>) {
         self.missing.get_or_insert(why.into());
     }
@@ -219,7 +219,7 @@ impl Tally {
     }
 }
 
-/// What `why` says of something that could not be looked at.
+/// A check that could not be made, for the reason `why`.
 pub(super) fn not_checked(part: Part, name: impl Into<String>, why: impl Into<String>) -> Check {
     Check::new(part, name, Verdict::NotChecked, why)
 }

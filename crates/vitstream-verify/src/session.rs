@@ -1,7 +1,7 @@
-//! Running graphs that lie in memory.
+//! Runs graphs from memory.
 //!
-//! The runtimes are driven directly, not through [`vitstream_synth::Voice`]: what is verified is what any client finds in
-//! the files, and stages inside a graph are outputs that the file does not have.
+//! The runtimes are called directly, not through [`vitstream_synth::Voice`]: verification uses the files as
+//! any client does, and intermediate stages are outputs that the file does not have.
 
 use std::path::{Path, PathBuf};
 
@@ -31,14 +31,14 @@ impl<T: Clone> Array<T> {
     }
 }
 
-/// What a graph is fed with.
+/// An input of a graph.
 #[derive(Clone, Copy)]
 pub(super) enum Feed<'a> {
     F32(&'a Array<f32>),
     I64(&'a Array<i64>),
 }
 
-/// Who runs the graphs, and how.
+/// The runtime of the graphs, and its options.
 pub(super) struct Sessions {
     pub(super) options: RuntimeOptions,
 }
@@ -80,21 +80,20 @@ impl Sessions {
 /// A loaded graph.
 pub(super) struct Session {
     path: PathBuf,
-    /// What it takes.
+    /// Names of its inputs.
     inputs: Vec<String>,
     runner: Box<dyn Runner>,
 }
 
 impl Session {
-    /// Runs the graph and gives the values of `outputs`, all float32. Of `feeds` it gets those that it takes.
+    /// Runs the graph and returns the values of `outputs`, all float32. Only those of `feeds` that the graph
+    /// takes are passed.
     pub(super) fn run(&self, feeds: &[(&str, Feed<'_>)], outputs: &[&str]) -> Result<Vec<Array<f32>>, Error> {
         let mut given = Vec::with_capacity(self.inputs.len());
         for name in &self.inputs {
             let (_, feed) = feeds.iter().find(|(fed, _)| fed == name).ok_or_else(|| Error::Run {
                 path: self.path.clone(),
-                problem: format!(
-                    "takes an input `{name}` that is none of a voice's: not a graph of this kind"
-                ),
+                problem: format!("takes an input `{name}`, which no voice has: not a graph of this kind"),
             })?;
             let tensor = match feed {
                 Feed::F32(array) => Tensor::f32(&array.dims, array.data.as_slice()),
@@ -107,7 +106,7 @@ impl Session {
     }
 }
 
-/// The runtime's reason; the file is named once.
+/// The runtime's error, with the file named only once.
 fn failed(path: &Path, error: vitstream_synth::Error) -> Error {
     use vitstream_synth::Error as Reason;
     let problem = match error {

@@ -1,7 +1,7 @@
-//! A pair against what it was made of, stage by stage.
+//! Compares a pair with its source, stage by stage.
 //!
-//! The decoder is looked at twice: alone, fed with the source's own `z_p`, so that a damaged encoder is not blamed on
-//! it; and after the pair's encoder, which is what one hears.
+//! The decoder is checked twice: alone, with the source's own `z_p` as input, so that a damaged encoder is
+//! not blamed on it; and after the pair's encoder, which is the audible result.
 
 use crate::Error;
 use crate::compare::Difference;
@@ -12,7 +12,7 @@ use crate::session::Array;
 use crate::spectrum::log_spectral_distance;
 use crate::voice::{EncoderGraph, Stages};
 
-/// Holds the pair's stages against the source's, utterance by utterance.
+/// Compares the pair's stages with the source's, utterance by utterance.
 pub(super) struct Comparison {
     sample_rate: u32,
     w: Tally,
@@ -23,14 +23,14 @@ pub(super) struct Comparison {
     decoder: Tally,
     audio: Tally,
     spectrum: Tally,
-    /// Whether anything at all had speakers.
+    /// Set if either side had speakers.
     speakers: bool,
-    /// Whether another length is no mistake.
+    /// Set if a different length is not an error.
     durations_vary: bool,
     pub(super) sounds: Vec<Sound>,
 }
 
-/// Relative to the largest expected value, if that is larger than 1.
+/// The difference relative to the largest expected value, if that is larger than 1.
 fn relative(found: &Array<f32>, expected: &Array<f32>) -> Difference {
     let scale = expected.data.iter().fold(1.0f32, |largest, v| largest.max(v.abs()));
     let scaled = |values: &[f32]| values.iter().map(|v| v / scale).collect::<Vec<_>>();
@@ -38,12 +38,12 @@ fn relative(found: &Array<f32>, expected: &Array<f32>) -> Difference {
 }
 
 impl Comparison {
-    /// `limits`: [`EXACT`](limits::EXACT), or [`ROUNDED`](limits::ROUNDED) for weights in half precision.
+    /// `limits` is [`EXACT`](limits::EXACT), or [`ROUNDED`](limits::ROUNDED) for weights in half precision.
     pub(super) fn new(sample_rate: u32, limits: limits::Stages) -> Self {
         let tally = |name: &str, limit, unit| Tally::new(Part::Source, name, Some(limit), unit);
         Self {
             sample_rate,
-            w: tally("durations w, not rounded", limits.durations, "rel"),
+            w: tally("durations w, unrounded", limits.durations, "rel"),
             w_ceil: tally("durations w_ceil", limits.frames, "frames"),
             z_p: tally("latent z_p", limits.latent, "rel"),
             g: tally("speaker g", limits.latent, "rel"),
@@ -57,14 +57,14 @@ impl Comparison {
         }
     }
 
-    /// The source could not speak this: no fault of the pair's.
+    /// Records that the source could not speak this, which is not the pair's fault.
     pub(super) fn source_failed(&mut self, what: &str, error: &str) {
         let why = format!("{what}: the source itself failed: {error}");
         self.encoder_missing(&why);
         self.decoder_missing(&why);
     }
 
-    /// The pair's encoder could not speak this, or was not asked to.
+    /// Records that the pair's encoder could not speak this, or was not run.
     pub(super) fn encoder_missing(&mut self, why: &str) {
         for tally in
             [&mut self.w, &mut self.w_ceil, &mut self.z_p, &mut self.g, &mut self.audio, &mut self.spectrum]
@@ -73,21 +73,21 @@ impl Comparison {
         }
     }
 
-    /// The pair's encoder failed at this.
+    /// Records that the pair's encoder failed.
     pub(super) fn encoder_failed(&mut self, what: &str, error: &Error) {
         self.z_p.fail(format!("{what}: {error}"));
         self.encoder_missing("the pair's encoder failed");
     }
 
-    /// Durations, latent and audio of the pair, where each follows from the one before.
+    /// Compares durations, latent and audio of the pair, each computed from the one before.
     pub(super) fn add_spoken(&mut self, what: &str, found: &Stages, expected: &Stages, expected_is: &str) {
         let id = |at: usize| format!("{what}, id number {at}");
         match (&found.w, &expected.w) {
             (Some(a), Some(b)) => self.w.add(relative(a, b), |d| id(d.at)),
-            (None, _) => self
-                .w
-                .missing("not found in the pair's encoder: nothing is rounded up there, or several things"),
-            (_, None) => self.w.missing("not known of the source"),
+            (None, _) => {
+                self.w.missing("not found in the pair's encoder: it rounds up nothing, or several values")
+            }
+            (_, None) => self.w.missing("unknown for the source"),
         }
         match (&found.w_ceil, &expected.w_ceil) {
             (Some(a), Some(b)) => {
@@ -101,7 +101,7 @@ impl Comparison {
                 }
             }
             (None, _) => self.w_ceil.missing("not found in the pair's encoder"),
-            (_, None) => self.w_ceil.missing("not known of the source"),
+            (_, None) => self.w_ceil.missing("unknown for the source"),
         }
         match (&found.g, &expected.g) {
             (Some(a), Some(b)) => {
@@ -110,7 +110,7 @@ impl Comparison {
             }
             (Some(_), None) => {
                 self.speakers = true;
-                self.g.missing("not known of the source");
+                self.g.missing("unknown for the source");
             }
             _ => {}
         }
@@ -119,24 +119,24 @@ impl Comparison {
         };
         if self.durations_vary && other_length(&found.z_p, &expected.z_p) {
             for tally in [&mut self.z_p, &mut self.audio, &mut self.spectrum] {
-                tally.missing("rounded weights made durations others");
+                tally.missing("rounded weights changed the durations");
             }
             return;
         }
         match (&found.z_p, &expected.z_p) {
             (Some(a), Some(b)) if a.dims == b.dims => self.z_p.add(relative(a, b), |d| place(what, b, d.at)),
             (Some(a), Some(b)) => self.z_p.fail(format!("{what}: is {:?}, expected {:?}", a.dims, b.dims)),
-            (None, _) => self.z_p.missing("the pair gave none"),
-            (_, None) => self
-                .z_p
-                .missing("not found in the source's graph: no noise is added to what it is like there"),
+            (None, _) => self.z_p.missing("the pair returned none"),
+            (_, None) => self.z_p.missing(
+                "not found in the source's graph: it has no sum of a mean and noise of the same shape",
+            ),
         }
         let (Some(a), Some(b)) = (&found.audio, &expected.audio) else {
             for tally in [&mut self.audio, &mut self.spectrum] {
                 tally.missing(if found.audio.is_none() {
-                    "the pair gave none"
+                    "the pair returned none"
                 } else {
-                    "not known of the source"
+                    "unknown for the source"
                 });
             }
             return;
@@ -161,7 +161,7 @@ impl Comparison {
         });
     }
 
-    /// The decoder, fed with what the source's has been fed with.
+    /// Compares the decoder, run on the input of the source's decoder.
     pub(super) fn add_decoder(
         &mut self,
         what: &str,
@@ -173,7 +173,7 @@ impl Comparison {
             return self.decoder_missing("the pair's decoder does not load");
         };
         let Some(z_p) = &expected.z_p else {
-            return self.decoder_missing("the source's z_p, to feed it with, was not found");
+            return self.decoder_missing("the source's z_p, the decoder's input, was not found");
         };
         let g = expected.g.as_ref().or(own_g);
         let y_mask = expected.y_mask.as_ref();
@@ -193,7 +193,7 @@ impl Comparison {
                     self.decoder.fail(format!("{what}: {} samples, expected {}", a.data.len(), b.data.len()));
                 }
             }
-            (Ok(_), None) => self.decoder.missing("the source's audio is not known"),
+            (Ok(_), None) => self.decoder.missing("the source's audio is unknown"),
             (Err(error), _) => self.decoder.fail(format!("{what}: {error}")),
         }
     }
@@ -204,7 +204,7 @@ impl Comparison {
         }
     }
 
-    /// What the pair spoke before.
+    /// Compares an utterance that the pair spoke before.
     pub(super) fn add(&mut self, spoken: &Spoken, pair: &Pair, expected: &Stages, expected_is: &str) {
         let what = spoken.utterance.to_string();
         self.add_spoken(&what, &spoken.stages, expected, expected_is);
@@ -223,7 +223,7 @@ impl Comparison {
     }
 }
 
-/// Where value number `at` of `[b, channels, time]` stands.
+/// The position of value number `at` in `[b, channels, time]`.
 fn place(what: &str, array: &Array<f32>, at: usize) -> String {
     match array.dims.as_slice() {
         &[batch, channels @ (1..), frames @ (1..)] => {
@@ -234,7 +234,7 @@ fn place(what: &str, array: &Array<f32>, at: usize) -> String {
     }
 }
 
-/// Reference values: one batch, with its own noise. `encoder` takes the draws, where there are any.
+/// Compares with reference values: one batch with its own noise. `encoder` takes the draws, if there are any.
 pub(super) fn add_reference(
     comparison: &mut Comparison,
     pair: &Pair,

@@ -1,4 +1,4 @@
-//! Spectra of audio, and how far two of them are apart.
+//! Spectra of audio, and the distance between two of them.
 
 use realfft::RealFftPlanner;
 
@@ -6,19 +6,19 @@ use realfft::RealFftPlanner;
 pub(super) const WINDOW: usize = 1024;
 /// Bins of a spectrum, from 0 Hz to half the sample rate.
 pub(super) const BINS: usize = WINDOW / 2 + 1;
-/// Samples from one window to the next, where the distance is taken.
+/// Samples between successive windows when computing the distance.
 const HOP: usize = WINDOW / 4;
-/// Nothing quieter than this below a full-scale sine is told from silence, dB.
+/// Levels below this, relative to a full-scale sine, count as silence; in dB.
 pub(super) const FLOOR: f64 = -100.0;
 
-/// Power spectra of Hann windows every `hop` samples, in dB of a full-scale sine and not below [`FLOOR`]: [`BINS`] values
-/// for each window. The audio is followed by silence up to a whole window.
+/// Power spectra of Hann windows every `hop` samples, in dB relative to a full-scale sine and not below
+/// [`FLOOR`]: [`BINS`] values for each window. The audio is padded with silence to a whole window.
 pub(super) fn spectrogram(samples: &[f32], hop: usize) -> Vec<f64> {
     let fft = RealFftPlanner::<f64>::new().plan_fft_forward(WINDOW);
     let (mut frame, mut spectrum) = (fft.make_input_vec(), fft.make_output_vec());
     let window: Vec<f64> =
         (0..WINDOW).map(|i| 0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / WINDOW as f64).cos()).collect();
-    // So that a sine of amplitude 1 has power 1.
+    // Scaled so that a sine of amplitude 1 has power 1.
     let scale = 2.0 / window.iter().sum::<f64>();
     let floor = 10f64.powf(FLOOR / 10.0);
     let mut all = Vec::with_capacity(samples.len().div_ceil(hop.max(1)) * BINS);
@@ -30,19 +30,19 @@ pub(super) fn spectrogram(samples: &[f32], hop: usize) -> Vec<f64> {
         match fft.process(&mut frame, &mut spectrum) {
             Ok(()) => all.extend(spectrum.iter().map(|c| {
                 let power = c.norm_sqr() * scale * scale;
-                // Also what is not a number.
+                // NaN becomes the floor as well.
                 10.0 * power.max(floor).log10()
             })),
-            // Never for vectors that the planner made.
+            // Cannot happen with vectors made by the planner.
             Err(_) => all.extend([FLOOR; BINS]),
         }
     }
     all
 }
 
-/// Log-spectral distance in dB: at each window the root of the mean over all bins of the squared difference of the two
-/// levels in dB, then the mean over the windows. Levels are those of [`spectrogram`]; the longer audio is cut to the
-/// shorter.
+/// Log-spectral distance in dB: for each window, the root of the mean over all bins of the squared difference
+/// of the two levels in dB, then the mean over the windows. Levels are those of [`spectrogram`]; the longer
+/// audio is cut to the length of the shorter one.
 pub(super) fn log_spectral_distance(a: &[f32], b: &[f32]) -> f64 {
     let length = a.len().min(b.len());
     let [a, b] = [a, b].map(|samples| spectrogram(&samples[..length], HOP));
@@ -70,7 +70,7 @@ mod tests {
         let levels = spectrogram(&sine(1.0, 64.0, WINDOW), WINDOW);
         assert_eq!(levels.len(), BINS);
         assert!(levels[64].abs() < 1e-4, "{}", levels[64]);
-        // Hann's window reaches one bin to each side, 6 dB lower.
+        // Hann's window extends by one bin on each side, 6 dB lower.
         assert!((levels[65] + 6.02).abs() < 0.01 && levels[80] < -90.0);
     }
 

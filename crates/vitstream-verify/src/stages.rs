@@ -1,26 +1,27 @@
-//! Where upstream's values stand in a graph, whoever wrote it: found by structure, not by number.
+//! Finds upstream's values in a graph of any origin, by structure and not by number.
 
 use vitstream_onnx::{Node, ValueId};
 
 use crate::onnx_file::{OnnxFile, Readers};
 
-/// What stands between a draw of noise and the sum that the sample is: a product with the deviation and one with the
-/// scale, and changes of shape.
+/// Limit on the nodes between a draw of noise and the sum that forms the sample: a product with the
+/// deviation, a product with the scale, and changes of shape.
 const MOST_STEPS: usize = 6;
 
-/// `w_ceil`, the frames of each id, and `w`, which it is rounded up from: `f32[b, t]` or `f32[b, 1, t]`.
+/// `w_ceil`, the frames of each id, and `w`, the value before rounding up: `f32[b, t]` or `f32[b, 1, t]`.
 ///
-/// Durations are rounded up once, and nothing else in the network is.
+/// Durations are the only value in the network that is rounded up.
 pub(super) fn durations(file: &OnnxFile) -> Option<(ValueId, ValueId)> {
     let mut ceils = file.graph.nodes.iter().filter(|node| node.op == "Ceil");
     let (ceil, None) = (ceils.next()?, ceils.next()) else { return None };
     Some((input(ceil, 0)?, output(ceil)?))
 }
 
-/// `z_p`, the prior's sample, in a graph that goes on from it: `f32[b, inter, time]`.
+/// `z_p`, the prior's sample, in a graph that continues from it: `f32[b, inter, time]`.
 ///
-/// It is the sum of the mean and of noise that is like the mean, times two factors: nothing else in the network is drawn
-/// in the likeness of what it is added to. Where the noise is an input, its name tells.
+/// It is the sum of the mean and of noise in the shape of the mean, multiplied by two factors: no other noise
+/// in the network has the shape of the value that it is added to. If the noise is an input, it is found by
+/// name.
 pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
     if let Some(z) = file.output("z") {
         return Some(z);
@@ -32,7 +33,7 @@ pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
         if let Some((sum, other)) = sum_after(&readers, draw)
             && other == mean
         {
-            // Two of them would be another network.
+            // With two of them it would be another network.
             if found.is_some() {
                 return None;
             }
@@ -42,8 +43,8 @@ pub(super) fn prior_sample(file: &OnnxFile) -> Option<ValueId> {
     found.or_else(|| sum_after(&readers, file.input("noise_p")?).map(|(sum, _)| sum))
 }
 
-/// `z`, what the generator takes: the latent after the flow, masked. `f32[b, inter, time]`, possibly with an axis of
-/// length 1 more.
+/// `z`, the input of the generator: the latent after the flow, masked. `f32[b, inter, time]`, possibly with
+/// an additional axis of length 1.
 pub(super) fn latent(file: &OnnxFile) -> Option<ValueId> {
     let is_conv_pre = |node: &&Node| {
         let weight = input(node, 1).map(|id| file.name(id)).unwrap_or_default();
@@ -52,8 +53,8 @@ pub(super) fn latent(file: &OnnxFile) -> Option<ValueId> {
     input(file.graph.nodes.iter().find(is_conv_pre)?, 0)
 }
 
-/// Whether the decoder that vitstream wrote leaves the channels of [`latent`] in reverse order: after an odd number of
-/// flips it does, and takes the next weights in reverse.
+/// Returns true if a decoder written by vitstream leaves the channels of [`latent`] in reverse order: it does
+/// so after an odd number of flips, and reverses the weights that follow.
 pub(super) fn is_reversed(file: &OnnxFile) -> bool {
     let layers = file.graph.initializers.keys().filter(|&&id| {
         let name = file.name(id);
@@ -62,8 +63,8 @@ pub(super) fn is_reversed(file: &OnnxFile) -> bool {
     file.graph.metadata.contains_key("vitstream_version") && layers.count() % 2 == 1
 }
 
-/// The values that stand for draws of noise, each with the name that a reference gives them, in a graph that draws its
-/// own: the predictor's and the prior's.
+/// The values that represent draws of noise, with their names in a reference, in a graph that draws its own:
+/// the predictor's and the prior's.
 pub(super) fn draws(file: &OnnxFile) -> Vec<(&'static str, ValueId)> {
     let readers = Readers::of(&file.graph);
     let random = file.graph.nodes.iter().filter(|node| node.op == "RandomNormalLike");
@@ -75,18 +76,18 @@ pub(super) fn draws(file: &OnnxFile) -> Vec<(&'static str, ValueId)> {
     named.collect()
 }
 
-/// What an encoder calls the duration predictor's noise where it is an input.
+/// Name of the duration predictor's noise in encoders with noise inputs.
 pub(super) const NOISE_DP: &str = "noise_dp";
-/// And the prior's.
+/// Name of the prior's noise in encoders with noise inputs.
 pub(super) const NOISE_P: &str = "noise_p";
 
-/// The sum in which the draw ends, after products and changes of shape alone, and what it is added to.
+/// The sum that the draw enters, after only products and changes of shape, and the value that it is added to.
 fn sum_after(readers: &Readers<'_>, mut value: ValueId) -> Option<(ValueId, ValueId)> {
     for _ in 0..MOST_STEPS {
         let [reader] = readers.get(value) else { return None };
         match reader.op.as_str() {
             "Mul" | "Cast" | "Identity" | "Transpose" => {}
-            // All frames by number.
+            // Selects all frames by number.
             "Gather" | "Slice" if input(reader, 0) == Some(value) => {}
             "Add" => {
                 let (a, b) = (input(reader, 0)?, input(reader, 1)?);
@@ -107,12 +108,12 @@ fn output(node: &Node) -> Option<ValueId> {
     node.outputs.first().copied().flatten()
 }
 
-/// `g`, the speakers' embeddings, in a graph that picks them itself: as many values as `f32[b, gin]`.
+/// `g`, the speakers' embeddings, in a graph that looks them up itself: as many values as `f32[b, gin]`.
 pub(super) fn speaker(file: &OnnxFile) -> Option<ValueId> {
     output(pick(file, "sid")?)
 }
 
-/// Rows of the table that the input `input` picks from: how many phoneme ids there are.
+/// Rows of the table indexed by the input `input`: the number of phoneme ids.
 pub(super) fn symbols(file: &OnnxFile) -> Option<usize> {
     rows(file, "input")
 }
@@ -126,7 +127,7 @@ fn rows(file: &OnnxFile, name: &str) -> Option<usize> {
     file.graph.constant(input(pick(file, name)?, 0)?)?.dims.first().copied()
 }
 
-/// The node that picks rows of a table by the input `name`.
+/// The node that looks up rows of a table by the input `name`.
 fn pick<'a>(file: &'a OnnxFile, name: &str) -> Option<&'a Node> {
     let readers = Readers::of(&file.graph);
     let mut index = file.input(name)?;

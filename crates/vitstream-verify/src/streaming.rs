@@ -1,4 +1,4 @@
-//! A pair's decoders fed chunk by chunk, as docs/streaming.md tells clients to.
+//! Feeds a pair's decoders chunk by chunk, as docs/streaming.md prescribes for clients.
 
 use std::ops::Range;
 
@@ -9,18 +9,19 @@ use super::voice::DecoderGraph;
 use crate::Error;
 use crate::onnx_file::OnnxFile;
 
-/// A decoder that has to see as much before it says anything does not stream.
+/// Limit on the look-ahead of a decoder: with more it does not stream.
 const MOST_LOOK_AHEAD: usize = 1000;
 
-/// Frames of each chunk, one after the other and then again from the first.
+/// Frames of successive chunks, repeated from the start when exhausted.
 pub(super) type Schedule = &'static [usize];
 
 /// A decoder that is fed chunk by chunk.
 pub(super) trait Chunked {
-    /// What is tried with it.
+    /// The schedules to test it with.
     fn schedules(&self) -> &'static [Schedule];
 
-    /// All samples of `z: f32[1, inter, time]` and the speaker's `g`; `None` when the schedule would take too long.
+    /// Streams all of `z: f32[1, inter, time]` with the speaker's `g`; `None` if the schedule would take too
+    /// long.
     fn stream(
         &self,
         z: &Array<f32>,
@@ -29,10 +30,10 @@ pub(super) trait Chunked {
     ) -> Result<Option<Vec<f32>>, Error>;
 }
 
-/// How long a schedule may take: the most frames that are computed for one utterance.
+/// Limit on the frames that are computed for one utterance by a schedule.
 const MOST_FRAMES: usize = 2500;
 
-/// The chunks of an utterance, the first `more` frames longer than the schedule says.
+/// The chunks of an utterance. The first one is `more` frames longer than the schedule says.
 fn chunks(schedule: Schedule, more: usize, frames: usize) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let mut start = 0;
@@ -56,7 +57,7 @@ fn slice(z: &Array<f32>, range: Range<usize>) -> Array<f32> {
     Array::new(&[1, channels, range.len()], data)
 }
 
-/// The first `count` frames alone.
+/// Only the first `count` frames.
 pub(super) fn first_frames(z: &Array<f32>, count: usize) -> Array<f32> {
     slice(z, 0..count.min(z.dims[2]))
 }
@@ -64,14 +65,14 @@ pub(super) fn first_frames(z: &Array<f32>, count: usize) -> Array<f32> {
 /// `decoder.onnx` over windows.
 pub(super) struct Windowed<'a> {
     pub(super) decoder: &'a DecoderGraph,
-    /// Frames that a window reaches to each side.
+    /// Frames by which a window extends on each side.
     pub(super) overlap: usize,
-    /// Samples of a frame.
+    /// Samples per frame.
     pub(super) hop: usize,
 }
 
 impl Chunked for Windowed<'_> {
-    /// Single frames would take a hundred times as long as the whole.
+    /// Without single frames, which would take a hundred times as long as the whole.
     fn schedules(&self) -> &'static [Schedule] {
         &[&[16], &[3, 50, 1, 28], &[100]]
     }
@@ -99,7 +100,12 @@ impl Chunked for Windowed<'_> {
             let (from, to) = ((chunk.start - window.start) * self.hop, (chunk.end - window.start) * self.hop);
             let part = audio.get(from..to).ok_or_else(|| Error::Run {
                 path: self.decoder.file.path.clone(),
-                problem: format!("gave {} samples for {} frames of {}", audio.len(), window.len(), self.hop),
+                problem: format!(
+                    "returned {} samples for {} frames of {}",
+                    audio.len(),
+                    window.len(),
+                    self.hop
+                ),
             })?;
             samples.extend_from_slice(part);
         }
@@ -111,7 +117,7 @@ impl Chunked for Windowed<'_> {
 pub(super) struct Stateful {
     session: Session,
     states: Vec<StreamState>,
-    /// Frames that the first call takes at least.
+    /// Minimum number of frames in the first call.
     look_ahead: usize,
 }
 
@@ -120,7 +126,7 @@ impl Stateful {
         let wrong = |problem: String| Error::Run { path: file.path.clone(), problem };
         let metadata = |key: &str| {
             file.graph.metadata.get(key).ok_or_else(|| {
-                wrong(format!("metadata `{key}` is missing: not a stream decoder of vitstream's"))
+                wrong(format!("metadata `{key}` is missing: not a stream decoder of vitstream"))
             })
         };
         let states: Vec<StreamState> = serde_json::from_str(metadata("states")?)
@@ -161,7 +167,7 @@ impl Chunked for Stateful {
         g: Option<&Array<f32>>,
         schedule: Schedule,
     ) -> Result<Option<Vec<f32>>, Error> {
-        /// A call takes as long as so many frames, whatever it is given.
+        /// Fixed cost of a call, in frames.
         const CALL: usize = 8;
         let frames = z.dims[2];
         let chunks = chunks(schedule, self.look_ahead.saturating_sub(1), frames);

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::report::{Check, Part, Report, Verdict};
 
-/// Weights that are listed.
+/// Limit on the weights that are listed.
 const MOST_WEIGHTS: usize = 10;
-/// Ids of an utterance that are shown.
+/// Limit on the ids of an utterance that are shown.
 const MOST_IDS: usize = 24;
 
 impl Report {
@@ -87,9 +87,9 @@ pub(super) fn title(part: Part) -> &'static str {
     match part {
         Part::Files => "files",
         Part::Speaking => "speaking",
-        Part::Streaming => "streamed against the whole",
-        Part::Weights => "against a new export of the source",
-        Part::Source => "stages against the source",
+        Part::Streaming => "streamed, compared with the whole",
+        Part::Weights => "compared with a new export of the source",
+        Part::Source => "stages, compared with the source",
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Three digits, in as little space as they need.
+/// Three digits, as short as possible.
 pub(super) fn number(value: Option<f64>) -> String {
     match value {
         None => String::new(),

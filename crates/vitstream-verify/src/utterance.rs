@@ -1,44 +1,44 @@
-//! What is spoken: a choice of phoneme ids that is the same every time.
+//! The utterances to speak: a reproducible choice of phoneme ids.
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use vitstream_source::config::VoiceConfig;
 
-/// Most ids of an utterance that speaks every symbol.
+/// Limit on the ids of an utterance that speaks every symbol.
 const MOST_SYMBOLS: usize = 160;
-/// And the least: utterances have to be longer than what a decoder sees at once.
+/// Minimum number of ids: utterances must be longer than a decoder's receptive field.
 const LEAST_IDS: usize = 200;
-/// Symbols of the short utterance.
+/// Number of symbols of the short utterance.
 const SHORT: usize = 10;
 
-/// Ids that are spoken by one speaker.
+/// Ids spoken by one speaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Utterance {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub name: String,
     /// Phoneme ids.
     pub ids: Vec<i64>,
-    /// The speaker, for voices of several.
+    /// The speaker, for voices with several.
     pub speaker: Option<i64>,
 }
 
-/// What a voice can be told to speak.
+/// The symbols that a voice can speak.
 pub(super) struct Vocabulary {
-    /// Symbols' ids, ascending, without the three below.
+    /// The symbols' ids, ascending, without the three below.
     symbols: Vec<i64>,
-    /// Before the first symbol, after each, and after the last; as piper's clients put them.
+    /// Ids before the first symbol, after each, and after the last, as placed by piper's clients.
     begin: Option<i64>,
     pad: Option<i64>,
     end: Option<i64>,
 }
 
 impl Vocabulary {
-    /// As the voice's JSON says, or every id below `count`.
+    /// The symbols in the voice's JSON, or every id below `count`.
     pub(super) fn new(config: Option<&VoiceConfig>, count: Option<usize>) -> Self {
         let count = count.and_then(|count| i64::try_from(count).ok()).filter(|&count| count > 0);
         let known = |id: &i64| *id >= 0 && count.is_none_or(|count| *id < count);
-        // What is passed on is the JSON itself, and one key more.
+        // The JSON is passed on with one key added.
         let json: Json =
             config.and_then(|config| serde_json::from_slice(&config.to_streaming()).ok()).unwrap_or_default();
         let map = json.get("phoneme_id_map").and_then(Json::as_object);
@@ -55,7 +55,8 @@ impl Vocabulary {
         Self { symbols, begin, pad, end }
     }
 
-    /// A single id; a few; as many as there are. With several speakers the last one speaks the short one too.
+    /// A single id, a few, and all of them. With several speakers, the last one also speaks the short
+    /// utterance.
     pub(super) fn utterances(&self, speakers: Option<usize>) -> Vec<Utterance> {
         let every = |most: usize| {
             let step = self.symbols.len().div_ceil(most).max(1);
@@ -75,7 +76,7 @@ impl Vocabulary {
         list.into_iter().map(|one| utterance(one, first)).chain(by_last).collect()
     }
 
-    /// `symbols` as often as it takes.
+    /// `symbols` repeated as often as necessary.
     fn often(&self, symbols: &[i64]) -> Vec<i64> {
         let least = if self.pad.is_some() { LEAST_IDS / 2 } else { LEAST_IDS };
         symbols.iter().copied().cycle().take(symbols.len() * least.div_ceil(symbols.len().max(1))).collect()
@@ -87,7 +88,7 @@ impl Vocabulary {
     }
 }
 
-/// The ids that the caller gave, by the first and the last speaker.
+/// The ids given by the caller, spoken by the first and the last speaker.
 pub(super) fn given(ids: &[i64], speakers: Option<usize>) -> Vec<Utterance> {
     let utterance = |speaker| Utterance { name: "the given ids".to_owned(), ids: ids.to_vec(), speaker };
     match speakers.and_then(|n| i64::try_from(n).ok()) {
@@ -138,7 +139,7 @@ mod tests {
         let list = Vocabulary::new(None, Some(1000)).utterances(None);
         assert_eq!(list.len(), 3);
         assert_eq!((&list[0].ids[..], list[1].ids.len(), list[2].ids.len()), (&[0][..], 10, 320));
-        // Nothing is known at all, or nothing makes sense.
+        // Nothing is known, or everything is invalid.
         assert!(Vocabulary::new(None, Some(0)).utterances(Some(0)).iter().all(|one| !one.ids.is_empty()));
         for config in [None, Some(config(json!({"a": "b", "^": [-4], "_": 7})))] {
             let list = Vocabulary::new(config.as_ref(), None).utterances(None);

@@ -1,4 +1,4 @@
-//! Speaking with the graphs of a voice, stage by stage.
+//! Runs the graphs of a voice stage by stage.
 
 use vitstream_onnx::ValueId;
 
@@ -9,7 +9,7 @@ use crate::session::{Array, Feed, Session, Sessions};
 use crate::stages::{self, NOISE_DP, NOISE_P};
 use crate::utterance::Utterance;
 
-/// What an encoder is fed with: a batch of utterances.
+/// The inputs of an encoder: a batch of utterances.
 #[derive(Clone)]
 pub(super) struct Request {
     /// `i64[b, t]`
@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub(super) input_lengths: Array<i64>,
     /// `f32[3]`
     pub(super) scales: Array<f32>,
-    /// `i64[b]`, for voices of several speakers.
+    /// `i64[b]`, for voices with several speakers.
     pub(super) sid: Option<Array<i64>>,
     /// Draws `f32[b, 2, t]`; zeros when absent.
     pub(super) noise_dp: Option<Array<f32>>,
@@ -27,7 +27,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Without noise, at the voice's own speed.
+    /// A request without noise, at the voice's own speed.
     pub(super) fn quiet(utterance: &Utterance) -> Self {
         let ids = &utterance.ids;
         Self {
@@ -40,18 +40,18 @@ impl Request {
         }
     }
 
-    /// Whether draws matter.
+    /// Returns true if the result depends on the draws.
     pub(super) fn is_noisy(&self) -> bool {
         self.scales.data.first() != Some(&0.0) || self.scales.data.get(2) != Some(&0.0)
     }
 }
 
-/// Upstream's values on the way from ids to samples, as far as they are known.
+/// Upstream's intermediate values between ids and samples, as far as they are known.
 #[derive(Clone, Default)]
 pub(super) struct Stages {
-    /// Durations in frames, not yet rounded: as many values as ids.
+    /// Durations in frames before rounding: one value per id.
     pub(super) w: Option<Array<f32>>,
-    /// Rounded up.
+    /// Durations rounded up.
     pub(super) w_ceil: Option<Array<f32>>,
     /// `f32[b, inter, time]`
     pub(super) z_p: Option<Array<f32>>,
@@ -61,33 +61,33 @@ pub(super) struct Stages {
     pub(super) g: Option<Array<f32>>,
     /// `f32[b, inter, time]`, masked.
     pub(super) z: Option<Array<f32>>,
-    /// As many values as samples.
+    /// One value per sample.
     pub(super) audio: Option<Array<f32>>,
 }
 
 /// The front of a network: from ids to durations, and in a pair's encoder to the prior's sample.
 struct Front {
-    /// What is taken out of the graph, under its names.
+    /// The part taken from the graph, and the names of its outputs.
     session: Session,
     outputs: Vec<String>,
-    /// The durations alone, which are looked at before anything is made as long as they say.
+    /// The durations alone, which are checked before anything of their length is computed.
     head: Option<(Session, [String; 2])>,
     noise: Draws,
 }
 
-/// How the draws come into a graph.
+/// The inputs by which draws enter a graph.
 struct Draws {
     /// The graph's names of the two draws that it takes.
     dp: Option<String>,
     p: Option<String>,
-    /// Channels of the second.
+    /// Channels of the second draw.
     channels: usize,
-    /// Whether the caller can choose the draws.
+    /// Set if the caller can choose the draws.
     chosen: bool,
 }
 
 impl Front {
-    /// With `chosen`, draws that the graph makes itself become inputs of it.
+    /// With `chosen`, draws that the graph makes itself become its inputs.
     fn open(sessions: &Sessions, file: &OnnxFile, outputs: &[ValueId], chosen: bool) -> Result<Self, Error> {
         let draws = if chosen { stages::draws(file) } else { Vec::new() };
         let fed: Vec<ValueId> = draws.iter().map(|&(_, id)| id).collect();
@@ -120,7 +120,7 @@ impl Front {
         Ok(Self { session, outputs: outputs.iter().map(|&id| name(id)).collect(), head, noise })
     }
 
-    /// The durations, then what was asked for.
+    /// Returns the durations, then the requested values.
     fn run(&self, file: &OnnxFile, request: &Request) -> Result<(Stages, Vec<Array<f32>>), Error> {
         let mut stages = Stages::default();
         let (batch, ids) = (request.input.dims[0], request.input.dims[1]);
@@ -145,7 +145,7 @@ impl Front {
             let found = noise_p.dims.get(2).copied().unwrap_or_default();
             return Err(run_error(
                 file,
-                format!("gives {frames} frames, where the reference has draws for {found}"),
+                format!("gives {frames} frames, but the reference has draws for {found}"),
             ));
         }
         feeds.extend(self.noise.p.as_deref().map(|name| (name, Feed::F32(noise_p))));
@@ -154,7 +154,7 @@ impl Front {
     }
 }
 
-/// Frames of the batch's longest item.
+/// Number of frames of the batch's longest item.
 fn longest(file: &OnnxFile, w_ceil: Option<&Array<f32>>, ids: usize) -> Result<usize, Error> {
     let Some(w_ceil) = w_ceil else { return Ok(1) };
     let mut longest = 1.0f64;
@@ -168,8 +168,9 @@ fn longest(file: &OnnxFile, w_ceil: Option<&Array<f32>>, ids: usize) -> Result<u
         longest = longest.max(item.iter().map(|&w| f64::from(w)).sum());
     }
     if longest > limits::frames(ids) {
-        let problem =
-            format!("makes {longest} frames of {ids} ids: the weights of its duration predictor are damaged");
+        let problem = format!(
+            "makes {longest} frames from {ids} ids: the weights of its duration predictor are damaged"
+        );
         return Err(run_error(file, problem));
     }
     Ok(longest as usize)
@@ -200,12 +201,12 @@ impl EncoderGraph {
         Ok(Self { file: file.clone(), front, has_g: g.is_some() })
     }
 
-    /// Whether the caller's draws are taken.
+    /// Returns true if the encoder uses the caller's draws.
     pub(super) fn takes_noise(&self) -> bool {
         self.front.noise.chosen
     }
 
-    /// Up to the prior's sample.
+    /// Computes everything up to the prior's sample.
     pub(super) fn encode(&self, request: &Request) -> Result<Stages, Error> {
         let (mut stages, values) = self.front.run(&self.file, request)?;
         let mut values = values.into_iter();
@@ -219,7 +220,7 @@ impl EncoderGraph {
 pub(super) struct DecoderGraph {
     pub(super) file: OnnxFile,
     session: Session,
-    /// The latent after the flow.
+    /// The latent after the flow, as an output of its own.
     tap: Option<(Session, String)>,
     reversed: bool,
 }
@@ -238,7 +239,7 @@ impl DecoderGraph {
         Ok(Self { file: file.clone(), session, tap, reversed: stages::is_reversed(file) })
     }
 
-    /// The samples of `z_p: f32[b, inter, time]`.
+    /// Computes the samples of `z_p: f32[b, inter, time]`.
     pub(super) fn audio(
         &self,
         z_p: &Array<f32>,
@@ -248,7 +249,7 @@ impl DecoderGraph {
         self.with_feeds(z_p, y_mask, g, |feeds| single(self.session.run(feeds, &["output"]), &self.file))
     }
 
-    /// The latent after the flow; `None` when it cannot be found in the graph.
+    /// Computes the latent after the flow; `None` if it cannot be found in the graph.
     pub(super) fn latent(
         &self,
         z_p: &Array<f32>,
@@ -285,7 +286,7 @@ impl DecoderGraph {
 }
 
 fn single(values: Result<Vec<Array<f32>>, Error>, file: &OnnxFile) -> Result<Array<f32>, Error> {
-    values?.pop().ok_or_else(|| run_error(file, "gave nothing".to_owned()))
+    values?.pop().ok_or_else(|| run_error(file, "returned nothing".to_owned()))
 }
 
 fn reverse_channels(z: &Array<f32>) -> Array<f32> {
@@ -307,7 +308,7 @@ pub(super) enum Origin {
 pub(super) struct Whole {
     file: OnnxFile,
     front: Front,
-    /// Which values in between were found: the prior's sample, the latent, the speakers.
+    /// Set if the prior's sample, the latent and the speakers were found in the graph.
     has_z_p: bool,
     has_z: bool,
     has_g: bool,
@@ -338,7 +339,7 @@ impl Whole {
         stages.audio = next(true);
         stages.z_p = next(self.has_z_p);
         stages.z = next(self.has_z).zip(stages.z_p.as_ref()).map(|(z, z_p)| {
-            // The axis of length 1 that some graphs have more.
+            // Some graphs have an additional axis of length 1.
             if z.data.len() == z_p.data.len() { Array { dims: z_p.dims.clone(), data: z.data } } else { z }
         });
         let batch = request.input.dims[0].max(1);
@@ -352,7 +353,7 @@ impl Whole {
 }
 
 impl Origin {
-    /// All stages of what it speaks.
+    /// Computes all stages of an utterance.
     pub(super) fn stages(&self, request: &Request) -> Result<Stages, Error> {
         match self {
             Self::Whole(whole) => whole.stages(request),

@@ -1,4 +1,4 @@
-//! A pair's graphs against those that the source gives when it is exported anew: which weight, which node.
+//! Compares a pair's graphs with a new export of the source, to name differing weights and nodes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,18 +15,18 @@ use crate::onnx_file::{OnnxFile, Readers};
 use vitstream_export::error;
 use vitstream_export::export::{self, ExportOptions, files, network_metadata};
 
-/// Names that are told of many.
+/// Limit on the names that are listed.
 const MOST_NODES: usize = 4;
 
 /// Names and graphs of a pair's files.
 pub(super) type Graphs = Vec<(&'static str, Validated)>;
 
-/// How a pair was exported, as far as the graphs depend on it.
+/// The export options that affect the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) opset: i64,
     pub(super) noise: NoiseSource,
-    /// Whether the encoder tells the frames of each id.
+    /// Set if the encoder returns the frames of each id.
     pub(super) durations: bool,
     pub(super) stream_decoder: bool,
 }
@@ -39,7 +39,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What stands in the files of a pair.
+    /// Recovers the options from the files of a pair.
     pub(super) fn of<'a>(files: impl Iterator<Item = &'a OnnxFile>) -> Self {
         let mut settings = Self { stream_decoder: false, ..Self::default() };
         for file in files {
@@ -53,7 +53,7 @@ impl Settings {
             let random = file.graph.nodes.iter().find(|node| node.op == "RandomNormalLike");
             let Some(random) = random else { continue };
             let seed = match random.attrs.get("seed") {
-                // A predictor that draws nothing leaves the first seed to nobody.
+                // In a predictor that draws nothing, the first seed is unused.
                 Some(&Attr::Float(seed)) => {
                     Some((seed as u32).saturating_sub(u32::from(!random.name.starts_with("/dp/"))))
                 }
@@ -85,8 +85,9 @@ pub(super) fn emit(model: &SynthesizerTrn, settings: Settings) -> Result<Graphs,
     Ok(graphs)
 }
 
-/// Holds `found`, the graph of `file`, against `expected`. One check for the constants, one for everything else. Another
-/// version of this program may write another graph: then only what both have is compared, and nothing else fails.
+/// Compares `found`, the graph of `file`, with `expected`: one check for the constants, one for everything
+/// else. Another version of this program may write another graph: then only common constants are compared,
+/// and no other difference is a failure.
 pub(super) fn compare(
     file: &str,
     found: &Graph,
@@ -95,7 +96,8 @@ pub(super) fn compare(
 ) -> (Vec<Check>, Vec<WeightDifference>) {
     let (found, expected) = (Named::of(found), Named::of(expected));
     let structure = compare_structure(file, &found, &expected, same_version);
-    // Constants without a name of their own are numbered: in another graph a number stands for another constant.
+    // Constants without a name of their own are numbered: in another graph, a number may refer to another
+    // constant.
     let comparable = |name: &str| structure.verdict == Verdict::Ok || !name.starts_with(NUMBERED);
     let (mut differences, mut compared, mut left_out) = (Vec::new(), 0usize, 0usize);
     let (mut rounded, mut halved, mut largest) = (0usize, 0usize, 0.0f64);
@@ -105,7 +107,7 @@ pub(super) fn compare(
         let difference = match (ours, theirs) {
             (Some(ours), Some(theirs)) => compare_tensors(ours, theirs),
             (None, _) => Some((0, f64::INFINITY, "is missing".to_owned())),
-            (_, None) => Some((0, f64::INFINITY, "does not belong here".to_owned())),
+            (_, None) => Some((0, f64::INFINITY, "is not expected".to_owned())),
         };
         let same_shape = ours
             .zip(theirs)
@@ -133,16 +135,16 @@ pub(super) fn compare(
     differences.sort_by(|a, b| b.relative.total_cmp(&a.relative));
     let mut detail = match (differences.first(), rounded) {
         (None, 0) if halved > 0 => {
-            format!("{halved} of {compared} are rounded to float16, the others are the same")
+            format!("{halved} of {compared} are rounded to float16, the others are equal")
         }
         (Some(worst), _) => {
             format!("{} of {compared} differ, the most {}: {}", differences.len(), worst.name, worst.detail)
         }
-        (None, 0) => format!("all {compared} are the same to the last bit"),
-        (None, n) => format!("{n} of {compared} differ by rounding, the others are the same"),
+        (None, 0) => format!("all {compared} are equal to the last bit"),
+        (None, n) => format!("{n} of {compared} differ by rounding, the others are equal"),
     };
     if left_out > 0 {
-        detail += &format!("; {left_out} are not in both graphs or have other shapes");
+        detail += &format!("; {left_out} are not in both graphs, or differ in shape");
     }
     let verdict = if differences.is_empty() { Verdict::Ok } else { Verdict::Failed };
     let weights = Check {
@@ -154,12 +156,12 @@ pub(super) fn compare(
     (vec![weights, structure], differences)
 }
 
-/// Stored in half precision where it need not be.
+/// Returns true if a tensor is stored in half precision although float32 was expected.
 fn is_halved(found: &Tensor, expected: &Tensor) -> bool {
     (found.dtype, expected.dtype) == (DType::F16, DType::F32)
 }
 
-/// What constants are called that have no name of their own.
+/// Prefix of the names of constants without a name of their own.
 const NUMBERED: &str = "const.";
 
 fn compare_structure(file: &str, found: &Named<'_>, expected: &Named<'_>, same_version: bool) -> Check {
@@ -191,7 +193,7 @@ fn compare_structure(file: &str, found: &Named<'_>, expected: &Named<'_>, same_v
         };
         let (strange, absent) = (others(found, &ours, &b), others(expected, &theirs, &a));
         problems.push(format!(
-            "{} nodes are others than expected ({}), {} are missing ({})",
+            "{} nodes differ from the expected ones ({}), {} are missing ({})",
             strange.len(),
             list(&strange),
             absent.len(),
@@ -200,7 +202,7 @@ fn compare_structure(file: &str, found: &Named<'_>, expected: &Named<'_>, same_v
     }
     let name = format!("{file}: graph");
     let (verdict, detail) = match (problems.is_empty(), same_version) {
-        (true, _) => (Verdict::Ok, format!("all {} nodes are the same", ours.len())),
+        (true, _) => (Verdict::Ok, format!("all {} nodes are equal", ours.len())),
         (false, true) => (Verdict::Failed, problems.join("; ")),
         (false, false) => {
             (Verdict::NotChecked, format!("written by another version: {}", problems.join("; ")))
@@ -209,7 +211,7 @@ fn compare_structure(file: &str, found: &Named<'_>, expected: &Named<'_>, same_v
     Check::new(Part::Weights, name, verdict, detail)
 }
 
-/// The first of some names.
+/// The first few names.
 fn list(names: &[impl AsRef<str>]) -> String {
     let shown: Vec<&str> = names.iter().take(MOST_NODES).map(AsRef::as_ref).collect();
     let more = if names.len() > MOST_NODES { ", ..." } else { "" };
@@ -223,8 +225,8 @@ fn short(text: &str) -> String {
     }
 }
 
-/// How many elements differ, by how much at most relative to the largest expected, and that in words; `None` for tensors
-/// that are the same.
+/// The number of elements that differ, the largest difference relative to the largest expected value, and a
+/// description; `None` for equal tensors.
 fn compare_tensors(found: &Tensor, expected: &Tensor) -> Option<(usize, f64, String)> {
     let halved = is_halved(found, expected);
     if (found.dtype != expected.dtype && !halved) || found.dims != expected.dims {
@@ -247,7 +249,7 @@ fn compare_tensors(found: &Tensor, expected: &Tensor) -> Option<(usize, f64, Str
         return Some((
             differing,
             f64::INFINITY,
-            format!("{differing} of its {} values are others", expected.dtype),
+            format!("{differing} of its {} values differ", expected.dtype),
         ));
     };
     let scale = b.iter().map(|v| f64::from(v.abs())).fold(f64::MIN_POSITIVE, f64::max);
@@ -288,7 +290,7 @@ fn place(at: usize, dims: &[usize]) -> String {
     format!("[{}]", indices.join(", "))
 }
 
-/// A graph whose values are known by their names.
+/// A graph whose values are identified by name.
 struct Named<'a> {
     graph: &'a Graph,
     /// Constants in half precision, by the values that they are widened to.
@@ -333,13 +335,13 @@ impl<'a> Named<'a> {
         self.computing().map(|node| self.describe(node)).collect()
     }
 
-    /// The nodes, but for those that widen constants.
+    /// The nodes, except those that widen constants.
     fn computing(&self) -> impl Iterator<Item = &'a Node> {
         let widens = |node: &Node| node.outputs.iter().flatten().any(|id| self.widened.contains_key(id));
         self.graph.nodes.iter().filter(move |node| !widens(node))
     }
 
-    /// Everything about a node, with the names of what it reads and gives.
+    /// All properties of a node, including the names of its inputs and outputs.
     fn describe(&self, node: &Node) -> String {
         let names = |ids: &[Option<ValueId>]| -> Vec<&str> {
             ids.iter().map(|id| id.map_or("", |id| self.name(id))).collect()
@@ -352,11 +354,11 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The constants of a file that hold what is not a number, or no finite one: each with the first such element.
+/// The constants of a file that are not finite, each with its first such element.
 pub(super) fn not_finite(file: &OnnxFile) -> Vec<String> {
     let graph = &file.graph;
     let spoilt = |(&id, tensor): (&ValueId, &Tensor)| {
-        // Where the tensor lies: no copy of all weights.
+        // The elements are read in place, without a copy of all weights.
         let at = match tensor.dtype {
             DType::F32 => {
                 let infinite = |b: &[u8]| !f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite();
@@ -380,7 +382,7 @@ mod tests {
     fn tensors_are_told_apart() {
         let one = Tensor::f32(&[2, 2], &[1.0, -4.0, 0.0, 2.0]);
         assert_eq!(compare_tensors(&one, &one), None);
-        // A zero of the other sign is the same.
+        // Zeros of different signs are equal.
         assert_eq!(compare_tensors(&Tensor::f32(&[2, 2], &[1.0, -4.0, -0.0, 2.0]), &one), None);
         let (count, relative, detail) =
             compare_tensors(&Tensor::f32(&[2, 2], &[1.0, -4.0, 1.0, 2.5]), &one).unwrap();

@@ -1,4 +1,4 @@
-//! One file that takes its place only when it is whole.
+//! A file that takes its place only when it is complete.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use super::live::{self, Live};
 use crate::Error;
 
-/// What waits for its place is called `.vitstream-XXXXXX.part`, without the name that it will have, which may be as long
-/// as names can be.
+/// Files waiting for their places are called `.vitstream-XXXXXX.part`, without their final name, which may
+/// already have the maximum length.
 const PREFIX: &str = ".vitstream-";
 const SUFFIX: &str = ".part";
 
-/// How often a file is created anew because another process took it for a leftover in the moment before it was locked.
+/// Limit on how often a file is created again because another process mistook it for a leftover just before
+/// it was locked.
 const TRIES: usize = 8;
 
-/// A file that is written beside its place. It is removed unless it is [placed](Self::place).
+/// A file written next to its final place. It is removed unless it is [placed](Self::place).
 pub(super) struct Part {
     pub(super) file: File,
     pub(super) path: PathBuf,
@@ -29,14 +30,15 @@ impl Part {
         for _ in 0..TRIES {
             let mut code = None;
             let created = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(directory, |path| {
-                // Readable and writable by whom the umask says, as any new file.
+                // The umask determines the permissions, as for any new file.
                 let file = File::options().read(true).write(true).create_new(true).open(path);
                 file.inspect_err(|error| code = error.raw_os_error())
             });
-            // Bare: the path that `tempfile` would name is none that the user knows.
+            // The bare error: the path that `tempfile` would name is unknown to the user.
             let created = created.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
             let (file, path) = created.keep().map_err(|error| error.error)?;
-            // The lock says that somebody is still writing. Where files cannot be locked nobody takes them for leftovers.
+            // The lock shows that the file is still being written. Where files cannot be locked, none is
+            // treated as a leftover.
             let _ = file.try_lock();
             if is_linked(&file)? {
                 live.add(&path);
@@ -78,14 +80,14 @@ fn is_linked(_: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes what killed processes have left in `directory`: parts that nobody has locked.
+/// Removes what killed processes left in `directory`: parts that are not locked.
 pub(super) fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_part = |name: &OsStr| {
             let name = name.to_str();
             name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
         };
-        // Of the entry itself: links are not followed.
+        // Checks the entry itself, without following links.
         if !is_part(&entry.file_name()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
@@ -95,11 +97,11 @@ pub(super) fn sweep(directory: &Path) {
     }
 }
 
-/// Makes sure that what was renamed or linked in `directory` is there after a loss of power.
+/// Makes renames and links in `directory` durable against a loss of power.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(directory)?.sync_all().or_else(|error| match error.kind() {
-        // Some file systems have nothing of the kind.
+        // Some file systems do not support this.
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
         _ => Err(error),
     })?;
@@ -108,18 +110,18 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that a command writes: whole or not at all. What is no regular file, such as a pipe or a device, is written
-/// to directly.
+/// A file written by a command, completely or not at all. Anything that is not a regular file, such as a pipe
+/// or a device, is written directly.
 pub struct Output {
-    /// As the caller calls it.
+    /// The path in the caller's spelling.
     path: PathBuf,
     target: Target,
 }
 
 enum Target {
-    /// Something that cannot be gone back in.
+    /// A stream, in which written data cannot be changed.
     Stream(File),
-    /// A part, and the place that it will take.
+    /// A part, and its final place.
     Part(BufWriter<Part>, PathBuf),
 }
 
@@ -140,16 +142,17 @@ impl Seek for Part {
 }
 
 impl Output {
-    /// Begins the file at `path`. A link to a file stays, and the file that it leads to is replaced.
+    /// Creates the file at `path`. A link to a file is kept, and the file that it points to is replaced.
     ///
     /// # Errors
-    /// When there is a directory or a link to nothing at `path`, or the directory that it lies in does not exist or
-    /// cannot be written to.
+    /// When `path` is a directory or a dangling link, or its directory does not exist or cannot be written
+    /// to.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let problem = |problem: &str| Error::Output { path: path.to_owned(), problem: problem.to_owned() };
         let place = match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_symlink() => fs::canonicalize(path)
-                .map_err(|_| problem("is a link to nothing: remove it, or name another file"))?,
+            Ok(metadata) if metadata.is_symlink() => fs::canonicalize(path).map_err(|_| {
+                problem("is a link whose target does not exist: remove it, or name another file")
+            })?,
             _ => path.to_owned(),
         };
         match fs::metadata(&place) {
@@ -170,7 +173,7 @@ impl Output {
         Ok(Self { path: path.to_owned(), target: Target::Part(BufWriter::new(part), place) })
     }
 
-    /// Whether what is written is read by somebody at once, so that nothing can be changed in it later.
+    /// Returns true if the output is read immediately, so that nothing can be changed in it later.
     pub fn is_stream(&self) -> bool {
         matches!(self.target, Target::Stream(_))
     }
@@ -178,7 +181,7 @@ impl Output {
     /// Flushes the file and puts it into its place.
     ///
     /// # Errors
-    /// When the disk is full, or the file cannot be put there; what was there before is untouched then.
+    /// When the disk is full, or the file cannot be placed; the previous file is then unchanged.
     pub fn finish(self) -> Result<(), Error> {
         let Self { path, target } = self;
         let Target::Part(part, place) = target else { return Ok(()) };
@@ -217,7 +220,7 @@ impl Seek for Output {
     }
 }
 
-/// Writes `bytes` to `path`, whole or not at all: see [`Output`].
+/// Writes `bytes` to `path`, completely or not at all: see [`Output`].
 ///
 /// # Errors
 /// As [`Output::create`] and [`Output::finish`].
@@ -227,7 +230,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     output.finish()
 }
 
-/// The directory that `path` lies in.
+/// The directory that contains `path`.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -286,7 +289,7 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let absent = root.path().join("absent/x.wav");
         for (path, part) in [
-            (&dangling, "link to nothing"),
+            (&dangling, "a link whose target does not exist"),
             (&directory, "found a directory"),
             (&absent, "there is no directory"),
         ] {

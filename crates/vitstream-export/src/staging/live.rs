@@ -1,4 +1,5 @@
-//! What this process has begun to write and not yet put into its place, so that a signal can take it away.
+//! The files and directories that this process has begun to write but not yet placed, so that a signal
+//! handler can remove them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,13 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static LIVE: Mutex<Live> = Mutex::new(Live { parts: Vec::new(), made: Vec::new(), complete: false });
 
-/// Held while files are created or put into their places: between two such steps [`abandon`] can come, within one it
-/// cannot.
+/// Locked while files are created or placed: [`abandon`] can run between two such steps, but not within one.
 pub(super) struct Live {
     parts: Vec<PathBuf>,
-    /// Directories that were made for files to come: the outermost, and the innermost.
+    /// Directories created for new files: the outermost, and the innermost.
     made: Vec<(PathBuf, PathBuf)>,
-    /// Whether all files of a folder are in their places.
+    /// Set once all files of a folder are in their places.
     complete: bool,
 }
 
@@ -42,12 +42,12 @@ impl Live {
     }
 }
 
-/// Takes away everything that this process has begun to write and not put into its place. For handlers of signals, which
-/// end the process afterwards: nothing can be written any more. When a folder's files are just being placed it waits for
-/// them.
+/// Removes everything that this process has begun to write but not yet placed. For signal handlers, which end
+/// the process afterwards: nothing can be written any more. If the files of a folder are being placed at this
+/// moment, it waits for them.
 ///
-/// Returns whether the work was cut short: `false` when all files of a folder are in their places, and all that the
-/// process has left to do is to say so.
+/// Returns true if work was interrupted, and false if all files of a folder are in their places, so that the
+/// process only has to report success.
 pub fn abandon() -> bool {
     let live = lock();
     if live.complete {
@@ -59,12 +59,12 @@ pub fn abandon() -> bool {
     for (outermost, innermost) in &live.made {
         remove_empty(outermost, innermost);
     }
-    // Kept until the process ends, so that nothing new comes into being.
+    // Kept locked until the process ends, so that nothing new is created.
     std::mem::forget(live);
     true
 }
 
-/// Removes directories from the innermost outwards, but only empty ones.
+/// Removes empty directories from the innermost outwards.
 pub(super) fn remove_empty(outermost: &Path, innermost: &Path) {
     for directory in innermost.ancestors().take_while(|path| path.starts_with(outermost)) {
         let _ = fs::remove_dir(directory);
