@@ -1,8 +1,8 @@
-//! The seam between a voice and whatever computes it: an [`EncodeBackend`] takes phoneme ids and gives a [`Latent`],
-//! a [`DecodeBackend`] takes frames of it and gives samples.
+//! The interface between a voice and its computation: an [`EncodeBackend`] turns phoneme ids into a
+//! [`Latent`], a [`DecodeBackend`] turns its frames into samples.
 //!
-//! The seam is not a runner of tensors, so that an engine which keeps its state in its own layout can stand behind it
-//! as well as an ONNX graph whose states go in and out by name.
+//! The interface does not run tensors, so that it fits an engine that keeps its state in its own layout as
+//! well as an ONNX graph whose states go in and out by name.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,65 +14,67 @@ use crate::error::Result;
 use crate::noise::Noise;
 use crate::voice::Scales;
 
-/// A request to an encoder. The caller has checked it: ids within the vocabulary and not empty, a speaker exactly
-/// when the voice has several, scales finite and within bounds.
+/// A request to an encoder. The caller has checked it: ids are within the vocabulary and not empty, a speaker
+/// is present exactly if the voice has several, scales are finite and within bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeRequest<'a> {
     /// Phoneme ids, at least one.
     pub ids: &'a [i64],
-    /// The speaker's index, for voices of several; below their number.
+    /// The speaker's index, for voices with several; less than their number.
     pub speaker: Option<usize>,
     /// Noise and speed.
     pub scales: Scales,
     /// The noise to use; `None` lets the encoder draw its own.
     pub noise: Option<Noise>,
-    /// More frames than these are an error.
+    /// More frames than this are an error.
     pub max_frames: usize,
-    /// Asked from time to time by an encoder that can stop early; it ends with [`Error::Cancelled`] then.
+    /// Checked from time to time by an encoder that can stop early; it then ends with [`Error::Cancelled`].
     pub cancel: &'a Cancel,
 }
 
-/// Takes phoneme ids and gives the latent of the whole utterance.
+/// Turns phoneme ids into the latent of the whole utterance.
 pub trait EncodeBackend: Send + Sync {
     /// Runs the text encoder, the duration predictor and the alignment.
     ///
     /// # Errors
-    /// When the computation fails, or gives more frames than `request.max_frames`.
+    /// When the computation fails, or produces more frames than `request.max_frames`.
     fn encode(&self, request: &EncodeRequest<'_>) -> Result<Latent>;
 
-    /// Whether [`EncodeRequest::noise`] can be given.
+    /// Returns true if [`EncodeRequest::noise`] is supported.
     fn takes_noise(&self) -> bool;
 
-    /// Whether the latent comes with [durations](Latent::durations).
+    /// Returns true if the latent has [durations](Latent::durations).
     fn gives_durations(&self) -> bool {
         false
     }
 }
 
-/// Takes frames and gives samples, one utterance at a time for each session.
+/// Turns frames into samples, one utterance at a time for each session.
 pub trait DecodeBackend: Send + Sync {
-    /// Samples of one frame.
+    /// Samples per frame.
     fn hop_length(&self) -> usize;
 
-    /// How many frames a sample depends on beyond its own: the first push yields this many frames less than it takes
-    /// (unless it is the last as well), and every later push as many as it takes.
+    /// Frames after its own on which a sample depends: the first push yields this many frames less than it
+    /// takes (unless it is also the last), and every later push as many as it takes.
     fn look_ahead(&self) -> usize;
 
-    /// Begins an utterance. `g` is the speaker's embedding, f32 `[gin_channels]`, for voices of several speakers.
+    /// Starts an utterance. `g` is the speaker's embedding, f32 `[gin_channels]`, for voices with several
+    /// speakers.
     ///
     /// # Errors
-    /// When `g` does not fit the voice.
+    /// When `g` does not match the voice.
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>>;
 }
 
 /// One utterance being decoded.
 pub trait DecodeSession: Send {
-    /// Takes the next frames, f32 `[inter_channels, frames]` row-major with at least one frame, and gives the samples
-    /// that are now known. The first push takes more than [`DecodeBackend::look_ahead`] frames or everything; `last` says
-    /// that no frame follows, and that all remaining samples are wanted.
+    /// Takes the next frames, f32 `[inter_channels, frames]` row-major with at least one frame, and returns
+    /// the samples that are known by now. The first push must have more than [`DecodeBackend::look_ahead`]
+    /// frames, or all of them; `last` means that no frame follows, and that all remaining samples are
+    /// returned.
     ///
     /// # Errors
-    /// When the computation fails. The session is of no further use then.
+    /// When the computation fails. The session must not be used afterwards.
     fn push(&mut self, frames: &[f32], last: bool) -> Result<Vec<f32>>;
 }
 
@@ -101,7 +103,8 @@ impl Latent {
         Self { durations: Some(durations), ..self }
     }
 
-    /// The frames of each phoneme id, if the encoder tells them. When all are 0 the utterance still has one frame.
+    /// The frames of each phoneme id, if the encoder provides them. If all are 0, the utterance still has one
+    /// frame.
     pub fn durations(&self) -> Option<&[usize]> {
         self.durations.as_deref()
     }

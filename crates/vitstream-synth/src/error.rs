@@ -1,10 +1,10 @@
-//! What can go wrong, said so that the reader knows which file, which value, and what to do.
+//! Errors that name the file, the value, and the remedy.
 
 use std::path::{Path, PathBuf};
 
 use vitstream_contract::Remedy;
 
-/// Every failure of this crate.
+/// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,40 +20,40 @@ pub enum Error {
     Engine {
         /// The voice.
         path: PathBuf,
-        /// Its reason: no source, which whoever prints the chain would print twice.
+        /// The reason, which is not a source, because callers that print the chain would print it twice.
         reason: vitstream_engine::Error,
     },
-    /// Nothing says how many samples a second has.
+    /// The sample rate is unknown.
     #[error("{}: the sample rate is in {where_not}", path.display())]
     NoSampleRate {
         /// The voice.
         path: PathBuf,
-        /// Where it was looked for.
+        /// The places where it was looked for.
         where_not: String,
     },
-    /// A file was read and is not what it should be.
+    /// A file was read, but its content is wrong.
     #[error("{}: {message}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
-        /// What was expected, what was found, what to do.
+        /// The expected value, the value found, and the remedy.
         message: String,
     },
     /// Two files that do not belong together.
     #[error("the files of this voice do not belong together: {0}")]
     Mismatch(String),
-    /// The runtime asked for is not there.
+    /// The requested runtime is not available.
     #[error("{0}")]
     Runtime(String),
-    /// A request that the voice cannot speak, found before anything ran.
+    /// A request that the voice cannot speak, detected before anything ran.
     #[error("{0}")]
     Request(String),
     /// The runtime failed while computing.
     #[error("{}: failed while running: {message}", path.display())]
     Run {
-        /// The graph's file, or the voice that an engine of its own computes.
+        /// The graph's file, or the voice that an engine computes.
         path: PathBuf,
-        /// What the runtime said.
+        /// The runtime's message.
         message: String,
     },
     /// A seed was given for a voice whose encoder draws its noise inside the graph.
@@ -67,7 +67,7 @@ pub enum Error {
     Crashed {
         /// The graph's file.
         path: PathBuf,
-        /// How.
+        /// A description of the crash.
         message: String,
     },
 }
@@ -76,8 +76,8 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Whether the voice was read and is not what the native engine understands, as opposed to files that cannot be read
-    /// and options that make no sense.
+    /// Returns true if the voice was read but its content is not supported by the native engine, as opposed
+    /// to files that cannot be read and invalid options.
     pub fn is_about_content(&self) -> bool {
         match self {
             Self::Source(error) => error.is_about_content(),
@@ -87,7 +87,7 @@ impl Error {
         }
     }
 
-    /// The file or folder that it is about, if it is about one.
+    /// The file or folder concerned, if any.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Source(error) => error.path(),
@@ -120,14 +120,14 @@ impl Error {
         Self::Run { path: path.to_owned(), message: message.into() }
     }
 
-    /// Damaged weights often end in samples that are not numbers: silence without a word if they were written to a file.
+    /// Damaged weights often produce samples that are NaN, which would be silent if written to a file.
     pub(crate) fn unless_numbers(path: &Path, samples: &[f32]) -> Result<()> {
         match samples.iter().find(|sample| !sample.is_finite()) {
             None => Ok(()),
             Some(sample) => Err(Self::run(
                 path,
                 format!(
-                    "a sample is {sample}: the weights are damaged, or the scales far beyond those that the voice was trained for"
+                    "a sample is {sample}: the weights are damaged, or the scales are far beyond those that the voice was trained for"
                 ),
             )),
         }

@@ -1,5 +1,5 @@
-//! What a graph's file says about itself: metadata, inputs, outputs, and the sizes of its tables. Read once when a
-//! voice is opened, whatever runtime will compute it.
+//! Facts in a graph's file: metadata, inputs, outputs, and the sizes of its tables. Read once when a voice is
+//! opened, regardless of the runtime.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub(crate) struct GraphFile {
     pub(crate) path: PathBuf,
     pub(crate) graph: Graph,
-    /// The file, mapped.
+    /// The mapped file.
     pub(crate) bytes: Bytes,
 }
 
@@ -35,7 +35,7 @@ impl GraphFile {
         self.graph.metadata.get(key).map(String::as_str)
     }
 
-    /// The metadata entry `key` as a number, if it is there.
+    /// The metadata entry `key` as a number, if it exists.
     pub(crate) fn number<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
         self.metadata(key)
             .map(|text| {
@@ -53,7 +53,7 @@ impl GraphFile {
         self.graph.outputs.iter().map(|&id| self.graph.value(id)).find(|info| info.name == name)
     }
 
-    /// Checks that the graph takes `inputs` and gives `outputs`, whatever else it does.
+    /// Checks that the graph has these `inputs` and `outputs`, possibly among others.
     pub(crate) fn expect(&self, inputs: &[&str], outputs: &[&str]) -> Result<()> {
         let names = |ids: &[ValueId]| -> String {
             let names: Vec<_> = ids.iter().map(|&id| self.graph.value(id).name.as_str()).collect();
@@ -73,13 +73,13 @@ impl GraphFile {
         Ok(())
     }
 
-    /// Rows of the table that the graph input `name` is an index of, when there is a plain one.
+    /// Rows of the table that the graph's input `name` indexes, if there is such a table.
     pub(crate) fn table_rows(&self, name: &str) -> Option<usize> {
         let input = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == name)?;
         let mut indices = vec![input];
-        // Weights in half precision are cast before they are read.
+        // Half-precision weights are cast before they are used.
         let mut tables = self.graph.initializers.keys().copied().collect::<BTreeSet<_>>();
-        // Nodes are in order: what an index turns into comes after it.
+        // Nodes are in topological order: a node follows the producers of its inputs.
         for node in &self.graph.nodes {
             let at = |i: usize| node.inputs.get(i).copied().flatten();
             match node.op.as_str() {
@@ -103,7 +103,7 @@ impl GraphFile {
     }
 }
 
-/// The length of `info`'s axis, when the file fixes it.
+/// The length of `info`'s axis, if the file fixes it.
 pub(crate) fn fixed(info: &ValueInfo, axis: usize) -> Option<usize> {
     info.shape.as_ref()?.get(axis)?.as_const().and_then(|length| usize::try_from(length).ok())
 }

@@ -11,9 +11,9 @@
 //! # Ok::<(), vitstream_synth::Error>(())
 //! ```
 //!
-//! What a datum goes through: phoneme ids → [`EncodeBackend`](backend::EncodeBackend) → [`Latent`](backend::Latent) →
-//! [`DecodeBackend`](backend::DecodeBackend), a chunk at a time as the [schedule] says → samples. The streamed audio is the
-//! audio: it equals decoding everything at once.
+//! The data pass through these steps: phoneme ids → [`EncodeBackend`](backend::EncodeBackend) →
+//! [`Latent`](backend::Latent) → [`DecodeBackend`](backend::DecodeBackend), chunk by chunk according to the
+//! [schedule] → samples. The streamed audio equals the audio of decoding everything at once.
 
 pub mod backend;
 mod cancel;

@@ -1,5 +1,5 @@
-//! Voices computed by our own engine, straight from anything that an export reads, exported folders included: no graph is
-//! built and no other runtime is needed.
+//! Voices computed by our own engine, from anything that an export can read, including exported folders: no
+//! graph is built and no other runtime is needed.
 //!
 //! ```
 //! # let trained = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden/multi.ckpt");
@@ -9,7 +9,7 @@
 //! use vitstream_synth::native::{self, NativeOptions};
 //! use vitstream_synth::SpeakOptions;
 //!
-//! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx would do as well.
+//! A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx works as well.
 //! let options = NativeOptions::new().sample_rate(22_050);
 //! let voice = native::open(&folder, &options)?;
 //! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {
@@ -32,15 +32,15 @@ use vitstream_vits::{DecoderHalf, EncoderHalf};
 use crate::backend::{DecodeBackend, DecodeSession, EncodeBackend, EncodeRequest, Latent};
 use crate::{Cost, Error, Profile, SAMPLE_RATES, Scales, Voice, VoiceInfo};
 
-/// How a voice is opened.
+/// Options for opening a voice.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NativeOptions {
-    /// How its file is read.
+    /// Options for reading the voice's file.
     pub read: ReadOptions,
-    /// Threads; 0 means one. They change no bit of the result.
+    /// Number of threads; 0 means one. It does not change a single bit of the result.
     pub threads: usize,
-    /// The sample rate in hertz, if the files do not say it.
+    /// The sample rate in hertz, if the files do not state it.
     pub sample_rate: Option<u32>,
     /// The cost of pushes on this device.
     pub profile: Profile,
@@ -52,25 +52,25 @@ impl NativeOptions {
         Self::default()
     }
 
-    /// How the voice's file is read.
+    /// Sets the options for reading the voice's file.
     pub fn read(mut self, read: ReadOptions) -> Self {
         self.read = read;
         self
     }
 
-    /// Threads, 1 to 256; 0 means one. They change no bit of the result.
+    /// Sets the number of threads, 1 to 256; 0 means one. It does not change a single bit of the result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// The sample rate in hertz, if the files do not say it.
+    /// Sets the sample rate in hertz, if the files do not state it.
     pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
         self.sample_rate = sample_rate.into();
         self
     }
 
-    /// The cost of pushes on this device.
+    /// Sets the cost of pushes on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -80,7 +80,7 @@ impl NativeOptions {
 /// Opens the voice in `input`: anything that [`source::load`] reads.
 ///
 /// # Errors
-/// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
+/// As [`source::load`]; when the sample rate is unknown; when the engine refuses the network or the options.
 pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
     let input = input.into();
     let path = input.name();
@@ -147,7 +147,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     Ok(Voice::from_parts(Box::new(encoder), Arc::new(NativeDecoder { decoder, path }), info))
 }
 
-/// Both results; the first is computed on a thread of its own where there is one.
+/// Returns both results. The first is computed on a separate thread if one is available.
 fn together<A: Send, B>(beside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
     #[cfg(feature = "threads")]
     {
@@ -156,7 +156,7 @@ fn together<A: Send, B>(beside: impl Fn() -> A + Sync, here: impl FnOnce() -> B)
         scope(|threads| {
             let beside_thread = Builder::new().spawn_scoped(threads, &beside);
             let here = here();
-            // A system without threads to spare has this one do it all.
+            // If no thread can be started, this one does all the work.
             let beside = beside_thread.map_or_else(
                 |_| beside(),
                 |thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
@@ -171,7 +171,7 @@ fn together<A: Send, B>(beside: impl Fn() -> A + Sync, here: impl FnOnce() -> B)
     }
 }
 
-/// The rate that the files say, or the caller.
+/// The sample rate stated by the files or the caller.
 fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
     match rate {
         Some(rate) if SAMPLE_RATES.contains(&rate) => Ok(rate),
@@ -189,10 +189,10 @@ fn checked_rate(path: &Path, rate: Option<u32>) -> Result<u32, Error> {
     }
 }
 
-/// The cost of a push where nothing was measured: a slow core's time.
+/// The cost of a push if none was measured: that of a slow core.
 const COST: Cost = Cost { overhead: 0.001, per_frame: 0.002 };
 
-/// What the engine says of a call, with the voice's name.
+/// The engine's error for a call, with the voice's path.
 fn failed(path: &Path) -> impl FnOnce(vitstream_engine::Error) -> Error {
     |error| match error {
         vitstream_engine::Error::Stopped => Error::Cancelled,
@@ -212,7 +212,7 @@ impl EncodeBackend for NativeEncoder {
             length: request.scales.length,
             noise_w: request.scales.noise_w,
         };
-        // Without a seed every utterance is another one.
+        // Without a seed every utterance is different.
         let any = || crate::Noise::new(RandomState::new().build_hasher().finish());
         let noise = SeededNoise(request.noise.unwrap_or_else(any));
         let stop = || request.cancel.is_cancelled();
@@ -242,7 +242,7 @@ impl EncodeBackend for NativeEncoder {
     }
 }
 
-/// The noise that a seed stands for in every runtime.
+/// The noise for a seed, which is the same in every runtime.
 #[derive(Debug)]
 struct SeededNoise(crate::Noise);
 

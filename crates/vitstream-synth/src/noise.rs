@@ -1,8 +1,8 @@
-//! The voice's randomness, from a seed.
+//! The voice's randomness, derived from a seed.
 //!
-//! VITS draws twice: one pair of numbers for each phoneme id (what the stochastic duration predictor starts from)
-//! and one number for each channel of each frame (the prior's sample). Both come from ChaCha8, a stream each, so
-//! that a seed means the same noise on every machine and whichever engine computes the rest.
+//! VITS draws twice: two numbers for each phoneme id (the start of the stochastic duration predictor) and one
+//! number for each channel of each frame (the prior's sample). Both come from ChaCha8, with a stream each, so
+//! a seed gives the same noise on every machine and with every engine.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -15,7 +15,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise that `seed` stands for.
+    /// The noise for `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
@@ -31,7 +31,8 @@ impl Noise {
         self.draw(0, phonemes, 2)
     }
 
-    /// `noise_p`, f32 `[channels, frames]`, row-major. The first frames do not depend on how many are asked for.
+    /// `noise_p`, f32 `[channels, frames]`, row-major. The first frames do not depend on the number
+    /// requested.
     pub fn prior(&self, channels: usize, frames: usize) -> Vec<f32> {
         self.draw(1, frames, channels)
     }

@@ -1,5 +1,5 @@
-//! An exported pair behind the [engine's seam](crate::backend): `encoder.onnx`, and `decoder.stream.onnx` or
-//! `decoder.onnx`.
+//! An exported pair as an implementation of the [backend traits](crate::backend): `encoder.onnx`, and
+//! `decoder.stream.onnx` or `decoder.onnx`.
 
 mod bound;
 mod encoder;
@@ -20,20 +20,20 @@ use crate::runtime::RuntimeOptions;
 use crate::schedule::Cost;
 use crate::voice::DecoderChoice;
 
-/// A pair's two halves, and what its files say about the voice.
+/// The two halves of a pair, and the facts in its files about the voice.
 pub(crate) struct Pair {
     pub(crate) encoder: OnnxEncoder,
     pub(crate) decoder: Arc<dyn DecodeBackend>,
-    /// Which decoder it is, as it stands in a profile's key.
+    /// The decoder's name in a profile's key.
     pub(crate) decoder_kind: &'static str,
-    /// The cost of a push where none was measured.
+    /// The cost of a push if none was measured.
     pub(crate) cost: Cost,
-    /// What tells this voice from others.
+    /// Identifies this voice among others.
     pub(crate) identity: String,
     pub(crate) sample_rate: Option<u32>,
     /// Rows of the embedding table.
     pub(crate) symbols: Option<usize>,
-    /// Rows of the speaker table; `None` for a voice of one speaker.
+    /// Rows of the speaker table; `None` for a voice with one speaker.
     pub(crate) speakers: Option<Option<usize>>,
 }
 
@@ -78,7 +78,7 @@ impl Pair {
     }
 }
 
-/// Detects an encoder of one voice beside a decoder of another, as far as the files can tell.
+/// Detects an encoder and a decoder of different voices, as far as the files show it.
 fn check_together(encoder: &GraphFile, decoder: &GraphFile, multi: bool) -> Result<()> {
     let name = |file: &GraphFile| file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mismatch = |what: String| {
@@ -94,18 +94,18 @@ fn check_together(encoder: &GraphFile, decoder: &GraphFile, multi: bool) -> Resu
     if let (Some(a), Some(b)) = (width(encoder.output("z")), width(decoder.input("z")))
         && a != b
     {
-        return mismatch(format!("one gives {a} channels of z, the other takes {b}"));
+        return mismatch(format!("one returns {a} channels of z, but the other takes {b}"));
     }
     if let (Some(a), Some(b)) = (width(encoder.output("g")), width(decoder.input("g")))
         && a != b
     {
-        return mismatch(format!("one gives {a} channels of g, the other takes {b}"));
+        return mismatch(format!("one returns {a} channels of g, but the other takes {b}"));
     }
     match (multi, decoder.input("g").is_some()) {
-        (true, false) => mismatch("one has several speakers, the other a single one".to_owned()),
-        (false, true) => mismatch("one has a single speaker, the other several".to_owned()),
+        (true, false) => mismatch("one has several speakers, but the other has one".to_owned()),
+        (false, true) => mismatch("one has one speaker, but the other has several".to_owned()),
         (true, true) if encoder.output("g").is_none() => {
-            Err(encoder.error("expected an output `g` beside the input `sid`, found none"))
+            Err(encoder.error("expected an output `g` to match the input `sid`, found none"))
         }
         _ => Ok(()),
     }

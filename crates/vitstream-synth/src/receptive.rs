@@ -1,13 +1,14 @@
-//! How far a decoder looks to each side, read off its graph.
+//! The receptive field of a decoder, derived from its graph.
 //!
-//! A sample depends on a range of positions at every value on the way back to `z`. A convolution of kernel `k`,
-//! dilation `d`, stride `s` and left padding `p` turns the positions `a..=b` of its output into
-//! `a*s - p ..= b*s - p + (k-1)*d` of its input; a transposed one into
-//! `ceil((a + p - (k-1)*d) / s) ..= floor((b + p) / s)`; everything else in such a decoder works position by position.
-//! Starting from the samples of frame 0 and walking the graph backwards therefore ends at the frames of `z` that frame
-//! 0 needs, and, the network being the same everywhere, that any frame needs.
+//! A sample depends on a range of positions of every value on the way back to `z`. A convolution with kernel
+//! `k`, dilation `d`, stride `s` and left padding `p` maps the positions `a..=b` of its output to `a*s - p
+//! ..= b*s - p + (k-1)*d` of its input; a transposed one maps them to `ceil((a + p - (k-1)*d) / s) ..=
+//! floor((b + p) / s)`; all other operators in such a decoder work position by position. Walking the graph
+//! backwards from the samples of frame 0 therefore ends at the frames of `z` that frame 0 depends on, and,
+//! because the network is the same everywhere, that any frame depends on.
 //!
-//! An operator that is not known to work position by position is an error: a guess would be heard.
+//! An operator that is not known to work position by position is an error, because a wrong guess would be
+//! audible.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +17,18 @@ use vitstream_onnx::{Attr, Node, ValueId};
 use crate::error::Result;
 use crate::graph_file::GraphFile;
 
-/// What a decoder's graph says about time.
+/// The geometry of a decoder along time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receptive {
-    /// Frames before its own that a frame's samples depend on.
+    /// Frames before its own on which a frame's samples depend.
     pub(crate) left: usize,
-    /// Frames behind it.
+    /// Frames after its own on which a frame's samples depend.
     pub(crate) right: usize,
-    /// Samples of a frame.
+    /// Samples per frame.
     pub(crate) hop: usize,
 }
 
-/// Positions `first..=last` of a value's last axis, relative to the frame asked about.
+/// Positions `first..=last` on a value's last axis, relative to the frame in question.
 #[derive(Clone, Copy)]
 struct Span {
     first: i64,
@@ -40,7 +41,7 @@ impl Span {
     }
 }
 
-/// Operators that work position by position on every input they have.
+/// Operators that work position by position on all their inputs.
 const POINTWISE: [&str; 22] = [
     "Abs",
     "Add",
@@ -73,7 +74,7 @@ pub(crate) fn receptive_field(file: &GraphFile) -> Result<Receptive> {
         return Err(file.error("expected an input `z` and an output `output`"));
     };
 
-    // Only what is computed from `z` has a time axis, and the product of the strides gives its rate.
+    // Only values computed from `z` have a time axis, and the product of the strides gives its rate.
     let mut rates: BTreeMap<ValueId, i64> = BTreeMap::from([(z, 1)]);
     for node in &graph.nodes {
         let Some(&rate) = data_inputs(node).find_map(|id| rates.get(&id)) else { continue };
@@ -86,7 +87,7 @@ pub(crate) fn receptive_field(file: &GraphFile) -> Result<Receptive> {
     }
     let hop = rates.get(&output).copied().unwrap_or(0);
     if !(1..=1 << 20).contains(&hop) {
-        return Err(file.error(format!("`output` has {hop} samples to a frame of `z`: not a decoder")));
+        return Err(file.error(format!("`output` has {hop} samples per frame of `z`: not a decoder")));
     }
 
     let mut spans: BTreeMap<ValueId, Span> = BTreeMap::from([(output, Span { first: 0, last: hop - 1 })]);
@@ -104,12 +105,12 @@ pub(crate) fn receptive_field(file: &GraphFile) -> Result<Receptive> {
     }
     let span = spans.get(&z).ok_or_else(|| file.error("`output` does not depend on `z`"))?;
     let frames = |length: i64| {
-        usize::try_from(length.max(0)).map_err(|_| file.error("the receptive field is beyond all bounds"))
+        usize::try_from(length.max(0)).map_err(|_| file.error("the receptive field is too large"))
     };
     Ok(Receptive { left: frames(-span.first)?, right: frames(span.last)?, hop: frames(hop)? })
 }
 
-/// The inputs whose positions a node's outputs depend on: not the amounts and shapes beside them.
+/// The inputs on whose positions a node's outputs depend, without amounts and shapes.
 fn data_inputs(node: &Node) -> impl Iterator<Item = ValueId> {
     let count = match node.op.as_str() {
         "Shape" | "ConstantOfShape" => 0,
@@ -119,11 +120,10 @@ fn data_inputs(node: &Node) -> impl Iterator<Item = ValueId> {
     node.inputs.iter().take(count).flatten().copied()
 }
 
-/// The positions of `node`'s inputs that the positions `span` of its outputs need.
+/// The positions of `node`'s inputs that the positions `span` of its outputs depend on.
 fn through(file: &GraphFile, node: &Node, span: Span) -> Result<Span> {
     let refuse = |why: &str| {
-        let advice =
-            "how far this decoder looks cannot be read off its graph; export the voice with vitstream";
+        let advice = "the receptive field of this decoder cannot be derived from its graph; export the voice with vitstream";
         Err(file.error(format!("node `{}`: {} {why}: {advice}", node.name, node.op)))
     };
     match node.op.as_str() {
@@ -157,7 +157,7 @@ fn through(file: &GraphFile, node: &Node, span: Span) -> Result<Span> {
     }
 }
 
-/// Axis 1 of `[batch, channels, time]`.
+/// Returns true for axis 1 of `[batch, channels, time]`.
 fn is_channel_axis(axis: i64) -> bool {
     axis == 1 || axis == -2
 }
@@ -230,7 +230,7 @@ impl Window {
             && (0..=1 << 24).contains(&pad))
         {
             return Err(bad(&format!(
-                "kernel {kernel}, stride {stride}, dilation {dilation}, padding {pad} make no sense"
+                "kernel {kernel}, stride {stride}, dilation {dilation}, padding {pad} are not valid"
             )));
         }
         Ok(Self { stride, pad, reach: (kernel - 1) * dilation })

@@ -1,4 +1,4 @@
-//! Running an ONNX graph: one small trait, and the runtimes behind it.
+//! Runs ONNX graphs: one small trait, and its implementations by runtimes.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -24,20 +24,20 @@ pub use onnxruntime::environment as onnxruntime_environment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Runtime {
-    /// [rten](https://crates.io/crates/rten): pure Rust, always there.
+    /// [rten](https://crates.io/crates/rten): pure Rust, needs no library.
     Rten,
     /// Microsoft's ONNX Runtime, a shared library found at run time.
     OnnxRuntime,
 }
 
 impl Runtime {
-    /// Every runtime, whether this build has it or not.
+    /// All runtimes, including those that this build lacks.
     pub const ALL: [Self; 2] = [Self::Rten, Self::OnnxRuntime];
 
-    /// Whether this build has the runtime, and the runtime's library is there.
+    /// Checks that this build has the runtime, and that the runtime's library is found.
     ///
     /// # Errors
-    /// Why not, and how to get it.
+    /// The reason why not, and how to get it.
     pub fn available(self, library: Option<&Path>) -> Result<()> {
         match self {
             #[cfg(feature = "rten")]
@@ -48,7 +48,7 @@ impl Runtime {
             other => {
                 let _ = library;
                 Err(Error::Runtime(format!(
-                    "this build of vitstream is without the runtime {other}; build it with the feature `{other}`"
+                    "this build of vitstream does not have the runtime {other}; build it with the feature `{other}`"
                 )))
             }
         }
@@ -75,12 +75,12 @@ impl FromStr for Runtime {
 
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|runtime| runtime.to_string() == name).ok_or_else(|| {
-            Error::Runtime(format!("no runtime is called {name:?}: expected rten or onnxruntime"))
+            Error::Runtime(format!("there is no runtime {name:?}: expected rten or onnxruntime"))
         })
     }
 }
 
-/// How graphs are to be run.
+/// Options for running graphs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
@@ -88,47 +88,47 @@ pub struct RuntimeOptions {
     pub runtime: Runtime,
     /// Threads, at least 1.
     pub threads: usize,
-    /// Where ONNX Runtime's shared library is; looked for when absent.
+    /// Path of ONNX Runtime's shared library; searched for if absent.
     pub library: Option<PathBuf>,
-    /// Where graphs run. Without a wall they run in this process: what panics there is an error, but what aborts or
-    /// takes all memory ends the process.
+    /// Process in which graphs run. Without a wall they run in this process: a panic in them becomes an
+    /// error, but an abort, or memory running out, ends the process.
     pub wall: Option<Wall>,
 }
 
 impl RuntimeOptions {
-    /// One thread of `runtime`, in this process.
+    /// Options for one thread of `runtime`, in this process.
     pub fn new(runtime: Runtime) -> Self {
         Self { runtime, threads: 1, library: None, wall: None }
     }
 
-    /// Threads, 1 to 256.
+    /// Sets the number of threads, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Where ONNX Runtime's shared library is.
+    /// Sets the path of ONNX Runtime's shared library.
     pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
         self.library = Some(library.into());
         self
     }
 
-    /// Where graphs run; in this process without one.
+    /// Sets the process in which graphs run; without one, they run in this process.
     pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
         self.wall = wall.into();
         self
     }
 }
 
-/// Where a graph is.
+/// The source of a graph.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum GraphSource<'a> {
-    /// In a file.
+    /// A file.
     File(&'a Path),
-    /// In memory, as a file would hold it.
+    /// The contents of a file, in memory.
     Memory {
-        /// Stands for it in messages.
+        /// Name used in messages.
         name: &'a Path,
         /// The ONNX file.
         bytes: Cow<'a, [u8]>,
@@ -136,7 +136,7 @@ pub enum GraphSource<'a> {
 }
 
 impl<'a> GraphSource<'a> {
-    /// The file, or what stands for it in messages.
+    /// The path of the file, or the name used in messages.
     pub fn path(&self) -> &'a Path {
         match self {
             Self::File(path) | Self::Memory { name: path, .. } => path,
@@ -144,7 +144,7 @@ impl<'a> GraphSource<'a> {
     }
 }
 
-/// A tensor on its way into a graph. The data is row-major.
+/// An input tensor of a graph. The data is row-major.
 pub struct Tensor<'a> {
     /// Length of each axis.
     pub shape: Vec<usize>,
@@ -172,7 +172,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// A tensor out of a graph: every output of a pair is float32.
+/// An output tensor of a graph: every output of a pair is float32.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Length of each axis.
@@ -181,9 +181,9 @@ pub struct Output {
     pub data: Vec<f32>,
 }
 
-/// One loaded graph. Several threads may run it; whether at once is the runtime's affair.
+/// A loaded graph. Several threads may run it; the runtime decides whether they run at the same time.
 pub trait Runner: Send + Sync {
-    /// Feeds `inputs` by name and gives the values of `outputs`, in their order.
+    /// Runs the graph on the named `inputs` and returns the values of `outputs`, in order.
     ///
     /// # Errors
     /// When the runtime refuses the inputs, fails, or crashes.
@@ -193,7 +193,7 @@ pub trait Runner: Send + Sync {
 /// Loads a graph.
 ///
 /// # Errors
-/// When the runtime is not there, refuses the graph, or crashes.
+/// When the runtime is not available, refuses the graph, or crashes.
 pub fn load(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn Runner>> {
     options.runtime.available(options.library.as_deref())?;
     if let Some(wall) = &options.wall
@@ -214,11 +214,11 @@ fn load_here(graph: GraphSource<'_>, options: &RuntimeOptions) -> Result<Box<dyn
         #[cfg(feature = "onnxruntime")]
         Runtime::OnnxRuntime => Ok(Box::new(onnxruntime::Model::load(graph, options)?)),
         #[allow(unreachable_patterns, reason = "which runtimes exist depends on the features")]
-        other => Err(Error::Runtime(format!("this build of vitstream is without the runtime {other}"))),
+        other => Err(Error::Runtime(format!("this build of vitstream does not have the runtime {other}"))),
     }
 }
 
-/// A graph in this process, whose runtime may panic.
+/// A graph in this process, whose panics are caught.
 struct Caught {
     path: PathBuf,
     runtime: Runtime,
@@ -231,9 +231,9 @@ impl Runner for Caught {
     }
 }
 
-/// Makes a panic of `work` an error.
+/// Turns a panic of `work` into an error.
 fn caught<T>(path: &Path, runtime: Runtime, doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What the runtime leaves behind is its own: the next call begins with the graph and new inputs.
+    // State left behind by the runtime is its own: the next call starts with the graph and new inputs.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let why = reason(&panic_message(&*panic));
         Err(Error::Crashed {
@@ -243,13 +243,14 @@ fn caught<T>(path: &Path, runtime: Runtime, doing: &str, work: impl FnOnce() -> 
     })
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
 }
 
-/// What a runtime says, as a part of one line: it quotes names of the graph, and its messages have any length.
+/// A runtime's message shortened to a part of one line: it quotes names of the graph, and can be of any
+/// length.
 fn reason(error: &dyn fmt::Display) -> String {
     const LONGEST: usize = 400;
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");

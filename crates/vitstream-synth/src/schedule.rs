@@ -1,45 +1,47 @@
-//! How large each chunk is to be.
+//! The sizes of chunks.
 //!
-//! # The model of cost
-//! A push of `n` frames takes `overhead + n * per_frame` seconds ([`Cost`]). A decoder with windows computes its overlap
-//! anew on every push, so for it the overlap is part of the overhead. Playing `n` frames takes `n * T`, `T` being the hop
-//! over the sample rate.
+//! # The cost model
+//! A push of `n` frames takes `overhead + n * per_frame` seconds ([`Cost`]). A decoder with windows computes
+//! its overlap again on every push, so its overlap is part of the overhead. Playing `n` frames takes `n * T`,
+//! where `T` is the hop length divided by the sample rate.
 //!
-//! - *The first chunk* is the smallest that could be repeated for ever: with `n * T >= margin * (overhead + n * per_frame)`
-//!   its own playing time covers the computing of a second one like it. Less would start earlier and then stop.
-//! - *Each next chunk* is as large as the audio already there allows: while the `buffered` seconds play, the next push
-//!   must be ready, so `margin * (overhead + n * per_frame) <= buffered`. It is at most twice the chunk before it, for the
-//!   costs are estimates and a small chunk is a small bet.
-//! - *No chunk is larger than pays*: when the overhead is below a tenth of a push, larger chunks gain little, and cost
-//!   memory and the time that a cancelled utterance still takes.
+//! - *The first chunk* is the smallest that could be repeated for ever: with `n * T >= margin * (overhead + n
+//!   * per_frame)`, its own playing time covers the computation of a second one like it. A smaller chunk
+//!   would start earlier and then stall.
+//! - *Each later chunk* is as large as the audio already available allows: the next push must be ready while
+//!   the `buffered` seconds play, so `margin * (overhead + n * per_frame) <= buffered`. It is at most twice
+//!   the previous chunk, because the costs are estimates and a small chunk risks little.
+//! - *No chunk is larger than worthwhile*: once the overhead is below a tenth of a push, larger chunks gain
+//!   little, and cost memory and the time that a cancelled utterance still takes.
 //!
-//! When a frame takes longer to compute than to play, no schedule can keep up; then chunks double up to that largest
-//! size, which ends soonest.
+//! If a frame takes longer to compute than to play, no schedule can keep up; chunks then double up to that
+//! largest size, which finishes soonest.
 //!
-//! The sizes depend on the costs alone, never on a clock, so that the same request is cut the same way every time.
+//! The sizes depend only on the costs, never on a clock, so the same request is divided the same way every
+//! time.
 
 use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
-/// Estimates are taken to be too low by up to this factor.
+/// Factor by which estimated costs may be too low.
 const MARGIN: f64 = 1.25;
 
-/// No chunk is larger, whatever the costs: 512 frames are about six seconds.
+/// Limit on the frames of a chunk, whatever the costs: 512 frames are about six seconds.
 const LARGEST: usize = 512;
 
 /// The cost of a push on some device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds that a push takes however few its frames.
+    /// Seconds that a push takes regardless of its number of frames.
     pub overhead: f64,
-    /// Seconds for each frame.
+    /// Seconds per frame.
     pub per_frame: f64,
 }
 
 impl Cost {
-    /// What a medium voice takes on a slow core (three times slower than a current desktop's), with the stateful
-    /// decoder: for schedules without calibration.
+    /// The cost of a medium voice on a slow core (three times slower than a current desktop's) with the
+    /// stateful decoder: for schedules without calibration.
     pub const STATEFUL: Self = Self { overhead: 4e-3, per_frame: 2e-3 };
 
     /// The same for windows that overlap by `overlap` frames in all.
@@ -50,8 +52,8 @@ impl Cost {
         }
     }
 
-    /// The straight line nearest to `(frames, seconds)` pairs, in the sense of least squares of the relative error, and
-    /// never with a negative part. `None` for fewer than two different lengths.
+    /// The line through `(frames, seconds)` pairs with the least squares of the relative error and without
+    /// negative parts. `None` for fewer than two different lengths.
     pub fn fit(measured: &[(usize, f64)]) -> Option<Self> {
         let (mut w, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for &(frames, seconds) in measured {
@@ -75,12 +77,12 @@ impl Cost {
         self.overhead + frames as f64 * self.per_frame
     }
 
-    /// The most frames that are ready within `seconds`.
+    /// The largest number of frames that are ready within `seconds`.
     fn within(&self, seconds: f64) -> usize {
         ((seconds - self.overhead) / self.per_frame).floor().clamp(0.0, LARGEST as f64) as usize
     }
 
-    /// The smallest chunk that pays for itself for ever, or the largest that is useful when none does.
+    /// The smallest chunk that can be repeated for ever, or, if there is none, the largest useful one.
     fn sustained(&self, frame: f64) -> usize {
         let gain = frame - MARGIN * self.per_frame;
         if gain <= 0.0 {
@@ -89,42 +91,44 @@ impl Cost {
         ((MARGIN * self.overhead / gain).ceil() as usize).clamp(1, LARGEST)
     }
 
-    /// Beyond this the overhead is below a tenth.
+    /// From this size on, the overhead is below a tenth.
     fn largest(&self) -> usize {
         ((10.0 * self.overhead / self.per_frame).ceil() as usize).clamp(16, LARGEST)
     }
 }
 
-/// The cost of pushes on one device, for the voices that were measured on it. Made by `vitstream bench --calibrate`.
+/// The cost of pushes on one device, for the voices that were measured on it. Written by `vitstream bench
+/// --calibrate`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// By [`Voice::profile_key`](crate::Voice::profile_key): the runtime, its threads, the decoder and the voice.
+    /// Costs by [`Voice::profile_key`](crate::Voice::profile_key): the runtime, its threads, the decoder and
+    /// the voice.
     pub costs: BTreeMap<String, Cost>,
 }
 
-/// How the caller wants an utterance cut.
+/// The caller's choice of how to divide an utterance into chunks.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Chunking {
-    /// As this module's text explains.
+    /// As explained in this module's documentation.
     #[default]
     Scheduled,
-    /// Always this many frames, but for the last chunk. At least 1.
+    /// Always this many frames, except in the last chunk. At least 1.
     Fixed(usize),
-    /// These frames one after the other, each at least 1, the last repeated for as long as needed.
+    /// These numbers of frames in order, each at least 1; the last one is repeated as long as needed.
     List(Vec<usize>),
     /// Everything at once.
     Whole,
 }
 
-/// The sizes of an utterance's chunks, one after the other, without end.
+/// The endless sequence of an utterance's chunk sizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     chunking: Chunking,
     cost: Cost,
-    /// Seconds that a frame plays.
+    /// Duration of a frame in seconds.
     frame: f64,
-    /// Seconds of audio that are ready and not yet played even when every push takes the margin longer.
+    /// Seconds of audio that are ready and not yet played, even if every push takes longer by the margin.
     buffered: f64,
     previous: Option<usize>,
     index: usize,
@@ -155,7 +159,7 @@ impl Schedule {
                 let keeps_up = self.cost.within(self.buffered / MARGIN);
                 let behind = self.frame <= MARGIN * self.cost.per_frame;
                 let wanted = if behind { 2 * previous } else { keeps_up.clamp(1, 2 * previous) };
-                // Never below what can be repeated: a smaller chunk would fall behind for good.
+                // Never below the size that can be repeated: smaller chunks would fall behind for good.
                 wanted.max(self.cost.sustained(self.frame)).min(largest.max(self.cost.sustained(self.frame)))
             }
         };
@@ -180,14 +184,15 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a device costs, if it can keep up at all then the audio never runs out, even when every push
-        /// takes the margin longer than estimated; and chunks do not shrink below the first.
+        /// Whatever the costs of a device, if it can keep up at all then the audio never runs out, even if
+        /// every push takes longer than estimated by the margin; and chunks do not become smaller than the
+        /// first.
         #[test]
         fn never_starves(overhead in 0.0..0.05f64, per_frame in 1e-5..FRAME / 1.3) {
             let cost = Cost { overhead, per_frame };
             let sizes = sizes(cost, 40);
             let mut buffered = sizes[0] as f64 * FRAME;
-            // A device so slow that even the largest chunk does not pay cannot keep up.
+            // A device on which even the largest chunk cannot be repeated cannot keep up.
             prop_assume!(buffered >= MARGIN * cost.seconds(sizes[0]));
             for &frames in &sizes[1..] {
                 buffered -= MARGIN * cost.seconds(frames);

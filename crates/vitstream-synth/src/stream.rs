@@ -1,4 +1,4 @@
-//! One utterance on its way, chunk by chunk.
+//! An utterance being spoken, chunk by chunk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::noise::Noise;
 use crate::schedule::{Chunking, Schedule};
 use crate::voice::{Inner, MAX_FRAMES, Scales};
 
-/// What is to be spoken, checked.
+/// A checked request to speak.
 pub(crate) struct Request {
     pub(crate) ids: Vec<i64>,
     pub(crate) speaker: Option<usize>,
@@ -22,21 +22,21 @@ pub(crate) struct Request {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Chunk {
-    /// Counts from 0.
+    /// Index, counted from 0.
     pub index: usize,
-    /// Samples of the utterance before this chunk.
+    /// Number of the utterance's samples before this chunk.
     pub start: usize,
     /// The audio, f32 between -1 and 1.
     pub samples: Vec<f32>,
-    /// Frames of the latent that the decoder took for it; the first chunk's include the look-ahead.
+    /// Frames of the latent that the decoder took for it; those of the first chunk include the look-ahead.
     pub frames: usize,
-    /// When the chunk was ready, counted from when the stream was made.
+    /// Time from the creation of the stream to the completion of the chunk.
     pub ready: Duration,
-    /// Whether the utterance ends with this chunk.
+    /// True if the utterance ends with this chunk.
     pub last: bool,
 }
 
-/// The chunks of one utterance. After an error there are no more.
+/// The chunks of one utterance. No chunks follow an error.
 pub struct SpeechStream {
     voice: Arc<Inner>,
     schedule: Schedule,
@@ -45,7 +45,7 @@ pub struct SpeechStream {
     total: Option<usize>,
     durations: Option<Vec<usize>>,
     index: usize,
-    /// Samples given so far.
+    /// Number of samples returned so far.
     given: usize,
     cancel: Cancel,
     state: State,
@@ -76,30 +76,31 @@ impl SpeechStream {
         }
     }
 
-    /// Stops this utterance: the next chunk, or the one being computed where that is possible, is
-    /// [`Error::Cancelled`] then, and the last.
+    /// A handle that stops this utterance: the next chunk, or if possible the one being computed, is then
+    /// [`Error::Cancelled`], and no chunks follow.
     pub fn cancel_handle(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// When the encoder was done, counted from when the stream was made; `None` before the first chunk.
+    /// Time from the creation of the stream to the end of the encoder; `None` before the first chunk.
     pub fn encoded(&self) -> Option<Duration> {
         self.encoded
     }
 
-    /// Samples of the whole utterance, known as soon as the encoder is done.
+    /// Number of samples of the whole utterance; known once the encoder has finished.
     pub fn total_samples(&self) -> Option<usize> {
         self.total
     }
 
-    /// Samples of each phoneme id, one after the other from the utterance's first; known as soon as the encoder is
-    /// done, and only of voices that [tell them](crate::Voice::gives_durations). They add up to
-    /// [`total_samples`](Self::total_samples), unless all are 0: then there is one frame that belongs to no id.
+    /// Number of samples of each phoneme id, in order from the start of the utterance. Known once the encoder
+    /// has finished, and only for voices that [provide durations](crate::Voice::gives_durations). They add up
+    /// to [`total_samples`](Self::total_samples), unless all are 0: then there is one frame that belongs to
+    /// no id.
     pub fn durations(&self) -> Option<&[usize]> {
         self.durations.as_deref()
     }
 
-    /// The next chunk of the utterance; `None` after the last.
+    /// Computes the next chunk of the utterance; `None` after the last.
     fn advance(&mut self) -> Result<Option<Chunk>> {
         loop {
             let state = std::mem::replace(&mut self.state, State::Ended);
@@ -137,7 +138,7 @@ impl SpeechStream {
                         if self.given != expected {
                             let given = self.given;
                             return Err(Error::Runtime(format!(
-                                "the decoder gave {given} samples for {total} frames, expected {expected}: its files are damaged"
+                                "the decoder returned {given} samples for {total} frames, expected {expected}: its files are damaged"
                             )));
                         }
                     } else {

@@ -1,4 +1,4 @@
-//! A voice: opened once, then asked to speak as often as wanted, from as many threads as wanted.
+//! A voice: opened once, it speaks any number of times, from any number of threads.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,45 +18,46 @@ use crate::runtime::{Runtime, RuntimeOptions, Wall};
 use crate::schedule::{Chunking, Cost, Profile};
 use crate::stream::{Request, SpeechStream};
 
-/// The most phoneme ids of one utterance: the encoder's memory grows with their square, and reaches a gigabyte here.
+/// Limit on the phoneme ids of one utterance: the encoder's memory grows with their square, and reaches a
+/// gigabyte here.
 pub const MAX_IDS: usize = 5_000;
 
-/// The most ids times length scale of one utterance, about 20 minutes of speech. Durations are computed inside the
-/// encoder, where nothing can stop them any more.
+/// Limit on the ids of one utterance multiplied by its length scale, about 20 minutes of speech. Durations
+/// are computed inside the encoder, where nothing can stop them.
 pub const MAX_STRETCHED_IDS: f64 = 50_000.0;
 
-/// The most frames of one utterance, whatever made it so long.
+/// Limit on the frames of one utterance, whatever the reason for its length.
 pub const MAX_FRAMES: usize = 1 << 17;
 
-/// Samples a second that a voice can have: what sound devices play, with room on both sides.
+/// Allowed sample rates in hertz: those of sound devices, with a margin on both sides.
 pub const SAMPLE_RATES: RangeInclusive<u32> = 1_000..=384_000;
 
-/// Noise and speed, in the order in which the encoder's input `scales` takes them.
+/// Noise and speed, in the order of the encoder's input `scales`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scales {
     /// Standard deviation of the prior's sample, 0 to 5.
     pub noise: f32,
-    /// Durations are multiplied by this: 0.05 to 20, above 1 is slower.
+    /// Factor on durations: 0.05 to 20; larger than 1 is slower.
     pub length: f32,
-    /// Standard deviation of what durations are drawn from, 0 to 2.
+    /// Standard deviation of the noise from which durations are drawn, 0 to 2.
     pub noise_w: f32,
 }
 
 impl Default for Scales {
-    /// The values that Piper's voices have.
+    /// The defaults of Piper's voices.
     fn default() -> Self {
         Self { noise: 0.667, length: 1.0, noise_w: 0.8 }
     }
 }
 
 impl Scales {
-    /// Whether a voice speaks with them.
+    /// Checks that a voice can speak with these scales.
     ///
     /// # Errors
     /// When one is outside its range.
     pub fn check(self) -> Result<()> {
         let within = |name: &str, value: f32, low: f32, high: f32| {
-            // Not a number is in no range.
+            // NaN is in no range.
             if (low..=high).contains(&value) {
                 return Ok(());
             }
@@ -68,7 +69,7 @@ impl Scales {
     }
 }
 
-/// Refuses what no sound device plays.
+/// Refuses sample rates that no sound device plays.
 fn check_sample_rate(path: &Path, rate: u32) -> Result<()> {
     if SAMPLE_RATES.contains(&rate) {
         return Ok(());
@@ -77,12 +78,12 @@ fn check_sample_rate(path: &Path, rate: u32) -> Result<()> {
     Err(Error::model(path, format!("the sample rate: expected {least} to {most} hertz, found {rate}")))
 }
 
-/// One of a voice's speakers.
+/// A speaker of a voice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speaker {
     /// By index.
     Id(i64),
-    /// By its name in the JSON's `speaker_id_map`, or by index in digits.
+    /// By its name in the JSON's `speaker_id_map`, or by its index as decimal digits.
     Name(String),
 }
 
@@ -94,11 +95,11 @@ impl FromStr for Speaker {
     }
 }
 
-/// Which of a pair's decoders to use.
+/// The decoder of a pair to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecoderChoice {
-    /// `decoder.stream.onnx` when it is there, else `decoder.onnx`.
+    /// `decoder.stream.onnx` if it exists, else `decoder.onnx`.
     #[default]
     Auto,
     /// `decoder.stream.onnx`, which carries its state.
@@ -107,21 +108,23 @@ pub enum DecoderChoice {
     Windowed,
 }
 
-/// How a voice is to be opened.
+/// Options for opening a voice.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VoiceOptions {
     /// The runtime that computes the graphs.
     pub runtime: Runtime,
-    /// Threads for each graph, at least 1. More than one seldom pays: most convolutions of a chunk are small.
+    /// Threads for each graph, at least 1. More than one seldom pays, because most convolutions of a chunk
+    /// are small.
     pub threads: usize,
-    /// Where ONNX Runtime's shared library is; looked for when absent.
+    /// Path of ONNX Runtime's shared library; searched for if absent.
     pub library: Option<PathBuf>,
-    /// Where graphs run; in this process when absent, which a stranger's graph can then end.
+    /// Process in which graphs run. If absent they run in this process, which a stranger's graph can then
+    /// end.
     pub wall: Option<Wall>,
-    /// Which decoder.
+    /// The decoder to use.
     pub decoder: DecoderChoice,
-    /// The sample rate in hertz, for a pair whose files do not say it.
+    /// The sample rate in hertz, for a pair whose files do not state it.
     pub sample_rate: Option<u32>,
     /// The cost of pushes on this device.
     pub profile: Profile,
@@ -147,60 +150,61 @@ impl VoiceOptions {
         Self::default()
     }
 
-    /// The runtime that computes the graphs.
+    /// Sets the runtime that computes the graphs.
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// Threads for each graph, 1 to 256.
+    /// Sets the number of threads for each graph, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Where ONNX Runtime's shared library is.
+    /// Sets the path of ONNX Runtime's shared library.
     pub fn library(mut self, library: impl Into<PathBuf>) -> Self {
         self.library = Some(library.into());
         self
     }
 
-    /// Where graphs run; in this process without one.
+    /// Sets the process in which graphs run; without one, they run in this process.
     pub fn wall(mut self, wall: impl Into<Option<Wall>>) -> Self {
         self.wall = wall.into();
         self
     }
 
-    /// Which of the pair's decoders.
+    /// Sets which of the pair's decoders to use.
     pub fn decoder(mut self, decoder: DecoderChoice) -> Self {
         self.decoder = decoder;
         self
     }
 
-    /// The sample rate in hertz, for a pair whose files do not say it.
+    /// Sets the sample rate in hertz, for a pair whose files do not state it.
     pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
         self.sample_rate = sample_rate.into();
         self
     }
 
-    /// The cost of pushes on this device.
+    /// Sets the cost of pushes on this device.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 }
 
-/// How one utterance is to be spoken.
+/// Options for speaking one utterance.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SpeakOptions {
-    /// Who speaks; the first speaker when absent.
+    /// The speaker; the first one if absent.
     pub speaker: Option<Speaker>,
-    /// Noise and speed; what the voice's JSON says when absent.
+    /// Noise and speed; those of the voice's JSON if absent.
     pub scales: Option<Scales>,
-    /// Makes the noise reproducible. Only for voices whose noise is an input of the encoder, and those of an engine.
+    /// Makes the noise reproducible. Only for voices whose noise is an input of the encoder, and for the
+    /// native engine.
     pub seed: Option<u64>,
-    /// How the utterance is cut.
+    /// The division of the utterance into chunks.
     pub chunking: Chunking,
 }
 
@@ -210,13 +214,13 @@ impl SpeakOptions {
         Self::default()
     }
 
-    /// Who speaks; without it, the first speaker.
+    /// Sets the speaker; without it, the first one speaks.
     pub fn speaker(mut self, speaker: impl Into<Option<Speaker>>) -> Self {
         self.speaker = speaker.into();
         self
     }
 
-    /// Noise and speed; without them, what the voice's JSON says.
+    /// Sets noise and speed; without them, those of the voice's JSON apply.
     pub fn scales(mut self, scales: impl Into<Option<Scales>>) -> Self {
         self.scales = scales.into();
         self
@@ -228,35 +232,35 @@ impl SpeakOptions {
         self
     }
 
-    /// How the utterance is cut into chunks.
+    /// Sets the division of the utterance into chunks.
     pub fn chunking(mut self, chunking: Chunking) -> Self {
         self.chunking = chunking;
         self
     }
 }
 
-/// What is known about a voice besides its network.
+/// Facts about a voice besides its network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoiceInfo {
-    /// Hertz.
+    /// Sample rate in hertz.
     pub sample_rate: u32,
-    /// How many phoneme ids there are, when known: ids are below it.
+    /// Number of phoneme ids, if known: ids are below it.
     pub symbols: Option<usize>,
-    /// How many speakers there are, 1 for a voice without speaker embeddings.
+    /// Number of speakers; 1 for a voice without speaker embeddings.
     pub speakers: usize,
     /// The speakers' names.
     pub speaker_ids: BTreeMap<String, i64>,
-    /// The scales that are used when the caller gives none.
+    /// The scales used when the caller gives none.
     pub scales: Scales,
     /// The cost of a push, for the schedule.
     pub cost: Cost,
-    /// Under what name a [`Profile`] knows this voice on this runtime.
+    /// The name under which a [`Profile`] stores this voice on this runtime.
     pub profile_key: String,
-    /// The voice's JSON; empty when there is none.
+    /// The voice's JSON; empty if there is none.
     pub json: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A loaded voice. Cloning shares it.
+/// A loaded voice. Clones share it.
 #[derive(Clone)]
 pub struct Voice {
     inner: Arc<Inner>,
@@ -279,8 +283,8 @@ impl Voice {
     /// (or `encoder.onnx.json`), which may be missing.
     ///
     /// # Errors
-    /// When a file is missing or damaged, files of different voices lie together, the sample rate is nowhere to be
-    /// found, or the runtime is not there.
+    /// When a file is missing or damaged, the folder mixes files of different voices, the sample rate is
+    /// unknown, or the runtime is not available.
     pub fn open(dir: &Path, options: &VoiceOptions) -> Result<Self> {
         if !(1..=256).contains(&options.threads) {
             return Err(Error::request(format!("threads: expected 1 to 256, found {}", options.threads)));
@@ -302,7 +306,7 @@ impl Voice {
             .ok_or_else(|| {
                 let json = config.map_or_else(
                     || VoiceConfig::absent_from(dir),
-                    |config| format!("{} does not say it", config.path.display()),
+                    |config| format!("{} does not state it", config.path.display()),
                 );
                 Error::NoSampleRate { path: dir.to_owned(), where_not: format!("no metadata, and {json}") }
             })?;
@@ -311,7 +315,7 @@ impl Voice {
             (None, Some(n)) if n > 1 => {
                 let json = config.map_or_else(String::new, |config| config.path.display().to_string());
                 return Err(Error::Mismatch(format!(
-                    "{json} speaks of {n} speakers, encoder.onnx has a single one"
+                    "{json} states {n} speakers, but encoder.onnx has only one"
                 )));
             }
             (None, _) => 1,
@@ -320,7 +324,7 @@ impl Voice {
             (Some(None), None) => {
                 return Err(Error::model(
                     dir,
-                    "how many speakers there are is in no metadata and in no JSON",
+                    "neither the metadata nor a JSON states the number of speakers",
                 ));
             }
         };
@@ -346,7 +350,7 @@ impl Voice {
         Ok(Self::from_parts(Box::new(pair.encoder), pair.decoder, info))
     }
 
-    /// A voice computed by an engine of the caller's.
+    /// A voice computed by an engine that the caller provides.
     pub fn from_parts(
         encoder: Box<dyn EncodeBackend>,
         decoder: Arc<dyn DecodeBackend>,
@@ -355,47 +359,47 @@ impl Voice {
         Self { inner: Arc::new(Inner { encoder, decoder, info }) }
     }
 
-    /// What is known about the voice.
+    /// Facts about the voice.
     pub fn info(&self) -> &VoiceInfo {
         &self.inner.info
     }
 
-    /// Under what name a [`Profile`] knows this voice on this runtime.
+    /// The name under which a [`Profile`] stores this voice on this runtime.
     pub fn profile_key(&self) -> &str {
         &self.inner.info.profile_key
     }
 
-    /// The voice's decoder, for those who feed it themselves.
+    /// The voice's decoder, for callers that feed it themselves.
     pub fn decoder(&self) -> Arc<dyn DecodeBackend> {
         self.inner.decoder.clone()
     }
 
-    /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a
-    /// pair when it was exported with `--durations`.
+    /// Returns true if [`SpeechStream::durations`] gives the length of each phoneme: always with our own
+    /// engine, and with a pair that was exported with durations.
     pub fn gives_durations(&self) -> bool {
         self.inner.encoder.gives_durations()
     }
 
-    /// Seconds that one frame plays.
+    /// Duration of one frame in seconds.
     pub fn frame_seconds(&self) -> f64 {
         self.inner.decoder.hop_length() as f64 / f64::from(self.inner.info.sample_rate)
     }
 
-    /// Speaks `ids`, chunk by chunk. Nothing is computed before the first chunk is asked for; dropping the stream ends
-    /// the work.
+    /// Speaks `ids`, chunk by chunk. Nothing is computed before the first chunk is requested; dropping the
+    /// stream stops the work.
     ///
     /// # Errors
-    /// When the voice cannot speak this: no ids or more than [`MAX_IDS`], an id outside the vocabulary, an unknown
-    /// speaker, scales outside their range, a length beyond [`MAX_STRETCHED_IDS`], a chunk of no frames, or a seed for
-    /// a voice that draws its own noise.
+    /// When the voice cannot speak this: no ids or more than [`MAX_IDS`], an id outside the vocabulary, an
+    /// unknown speaker, scales outside their range, a length beyond [`MAX_STRETCHED_IDS`], a chunk of zero
+    /// frames, or a seed for a voice that draws its own noise.
     pub fn stream(&self, ids: &[i64], options: &SpeakOptions) -> Result<SpeechStream> {
         Ok(SpeechStream::new(self.inner.clone(), self.check(ids, options)?, options.chunking.clone()))
     }
 
-    /// Speaks `ids` and gives all samples at once, f32 between -1 and 1.
+    /// Speaks `ids` and returns all samples at once, f32 between -1 and 1.
     ///
     /// # Errors
-    /// As [`stream`](Self::stream), and when computing fails.
+    /// As [`stream`](Self::stream), and when the computation fails.
     pub fn synthesize(&self, ids: &[i64], options: &SpeakOptions) -> Result<Vec<f32>> {
         let mut samples = Vec::new();
         for chunk in self.stream(ids, options)? {
@@ -411,7 +415,7 @@ impl Voice {
         }
         if ids.len() > MAX_IDS {
             return Err(Error::request(format!(
-                "{} phoneme ids are more than the {MAX_IDS} of one utterance; split the text at its sentences",
+                "{} phoneme ids are more than the {MAX_IDS} allowed in one utterance; split the text at its sentences",
                 ids.len()
             )));
         }
@@ -435,7 +439,7 @@ impl Voice {
             )));
         }
         match &options.chunking {
-            Chunking::Fixed(0) => return Err(Error::request("a chunk of 0 frames cannot be")),
+            Chunking::Fixed(0) => return Err(Error::request("chunks of 0 frames: expected 1 or more")),
             Chunking::List(list) if list.is_empty() || list.contains(&0) => {
                 return Err(Error::request(format!(
                     "chunks of {list:?} frames: expected at least one, each of 1 or more"
@@ -454,7 +458,7 @@ impl Voice {
         Ok(Request { ids: ids.to_vec(), speaker: self.speaker(options.speaker.as_ref())?, scales, noise })
     }
 
-    /// The index of `speaker`, `None` for a voice without embeddings.
+    /// The index of `speaker`; `None` for a voice without embeddings.
     fn speaker(&self, speaker: Option<&Speaker>) -> Result<Option<usize>> {
         let info = &self.inner.info;
         let id = match speaker {
@@ -466,7 +470,7 @@ impl Voice {
                     let known: Vec<&str> = info.speaker_ids.keys().take(12).map(String::as_str).collect();
                     let more = if info.speaker_ids.len() > known.len() { ", ..." } else { "" };
                     Error::request(format!(
-                        "no speaker is called {name:?}; known are: {}{more} (or 0 to {})",
+                        "there is no speaker {name:?}; expected one of {}{more} (or 0 to {})",
                         known.join(", "),
                         info.speakers.saturating_sub(1)
                     ))

@@ -1,11 +1,11 @@
-//! WAV, 16-bit mono. The header is written here, because a stream's length is not known when it begins: [`header`] takes
-//! `None` then, and a file's header is patched at the end.
+//! WAV, 16-bit mono. The header is written here because a stream's length is unknown at its start: [`header`]
+//! then takes `None`, and a file's header is patched at the end.
 
 /// Length of [`header`] in bytes.
 pub const HEADER_LEN: usize = 44;
 
-/// The header of a 16-bit mono file of `samples` samples. For `None`, and for more than the format's 32 bits can say,
-/// both sizes are the largest possible, which players take as "until the end".
+/// The header of a 16-bit mono file of `samples` samples. For `None`, and for more samples than the format's
+/// 32 bits can express, both sizes are the maximum, which players interpret as "until the end".
 pub fn header(sample_rate: u32, samples: Option<u64>) -> [u8; HEADER_LEN] {
     let data = samples.and_then(|samples| samples.checked_mul(2)).and_then(|bytes| u32::try_from(bytes).ok());
     let riff = data.and_then(|data| data.checked_add(HEADER_LEN as u32 - 8));
@@ -34,7 +34,7 @@ pub fn header(sample_rate: u32, samples: Option<u64>) -> [u8; HEADER_LEN] {
     header
 }
 
-/// `samples` as signed 16-bit little-endian bytes. What is beyond -1 and 1 is clipped.
+/// `samples` as signed 16-bit little-endian bytes. Values beyond -1 and 1 are clipped.
 pub fn s16le(samples: &[f32]) -> Vec<u8> {
     samples.iter().flat_map(|&sample| ((sample * 32_767.0).round() as i16).to_le_bytes()).collect()
 }

@@ -1,4 +1,4 @@
-//! When each phoneme is spoken.
+//! The durations of phonemes.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn durations_are_told_when_they_can_be_true() {
         let mut stream = voice.stream(&[4, 7, 0, 7, 7], &SpeakOptions::default()).unwrap();
         assert_eq!(stream.durations(), None, "nothing is computed yet");
         stream.by_ref().for_each(|chunk| assert!(chunk.is_ok()));
-        // Hop 4.
+        // The hop length is 4.
         assert_eq!(stream.durations(), Some(&[32, 56, 0, 56, 56][..]));
         assert_eq!(stream.total_samples(), Some(200));
 

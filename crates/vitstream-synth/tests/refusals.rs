@@ -1,4 +1,4 @@
-//! What cannot be spoken or opened is refused with its reason, before anything runs.
+//! Requests and voices that are invalid are refused with a reason, before anything runs.
 
 mod common;
 
@@ -59,7 +59,7 @@ fn chunks_and_seeds() {
     assert_eq!(error.remedy(), Some(vitstream_contract::Remedy::NoiseInput));
 }
 
-/// Copies the tiny pair, lets `change` spoil it, and gives what opening says.
+/// Copies the tiny pair, lets `change` damage it, and returns the error of opening it.
 fn spoiled(change: impl FnOnce(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     for file in ["encoder.onnx", "decoder.onnx"] {

@@ -1,4 +1,4 @@
-//! Decoders that carry their state, and encoders that take their noise.
+//! Decoders that carry their state, and encoders with noise inputs.
 
 mod common;
 
@@ -66,7 +66,7 @@ fn a_seed_is_the_same_audio_whatever_the_chunks() {
         let speak = |seed, chunking| {
             voice.synthesize(&[1, 5, 7, 2], &SpeakOptions::new().seed(seed).chunking(chunking)).unwrap()
         };
-        // Ten frames an id: more than noise is drawn for at first.
+        // Ten frames per id: more than noise is drawn for initially.
         let audio = speak(Some(3), Chunking::Whole);
         assert_eq!(audio.len(), 4 * 10 * 4);
         assert!(difference(&audio, &speak(Some(3), Chunking::Fixed(1))) <= 1e-5);
@@ -121,7 +121,7 @@ fn damaged_metadata_is_refused_by_its_key() {
     }
 }
 
-/// A real encoder beside a tiny decoder.
+/// A real encoder with a tiny decoder.
 #[test]
 fn a_pair_of_strangers_is_refused() {
     let Some(joe) = fixture("traced/joe") else { return };

@@ -1,4 +1,4 @@
-//! Streamed audio is the whole's audio, whatever the chunks.
+//! Streamed audio equals the audio of the whole, whatever the chunks.
 
 mod common;
 
@@ -13,7 +13,7 @@ use vitstream_synth::{Chunking, SpeakOptions, Speaker, Voice};
 
 const TOLERANCE: f32 = 1e-5;
 
-/// A latent of `frames` frames that is not a voice's but exercises every channel.
+/// A latent of `frames` frames that does not come from a voice but exercises every channel.
 fn latent(channels: usize, frames: usize) -> Vec<f32> {
     (0..channels * frames).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * 1.5).collect()
 }
@@ -55,7 +55,7 @@ proptest! {
     }
 }
 
-/// Opened once: a property test asks for it very often.
+/// Opened once, because a property test uses it very often.
 fn shared(runtime: vitstream_synth::Runtime) -> Arc<dyn DecodeBackend> {
     static VOICES: std::sync::Mutex<Vec<(vitstream_synth::Runtime, Voice)>> =
         std::sync::Mutex::new(Vec::new());

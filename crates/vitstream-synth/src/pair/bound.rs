@@ -1,12 +1,14 @@
-//! A bound on durations, put into an encoder's graph before it runs.
+//! Inserts a bound on durations into an encoder's graph before it runs.
 //!
-//! An encoder computes how long each phoneme lasts and goes on to make a latent of that length, all in one call: when a
-//! weight of its duration predictor is damaged, the call asks for more memory than there is. So the graph that is run
-//! is the file's with four nodes more. Where it rounds durations up (`Ceil`, of which there is one), the sum is taken;
-//! when it is beyond the bound, the durations become zeros, and nothing long is made; and the sum is an output, by which
-//! the caller knows. Durations within the bound pass as they are, to the last bit.
+//! In a single call, an encoder computes the duration of each phoneme and then creates a latent of the total
+//! length: if a weight of its duration predictor is damaged, the call requests more memory than there is. The
+//! graph that runs is therefore the file's graph with four additional nodes. At the only node that rounds
+//! durations up (`Ceil`), they compute the sum; if it exceeds the bound, the durations become zeros, so that
+//! nothing long is created; and the sum is an output, which tells the caller. Durations within the bound pass
+//! unchanged, to the last bit.
 //!
-//! A graph that rounds up nothing, or several things, is run as it is: there only the wall's limit of memory holds.
+//! A graph that rounds up nothing, or several values, runs unchanged: there, only the wall's memory limit
+//! applies.
 
 use vitstream_onnx::wire::{Field, Fields, put, put_number, text};
 use vitstream_onnx::{DType, Node};
@@ -23,21 +25,21 @@ const OUTPUT: u64 = 12;
 const NODE_INPUT: u64 = 1;
 const NODE_OUTPUT: u64 = 2;
 const NODE_OP: u64 = 4;
-/// Code of float32.
+/// Element type code of float32.
 const FLOAT: u64 = 1;
 
-/// The operators that are put in are there from this one on.
+/// Lowest opset with all inserted operators.
 const LEAST_OPSET: i64 = 9;
 
-/// An encoder whose durations are bounded.
+/// An encoder with bounded durations.
 pub(super) struct Bounded {
     /// The ONNX file.
     pub(super) bytes: Vec<u8>,
-    /// The output that tells the sum of the absolute durations, or what is no number.
+    /// The output with the sum of the absolute durations, which may be NaN.
     pub(super) total: String,
 }
 
-/// `file` with durations that are zeros when their sum is more than `most`.
+/// The graph of `file` with durations that become zeros if their sum exceeds `most`.
 pub(super) fn bounded(file: &GraphFile, most: usize) -> Option<Bounded> {
     let mut ceils = file.graph.nodes.iter().filter(|node| node.op == "Ceil");
     let (ceil, None) = (ceils.next()?, ceils.next()) else { return None };
@@ -69,14 +71,14 @@ pub(super) fn bounded(file: &GraphFile, most: usize) -> Option<Bounded> {
     Some(Bounded { bytes: model, total: names.total })
 }
 
-/// Whether the field is the node `ceil`, which gives `name`.
+/// Returns true if the field is the node `ceil`, which produces `name`.
 fn is_output_of(field: &Field<'_>, ceil: &Node, name: &str) -> bool {
     field.number == NODE
         && text(field.payload, NODE_OP) == Some(&ceil.op)
         && text(field.payload, NODE_OUTPUT) == Some(name)
 }
 
-/// The node with its one output called `name`.
+/// The node with its only output renamed to `name`.
 fn with_output(node: &[u8], name: &str) -> Option<Vec<u8>> {
     let mut changed = Vec::with_capacity(node.len() + name.len());
     for field in Fields(node) {
@@ -90,7 +92,7 @@ fn with_output(node: &[u8], name: &str) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// What is put in, under names that the graph does not have.
+/// Names of the inserted values, which the graph does not use.
 struct Names {
     raw: String,
     absolute: String,
@@ -117,11 +119,11 @@ impl Names {
         }
     }
 
-    /// The nodes behind the one that gives `raw`; the last of them gives `durations`.
+    /// The nodes after the one that produces `raw`; the last of them produces `durations`.
     fn put_nodes(&self, graph: &mut Vec<u8>, durations: &str) {
         let Self { raw, absolute, total, limit, fits, zero } = self;
         let nodes: [(&str, &[&str], &str); 4] = [
-            // What is no number stays none, and is not below the limit.
+            // NaN stays NaN, and is not below the limit.
             ("Abs", &[raw], absolute),
             ("ReduceSum", &[absolute], total),
             ("Less", &[total, limit], fits),

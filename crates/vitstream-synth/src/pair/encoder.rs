@@ -1,4 +1,4 @@
-//! `encoder.onnx`.
+//! The encoder of a pair, `encoder.onnx`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +11,21 @@ use crate::noise::Noise;
 use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
 use crate::voice::MAX_FRAMES;
 
-/// Frames for each id, at length scale 1, that noise is drawn for before a voice has spoken. Piper's voices take about
-/// two, pauses between phonemes counted as ids.
+/// Frames per id at length scale 1 for which noise is drawn before a voice has spoken. Piper's voices take
+/// about two, counting the pauses between phonemes as ids.
 const FRAMES_PER_ID: usize = 4;
 
 pub(crate) struct OnnxEncoder {
     path: PathBuf,
     runner: Box<dyn Runner>,
-    /// The output that tells the sum of the durations, where [they are bounded](super::bound).
+    /// The output with the sum of the durations, if [they are bounded](super::bound).
     total: Option<String>,
     has_sid: bool,
     has_noise_dp: bool,
     has_durations: bool,
-    /// Channels of `noise_p`, when the noise is an input.
+    /// Channels of `noise_p`, if the noise is an input.
     noise_channels: Option<usize>,
-    /// The most frames for each id that any utterance took so far.
+    /// The largest number of frames per id in any utterance so far.
     frames_per_id: AtomicUsize,
 }
 
@@ -43,7 +43,7 @@ impl OnnxEncoder {
                 (runtime::load(graph, options)?, Some(total))
             }
             None => {
-                log::debug!("{}: its durations are not found, and have no bound", file.path.display());
+                log::debug!("{}: its durations were not found, and are not bounded", file.path.display());
                 (runtime::load(GraphSource::File(&file.path), options)?, None)
             }
         };
@@ -93,26 +93,26 @@ impl OnnxEncoder {
         Ok(values)
     }
 
-    /// Refuses an utterance whose durations were beyond the bound: what was made is not as long as they say.
+    /// Refuses an utterance whose durations exceeded the bound: its result is shorter than they say.
     fn check_total(&self, total: f32, phonemes: usize) -> Result<()> {
         if !total.is_finite() {
             return Err(Error::model(
                 &self.path,
                 format!(
-                    "the durations of {phonemes} phoneme ids are not finite numbers; the voice's weights are damaged"
+                    "the durations of {phonemes} phoneme ids are not finite; the voice's weights are damaged"
                 ),
             ));
         }
         if total > MAX_FRAMES as f32 {
             return Err(Error::request(format!(
                 "the utterance of {phonemes} phoneme ids would last {total} frames, more than the {MAX_FRAMES} allowed; make it \
-                 shorter, or, if other utterances do the same, the voice's weights are damaged"
+                 shorter; if other utterances fail the same way, the voice's weights are damaged"
             )));
         }
         Ok(())
     }
 
-    /// The frames of each id, which must be those of `z`.
+    /// The frames of each id, which must match those of `z`.
     fn durations(&self, output: &Output, ids: usize, frames: usize) -> Result<Vec<usize>> {
         let durations: Vec<usize> = output.data.iter().map(|&duration| duration as usize).collect();
         let whole = output.data.iter().all(|&duration| duration >= 0.0 && duration.fract() == 0.0);
@@ -130,8 +130,9 @@ impl OnnxEncoder {
         Ok(durations)
     }
 
-    /// Runs with the noise as inputs. How many frames of it are needed is known only afterwards, and too few are an
-    /// error of the graph: so enough for what this voice usually takes, and more when that fails.
+    /// Runs the graph with noise inputs. The number of frames is known only afterwards, and too little noise
+    /// is an error of the graph: therefore enough for this voice's usual length is drawn, and more if that
+    /// fails.
     fn run_with_noise(&self, request: &EncodeRequest<'_>, channels: usize) -> Result<Vec<Output>> {
         let noise = request.noise.unwrap_or_else(|| Noise::new(0));
         let draw = |scale: f32, len: usize, draw: &dyn Fn() -> Vec<f32>| {
@@ -164,7 +165,7 @@ impl EncodeBackend for OnnxEncoder {
             Some(channels) => self.run_with_noise(request, channels)?,
         };
         let mut outputs = outputs.into_iter();
-        let z = outputs.next().ok_or_else(|| Error::run(&self.path, "no `z` came out"))?;
+        let z = outputs.next().ok_or_else(|| Error::run(&self.path, "the output `z` is missing"))?;
         let &[1, channels, frames] = z.shape.as_slice() else {
             return Err(Error::run(
                 &self.path,
@@ -176,14 +177,14 @@ impl EncodeBackend for OnnxEncoder {
         }
         if frames > request.max_frames {
             return Err(Error::request(format!(
-                "the utterance came out at {frames} frames, more than the {} allowed; lower the length scale or noise_w, or split the text",
+                "the utterance has {frames} frames, more than the {} allowed; lower the length scale or noise_w, or split the text",
                 request.max_frames
             )));
         }
         if z.data.iter().any(|value| !value.is_finite()) {
             return Err(Error::run(
                 &self.path,
-                "`z` holds numbers that are not finite; the voice's weights are damaged",
+                "`z` contains numbers that are not finite; the voice's weights are damaged",
             ));
         }
         let seen = frames as f64 / (request.ids.len() as f64 * f64::from(request.scales.length)).max(1.0);

@@ -1,12 +1,12 @@
-//! `decoder.stream.onnx`: a decoder that carries its state, so that no frame is computed twice.
+//! `decoder.stream.onnx`: a decoder that carries its state, so no frame is computed twice.
 //!
 //! # The file's contract
-//! Batch 1. Inputs: `z` f32 `[1, inter_channels, frames]`; `g` f32 `[1, gin_channels, 1]` for voices of several speakers;
-//! `last` int64 `[1]`, 1 with the utterance's last frames and 0 before; then the states, f32 of four axes. Outputs:
-//! `output` f32 `[1, 1, samples]`, the samples that are now known; then the next states. Metadata: `look_ahead`, how many
-//! frames the first call takes at least, unless they are all with `last` 1; and `states`, JSON
-//! `[{"input": "X.state", "output": "X.next", "shape": [1, 192, 1, 2]}, ...]`: zeros of these shapes begin an utterance.
-//! A length of 0 occurs.
+//! Batch 1. Inputs: `z` f32 `[1, inter_channels, frames]`; `g` f32 `[1, gin_channels, 1]` for voices with
+//! several speakers; `last` int64 `[1]`, 1 with the utterance's last frames and 0 before; then the states,
+//! f32 with four axes. Outputs: `output` f32 `[1, 1, samples]`, the samples known so far; then the next
+//! states. Metadata: `look_ahead`, the minimum number of frames in the first call, unless it has all frames
+//! and `last` 1; and `states`, JSON `[{"input": "X.state", "output": "X.next", "shape": [1, 192, 1, 2]},
+//! ...]`: an utterance starts with zeros of these shapes. A length may be 0.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,16 +26,15 @@ pub(crate) struct StatefulDecoder {
     hop: usize,
     look_ahead: usize,
     states: Vec<StreamState>,
-    /// `output`, then the next states.
+    /// `output`, followed by the next states.
     outputs: Vec<String>,
 }
 
 impl StatefulDecoder {
     pub(crate) fn open(file: GraphFile, options: &RuntimeOptions) -> Result<Self> {
         file.expect(&["z", "last"], &["output"])?;
-        let wanted = |key: &str| {
-            file.error(format!("metadata `{key}` is missing: not a stream decoder of vitstream's"))
-        };
+        let wanted =
+            |key: &str| file.error(format!("metadata `{key}` is missing: not a stream decoder of vitstream"));
         let number = |key: &str| file.number::<usize>(key)?.ok_or_else(|| wanted(key));
         let states: Vec<StreamState> =
             serde_json::from_str(file.metadata("states").ok_or_else(|| wanted("states"))?)
@@ -51,7 +50,7 @@ impl StatefulDecoder {
             .ok_or_else(|| file.error("input `z`: expected a fixed number of channels on axis 1"))?;
         let hop = number("hop_length")?;
         if !(1..=1 << 20).contains(&hop) {
-            return Err(file.error(format!("metadata `hop_length`: {hop} makes no sense")));
+            return Err(file.error(format!("metadata `hop_length`: {hop} is not valid")));
         }
         let outputs = ["output"]
             .into_iter()
@@ -63,7 +62,7 @@ impl StatefulDecoder {
             channels,
             has_g: file.input("g").is_some(),
             hop,
-            // The file says how many frames the first call takes; one less are held back.
+            // The file states the minimum number of frames in the first call; the look-ahead is one less.
             look_ahead: number("look_ahead")?.saturating_sub(1),
             states,
             outputs,
@@ -85,7 +84,7 @@ impl DecodeBackend for StatefulDecoder {
         if g.is_some() != self.has_g {
             return Err(Error::model(
                 &self.path,
-                "the decoder and the encoder do not agree on whether there are speakers",
+                "the decoder and the encoder disagree on whether the voice has speakers",
             ));
         }
         let zeros = |state: &StreamState| Output {
@@ -110,12 +109,13 @@ impl DecodeSession for Session {
         let count = frames.len() / decoder.channels;
         if count == 0 || count * decoder.channels != frames.len() {
             return Err(Error::request(format!(
-                "{} values are no frames of {} channels",
+                "{} values are not a whole number of frames of {} channels",
                 frames.len(),
                 decoder.channels
             )));
         }
-        // With no more than the look-ahead nothing is known yet, and runtimes refuse convolutions without output.
+        // With no more frames than the look-ahead, no sample is known yet, and runtimes refuse convolutions
+        // without output.
         if !self.begun && !last && count <= decoder.look_ahead {
             return Err(Error::request(format!(
                 "the first push takes at least {} frames or the whole utterance, found {count}",

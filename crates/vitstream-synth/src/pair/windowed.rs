@@ -1,7 +1,8 @@
-//! `decoder.onnx` over overlapping windows: what a pair without `decoder.stream.onnx` is streamed with.
+//! `decoder.onnx` over overlapping windows, for pairs without `decoder.stream.onnx`.
 //!
-//! A window reaches the decoder's whole receptive field beyond the frames wanted of it, except where the utterance ends,
-//! so that every sample sees what it would see in one go. The price is that the overlap is computed on every push.
+//! A window extends the wanted frames by the decoder's whole receptive field on each side, up to the ends of
+//! the utterance, so every sample depends on the same frames as when decoding at once. The price is that
+//! every push computes the overlap again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,12 +44,12 @@ impl WindowedDecoder {
         })
     }
 
-    /// Frames of a window beyond those wanted of it.
+    /// Frames of a window beyond the wanted ones.
     pub(crate) fn overlap(&self) -> usize {
         self.receptive.left + self.receptive.right
     }
 
-    /// `window`: f32 `[channels, frames]`; all its samples.
+    /// Decodes `window`, f32 `[channels, frames]`, to all its samples.
     fn decode(&self, window: Vec<f32>, g: Option<&[f32]>) -> Result<Vec<f32>> {
         let frames = window.len() / self.channels;
         let mut inputs = vec![("z", Tensor::f32(&[1, self.channels, frames], window))];
@@ -64,7 +65,7 @@ impl WindowedDecoder {
         if samples.len() != expected {
             return Err(Error::run(
                 &self.path,
-                format!("expected {expected} samples of {frames} frames, found {}", samples.len()),
+                format!("expected {expected} samples for {frames} frames, found {}", samples.len()),
             ));
         }
         Ok(samples)
@@ -84,7 +85,7 @@ impl DecodeBackend for WindowedDecoder {
         if g.is_some() != self.has_g {
             return Err(Error::model(
                 &self.path,
-                "the decoder and the encoder do not agree on whether there are speakers",
+                "the decoder and the encoder disagree on whether the voice has speakers",
             ));
         }
         Ok(Box::new(Session {
@@ -100,11 +101,11 @@ impl DecodeBackend for WindowedDecoder {
 struct Session {
     decoder: Arc<WindowedDecoder>,
     g: Option<Vec<f32>>,
-    /// By channel, the frames from `start` on that are still needed.
+    /// For each channel, the frames from `start` on that are still needed.
     held: Vec<Vec<f32>>,
-    /// The utterance's frame that `held` begins with.
+    /// The utterance's frame at the start of `held`.
     start: usize,
-    /// Frames whose samples have been given.
+    /// Frames whose samples have been returned.
     emitted: usize,
 }
 
@@ -114,7 +115,7 @@ impl DecodeSession for Session {
         let count = frames.len() / self.decoder.channels;
         if count == 0 || count * self.decoder.channels != frames.len() {
             return Err(Error::request(format!(
-                "{} values are no frames of {} channels",
+                "{} values are not a whole number of frames of {} channels",
                 frames.len(),
                 self.decoder.channels
             )));
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
     use crate::runtime::Runtime;
 
-    /// The receptive field is no larger than it must be, and a smaller one would be noticed.
+    /// The receptive field is no larger than necessary, and a smaller one would be noticed.
     #[test]
     fn a_smaller_overlap_is_not_exact() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-multi/decoder.onnx");

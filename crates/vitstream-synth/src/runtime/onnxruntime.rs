@@ -1,4 +1,4 @@
-//! ONNX Runtime: a shared library that is looked for when it is first needed.
+//! ONNX Runtime: a shared library that is searched for on first use.
 
 use std::env;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -13,14 +13,14 @@ use ort::value::{TensorRef, ValueType};
 use super::{Data, GraphSource, Output, Runner, RuntimeOptions, Tensor, reason};
 use crate::error::{Error, Result};
 
-/// The library, once loaded, stays for the life of the process: it cannot be unloaded safely.
+/// Once loaded, the library stays for the life of the process, because it cannot be unloaded safely.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
-/// The process's environment, of which there can be one: programs that run graphs of their own beside voices take it
-/// too. The first call that finds a library decides which one; `library` of later calls has no effect.
+/// The process's only environment; programs that run graphs of their own besides voices use it too. The first
+/// call that finds a library decides which one is used; `library` has no effect in later calls.
 ///
 /// # Errors
-/// When no library is found, with what was tried and how to get one.
+/// When no library is found, with the places searched and how to get one.
 pub fn environment(library: Option<&Path>) -> Result<Environment> {
     let mut environment = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = &*environment {
@@ -52,7 +52,7 @@ fn load_library(library: Option<&Path>) -> Result<Environment> {
         "name the shared library itself, e.g. .../onnxruntime/capi/libonnxruntime.so.1.32.0".to_owned()
     } else {
         "get it with `pip install onnxruntime` (in the active virtual environment or for python3 on PATH), or set \
-         ORT_DYLIB_PATH to the library, or let rten compute, which needs nothing"
+         ORT_DYLIB_PATH to the library, or use rten, which needs no library"
             .to_owned()
     };
     Err(Error::Runtime(format!(
@@ -62,14 +62,14 @@ fn load_library(library: Option<&Path>) -> Result<Environment> {
     )))
 }
 
-/// Where the library may be, the likeliest first: where the system's loader looks, then Python wheels.
+/// Paths where the library may be, the most likely first: those of the system's loader, then Python wheels.
 fn candidates() -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::from(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"))];
     let mut prefixes: Vec<PathBuf> = env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
     if let Some(python) = env::var_os("PATH").and_then(|path| {
         env::split_paths(&path).map(|dir| dir.join("python3")).find(|python| python.is_file())
     }) {
-        // The link's own folder is a virtual environment's, its target's the interpreter's.
+        // The link is in a virtual environment's folder, its target in the interpreter's.
         let resolved = fs::canonicalize(&python).ok();
         prefixes.extend(
             [Some(python), resolved]
@@ -103,7 +103,7 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     sites
 }
 
-/// `libonnxruntime.so.1.32.0`, but not its providers' libraries.
+/// `libonnxruntime.so.1.32.0`, but not the libraries of its providers.
 fn libraries(capi: &Path) -> Vec<PathBuf> {
     let is_library = |path: &PathBuf| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
@@ -114,7 +114,7 @@ fn libraries(capi: &Path) -> Vec<PathBuf> {
     sorted_entries(capi).into_iter().filter(is_library).collect()
 }
 
-/// The newest version last by name, so first here.
+/// The entries in reverse order, so that the newest version comes first.
 fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -125,7 +125,7 @@ fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
 
 pub(super) struct Model {
     path: PathBuf,
-    /// `Session::run` wants it exclusively: threads that share a voice take turns, push by push.
+    /// `Session::run` needs exclusive access: threads that share a voice take turns, push by push.
     session: Mutex<Session>,
 }
 
@@ -169,7 +169,7 @@ impl Runner for Model {
                 let value = results.get(name).ok_or_else(|| {
                     Error::model(&self.path, format!("the graph has no output called `{name}`"))
                 })?;
-                // A tensor without elements may have no address to make a slice of.
+                // A tensor without elements may have no address for a slice.
                 if let ValueType::Tensor { shape, .. } = value.dtype()
                     && shape.num_elements() == 0
                 {

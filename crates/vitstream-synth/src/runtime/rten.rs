@@ -43,7 +43,7 @@ impl Runner for Model {
         for (name, tensor) in inputs {
             let value = match &tensor.data {
                 Data::F32(data) => ValueView::from_shape(&tensor.shape, data).map_err(|e| failed(&e))?.into(),
-                // rten's only wide integer is int32: it reads int64 graphs as such.
+                // rten's only wide integer type is int32: it reads int64 graphs as such.
                 Data::I64(data) => {
                     let data = data
                         .iter()

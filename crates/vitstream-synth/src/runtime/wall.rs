@@ -1,13 +1,13 @@
-//! The wall: another process that runs a graph for this one.
+//! The wall: a separate process that runs a graph for this one.
 //!
-//! A runtime is a large program that was written for graphs of friends. A stranger's graph can make it panic, abort,
-//! overflow its stack or ask for all memory, and only the first of these can be caught inside a process. So a program
-//! that runs graphs which it did not make itself names a [`Wall`]: a command, usually itself with a subcommand of its
-//! own, that calls [`serve`]. Each graph gets a process with a limit of memory; whatever happens there is an
-//! [`Error::Crashed`] here.
+//! A runtime is a large program written for trusted graphs. A stranger's graph can make it panic, abort,
+//! overflow its stack or request all memory, and only a panic can be caught inside a process. A program that
+//! runs foreign graphs therefore names a [`Wall`]: a command, usually the program itself with a subcommand
+//! for this purpose, that calls [`serve`]. Each graph gets its own process with a memory limit; any failure
+//! in it is an [`Error::Crashed`] here.
 //!
-//! Both ends speak in messages: the length of a header, u32; the header, JSON; then the tensors it speaks of, one after
-//! the other, as they lie in memory.
+//! Both sides exchange messages: the length of a header, u32; the header, as JSON; then the tensors that it
+//! lists, one after the other, as they are in memory.
 
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -23,26 +23,26 @@ use serde::{Deserialize, Serialize};
 use super::{Data, GraphSource, Output, Runner, Runtime, RuntimeOptions, Tensor};
 use crate::error::{Error, Result};
 
-/// Memory of a graph's process beside what its file accounts for: the encoder of 5,000 ids, the longest utterance, takes
-/// about a gigabyte of it, and one that another program wrote a few times that.
+/// Memory of a graph's process besides the memory derived from its file. The encoder takes about a gigabyte
+/// of it for 5,000 ids, the longest utterance; an encoder of another exporter takes a few times that.
 const MEMORY: u64 = 4 << 30;
 
-/// Memory for each byte of the file: weights as they are read, as they are kept, and as they are laid out for kernels.
+/// Memory per byte of the file: weights are held as read, as stored, and as laid out for kernels.
 const MEMORY_PER_BYTE: u64 = 16;
 
-/// No single call of a real voice takes as long, even where the longest utterance is encoded by a slow core.
+/// No call of a real voice takes this long, even if a slow core encodes the longest utterance.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// No output has more values: the longest utterance at 1,024 channels.
+/// Limit on the values of an output: the longest utterance at 1,024 channels.
 const MOST_VALUES: usize = 1 << 27;
 
-/// A header holds names and shapes.
+/// Limit on the bytes of a header, which holds names and shapes.
 const LONGEST_HEADER: u32 = 16 << 20;
 
-/// How much is kept of what the process says on standard error: its last words.
+/// Number of bytes of the process's standard error that are kept: its last words.
 const LAST_WORDS: usize = 4096;
 
-/// Most characters of them in a message.
+/// Limit on the characters of the last words in a message.
 const MOST_WORDS: usize = 200;
 
 /// A command whose process calls [`serve`].
@@ -53,7 +53,7 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// `program` called with `arguments`.
+    /// The command `program` with `arguments`.
     pub fn new(
         program: impl Into<PathBuf>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -71,7 +71,7 @@ enum Order {
 #[derive(Serialize, Deserialize)]
 enum Graph {
     File(String),
-    /// So many bytes, which follow.
+    /// The graph's file in this many bytes, which follow.
     Sent(usize),
 }
 
@@ -79,14 +79,14 @@ enum Graph {
 struct Input {
     name: String,
     shape: Vec<usize>,
-    /// int64, else float32.
+    /// True for int64, false for float32.
     integers: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Loaded,
-    /// The outputs' shapes.
+    /// The graph ran; these are the outputs' shapes.
     Ran(Vec<Vec<usize>>),
     Failed(Failure, String),
 }
@@ -101,10 +101,11 @@ enum Failure {
 
 /// Runs the graph that the parent process sends on `input`, and answers on `output`, until `input` ends.
 ///
-/// The process can be ended by the graph, and takes a limit of memory upon itself: it is for nothing else.
+/// The graph can end the process, and the process sets itself a memory limit, so it must serve no other
+/// purpose.
 ///
 /// # Errors
-/// When the messages are not those of a parent process, or it is gone.
+/// When the messages do not come from a parent process, or it has ended.
 pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
     let (mut input, mut output) = (BufReader::new(input), BufWriter::new(output));
     let Some(Order::Load { graph, runtime, threads, library, memory }) = read_header(&mut input)? else {
@@ -116,7 +117,7 @@ pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
         Graph::Sent(count) => {
             let mut bytes = vec![0; *count];
             input.read_exact(&mut bytes)?;
-            // The parent puts the file's name before every message.
+            // The parent adds the file's name to every message.
             GraphSource::Memory { name: Path::new(""), bytes: bytes.into() }
         }
     };
@@ -158,8 +159,8 @@ pub fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Beyond this many bytes the process gets no memory. A system without such a limit runs the graph all the same: what is
-/// read before has bounds of its own.
+/// Limits the memory of this process. A system without such a limit runs the graph anyway; the checks made
+/// when reading it still apply.
 fn limit_memory(bytes: u64) {
     #[cfg(all(unix, any(feature = "rten", feature = "onnxruntime")))]
     {
@@ -167,12 +168,12 @@ fn limit_memory(bytes: u64) {
         let set = |resource, value: u64| {
             let most = getrlimit(resource).maximum;
             let value = Some(most.map_or(value, |most| value.min(most)));
-            // What cannot be lowered stays as it is.
+            // A limit that cannot be lowered stays as it is.
             let _ = setrlimit(resource, Rlimit { current: value, maximum: value });
         };
-        // Linux counts in the first what a process can write to; elsewhere only the second covers mapped memory.
+        // On Linux, `Data` counts all writable memory; elsewhere only `As` covers mapped memory.
         set(if cfg!(target_os = "linux") { Resource::Data } else { Resource::As }, bytes);
-        // A crash is expected here, and nobody wants its memory in a file.
+        // A crash is expected here, and its core dump would be of no use.
         set(Resource::Core, 0);
     }
     #[cfg(not(all(unix, any(feature = "rten", feature = "onnxruntime"))))]
@@ -198,7 +199,7 @@ fn write_header(output: &mut impl Write, header: &impl Serialize) -> io::Result<
     output.flush()
 }
 
-/// `None` where the other end has closed its side.
+/// `None` if the other end has closed its side.
 fn read_header<T: for<'a> Deserialize<'a>>(input: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match input.read_exact(&mut length) {
@@ -223,14 +224,14 @@ fn read_values<T: bytemuck::Pod>(input: &mut impl Read, length: usize) -> io::Re
     Ok(values)
 }
 
-/// A graph behind the wall. A call that ends its process fails, and the next one finds a new process: no call leaves
-/// anything in it for another.
+/// A graph in another process. A call that ends the process fails, and the next call starts a new one: no
+/// call leaves state for another.
 pub(super) struct Walled {
     path: PathBuf,
     runtime: Runtime,
     wall: Wall,
     load: Order,
-    /// What goes with that order.
+    /// The bytes that accompany the order to load the graph.
     sent: Vec<u8>,
     process: Mutex<Process>,
 }
@@ -239,14 +240,14 @@ type Answered = io::Result<(Answer, Vec<Output>)>;
 
 struct Process {
     child: Child,
-    /// `None` once the process is given up.
+    /// `None` after the process was given up.
     orders: Option<BufWriter<ChildStdin>>,
     answers: Receiver<Answered>,
     last_words: Option<JoinHandle<String>>,
 }
 
 impl Walled {
-    /// Starts the process and loads the graph there. `Ok(None)` when the process cannot be started.
+    /// Starts the process and loads the graph there. `Ok(None)` if the process cannot be started.
     pub(super) fn load(
         graph: &GraphSource<'_>,
         options: &RuntimeOptions,
@@ -261,7 +262,7 @@ impl Walled {
                 &mapped
             }
         };
-        // The process reads a file itself, unless its name is no text.
+        // The process reads a file itself, unless its name is not valid text.
         let named = match graph {
             GraphSource::File(path) => path.to_str(),
             GraphSource::Memory { .. } => None,
@@ -274,7 +275,7 @@ impl Walled {
             Ok(process) => process,
             Err(error) => {
                 let program = wall.program.display();
-                log::warn!("{program} does not start ({error}): graphs run inside this process");
+                log::warn!("{program} cannot be started ({error}): graphs run inside this process");
                 return Ok(None);
             }
         };
@@ -301,7 +302,7 @@ impl Walled {
         self.ask(process, "loading", &self.load, |orders| orders.write_all(&self.sent)).map(drop)
     }
 
-    /// Sends an order and the tensors that go with it, and waits for the answer.
+    /// Sends an order with its tensors, and waits for the answer.
     fn ask(
         &self,
         process: &mut Process,
@@ -316,7 +317,7 @@ impl Walled {
         let Some(orders) = &mut process.orders else {
             return Err(crashed("its process has ended".to_owned()));
         };
-        // A process that ended does not take orders: why it did is found below.
+        // A process that has ended takes no orders; the reason is found below.
         let sent = write_header(orders, order).and_then(|()| send(orders)).and_then(|()| orders.flush());
         let answer = match sent {
             Ok(()) => process.answers.recv_timeout(PATIENCE),
@@ -355,7 +356,7 @@ impl Runner for Walled {
             *process = Process::start(&self.wall).map_err(|error| {
                 Error::run(
                     &self.path,
-                    format!("{} does not start again: {error}", self.wall.program.display()),
+                    format!("{} cannot be started again: {error}", self.wall.program.display()),
                 )
             })?;
             self.load_in(&mut process)?;
@@ -376,7 +377,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Its last line is quoted, and a backtrace has none that helps.
+            // Its last line is quoted, and a backtrace would not end in a useful one.
             .env("RUST_BACKTRACE", "0")
             .spawn()?;
         let missing = || io::Error::other("no pipe to it");
@@ -403,10 +404,10 @@ impl Process {
         Ok(Self { child, orders: Some(BufWriter::new(orders)), answers: receiver, last_words })
     }
 
-    /// Ends the process, and says how it ended by itself.
+    /// Ends the process, and describes how it ended by itself.
     fn end(&mut self) -> String {
         self.orders = None;
-        // Its answers have ended: give it the time to end, too.
+        // Its answers have ended: give it time to exit as well.
         let mut status = None;
         for _ in 0..50 {
             status = self.child.try_wait().ok().flatten();
@@ -431,7 +432,7 @@ impl Drop for Process {
     }
 }
 
-/// `None` where there are no more.
+/// `None` if there are no more.
 fn read_answer(input: &mut BufReader<ChildStdout>) -> Option<Answered> {
     let answer = match read_header::<Answer>(input) {
         Ok(answer) => answer?,
@@ -446,7 +447,7 @@ fn read_answer(input: &mut BufReader<ChildStdout>) -> Option<Answered> {
     Some(outputs.map(|outputs| (answer, outputs)))
 }
 
-/// The last line that a process says, made fit for a message; not what it says of backtraces.
+/// The last line that a process printed, shortened for a message; hints about backtraces are skipped.
 fn last_words(mut words: impl Read) -> String {
     let mut kept = Vec::new();
     let mut buffer = [0; LAST_WORDS];

@@ -1,4 +1,4 @@
-//! What the tests share: where voices are, and which runtimes this machine has.
+//! Code shared by the tests: paths of voices, and the runtimes on this machine.
 
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
@@ -25,7 +25,7 @@ pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
         PathBuf::from,
     );
-    // A worktree may lie one level deeper than a checkout.
+    // A worktree may be one level deeper than a checkout.
     let deeper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/fixtures");
     let found = [root, deeper].into_iter().map(|root| root.join(name)).find(|path| path.exists());
     if found.is_none() {
@@ -34,7 +34,7 @@ pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The runtimes that this build and machine have.
+/// The runtimes that this build has and this machine can load.
 pub(crate) fn runtimes() -> Vec<Runtime> {
     let (there, missing): (Vec<_>, Vec<_>) =
         Runtime::ALL.into_iter().partition(|runtime| runtime.available(None).is_ok());
@@ -45,12 +45,12 @@ pub(crate) fn runtimes() -> Vec<Runtime> {
     there
 }
 
-/// How the tests open a pair that has no JSON.
+/// Options for opening a pair without a JSON.
 pub(crate) fn options(runtime: Runtime) -> VoiceOptions {
     VoiceOptions::new().runtime(runtime).sample_rate(22_050)
 }
 
-/// The largest difference between two signals of the same length; not a number when either holds one.
+/// The largest difference between two signals of the same length; NaN if either contains one.
 pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "lengths differ");
     let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
