@@ -57,6 +57,7 @@ pub mod clauses;
 mod cleaners;
 pub mod config;
 mod error;
+mod fitting;
 mod frontend;
 mod huggingface;
 pub mod ids;
