@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(outline.tensors.len(), graph.initializers.len());
         assert_eq!(outline.opsets[""], graph.opset);
         let bytes: u64 = outline.tensors.iter().map(|tensor| tensor.bytes).sum();
-        assert_eq!(bytes, graph.initializers.values().map(|tensor| tensor.data.len() as u64).sum());
+        assert_eq!(bytes, graph.initializers.values().map(|tensor| tensor.data.len() as u64).sum::<u64>());
     }
 
     /// What cannot be read can be listed.
