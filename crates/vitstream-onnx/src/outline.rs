@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::decode::{DecodeError, count_records};
-use crate::external::shown;
+use crate::decode::count_records;
+use crate::error::{DecodeError, shown};
 use crate::proto::{self, data_type};
 
 /// The contents of an ONNX file as they are written there. Nothing is checked but that it is protobuf of ONNX's schema:

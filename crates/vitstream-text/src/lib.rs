@@ -70,6 +70,7 @@ mod punctuation;
 mod reader;
 mod sentence;
 mod sentences;
+mod shown;
 mod vits;
 
 pub use error::{Error, utf8};

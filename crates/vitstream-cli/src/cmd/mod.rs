@@ -13,6 +13,7 @@ pub(crate) mod lines;
 mod outputs;
 pub(crate) mod phonemize;
 pub(crate) mod phonemizer;
+pub(crate) mod piece;
 mod remedy;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
