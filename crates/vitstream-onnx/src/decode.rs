@@ -14,82 +14,12 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use crate::bounds;
 use crate::branches;
-use crate::dim::{Dim, Shape};
-use crate::external::{External, OpenBeside, shown};
+use crate::dim::{Dim, Shape, parse_dim};
+use crate::error::{DecodeError, MAX_RECORDS, shown};
+use crate::external::{External, OpenBeside};
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
-
-/// Most messages and names in a file. The largest traced VITS encoder has 40,000; parsed, one takes 300 bytes or less.
-const MAX_RECORDS: usize = 1 << 20;
-/// Longest text that [`parse_dim`] looks into.
-const MAX_DIM_TEXT: usize = 1024;
-/// Largest coefficient that [`parse_dim`] reads: with as many terms as fit the text, no sum overflows.
-const MAX_COEFFICIENT: i64 = 1 << 40;
-
-/// Why a file was not read.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The bytes are no protobuf of ONNX's schema.
-    #[error("not an ONNX file: {0}")]
-    Protobuf(#[from] prost::DecodeError),
-    /// More messages than any model of this kind has.
-    #[error("more than {MAX_RECORDS} messages: no voice has as many, so the file is not read")]
-    TooManyRecords,
-    /// ONNX, but with something that a [`Graph`] cannot hold.
-    #[error("{place}: {what} is not supported")]
-    Unsupported {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// What it has.
-        what: String,
-    },
-    /// An operator that is none of ONNX's own.
-    #[error("{place}: operator {op} of the domain `{domain}` is not supported")]
-    Domain {
-        /// The node, by name.
-        place: String,
-        /// The operator.
-        op: String,
-        /// Who defines it.
-        domain: String,
-    },
-    /// An element type that a [`Graph`] cannot hold.
-    #[error("{place}: element type {found} is not supported")]
-    ElementType {
-        /// The value or initializer, by name.
-        place: String,
-        /// The type, by ONNX's name.
-        found: String,
-    },
-    /// Elements that lie in another file, which cannot be had or does not fit.
-    #[error("{place}: {what}")]
-    External {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// Which file, and what is wrong with it.
-        what: String,
-    },
-    /// ONNX's own rules are broken, or nothing could run what is asked for.
-    #[error("{place}: {what}")]
-    Malformed {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
-impl DecodeError {
-    pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Unsupported { place: place.into(), what: what.into() }
-    }
-
-    pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed { place: place.into(), what: what.into() }
-    }
-}
 
 fn unsupported(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
     DecodeError::unsupported(place, what)
@@ -632,58 +562,6 @@ fn decode_tensor(
     }
 }
 
-/// The dimension whose [`Display`](std::fmt::Display) is `text`; of any other text, the symbol of that name.
-pub(crate) fn parse_dim(text: &str) -> Dim {
-    if text.len() <= MAX_DIM_TEXT
-        && let Some(dim) = parse_polynomial(text)
-        && dim.as_const().is_none()
-        && dim.to_string() == text
-    {
-        return dim;
-    }
-    Dim::symbol(text)
-}
-
-/// `256*time`, `t*t - 8*t + 1`. `None` for what is no polynomial over identifiers.
-fn parse_polynomial(text: &str) -> Option<Dim> {
-    let (mut sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1i64, rest),
-        None => (1, text),
-    };
-    let mut sum = Dim::from(0i64);
-    loop {
-        let next = [(" + ", 1), (" - ", -1)]
-            .into_iter()
-            .filter_map(|(operator, sign)| rest.split_once(operator).map(|(term, rest)| (term, rest, sign)))
-            .min_by_key(|(term, ..)| term.len());
-        let (term, tail) = next.map_or((rest, None), |(term, rest, sign)| (term, Some((rest, sign))));
-        sum = &sum + &(&parse_term(term)? * &Dim::from(sign));
-        match tail {
-            Some(tail) => (rest, sign) = tail,
-            None => return Some(sum),
-        }
-    }
-}
-
-/// `8`, `t`, `t*t` or `8*t`.
-fn parse_term(text: &str) -> Option<Dim> {
-    let mut product = Dim::from(1i64);
-    for (i, factor) in text.split('*').enumerate() {
-        let factor = match factor.parse::<i64>() {
-            Ok(number) if i == 0 && (0..=MAX_COEFFICIENT).contains(&number) => Dim::from(number),
-            Ok(_) => return None,
-            Err(_) if is_identifier(factor) => Dim::symbol(factor),
-            Err(_) => return None,
-        };
-        product = &product * &factor;
-    }
-    Some(product)
-}
-
-fn is_identifier(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -822,22 +700,5 @@ mod tests {
         encoding::encode_varint(graph.len() as u64, &mut file);
         file.extend(graph);
         assert!(matches!(decode(file.into()), Err(DecodeError::TooManyRecords)));
-    }
-
-    #[test]
-    fn dimensions_survive_their_text() {
-        let t = Dim::symbol("time");
-        let samples = &(&t * &Dim::from(256i64)) - &Dim::from(3i64);
-        for dim in [t.clone(), samples.clone(), &samples * &t, &Dim::from(1i64) - &samples] {
-            assert_eq!(parse_dim(&dim.to_string()), dim);
-        }
-    }
-
-    #[test]
-    fn other_texts_are_symbols() {
-        let huge = "9223372036854775807*t + 9223372036854775807*t";
-        for text in ["floor(t/2 + 1)", "1 + t", "t - t", "7", "-1", "", "*", " + ", huge, "a  + b"] {
-            assert_eq!(parse_dim(text), Dim::symbol(text));
-        }
     }
 }
