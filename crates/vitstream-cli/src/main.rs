@@ -52,7 +52,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    #[cfg_attr(not(feature = "serve"), expect(unused_mut))]
+    let mut cli = Cli::parse();
+    #[cfg(feature = "serve")]
+    if let Command::Serve(args) = &mut cli.command
+        && let Err(error) = args.read_settings()
+    {
+        terminal::say(&format!("error: {}", terminal::describe(&error)));
+        return ExitCode::FAILURE;
+    }
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
         // Who runs a server reads its log.
@@ -63,12 +71,15 @@ fn main() -> ExitCode {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("VITSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .event_format(Lines::new())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    match &cli.command {
+        #[cfg(feature = "serve")]
+        Command::Serve(args) if args.logs_json() => {
+            log.json().flatten_event(true).with_target(false).with_current_span(false).init();
+            terminal::say_in_log();
+        }
+        _ => log.event_format(Lines::new()).init(),
+    }
     // Proofs tell "no" from "cannot say".
     let failure = match cli.command {
         Command::Verify(_) => ExitCode::from(2),

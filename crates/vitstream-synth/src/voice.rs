@@ -370,6 +370,11 @@ impl Voice {
         self.inner.decoder.clone()
     }
 
+    /// Bytes that its weights take in memory, as packed for the kernels; `None` for runtimes that do not tell.
+    pub fn weight_bytes(&self) -> Option<usize> {
+        Some(self.inner.encoder.weight_bytes()? + self.inner.decoder.weight_bytes()?)
+    }
+
     /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a
     /// pair when it was exported with `--durations`.
     pub fn gives_durations(&self) -> bool {

@@ -84,11 +84,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
 
+    /// How the log is written: lines for people, or JSON, an object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
     /// Makes the same request the same audio, unless it brings a seed of its own
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Memory for voices: when their files have more, those that were not asked for longest are put aside
+    /// Memory for voices: when their weights take more, those that were not asked for longest are put aside
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: u64,
 
@@ -100,6 +104,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     options: VoiceArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 /// How much at once, and for how long.
@@ -181,16 +191,6 @@ fn seconds(option: &str, seconds: f64) -> Result<Duration> {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    match &args.settings {
-        Some(path) => {
-            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
-            start(&settings::with(path, words)?, quiet)
-        }
-        None => start(args, quiet),
-    }
-}
-
-fn start(args: &Args, quiet: bool) -> Result<()> {
     let access = args.access()?;
     let wyoming = if args.wyoming_lan { Address::everywhere(address::WYOMING) } else { args.wyoming.clone() };
     let mut passed = Passed::take()?;
@@ -318,6 +318,19 @@ async fn serve(
 }
 
 impl Args {
+    /// Puts what the settings file says before what the command line says.
+    pub(crate) fn read_settings(&mut self) -> Result<()> {
+        if let Some(path) = &self.settings {
+            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
+            *self = settings::with(path, words)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn logs_json(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+
     fn access(&self) -> Result<Access> {
         let text = match (&self.key_file, std::env::var(KEY)) {
             (Some(path), _) => {

@@ -207,6 +207,9 @@ fn what_happened_is_counted() {
     runtime().block_on(async {
         let service = service(|_| {});
         assert!(!service.is_ready());
+        // The first one alone is not all of them.
+        service.voices().get(None).await.unwrap();
+        assert!(!service.is_ready());
         service.open_voices().await;
         assert!(service.is_ready());
         all(service.speak(request("hf", 1), Said::Text("hello".to_owned())).await.unwrap()).await.unwrap();
@@ -219,7 +222,7 @@ fn what_happened_is_counted() {
             r#"vitstream_requests_total{protocol="test",outcome="invalid"} 1"#,
             r#"vitstream_first_audio_seconds_count{protocol="test"} 1"#,
             r#"vitstream_streams{state="active"} "#,
-            r#"vitstream_voice_files_bytes{voice="hf"} "#,
+            r#"vitstream_voice_bytes{voice="hf"} "#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
