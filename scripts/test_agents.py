@@ -94,7 +94,8 @@ async def livekit(base, usual):
                 assert check_rate == (OPENAI_RATE, 1), check_rate
                 heard += bytes(audio.frame.data)
         await tts.aclose()
-        check(f"livekit: {model}, {len(usual)} bytes", heard == usual)
+        # LiveKit fills its last frame with silence.
+        check(f"livekit: {model}, {len(usual)} bytes", heard[: len(usual)] == usual and not any(heard[len(usual) :]))
     # What it asks for by itself has to be decoded first, so only its length can be compared: MP3 adds some silence.
     tts = TTS(voice=NAME, base_url=f"{base}/v1", api_key="none")
     frame = await tts.synthesize(TEXT).collect()
@@ -110,6 +111,11 @@ async def livekit(base, usual):
     await tts.aclose()
 
 
+async def agents(base, own, usual):
+    await pipecat(base, own, usual)
+    await livekit(base, usual)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", type=lambda path: str(pathlib.Path(path).resolve()))
@@ -121,8 +127,7 @@ def main():
         base = f"http://127.0.0.1:{server.port}"
         client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
         usual = client.audio.speech.create(model="tts-1", voice=NAME, input=TEXT, response_format="pcm").content
-        asyncio.run(pipecat(base, own, usual))
-        asyncio.run(livekit(base, usual))
+        asyncio.run(agents(base, own, usual))
     finally:
         server.stop()
 

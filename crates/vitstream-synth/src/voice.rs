@@ -440,7 +440,9 @@ impl Voice {
             )));
         }
         match &options.chunking {
-            Chunking::Fixed(0) => return Err(Error::request("a chunk of 0 frames cannot be")),
+            Chunking::Fixed(0) | Chunking::ScheduledFrom(0) => {
+                return Err(Error::request("a chunk of 0 frames cannot be"));
+            }
             Chunking::List(list) if list.is_empty() || list.contains(&0) => {
                 return Err(Error::request(format!(
                     "chunks of {list:?} frames: expected at least one, each of 1 or more"

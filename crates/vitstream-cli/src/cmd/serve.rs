@@ -129,7 +129,7 @@ struct CapacityArgs {
     max_streams: usize,
 
     /// The longest that somebody waits for room before being refused
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.2)]
     max_wait: f64,
 
     /// The most characters of a text

@@ -17,7 +17,9 @@ fn service(change: impl FnOnce(&mut Options)) -> Service {
     let places = VOICES.map(|place| (place.replace("families/", ""), golden(place))).to_vec();
     let phonemizers = Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"));
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
-    let mut options = Options { workers: 2, starting: 100, ..Options::default() };
+    // However slow this machine is, only who is to be refused is.
+    let hold = Duration::from_secs(60);
+    let mut options = Options { workers: 2, starting: 100, hold, ..Options::default() };
     change(&mut options);
     Service::new(Arc::new(voices), Scheduler::new(options).unwrap(), Limits::default(), None)
 }
