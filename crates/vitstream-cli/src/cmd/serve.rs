@@ -1,6 +1,8 @@
 //! `vitstream serve`: voices for many listeners at once.
 
 mod address;
+#[cfg(feature = "announce")]
+mod announce;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -75,6 +77,11 @@ pub(crate) struct Args {
     /// Serve Wyoming to everyone who reaches this machine, on port 10200
     #[arg(long, conflicts_with = "wyoming")]
     wyoming_lan: bool,
+
+    /// Tell the network, so that Home Assistant finds Wyoming by itself, under this name [default: vitstream]
+    #[cfg(feature = "announce")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "vitstream")]
+    announce: Option<String>,
 
     /// Keys that HTTP's clients have to know one of, a line each
     #[arg(long, value_name = "FILE")]
@@ -219,7 +226,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     signals::finish_first(told.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let runtime = runtime.context("cannot start the threads that serve")?;
-    let result = runtime.block_on(serve(&args.http, &wyoming, &mut passed, service, access, told));
+    let result = runtime.block_on(serve(args, &wyoming, &mut passed, service, access, told));
     // What is still being opened is no reason to wait.
     runtime.shutdown_background();
     result
@@ -255,7 +262,7 @@ async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io:
 
 /// Serves until a signal comes.
 async fn serve(
-    http: &Address,
+    args: &Args,
     wyoming: &Address,
     passed: &mut Passed,
     service: Service,
@@ -264,7 +271,7 @@ async fn serve(
 ) -> Result<()> {
     let server = Server::new(service.clone());
     let mut places = Vec::new();
-    match http {
+    match &args.http {
         Address::Tcp(address) => {
             let listener = listener(passed.http.take(), address).await;
             let listener = listener.with_context(|| format!("--http {address}"))?;
@@ -275,11 +282,18 @@ async fn serve(
         Address::Unix(_) | Address::Stdio => bail!("--http: expected an address such as 127.0.0.1:5000"),
     }
     let mut stdio = false;
+    #[cfg(feature = "announce")]
+    let mut announcement = None;
     match wyoming {
         Address::Tcp(address) => {
             let listener = listener(passed.wyoming.take(), address).await;
             let listener = listener.with_context(|| format!("--wyoming {address}"))?;
-            places.push(format!("Wyoming on tcp://{}", listener.local_addr()?));
+            let address = listener.local_addr()?;
+            places.push(format!("Wyoming on tcp://{address}"));
+            #[cfg(feature = "announce")]
+            if let Some(name) = &args.announce {
+                announcement = Some(announce::Announcement::new(name, &address)?);
+            }
             server.wyoming(listener);
         }
         Address::Unix(path) => {
@@ -289,6 +303,11 @@ async fn serve(
         Address::Stdio => stdio = true,
         Address::Off => {}
     }
+    #[cfg(feature = "announce")]
+    ensure!(
+        args.announce.is_none() || announcement.is_some(),
+        "--announce: Wyoming is served at no address of the network"
+    );
     ensure!(stdio || !places.is_empty(), "--http and --wyoming are both off: nobody could ask for anything");
     for place in places {
         say(&place);
@@ -313,6 +332,9 @@ async fn serve(
     } else {
         server.run(signal).await;
     }
+    // Who looks for it now finds it no more.
+    #[cfg(feature = "announce")]
+    drop(announcement);
     opening.abort();
     Ok(())
 }
