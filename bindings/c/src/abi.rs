@@ -12,10 +12,6 @@ use crate::failure::{self, Failure, borrowed, guarded, needed, null, text};
 use crate::speech::{Said, Speech, Stop};
 use crate::voice::Opened;
 
-/// The version of this interface. What is added leaves it as it is; a break raises it. `vitstream_abi_version` tells that of
-/// the library that is loaded.
-pub const VITSTREAM_ABI_VERSION: u32 = 1;
-
 /// A voice. Any number of threads may use one at once.
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_voice(Arc<Opened>);

@@ -1,6 +1,10 @@
-//! What calls give: the part of `vitstream.h` that the border itself knows.
+//! The numbers of `vitstream.h`: its version, and what calls give.
 
 use std::ffi::c_int;
+
+/// The version of this interface. What is added leaves it as it is; a break raises it. `vitstream_abi_version` tells that of
+/// the library that is loaded.
+pub const VITSTREAM_ABI_VERSION: u32 = 1;
 
 /// All is well.
 pub const VITSTREAM_OK: c_int = 0;
