@@ -12,10 +12,7 @@ use std::process::Stdio;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
+use vitstream_testing::golden;
 
 fn vitstream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));

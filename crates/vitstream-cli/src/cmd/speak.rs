@@ -3,7 +3,6 @@
 mod arriving;
 mod line;
 mod loudness;
-mod piece;
 mod sink;
 
 use std::fs::{self, File};
@@ -17,6 +16,7 @@ use vitstream::{Backend, Chunking, Scales, SpeakOptions, Speaker, SpeechStream, 
 use super::ids::Ids;
 use super::lines::{Phonemes, read_line};
 use super::outputs::Outputs;
+use super::piece::Piece;
 use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
 use super::text::{Reader, TextArgs, TextDecoder, read_text};
@@ -25,7 +25,6 @@ use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use arriving::{Arriving, Beginning, Event, beginning};
 use line::Line;
 use loudness::Loudness;
-pub(crate) use piece::Piece;
 use sink::Sink;
 
 /// Speak text with an exported voice, or straight from a trained one
