@@ -127,7 +127,7 @@ def speak_many(python, voice, utterances, processes, threads, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="the command vitstream, built with --release")
+    parser.add_argument("program", help="the command vitstream, built with --release --features full")
     parser.add_argument("wheel", help="the package, built with `maturin build --release`")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
