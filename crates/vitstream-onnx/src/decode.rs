@@ -14,84 +14,12 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use crate::bounds;
 use crate::branches;
-use crate::dim::{Dim, Shape};
-use crate::external::{External, OpenBeside, shown};
+use crate::dim::{Dim, Shape, parse_dim};
+use crate::error::{DecodeError, MAX_RECORDS, shown};
+use crate::external::{External, OpenBeside};
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
-
-/// Limit on the messages and names in a file. The largest traced VITS encoder has 40,000; a parsed one takes
-/// at most 300 bytes.
-const MAX_RECORDS: usize = 1 << 20;
-/// Length of the longest text that [`parse_dim`] examines.
-const MAX_DIM_TEXT: usize = 1024;
-/// The largest coefficient that [`parse_dim`] reads: no sum overflows, whatever the number of terms in a
-/// text.
-const MAX_COEFFICIENT: i64 = 1 << 40;
-
-/// The reason why a file was not read.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The bytes are not protobuf of ONNX's schema.
-    #[error("not an ONNX file: {0}")]
-    Protobuf(#[from] prost::DecodeError),
-    /// More messages than any voice has.
-    #[error("more than {MAX_RECORDS} messages: no voice has so many, so the file is refused")]
-    TooManyRecords,
-    /// Valid ONNX, but with contents that a [`Graph`] cannot hold.
-    #[error("{place}: {what} is not supported")]
-    Unsupported {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// The contents that are not supported.
-        what: String,
-    },
-    /// An operator outside ONNX's own domain.
-    #[error("{place}: operator {op} of the domain `{domain}` is not supported")]
-    Domain {
-        /// The node, by name.
-        place: String,
-        /// The operator.
-        op: String,
-        /// The operator's domain.
-        domain: String,
-    },
-    /// An element type that a [`Graph`] cannot hold.
-    #[error("{place}: element type {found} is not supported")]
-    ElementType {
-        /// The value or initializer, by name.
-        place: String,
-        /// ONNX's name of the type.
-        found: String,
-    },
-    /// Elements in another file that is not available or does not match.
-    #[error("{place}: {what}")]
-    External {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// The file, and the problem with it.
-        what: String,
-    },
-    /// ONNX's own rules are broken, or no runtime could do what is requested.
-    #[error("{place}: {what}")]
-    Malformed {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// The problem.
-        what: String,
-    },
-}
-
-impl DecodeError {
-    pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Unsupported { place: place.into(), what: what.into() }
-    }
-
-    pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed { place: place.into(), what: what.into() }
-    }
-}
 
 fn unsupported(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
     DecodeError::unsupported(place, what)
@@ -636,58 +564,6 @@ fn decode_tensor(
     }
 }
 
-/// The dimension whose [`Display`](std::fmt::Display) is `text`; for any other text, the symbol of that name.
-pub(crate) fn parse_dim(text: &str) -> Dim {
-    if text.len() <= MAX_DIM_TEXT
-        && let Some(dim) = parse_polynomial(text)
-        && dim.as_const().is_none()
-        && dim.to_string() == text
-    {
-        return dim;
-    }
-    Dim::symbol(text)
-}
-
-/// Parses `256*time` or `t*t - 8*t + 1`. Returns `None` if the text is not a polynomial over identifiers.
-fn parse_polynomial(text: &str) -> Option<Dim> {
-    let (mut sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1i64, rest),
-        None => (1, text),
-    };
-    let mut sum = Dim::from(0i64);
-    loop {
-        let next = [(" + ", 1), (" - ", -1)]
-            .into_iter()
-            .filter_map(|(operator, sign)| rest.split_once(operator).map(|(term, rest)| (term, rest, sign)))
-            .min_by_key(|(term, ..)| term.len());
-        let (term, tail) = next.map_or((rest, None), |(term, rest, sign)| (term, Some((rest, sign))));
-        sum = &sum + &(&parse_term(term)? * &Dim::from(sign));
-        match tail {
-            Some(tail) => (rest, sign) = tail,
-            None => return Some(sum),
-        }
-    }
-}
-
-/// Parses `8`, `t`, `t*t` or `8*t`.
-fn parse_term(text: &str) -> Option<Dim> {
-    let mut product = Dim::from(1i64);
-    for (i, factor) in text.split('*').enumerate() {
-        let factor = match factor.parse::<i64>() {
-            Ok(number) if i == 0 && (0..=MAX_COEFFICIENT).contains(&number) => Dim::from(number),
-            Ok(_) => return None,
-            Err(_) if is_identifier(factor) => Dim::symbol(factor),
-            Err(_) => return None,
-        };
-        product = &product * &factor;
-    }
-    Some(product)
-}
-
-fn is_identifier(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -827,22 +703,5 @@ mod tests {
         encoding::encode_varint(graph.len() as u64, &mut file);
         file.extend(graph);
         assert!(matches!(decode(file.into()), Err(DecodeError::TooManyRecords)));
-    }
-
-    #[test]
-    fn dimensions_survive_their_text() {
-        let t = Dim::symbol("time");
-        let samples = &(&t * &Dim::from(256i64)) - &Dim::from(3i64);
-        for dim in [t.clone(), samples.clone(), &samples * &t, &Dim::from(1i64) - &samples] {
-            assert_eq!(parse_dim(&dim.to_string()), dim);
-        }
-    }
-
-    #[test]
-    fn other_texts_are_symbols() {
-        let huge = "9223372036854775807*t + 9223372036854775807*t";
-        for text in ["floor(t/2 + 1)", "1 + t", "t - t", "7", "-1", "", "*", " + ", huge, "a  + b"] {
-            assert_eq!(parse_dim(text), Dim::symbol(text));
-        }
     }
 }

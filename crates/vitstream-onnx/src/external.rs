@@ -5,12 +5,11 @@
 //! it, and no more bytes than they have.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::decode::DecodeError;
+use crate::error::{DecodeError, shown};
 use crate::proto;
 
 /// Limit on the files of a graph. PyTorch writes one, or one for each tensor.
@@ -129,22 +128,6 @@ impl<'a> External<'a> {
 fn is_plain(name: &str) -> bool {
     let is_odd = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && !name.contains(is_odd)
-}
-
-/// A name shortened for a message, on one line.
-pub(crate) fn shown(text: &str) -> String {
-    const MOST: usize = 200;
-    let mut shown = String::new();
-    for c in text.chars().take(MOST) {
-        match c.is_control() {
-            true => _ = write!(shown, "{}", c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    if text.chars().nth(MOST).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::error::Result;
 use crate::noise::Noise;
-use crate::voice::Scales;
+use crate::options::Scales;
 
 /// A request to an encoder. The caller has checked it: ids are within the vocabulary and not empty, a speaker
 /// is present exactly if the voice has several, scales are finite and within bounds.
@@ -47,6 +47,11 @@ pub trait EncodeBackend: Send + Sync {
     fn gives_durations(&self) -> bool {
         false
     }
+
+    /// Bytes that its weights take in memory, when it knows.
+    fn weight_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Turns frames into samples, one utterance at a time for each session.
@@ -64,6 +69,11 @@ pub trait DecodeBackend: Send + Sync {
     /// # Errors
     /// When `g` does not match the voice.
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>>;
+
+    /// Bytes that its weights take in memory, when it knows.
+    fn weight_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// One utterance being decoded.

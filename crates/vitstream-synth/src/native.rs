@@ -240,6 +240,10 @@ impl EncodeBackend for NativeEncoder {
     fn gives_durations(&self) -> bool {
         true
     }
+
+    fn weight_bytes(&self) -> Option<usize> {
+        Some(self.encoder.weight_bytes())
+    }
 }
 
 /// The noise for a seed, which is the same in every runtime.
@@ -273,6 +277,10 @@ impl DecodeBackend for NativeDecoder {
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>, Error> {
         let stream = self.decoder.stream(g.as_deref()).map_err(failed(&self.path))?;
         Ok(Box::new(NativeSession { stream, channels: self.decoder.channels(), path: self.path.clone() }))
+    }
+
+    fn weight_bytes(&self) -> Option<usize> {
+        Some(self.decoder.weight_bytes())
     }
 }
 

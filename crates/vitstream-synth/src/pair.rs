@@ -16,9 +16,9 @@ pub(crate) use windowed::WindowedDecoder;
 use crate::backend::DecodeBackend;
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
+use crate::options::DecoderChoice;
 use crate::runtime::RuntimeOptions;
 use crate::schedule::Cost;
-use crate::voice::DecoderChoice;
 
 /// The two halves of a pair, and the facts in its files about the voice.
 pub(crate) struct Pair {

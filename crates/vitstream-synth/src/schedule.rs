@@ -113,6 +113,9 @@ pub enum Chunking {
     /// As explained in this module's documentation.
     #[default]
     Scheduled,
+    /// So too, but the first chunks are no smaller than this many frames, at least 1: for whoever cannot be sure to compute the
+    /// next one at once.
+    ScheduledFrom(usize),
     /// Always this many frames, except in the last chunk. At least 1.
     Fixed(usize),
     /// These numbers of frames in order, each at least 1; the last one is repeated as long as needed.
@@ -145,13 +148,14 @@ impl Schedule {
             Chunking::Whole => usize::MAX,
             Chunking::Fixed(frames) => *frames,
             Chunking::List(list) => list.get(self.index).or(list.last()).copied().unwrap_or(1),
-            Chunking::Scheduled => self.scheduled(),
+            Chunking::Scheduled => self.scheduled(1),
+            Chunking::ScheduledFrom(least) => self.scheduled(*least),
         };
         self.index += 1;
         frames.max(1)
     }
 
-    fn scheduled(&mut self) -> usize {
+    fn scheduled(&mut self, least: usize) -> usize {
         let largest = self.cost.largest();
         let frames = match self.previous {
             None => self.cost.sustained(self.frame),
@@ -163,6 +167,7 @@ impl Schedule {
                 wanted.max(self.cost.sustained(self.frame)).min(largest.max(self.cost.sustained(self.frame)))
             }
         };
+        let frames = frames.max(least.min(LARGEST));
         // The first push starts the clock: playing begins when it is done.
         let spent = if self.previous.is_some() { MARGIN * self.cost.seconds(frames) } else { 0.0 };
         self.buffered = (self.buffered - spent).max(0.0) + frames as f64 * self.frame;
@@ -209,6 +214,20 @@ mod tests {
         assert_eq!(sizes[0], 1);
         assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
         assert_eq!(sizes[11], 20);
+    }
+
+    #[test]
+    fn whoever_may_be_kept_waiting_starts_larger() {
+        let mut schedule =
+            Schedule::new(Chunking::ScheduledFrom(4), Cost { overhead: 1e-3, per_frame: 5e-4 }, FRAME);
+        let sizes: Vec<usize> = (0..12).map(|_| schedule.next_frames()).collect();
+        assert_eq!(sizes[0], 4);
+        assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
+        assert_eq!(sizes[11], 20);
+        // What is larger by itself stays so.
+        let mut schedule =
+            Schedule::new(Chunking::ScheduledFrom(4), Cost { overhead: 0.1, per_frame: 0.02 }, FRAME);
+        assert_eq!(schedule.next_frames(), 50);
     }
 
     #[test]

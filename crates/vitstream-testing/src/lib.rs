@@ -1,9 +1,11 @@
-//! Code shared by the tests of all crates: paths of fixtures, and writers of small checkpoints.
+//! What the tests of all crates share: where fixtures lie, arrays and reference values, and writers of small checkpoints.
 //!
 //! Files of the repository always exist. Larger fixtures (a real voice, more checkpoints) may be absent; a
 //! test that needs one prints that it is skipped.
 #![forbid(unsafe_code)]
 
+pub mod array;
+pub mod random;
 pub mod state_dict;
 pub mod torch;
 pub mod zip;

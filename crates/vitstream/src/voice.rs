@@ -167,6 +167,10 @@ impl Voice {
                     && error.is_about_content()
                     && options.read == ReadOptions::default() =>
             {
+                if let Err(absent) = Runtime::Rten.available(None) {
+                    let problem = format!("{error}; rten could run its graphs, but {absent}");
+                    return Err(vitstream_synth::Error::Runtime(problem).into());
+                }
                 let mut voice = Self::open_graphs(input, options, Backend::Rten, Runtime::Rten)?;
                 voice.warnings.push(format!("{error}; rten is used instead of the native engine"));
                 Ok(voice)
@@ -245,6 +249,12 @@ impl Voice {
     /// Duration of one frame in seconds.
     pub fn frame_seconds(&self) -> f64 {
         self.voice.frame_seconds()
+    }
+
+    /// Bytes that its weights take in memory, as packed for the kernels; `None` for backends that do not tell. Clones share
+    /// them.
+    pub fn weight_bytes(&self) -> Option<usize> {
+        self.voice.weight_bytes()
     }
 
     /// Returns true if [`SpeechStream::durations`] gives the length of each phoneme.

@@ -97,7 +97,8 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The channels before `channel`, and those from there on, which go to `room`: slices share rows but not columns.
+    /// The channels before `channel`, and those from `channel` on, which are stored in `room`: two mutable slices cannot
+    /// share rows.
     fn split_channels<'b>(
         &'b mut self,
         channel: usize,
@@ -106,26 +107,26 @@ impl<'a> Epilogue<'a> {
         match self {
             Epilogue::Linear { residual, addend, accumulate, raw, act } => {
                 let (residual, addend, accumulate) = (*residual, *addend, *accumulate);
-                let behind = |slice: Option<&'b [f32]>| slice.map(|s| &s[channel..]);
+                let from_channel = |slice: Option<&'b [f32]>| slice.map(|s| &s[channel..]);
                 let [raw_room, act_room] = &mut room.0;
-                let raw_behind = raw.as_deref().map(|raw| {
-                    let there = &raw[channel..];
-                    let room = lines_for(raw_room, there.len());
+                let raw_after = raw.as_deref().map(|raw| {
+                    let raw = &raw[channel..];
+                    let room = lines_for(raw_room, raw.len());
                     if accumulate {
-                        room.copy_from_slice(there);
+                        room.copy_from_slice(raw);
                     }
                     room
                 });
-                let act_behind =
+                let act_after =
                     act.as_ref().map(|(act, slope)| (lines_for(act_room, act.len() - channel), *slope));
                 let act = act.as_mut().map(|(act, slope)| (&mut **act, *slope));
                 let before = Epilogue::Linear { residual, addend, accumulate, raw: raw.as_deref_mut(), act };
                 let after = Epilogue::Linear {
-                    residual: behind(residual),
-                    addend: behind(addend),
+                    residual: from_channel(residual),
+                    addend: from_channel(addend),
                     accumulate,
-                    raw: raw_behind,
-                    act: act_behind,
+                    raw: raw_after,
+                    act: act_after,
                 };
                 (before, after)
             }
@@ -136,10 +137,15 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Takes the columns from `channel` on out of `room`: of `channels`, in rows that are `step` floats apart.
-    fn take_channels(&mut self, channel: usize, channels: usize, step: usize, room: &Columns) {
+    /// Copies the columns from `channel` to `channels` out of `room`, in `rows` rows that are `step` floats apart.
+    fn take_channels(
+        &mut self,
+        (channel, channels): (usize, usize),
+        (rows, step): (usize, usize),
+        room: &Columns,
+    ) {
         let take = |slice: &mut [f32], from: usize, width: usize, room: &[Line]| {
-            for (row, room) in slice[from..].chunks_mut(step).zip(floats(room).chunks(step)) {
+            for (row, room) in slice[from..].chunks_mut(step).zip(floats(room).chunks(step)).take(rows) {
                 row[..width].copy_from_slice(&room[..width]);
             }
         };
@@ -325,7 +331,8 @@ impl Split for ConvTask<'_> {
     }
 
     fn take_channels(&mut self, channel: usize, room: &Columns) {
-        self.epilogue.take_channels(channel, self.bias.len(), self.step, room);
+        let columns = (channel, self.bias.len());
+        self.epilogue.take_channels(columns, (self.rows, self.step), room);
     }
 }
 
@@ -392,7 +399,8 @@ impl Split for WinogradTask<'_> {
     }
 
     fn take_channels(&mut self, channel: usize, room: &Columns) {
-        self.epilogue.take_channels(channel, self.bias.len(), self.step, room);
+        let columns = (channel, self.bias.len());
+        self.epilogue.take_channels(columns, (self.rows, self.step), room);
     }
 }
 

@@ -127,9 +127,9 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
                 x.extend_to(rows);
                 x.since_mut(0).fill_with(&mut next);
                 x.pad(1);
-                // Rows are further apart than they are wide.
+                // Rows are further apart than they are wide, and more than are computed.
                 let step = 2 * c_out;
-                let buffer: Vec<f32> = (0..rows as usize * step).map(|_| next()).collect();
+                let buffer: Vec<f32> = (0..(rows as usize + 3) * step).map(|_| next()).collect();
                 let run = |threads: usize, accumulate: bool| {
                     let kernels = Kernels { threads, ..one };
                     let (mut raw, mut act) = (buffer.clone(), buffer.clone());
@@ -149,6 +149,9 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
                 };
                 for accumulate in [false, true] {
                     let alone = run(1, accumulate);
+                    let untouched = rows as usize * step..(rows as usize + 3) * step;
+                    let kept = alone[untouched.clone()].iter().zip(&buffer[untouched]);
+                    assert!(kept.into_iter().all(|(a, b)| *a == b.to_bits()), "rows that are not computed");
                     for threads in [2, 3, 5] {
                         let same = run(threads, accumulate) == alone;
                         assert!(same, "{one:?} {tiles:?} gated={gated}: {rows} rows, {threads} threads");
