@@ -1,11 +1,12 @@
-//! Clauses, cut as espeak-ng cuts them.
+//! Splits text into clauses as espeak-ng does.
 //!
-//! Piper's sentences are espeak-ng's, and so are the marks between its clauses; both follow from the text alone by the
-//! rules below, which were measured. So a phonemizer only has to say the sounds of one clause, and text that is still
-//! being written can be spoken clause by clause.
+//! Piper's sentences are espeak-ng's, and so are the marks between its clauses; both follow from the text
+//! alone by the rules below, which were measured. A phonemizer therefore only has to provide the sounds of
+//! one clause, and text that is still being written can be spoken clause by clause.
 //!
-//! The rules need one character after a mark's white space to know whether the mark ends the clause (two after `.'`).
-//! [`Clauses`] is a machine that takes one character at a time and looks at none twice, so that no chunking of the
+//! The rules need one character after a mark's white space to know whether the mark ends the clause (two
+//! after `.'`). [`Clauses`] is a state machine that takes one character at a time and never looks at one
+//! twice, so the division of the input into chunks makes no difference.
 //! input can make a difference.
 
 mod classes;
@@ -13,31 +14,33 @@ mod classes;
 pub use classes::Mark;
 use classes::{Class, class, holds_together, is_bracket_or_quote, is_white};
 
-/// A clause longer than this many bytes ends after the next character that is nothing like a letter.
+/// A clause longer than this many bytes ends after the next character that is not like a letter.
 const LONG: usize = 725;
-/// A clause ends at this many bytes in any case.
+/// A clause never exceeds this many bytes.
 const LONGEST: usize = 796;
-/// What does not count towards these, ten thousand dots or spaces, is not collected without end either.
+/// Characters that do not count towards these limits, such as ten thousand dots or spaces, are limited as
+/// well.
 const LIMIT: usize = 1 << 16;
 
-/// Languages that write ordinals with a dot, as espeak-ng's voices are called.
+/// Languages that write ordinals with a dot, by the names of espeak-ng's voices.
 const ORDINAL_DOTS: [&str; 14] =
     ["da", "de", "et", "fi", "fo", "hu", "kl", "lt", "ltg", "lv", "nb", "nl", "sl", "smj"];
-/// Languages in which a small letter may begin a sentence, as they have no large ones or use them otherwise.
+/// Languages in which a sentence may begin with a lower-case letter, because they have no capitals or use
+/// them differently.
 const SMALL_BEGINNINGS: [&str; 3] = ["ka", "mto", "xex"];
 
-/// A piece of a text that is pronounced as a whole.
+/// A part of a text that is pronounced as a whole.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Clause {
-    /// The piece with its mark and all white space after it: all pieces together are the text.
+    /// The text with its mark and all white space after it: all clauses together are the text.
     pub text: String,
-    /// The mark that it ends with.
+    /// The mark at its end.
     pub mark: Mark,
-    /// Whether a sentence ends here.
+    /// True if a sentence ends here.
     pub ends: bool,
 }
 
-/// Cuts a text into clauses while it arrives.
+/// Splits a text into clauses while it arrives.
 ///
 /// ```
 /// use vitstream_text::clauses::Clauses;
@@ -51,14 +54,14 @@ pub struct Clause {
 pub struct Clauses {
     ordinal_dots: bool,
     small_beginnings: bool,
-    /// The clause so far.
+    /// The current clause so far.
     text: String,
-    /// Bytes of it that are passed over or swallowed, and do not count.
+    /// Bytes in it that are skipped or swallowed, and do not count.
     passed_over: usize,
-    /// Whether a letter or digit is in it.
+    /// Set if it contains a letter or digit.
     spoken: bool,
     state: State,
-    /// Whether a clause has come out since the text began.
+    /// Set if a clause has been returned since the text began.
     any: bool,
 }
 
@@ -66,25 +69,25 @@ pub struct Clauses {
 enum State {
     /// Nothing is pending.
     Text,
-    /// After a newline, in the white space that follows; it began at this byte.
+    /// After a newline, in the white space that follows; the newline is at this byte.
     Newline(usize),
     /// After two newlines: all white space belongs to the clause that ends here.
     Paragraph,
-    /// In a run of marks.
+    /// In a sequence of marks.
     Run(Run),
-    /// In the white space after a run, with so many newlines in it.
+    /// In the white space after a sequence of marks, with this number of newlines.
     After(Run, usize),
-    /// After that, at an apostrophe, which begins at this byte.
+    /// As above, but at an apostrophe, which begins at this byte.
     Apostrophe(Run, usize),
 }
 
-/// A run of marks, of which the first decides.
+/// A sequence of marks, of which the first one decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
     class: Class,
-    /// Dots at its beginning, while nothing else came; three are one ellipsis.
+    /// Number of dots at its start, while nothing else has followed; three form an ellipsis.
     dots: Option<usize>,
-    /// The two characters before it, the nearer one first.
+    /// The two characters before it, the nearest first.
     before: [char; 2],
 }
 
@@ -95,7 +98,8 @@ impl Run {
 }
 
 impl Clauses {
-    /// For a text of one of espeak-ng's voices: its language decides about ordinals.
+    /// Creates the state for a text of one of espeak-ng's voices; its language determines the treatment of
+    /// ordinals.
     pub fn new(voice: &str) -> Self {
         let language = voice.split(['-', '_', '+']).next().unwrap_or_default().to_lowercase();
         Self {
@@ -109,14 +113,15 @@ impl Clauses {
         }
     }
 
-    /// More of the text; the clauses that are complete now.
+    /// Adds text and returns the clauses that are now complete.
     pub fn push(&mut self, text: &str) -> Vec<Clause> {
         let mut clauses = Vec::new();
         text.chars().for_each(|c| self.take(c, &mut clauses));
         clauses
     }
 
-    /// The text ends: what is left of it. A text without any other clause is one empty clause. Another text may follow.
+    /// Ends the text and returns the rest. A text without any other clause gives one empty clause. Another
+    /// text may follow.
     pub fn finish(&mut self) -> Vec<Clause> {
         let mut clauses = Vec::new();
         match self.state {
@@ -137,19 +142,19 @@ impl Clauses {
         clauses
     }
 
-    /// The clause that would end a sentence with a mark if nothing followed: for a text that stopped arriving. The
-    /// text before it is over then.
+    /// Returns the clause that would end a sentence with a mark if nothing followed, for a text that has
+    /// stopped arriving. The text before it then counts as finished.
     pub fn flush(&mut self) -> Option<Clause> {
         let (State::Run(run) | State::After(run, _)) = self.state else { return None };
         (run.class().ends && self.spoken).then(|| self.finish().pop()).flatten()
     }
 
-    /// What has not come out yet.
+    /// The text that has not been returned yet.
     pub fn pending(&self) -> &str {
         &self.text
     }
 
-    /// Begins a clause.
+    /// Begins a new clause.
     fn start(&mut self) -> String {
         self.passed_over = 0;
         self.spoken = false;
@@ -185,7 +190,7 @@ impl Clauses {
             }
             State::Run(run) => self.take_run(run, c, clauses),
             State::After(run, newlines) if is_white(c) => {
-                // All of it is one space.
+                // All of it counts as one space.
                 if self.text.ends_with(is_white) {
                     self.passed_over += c.len_utf8();
                 }
@@ -210,7 +215,7 @@ impl Clauses {
         }
     }
 
-    /// The newline at `at` was a space, and the white space after it is read as it stands.
+    /// The newline at `at` was a space, and the white space after it is processed again as it is.
     fn replay(&mut self, at: usize, clauses: &mut Vec<Clause>) {
         let held = self.text.split_off(at);
         self.state = State::Text;
@@ -247,7 +252,7 @@ impl Clauses {
         }
     }
 
-    /// A character that means nothing here.
+    /// Processes a character without a special meaning.
     fn pass(&mut self, c: char, clauses: &mut Vec<Clause>) {
         self.spoken |= c.is_alphanumeric();
         self.cut_long(c, clauses);
@@ -265,7 +270,7 @@ impl Clauses {
         if class(c).is_some() {
             self.text.push(c);
             self.passed_over += c.len_utf8();
-            // A dot after dots counts; after anything else all is swallowed.
+            // A dot after dots counts; after anything else, all are swallowed.
             self.state = State::Run(match run.dots {
                 Some(dots) if c == '.' => Run { dots: Some(dots + 1), ..run },
                 _ => Run { class: run.class(), dots: None, ..run },
@@ -282,7 +287,8 @@ impl Clauses {
         self.take(c, clauses);
     }
 
-    /// How the clause ends after a run of marks, `newlines` and before `next`; `None` if it goes on.
+    /// The end of the clause after a sequence of marks and `newlines`, before `next`; `None` if the clause
+    /// continues.
     fn decide(&self, run: Run, newlines: usize, next: Option<char>) -> Option<(Mark, bool)> {
         let class = run.class();
         if newlines >= 2 {
@@ -297,7 +303,7 @@ impl Clauses {
     }
 }
 
-/// Whether a dot after `before` makes an ordinal.
+/// Returns true if a dot after `before` marks an ordinal.
 fn is_ordinal(before: [char; 2], next: Option<char>) -> bool {
     let is_roman = |c| matches!(c, 'I' | 'V' | 'X' | 'L');
     let [last, first] = before;

@@ -1,10 +1,11 @@
-//! Text cleaners, by the names that trainings give them.
+//! Text cleaners, under their names in training.
 
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Error;
 
-/// The English abbreviations of original VITS and of Coqui, and their odd `misess`, which voices are trained on.
+/// The English abbreviations of original VITS and of Coqui, including their odd `misess`, which voices are
+/// trained on.
 pub(crate) const ABBREVIATIONS: [(&str, &str); 18] = [
     ("mrs", "misess"),
     ("mr", "mister"),
@@ -29,11 +30,11 @@ pub(crate) const ABBREVIATIONS: [(&str, &str); 18] = [
 /// A cleaner of original VITS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum VitsCleaner {
-    /// Small letters.
+    /// Lower case.
     Basic,
-    /// ASCII, small letters.
+    /// ASCII, lower case.
     Transliteration,
-    /// ASCII, small letters, abbreviations; then espeak-ng's phonemes with stress and punctuation.
+    /// ASCII, lower case, expanded abbreviations; then espeak-ng's phonemes with stress and punctuation.
     English2,
 }
 
@@ -47,12 +48,12 @@ impl VitsCleaner {
         }
     }
 
-    /// The text before phonemes are asked for.
+    /// The text before phonemization.
     pub(crate) fn clean(self, text: &str) -> String {
         match self {
             Self::Basic => collapse(&text.to_lowercase()),
             Self::Transliteration => collapse(&ascii(text).to_lowercase()),
-            // White space is left: a newline divides lines for the phonemizer.
+            // White space is kept: a newline separates lines for the phonemizer.
             Self::English2 => expand_abbreviations(&ascii(text).to_lowercase()),
         }
     }
@@ -62,11 +63,11 @@ impl VitsCleaner {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CoquiCleaner {
     None,
-    /// NFC, small letters.
+    /// NFC, lower case.
     Basic,
-    /// The same after `I` became `ı`.
+    /// The same after replacing `I` by `ı`.
     BasicTurkish,
-    /// NFC, small letters or not, symbols of the language, no brackets and quotes.
+    /// NFC, optionally lower case, symbols replaced according to the language, without brackets and quotes.
     Symbols {
         lower: bool,
     },
@@ -98,7 +99,7 @@ impl CoquiCleaner {
     }
 }
 
-/// Symbols as Coqui reads them in a language.
+/// Replaces symbols as Coqui does in a language.
 fn symbols(text: &str, language: &str) -> String {
     let language = language.split(['-', '_']).next().unwrap_or_default();
     let and = match language {
@@ -111,7 +112,7 @@ fn symbols(text: &str, language: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match (c, and) {
-            // A question mark in Greek.
+            // The Greek question mark.
             (';', _) if language == "el" => out.push(c),
             (';' | ':', _) => out.push(','),
             ('-' | '\'', _) if language == "ca" => {}
@@ -128,12 +129,12 @@ fn unknown(name: &str) -> Error {
     Error::unsupported(format!("the text cleaner {}", crate::shown::Shown(name)))
 }
 
-/// One space for all white space, none at the ends.
+/// Collapses all white space to single spaces, with none at the ends.
 pub(crate) fn collapse(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// As Unidecode writes it, which the voices were trained with.
+/// Transliterates like Unidecode, which was used in training.
 fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -147,7 +148,7 @@ fn ascii(text: &str) -> String {
     out
 }
 
-/// `text`, in small letters, with its abbreviations written out.
+/// `text` in lower case with its abbreviations expanded.
 pub(crate) fn expand_abbreviations(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -166,7 +167,7 @@ pub(crate) fn expand_abbreviations(text: &str) -> String {
     out
 }
 
-/// Where the word begins that ends at `end`.
+/// Start of the word that ends at `end`.
 fn word_before(text: &str, end: usize) -> usize {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text[..end]
@@ -174,7 +175,7 @@ fn word_before(text: &str, end: usize) -> usize {
         .map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8))
 }
 
-/// Whether `text` ends in an abbreviation and its dot.
+/// Returns true if `text` ends in an abbreviation and its dot.
 pub(crate) fn ends_in_abbreviation(text: &str) -> bool {
     let Some(text) = text.trim_end().strip_suffix('.') else { return false };
     let word = text[word_before(text, text.len())..].to_lowercase();
@@ -206,7 +207,7 @@ mod tests {
         let error = VitsCleaner::by_name("korean_cleaners").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the text cleaner \"korean_cleaners\" is not supported; give phonemes or ids instead of text"
+            "the text cleaner \"korean_cleaners\" is not supported; use phonemes or ids instead of text"
         );
         assert!(CoquiCleaner::by_name(Some("english_cleaners")).is_err());
     }

@@ -1,7 +1,7 @@
-//! What a front end needs of a voice's JSON.
+//! The settings of a front end in a voice's JSON.
 //!
-//! Piper's own JSON says all that its voices need: `phoneme_type`, `espeak.voice`, `phoneme_id_map`, `vowel_clusters`.
-//! The other families keep it in files of theirs, so whoever turns such a voice into one folder writes a
+//! Piper's own JSON contains all settings for its voices: `phoneme_type`, `espeak.voice`, `phoneme_id_map`,
+//! `vowel_clusters`. Other families keep them in files of their own, so an exporter of such a voice writes a
 //! [`FrontendConfig`] into the voice's JSON, under the key [`FRONTEND_KEY`].
 
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// The key of the voice's JSON under which a [`FrontendConfig`] stands.
+/// The JSON's key for a [`FrontendConfig`].
 pub const FRONTEND_KEY: &str = "frontend";
 
-/// How a family turns text into ids. Serialised it is one object with a `family`.
+/// A family's conversion of text into ids. Serialised, it is one object with a `family`.
 ///
 /// ```
 /// use vitstream_text::config::{FrontendConfig, VitsConfig};
@@ -27,7 +27,7 @@ pub const FRONTEND_KEY: &str = "frontend";
 #[serde(tag = "family", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FrontendConfig {
-    /// `transformers.VitsTokenizer`: MMS and the converted voices of original VITS.
+    /// `transformers.VitsTokenizer`: MMS and converted voices of original VITS.
     HuggingFace(HuggingFaceConfig),
     /// Coqui's `TTSTokenizer`.
     Coqui(CoquiConfig),
@@ -35,39 +35,39 @@ pub enum FrontendConfig {
     Vits(VitsConfig),
 }
 
-/// From `vocab.json` and `tokenizer_config.json`.
+/// Settings from `vocab.json` and `tokenizer_config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct HuggingFaceConfig {
     /// The id of each character.
     pub vocab: BTreeMap<String, i64>,
-    /// Whether id 0 stands around and between all others.
+    /// Puts id 0 around and between all others.
     #[serde(default = "yes")]
     pub add_blank: bool,
-    /// Whether text is put into small letters, and what is not in the vocab left out.
+    /// Lower-cases the text and leaves out everything that is not in the vocabulary.
     #[serde(default = "yes")]
     pub normalize: bool,
-    /// Whether the characters are espeak-ng's phonemes of US English.
+    /// Set if the characters are espeak-ng's phonemes of US English.
     #[serde(default)]
     pub phonemize: bool,
-    /// Whether text in other letters than Latin ones is written in these first.
+    /// Set if text in non-Latin letters is romanized first.
     #[serde(default)]
     pub is_uroman: bool,
     /// The language's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// The character that transformers takes for padding; it matters in its mode only.
+    /// The character that transformers uses for padding; it matters only in that mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pad_token: Option<String>,
-    /// Whether ids are those of transformers instead of the training's: see
+    /// Produces the ids of transformers instead of those used in training: see
     /// [`Frontend::like_transformers`](crate::Frontend::like_transformers).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub like_transformers: bool,
 }
 
-/// From Coqui's `config.json`.
+/// Settings from Coqui's `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CoquiConfig {
-    /// The id of each symbol, as its class of characters orders them.
+    /// The id of each symbol, in the order of its class of characters.
     pub symbols: BTreeMap<String, i64>,
     /// `text_cleaner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ pub struct CoquiConfig {
     pub eos: Option<i64>,
 }
 
-/// From the training's `config.json`.
+/// Settings from the training's `config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct VitsConfig {
     /// `data.text_cleaners`.
@@ -100,7 +100,7 @@ pub struct VitsConfig {
     /// `data.add_blank`.
     #[serde(default = "yes")]
     pub add_blank: bool,
-    /// The symbols in the order of their ids, where the training has others than upstream's 178.
+    /// The symbols in the order of their ids, if the training does not use upstream's 178.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbols: Option<Vec<String>>,
 }
@@ -110,14 +110,14 @@ fn yes() -> bool {
 }
 
 impl HuggingFaceConfig {
-    /// From the contents of `vocab.json` and `tokenizer_config.json`, whose defaults are transformers'.
+    /// Reads the contents of `vocab.json` and `tokenizer_config.json`, with the defaults of transformers.
     ///
     /// # Errors
-    /// When one of them has a value of another type than it should.
+    /// When a value has the wrong type.
     pub fn from_files(vocab: &Map<String, Value>, tokenizer: &Map<String, Value>) -> Result<Self, Error> {
         let mut json = Map::new();
         json.insert("vocab".to_owned(), vocab.clone().into());
-        // The default of the tokenizer's class, not of this struct.
+        // The default of the tokenizer's class, which differs from that of this struct.
         json.insert("phonemize".to_owned(), true.into());
         let names = ["add_blank", "normalize", "phonemize", "is_uroman", "language", "pad_token"];
         for name in names {

@@ -1,43 +1,43 @@
-//! Errors.
+//! The error type.
 
 use crate::phonemizer::PhonemizerError;
 
-/// Text that could not be turned into ids, and why.
+/// The reason why a text could not be turned into ids.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The voice's JSON does not say what is needed.
+    /// The voice's JSON lacks a required setting.
     #[error("the voice's JSON: {0}")]
     Config(String),
-    /// A known thing that is not done here.
+    /// A known feature that is not supported.
     #[error("{what} is not supported; {instead}")]
     Unsupported {
         /// Its name.
         what: String,
-        /// Another way.
+        /// An alternative.
         instead: &'static str,
     },
-    /// A text that is no text.
+    /// The text is invalid.
     #[error("{0}")]
     Text(String),
-    /// Markup that cannot be read.
+    /// The markup cannot be read.
     #[error("the markup: {0}")]
     Markup(String),
-    /// A lexicon that cannot be read.
+    /// The lexicon cannot be read.
     #[error("line {line} of the lexicon: {problem}")]
     Lexicon {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The mistake.
+        /// The problem.
         problem: String,
     },
-    /// No phonemes.
+    /// The phonemizer failed.
     #[error(transparent)]
     Phonemizer(#[from] PhonemizerError),
 }
 
-/// The way out for text that no front end here reads.
-pub(crate) const GIVE_PHONEMES: &str = "give phonemes or ids instead of text";
+/// The alternative for text that no front end here supports.
+pub(crate) const GIVE_PHONEMES: &str = "use phonemes or ids instead of text";
 
 impl Error {
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
@@ -48,7 +48,7 @@ impl Error {
 /// `bytes` as text.
 ///
 /// # Errors
-/// When they are not UTF-8: the message says at which byte.
+/// When they are not UTF-8: the message gives the offset of the byte.
 pub fn utf8(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();

@@ -1,4 +1,4 @@
-//! Utterances that are short enough: what a sentence is cut at that has too many ids.
+//! Divides sentences with too many ids into shorter utterances.
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -8,11 +8,12 @@ use crate::piper::{self, Part};
 use crate::{Error, Frontend, Passage, Sentence};
 
 impl Frontend {
-    /// The sentences of a text, none of more than `most_ids` ids: what is longer is said in parts, cut where it is heard
-    /// least. That is between sentences, else between clauses, else between words, else anywhere; but what is pronounced
-    /// in its own way stays as it is, however long.
+    /// The sentences of a text, each with at most `most_ids` ids: longer ones are spoken in parts, divided
+    /// where it is least audible. That is between sentences, else between clauses, else between words, else
+    /// anywhere; but a part with a given pronunciation is never divided, however long.
     ///
     /// # Errors
+    /// As [`speak`](Self::speak).
     /// As [`speak`](Self::speak).
     pub fn speak_within(
         &self,
@@ -21,7 +22,7 @@ impl Frontend {
         phonemizer: &mut dyn Phonemizer,
     ) -> Result<Vec<Sentence>, Error> {
         if self.voice().is_none() {
-            // White space is a character too, and at an edge none that was trained.
+            // White space is a character too, but the network was not trained with it at the edges.
             passage.trim();
         }
         let sentences = self.speak(&passage, phonemizer)?;
@@ -35,7 +36,7 @@ impl Frontend {
         Ok(found)
     }
 
-    /// Where a passage is best cut in two; `None` if it cannot be.
+    /// The best position to divide a passage in two; `None` if it cannot be divided.
     fn middle(&self, passage: &Passage) -> Option<usize> {
         let text = &*passage.text;
         let mut whole: Vec<_> = passage.pronunciations.iter().map(|(range, _)| range.clone()).collect();
@@ -67,7 +68,7 @@ impl Frontend {
     }
 }
 
-/// Where the pieces of a text end.
+/// End positions of the parts of a text.
 fn ends(pieces: impl Iterator<Item = String>) -> impl Iterator<Item = usize> {
     pieces.scan(0, |at, piece| {
         *at += piece.len();
@@ -90,7 +91,7 @@ mod tests {
         Frontend::from_json(json.as_object().unwrap()).unwrap()
     }
 
-    /// A voice with sounds, which are what [`Spelling`] says.
+    /// A voice whose sounds are defined by [`Spelling`].
     fn sounds() -> Frontend {
         let json = serde_json::json!({"espeak": {"voice": "en-us"},
             "phoneme_id_map": {"_": [0], "^": [1], "$": [2], " ": [3], "a": [4], ",": [5], ".": [6], "b": [7]}});
@@ -139,7 +140,7 @@ mod tests {
         let text = "aa ".repeat(400);
         let said = "b".repeat(40);
         let passage = Passage {
-            // The 100th word, and all from the 200th to the 250th, which are said together.
+            // The 100th word, and all words from the 200th to the 250th, which are pronounced together.
             pronunciations: vec![(300..302, said.clone()), (600..752, said.clone())],
             marks: vec![(0, "start".into()), (900, "late".into()), (text.len(), "end".into())],
             ..Passage::from(&*text)
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(phonemes.matches(&said).count(), 2, "each is said once and in one piece");
         assert_eq!(phonemes.matches("aa").count(), 400 - 1 - 51);
 
-        // How many words stand before each mark, over all utterances.
+        // Number of words before each mark, over all utterances.
         let mut words = 0;
         let mut marks = Vec::new();
         for sentence in &found {

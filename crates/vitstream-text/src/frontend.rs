@@ -1,4 +1,4 @@
-//! A voice's way from text to ids.
+//! A voice's conversion of text into ids.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,10 +18,10 @@ use crate::sentences::{Rules, Sentences};
 use crate::shown::Shown;
 use crate::{huggingface, vits};
 
-/// espeak-ng's voice of all trainings that know English only.
+/// espeak-ng's voice for trainings in English only.
 const ENGLISH: &str = "en-us";
 
-/// A voice's way from text to ids, made from what its JSON says.
+/// A voice's conversion of text into ids, as defined by its JSON.
 #[derive(Clone, Debug)]
 pub struct Frontend {
     kind: Kind,
@@ -40,9 +40,9 @@ enum Kind {
     },
     /// Piper's `text`: characters.
     PiperText,
-    /// Piper's `pinyin`, of which only the ids are made here.
+    /// Piper's `pinyin`; only the conversion to ids is supported.
     Pinyin,
-    /// Text of this kind is refused; phonemes are taken.
+    /// Text for this voice is refused; phonemes are accepted.
     Refused(String),
     HuggingFace(HuggingFaceConfig),
     Vits(VitsCleaner),
@@ -54,10 +54,11 @@ enum Kind {
 }
 
 impl Frontend {
-    /// From a voice's JSON: Piper's own, or one with a [`FrontendConfig`] under [`FRONTEND_KEY`]. A voice whose text
-    /// is not read here has a front end as well, that takes phonemes.
+    /// Creates the front end from a voice's JSON: Piper's own, or one with a [`FrontendConfig`] under
+    /// [`FRONTEND_KEY`]. A voice whose text is not supported has a front end as well, which accepts phonemes.
     ///
     /// # Errors
+    /// When the JSON lacks a setting, or has an unknown one.
     /// When the JSON lacks something, or names something that is not known.
     pub fn from_json(json: &Map<String, Value>) -> Result<Self, Error> {
         if let Some(config) = json.get(FRONTEND_KEY) {
@@ -68,10 +69,10 @@ impl Frontend {
         Self::piper(json)
     }
 
-    /// From the settings of a family other than Piper's.
+    /// Creates the front end from the settings of a family other than Piper's.
     ///
     /// # Errors
-    /// When one of them contradicts another or has no meaning.
+    /// When a setting is invalid or contradicts another.
     pub fn from_config(config: FrontendConfig) -> Result<Self, Error> {
         match config {
             FrontendConfig::HuggingFace(config) => Self::huggingface(config),
@@ -134,7 +135,7 @@ impl Frontend {
             names => Kind::Refused(format!("text for the cleaners {}", Shown(&names.join(", ")))),
         };
         let standard = || vits::SYMBOLS.chars().map(String::from).collect();
-        // Of equal symbols the last counts, as upstream has it.
+        // The last of several equal symbols counts, as upstream.
         let symbols: Vec<String> = config.symbols.unwrap_or_else(standard);
         let blank = config.add_blank.then_some(0);
         let ids = PhonemeIds::blanks(symbols.into_iter().zip(0..), None, blank, None);
@@ -149,7 +150,7 @@ impl Frontend {
         let phonemizer = phonemizer.filter(|name| !name.is_empty());
         let voice = match (use_phonemes, phonemizer.as_deref(), language.as_deref()) {
             (false, ..) => None,
-            // These have phonemizers of their own unless another is named.
+            // These languages have their own phonemizers unless another is named.
             (true, None, Some(language @ ("ja-jp" | "ko-kr" | "zh-cn" | "bn" | "be"))) => {
                 let kind = Kind::Refused(format!("text in Coqui's phonemes of {language}"));
                 return Ok(Self::new(kind, ids));
@@ -174,33 +175,33 @@ impl Frontend {
         Ok(Self::new(kind, ids))
     }
 
-    /// Whether a phoneme without an id is written as the voice writes the same sound (`ʤ` as `dʒ`); so it is unless
-    /// this is called with `false`, as Piper leaves it out.
+    /// By default, a phoneme without an id is replaced by the voice's spelling of the same sound (`ʤ` by
+    /// `dʒ`). With `false` it is left out, as in Piper.
     #[must_use]
     pub fn near_phonemes(mut self, near: bool) -> Self {
         self.near = near;
         self
     }
 
-    /// Lets a Piper voice read Arabic as it is written. Piper puts vowel signs to it first, which is not done here, so
-    /// without this a text that has none is refused.
+    /// Lets a Piper voice read Arabic as written. Piper first adds vowel signs, which is not supported here,
+    /// so by default a text without them is refused.
     #[must_use]
     pub fn arabic_as_written(mut self, as_written: bool) -> Self {
         self.arabic_as_written = as_written;
         self
     }
 
-    /// Makes each text one sentence, as original VITS and transformers do. Piper voices do not change: their sentences
-    /// are espeak-ng's.
+    /// Treats each text as one sentence, as original VITS and transformers do. Piper voices do not change:
+    /// their sentences are espeak-ng's.
     #[must_use]
     pub fn whole_texts(mut self, whole: bool) -> Self {
         self.whole_texts = whole;
         self
     }
 
-    /// Makes the ids of a Hugging Face voice those of transformers. It cuts the text at the pad token, and in MMS that
-    /// is the first letter of the vocab, so that words with this letter get fewer blanks than in training. Without
-    /// this, ids are the training's. Other voices do not change.
+    /// Makes the ids of a Hugging Face voice those of transformers. It splits the text at the pad token,
+    /// which in MMS is the first letter of the vocabulary, so words with this letter get fewer blanks than in
+    /// training. By default, the ids are those used in training. Other voices do not change.
     #[must_use]
     pub fn like_transformers(mut self, like: bool) -> Self {
         if let Kind::HuggingFace(config) = &mut self.kind {
@@ -209,7 +210,7 @@ impl Frontend {
         self
     }
 
-    /// The voice of espeak-ng that is needed, if one is.
+    /// The required voice of espeak-ng, if any.
     pub fn voice(&self) -> Option<&str> {
         match &self.kind {
             Kind::Piper { voice, .. } => Some(voice),
@@ -225,12 +226,12 @@ impl Frontend {
         &self.ids
     }
 
-    /// Cuts a stream of text into sentences for [`speak`](Self::speak).
+    /// Divides a stream of text into sentences for [`speak`](Self::speak).
     pub fn stream(&self) -> Sentences {
         let voice = match &self.kind {
             Kind::Piper { voice, .. } => voice,
-            // Characters have no clause rules of their own. sentencex would know more abbreviations, but it wants the
-            // whole text at once, and what a stream and a whole text give must be the same.
+            // Characters have no clause rules of their own. sentencex knows more abbreviations, but it
+            // requires the whole text at once, and a stream must give the same result as the whole text.
             _ => "",
         };
         let rules = Rules {
@@ -243,7 +244,7 @@ impl Frontend {
     /// The sentences of a text.
     ///
     /// # Errors
-    /// When the voice's text is not read here, the text has a NUL, or the phonemizer fails.
+    /// When text for this voice is not supported, the text has a NUL, or the phonemizer fails.
     pub fn speak(&self, passage: &Passage, phonemizer: &mut dyn Phonemizer) -> Result<Vec<Sentence>, Error> {
         let text = &passage.text;
         if let Some(at) = text.find('\0') {
@@ -291,14 +292,14 @@ impl Frontend {
             last.pause = passage.pause;
             marks.finish(last);
         } else if !passage.pause.is_zero() {
-            // Nothing to say, and then silence.
+            // Nothing to speak, followed by silence.
             sentences.push(Sentence { pause: passage.pause, ..self.silence() });
         }
         Ok(sentences)
     }
 
-    /// The sentence that is given as phonemes: IPA, or the characters of a voice that reads characters; for pinyin
-    /// its initials, finals, tones and punctuation with white space between.
+    /// A sentence given as phonemes: IPA, or the characters of a voice that reads characters; for pinyin, its
+    /// initials, finals, tones and punctuation separated by white space.
     pub fn phonemes(&self, phonemes: &str) -> Sentence {
         let tokens: Vec<String> = match &self.kind {
             Kind::Piper { clusters, .. } => {
@@ -313,7 +314,7 @@ impl Frontend {
         self.tokens(phonemes, tokens)
     }
 
-    /// The sentence that is given as phonemes one by one; `text` is what they were made from.
+    /// A sentence given as separate phonemes; `text` is their origin.
     pub fn tokens(&self, text: &str, phonemes: Vec<String>) -> Sentence {
         self.sentence(Draft { text: text.to_owned(), phonemes, ..Draft::default() })
     }
@@ -400,7 +401,7 @@ impl Frontend {
         Ok(parts)
     }
 
-    /// The symbols of a text without pronunciations.
+    /// The symbols of a text without given pronunciations.
     fn sounds(
         &self,
         text: &str,
@@ -442,7 +443,7 @@ impl Frontend {
                 "a pronunciation (of {}) for a voice that reads characters",
                 Shown(&passage.text[range.clone()])
             ),
-            instead: "write the word as it is to be read",
+            instead: "write the word as it should be read",
         })
     }
 
@@ -452,15 +453,15 @@ impl Frontend {
         let is_sign = |c: char| matches!(c, '\u{64b}'..='\u{652}' | '\u{670}');
         if voice == "ar" && !self.arabic_as_written && text.contains(is_arabic) && !text.contains(is_sign) {
             return Err(Error::Unsupported {
-                what: "Arabic text without vowel signs, which Piper puts in with `tashkeel`,".to_owned(),
-                instead: "write the vowel signs, or give phonemes or ids instead of text",
+                what: "Arabic text without vowel signs, which Piper adds with `tashkeel`,".to_owned(),
+                instead: "write the vowel signs, or use phonemes or ids instead of text",
             });
         }
         Ok(())
     }
 }
 
-/// Lists of phonemes that are one.
+/// Lists of phonemes that are joined into one.
 fn clusters(json: Option<&Value>) -> Result<Vec<Vec<String>>, Error> {
     match json {
         None | Some(Value::Null) => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! `transformers.VitsTokenizer`, for MMS and the voices that were converted from original VITS.
+//! `transformers.VitsTokenizer`, for MMS and for voices converted from original VITS.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,21 @@ use crate::config::HuggingFaceConfig;
 use crate::error::Error;
 use crate::ids::{Encoded, PhonemeIds};
 
-/// Text that is ready for ids.
+/// Text prepared for conversion to ids.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Prepared {
     pub(crate) text: String,
-    /// Letters and digits that are left out, as the voice does not know them.
+    /// Letters and digits that are left out because the voice does not have them.
     pub(crate) dropped: BTreeSet<String>,
 }
 
-/// The ids of the vocab, with the training's plain blanks.
+/// The ids of the vocabulary, with blanks as in training.
 pub(crate) fn ids(config: &HuggingFaceConfig) -> PhonemeIds {
     let blank = config.add_blank.then_some(0);
     PhonemeIds::blanks(config.vocab.iter().map(|(symbol, &id)| (symbol.clone(), id)), None, blank, None)
 }
 
-/// The text in the vocab's letters.
+/// Converts the text to the letters of the vocabulary.
 pub(crate) fn prepare(config: &HuggingFaceConfig, text: &str) -> Result<Prepared, Error> {
     let mut text = if config.normalize { lower(config, text) } else { text.to_owned() };
     if config.language.as_deref() == Some("ron") {
@@ -43,7 +43,7 @@ pub(crate) fn prepare(config: &HuggingFaceConfig, text: &str) -> Result<Prepared
     Ok(Prepared { text, dropped })
 }
 
-/// Puts what is not in the vocab into small letters; entries of several characters are kept whole.
+/// Lower-cases everything that is not in the vocabulary; entries of several characters are kept whole.
 fn lower(config: &HuggingFaceConfig, text: &str) -> String {
     let long: Vec<&str> =
         config.vocab.keys().map(String::as_str).filter(|entry| entry.chars().nth(1).is_some()).collect();
@@ -66,22 +66,22 @@ fn lower(config: &HuggingFaceConfig, text: &str) -> String {
 #[cfg(feature = "uroman")]
 #[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn romanize(text: &str) -> Result<String, Error> {
-    // Making one only copies a reference to its tables.
+    // Creating it only copies a reference to its tables.
     Ok(uroman::Uroman::new().romanize_string::<uroman::rom_format::Str>(text, None).to_string())
 }
 
 #[cfg(not(feature = "uroman"))]
 fn romanize(_: &str) -> Result<String, Error> {
-    Err(Error::unsupported("text in other letters than Latin ones, in a build without the feature `uroman`,"))
+    Err(Error::unsupported("text in non-Latin letters, in a build without the feature `uroman`,"))
 }
 
-/// The ids as transformers gives them: it cuts the text at the pad token, which in MMS is a letter, and puts blanks
-/// around the parts, so that a word with this letter gets fewer blanks than in training.
+/// The ids as transformers produces them: it splits the text at the pad token, which in MMS is a letter, and
+/// puts blanks around the parts, so a word with this letter gets fewer blanks than in training.
 pub(crate) fn like_transformers(config: &HuggingFaceConfig, phonemes: &[String]) -> Encoded {
     let mut encoded = Encoded::default();
     let is_pad = |symbol: &String| Some(symbol) == config.pad_token.as_ref();
     let blank = config.add_blank.then_some(0);
-    // Whether a part has begun, and so ends with a blank.
+    // Set if a part has begun, which then ends with a blank.
     let mut in_part = false;
     for symbol in phonemes {
         let Some(&id) = config.vocab.get(symbol) else {

@@ -1,4 +1,4 @@
-//! Phonemes to ids.
+//! Converts phonemes to ids.
 
 mod near;
 
@@ -9,39 +9,39 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::shown::Shown;
 
-/// Ids of a sentence, and what became of phonemes that have none.
+/// The ids of a sentence, and the treatment of phonemes without an id.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Encoded {
     /// The ids.
     pub ids: Vec<i64>,
-    /// Phonemes that are left out, each once.
+    /// Phonemes that are left out, each listed once.
     pub missing: BTreeSet<String>,
-    /// Phonemes that the voice spells differently, each with that spelling.
+    /// Phonemes that the voice spells differently, with the voice's spelling.
     pub replaced: BTreeMap<String, String>,
-    /// For each phoneme the place of its first id, or of the next one's if it is left out.
+    /// For each phoneme, the index of its first id, or that of the next phoneme if it is left out.
     pub starts: Vec<usize>,
 }
 
-/// The ids of a voice's phonemes, and what stands around and between them.
+/// The ids of a voice's phonemes, and those around and between them.
 #[derive(Clone, Debug)]
 pub struct PhonemeIds {
     ids: HashMap<String, Vec<i64>>,
     layout: Layout,
 }
 
-/// What stands around and between the ids of phonemes.
+/// The ids around and between the ids of phonemes.
 #[derive(Clone, Debug)]
 enum Layout {
     /// `^ _ p _ p _ $`, as in Piper's training. A phoneme may have several ids.
     Piper { bos: Vec<i64>, pad: Vec<i64>, eos: Vec<i64> },
     /// `^ i f t _ i f t _ $`: Piper's pinyin, padded after tones and punctuation only.
     Pinyin { bos: Vec<i64>, pad: Vec<i64>, eos: Vec<i64> },
-    /// `b p b p b`, or without the blanks, within the marks of beginning and end.
+    /// `b p b p b`, or without the blanks, between the marks of begin and end.
     Blanks { bos: Option<i64>, blank: Option<i64>, eos: Option<i64> },
 }
 
 impl PhonemeIds {
-    /// From the `phoneme_id_map` of Piper's voices.
+    /// Reads the `phoneme_id_map` of Piper's voices.
     pub(crate) fn piper(map: &Map<String, Value>, pinyin: bool) -> Result<Self, Error> {
         let ids = map
             .iter()
@@ -63,7 +63,7 @@ impl PhonemeIds {
         let needed = |name: &str| {
             ids.get(name).cloned().ok_or_else(|| {
                 Error::Config(format!(
-                    "phoneme_id_map: expected an entry {name:?}, which stands in every sentence"
+                    "phoneme_id_map: expected an entry {name:?}, which every sentence needs"
                 ))
             })
         };
@@ -72,7 +72,7 @@ impl PhonemeIds {
         Ok(Self { ids, layout })
     }
 
-    /// From symbols that have one id each.
+    /// Creates the map from symbols with one id each.
     pub(crate) fn blanks(
         symbols: impl IntoIterator<Item = (String, i64)>,
         bos: Option<i64>,
@@ -83,13 +83,13 @@ impl PhonemeIds {
         Self { ids, layout: Layout::Blanks { bos, blank, eos } }
     }
 
-    /// Whether a phoneme has an entry.
+    /// Returns true if a phoneme has an entry.
     pub fn contains(&self, phoneme: &str) -> bool {
         self.ids.contains_key(phoneme)
     }
 
-    /// The ids of a sentence. With `near`, a phoneme without an entry is written as the voice writes the same sound,
-    /// if it does: `ʤ` as `dʒ`. What is missing after that is left out.
+    /// The ids of a sentence. With `near`, a phoneme without an entry is replaced by the voice's spelling of
+    /// the same sound, if there is one: `ʤ` by `dʒ`. Phonemes that are still missing are left out.
     pub fn encode(&self, phonemes: &[String], near: bool) -> Encoded {
         let mut encoded = Encoded::default();
         encoded.ids.extend(self.layout.head());
@@ -128,7 +128,7 @@ impl Layout {
         out.extend(ids);
         match self {
             Self::Piper { pad, .. } => out.extend(pad),
-            // Initials and finals are letters, tones and punctuation are not.
+            // Initials and finals are letters; tones and punctuation are not.
             Self::Pinyin { pad, .. } if !phoneme.chars().all(char::is_alphabetic) => out.extend(pad),
             Self::Pinyin { .. } => {}
             Self::Blanks { blank, .. } => out.extend(blank),

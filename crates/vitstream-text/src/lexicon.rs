@@ -1,4 +1,4 @@
-//! A user's own pronunciations.
+//! User-defined pronunciations.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,15 +8,15 @@ use crate::passage::Passage;
 use crate::piper::{self, Part};
 use crate::shown::Shown;
 
-/// A word is not longer.
+/// Limit on the bytes of a line.
 const MAX_LINE: usize = 1000;
-/// An entry has no more words.
+/// Limit on the words of an entry.
 const MAX_WORDS: usize = 8;
 
-/// Words and how to say them.
+/// Words and their pronunciations.
 ///
-/// A line is a word or several, a tab or ` = `, and how they are said: written differently, or IPA between slashes.
-/// Empty lines and lines that begin with `#` say nothing.
+/// A line consists of one or more words, a tab or ` = `, and the pronunciation: another spelling, or IPA
+/// between slashes. Empty lines and lines that begin with `#` are ignored.
 ///
 /// ```text
 /// # names
@@ -25,9 +25,9 @@ const MAX_WORDS: usize = 8;
 /// New York<tab>nu york
 /// ```
 ///
-/// **Case**: an entry without capital letters is for the word in any case. One with a capital letter is for the word
-/// exactly as it stands there, and goes before one without. Only whole words are taken; of several entries that begin
-/// at one word the one with the most words.
+/// **Case**: an entry without capital letters applies to the word in any case. An entry with a capital letter
+/// applies only to exactly this spelling, and takes precedence. Only whole words match; of several entries
+/// that begin at the same word, the one with the most words is used.
 ///
 /// ```
 /// use vitstream_text::{Lexicon, Passage};
@@ -40,7 +40,7 @@ const MAX_WORDS: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct Lexicon {
     entries: HashMap<String, Saying>,
-    /// Words of the longest entry.
+    /// Number of words of the longest entry.
     words: usize,
 }
 
@@ -92,13 +92,13 @@ impl std::str::FromStr for Lexicon {
     }
 }
 
-/// With one space between words.
+/// Normalises white space to one space between words.
 fn normal(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Lexicon {
-    /// A lexicon from a file's bytes.
+    /// Reads a lexicon from a file's bytes.
     ///
     /// # Errors
     /// When they are not UTF-8, or a line cannot be read.
@@ -106,7 +106,7 @@ impl Lexicon {
         crate::error::utf8(bytes)?.parse()
     }
 
-    /// The passage with its words said as the lexicon says. What has a pronunciation already keeps it.
+    /// Applies the lexicon to a passage. Existing pronunciations are kept.
     pub fn apply(&self, passage: Passage) -> Passage {
         if self.entries.is_empty() {
             return passage;
@@ -120,7 +120,7 @@ impl Lexicon {
         taken.extend(passage.pronunciations.iter().map(|(range, _)| range.clone()));
         taken.sort_by_key(|range| range.start);
         let is_free = |range: &Range<usize>| {
-            // Those before it end before it, as none of them overlap.
+            // Earlier ranges end earlier, because none of them overlap.
             let next = taken.partition_point(|other| other.end <= range.start);
             taken.get(next).is_none_or(|other| other.start >= range.end)
         };
@@ -159,14 +159,14 @@ impl Lexicon {
     }
 }
 
-/// What stands between white space.
+/// The parts between white space.
 fn words(text: &str) -> Vec<Range<usize>> {
     let start = text.as_ptr().addr();
     let place = |word: &str| word.as_ptr().addr() - start;
     text.split_whitespace().map(|word| place(word)..place(word) + word.len()).collect()
 }
 
-/// Without punctuation around it.
+/// The range without surrounding punctuation.
 fn inner(text: &str, range: Range<usize>) -> Range<usize> {
     let word = &text[range.clone()];
     let front = word.trim_start_matches(|c: char| !c.is_alphanumeric());
@@ -174,7 +174,7 @@ fn inner(text: &str, range: Range<usize>) -> Range<usize> {
     start..start + front.trim_end_matches(|c: char| !c.is_alphanumeric()).len()
 }
 
-/// The letters and digits of `one-two`, in which an apostrophe is a letter.
+/// The letters and digits of `one-two`, with an apostrophe counting as a letter.
 fn parts(text: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’');
     let mut at = range.start;
@@ -187,7 +187,7 @@ fn parts(text: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize>> 
     })
 }
 
-/// The passage with what was found in its places.
+/// The passage with the matches replaced.
 fn rewrite(passage: &Passage, found: Vec<(Range<usize>, &Saying)>) -> Passage {
     let mut text = String::with_capacity(passage.text.len());
     let mut pronunciations = Vec::new();
@@ -195,14 +195,14 @@ fn rewrite(passage: &Passage, found: Vec<(Range<usize>, &Saying)>) -> Passage {
     let mut given = passage.pronunciations.iter().peekable();
     let mut marked = passage.marks.iter().peekable();
     let mut at = 0;
-    // Places move by what was written before them.
+    // Positions shift by the text written before them.
     let mut keep = |upto: usize, at: usize, text: &mut String, out: &mut Vec<(Range<usize>, String)>| {
         while let Some((range, ipa)) = given.next_if(|(range, _)| range.start < upto) {
             let start = text.len() + range.start - at;
             out.push((start..start + range.len(), ipa.clone()));
         }
         while let Some((place, name)) = marked.next_if(|(place, _)| *place <= upto) {
-            // One within what was found comes after it.
+            // A mark within a match moves to after it.
             marks.push((text.len() + place.saturating_sub(at), name.clone()));
         }
         text.push_str(&passage.text[at..upto]);

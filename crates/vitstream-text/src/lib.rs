@@ -1,7 +1,7 @@
-//! Text to what a VITS voice reads: sentences, phonemes, ids.
+//! Converts text to the input of a VITS voice: sentences, phonemes, ids.
 //!
-//! A voice speaks well only what it was trained on, so the ids here are those that the training's own programs make:
-//! Piper's, transformers' (MMS), original VITS' and Coqui's.
+//! A voice speaks well only input like its training data, so the ids here are those that the training
+//! programs produce: Piper's, transformers' (MMS), original VITS's and Coqui's.
 //!
 //! ```text
 //! text ─▶ markup ─▶ Lexicon ─▶ Sentences ─▶ Frontend ─▶ Sentence { phonemes, ids, ... }
@@ -10,13 +10,14 @@
 //!                                             Phonemizer
 //! ```
 //!
-//! - [`Reader`] is all of this together, as programs use it; what follows are its parts.
-//! - [`Frontend`] is made from a voice's JSON ([`config`] says which keys) and turns text into [`Sentence`]s.
-//! - [`Sentences`] cuts text that is still being written, [`clauses`] are what it is cut at.
-//! - [`phonemizer`] has the ways to espeak-ng. It is licensed under the GPL and therefore no part of this crate: a copy
-//!   that the user has is loaded or started.
-//! - [`Lexicon`] and [`markup`] say how words are pronounced, where silence is, and take Markdown out. What they say is
-//!   carried by a [`Passage`].
+//! - [`Reader`] combines everything for programs; the following are its parts.
+//! - [`Frontend`] is created from a voice's JSON (see [`config`] for the keys) and turns text into
+//!   [`Sentence`]s.
+//! - [`Sentences`] divides text that is still being written, at the boundaries of [`clauses`].
+//! - [`phonemizer`] contains the connections to espeak-ng. It is licensed under the GPL and therefore not
+//!   part of this crate: the user's copy is loaded or started.
+//! - [`Lexicon`] and [`markup`] define pronunciations and silence, and remove Markdown. Their results are
+//!   stored in a [`Passage`].
 //!
 //! ```
 //! use vitstream_text::phonemizer::Recorded;
@@ -29,7 +30,7 @@
 //! });
 //! let frontend = Frontend::from_json(json.as_object().unwrap())?;
 //!
-//! // Programs take `EspeakLibrary::find(None)?` here.
+//! Programs use `EspeakLibrary::find(None)?` here.
 //! let mut phonemizer = Recorded::default();
 //! phonemizer.insert("en-us", "Hi.", "haɪ");
 //!
@@ -44,13 +45,13 @@
 //! ```
 //!
 //! # Design
-//! *Identical to Piper* depends on the copy of espeak-ng, not on what is around it: releases differ, and voices have
-//! been trained with several. So the user chooses the library, and all that is around it is exact here: where
-//! espeak-ng ends clauses and sentences follows from the text ([`clauses`]), and the sounds of a clause alone are those
-//! it has within its text. A phonemizer therefore only has to answer with the IPA of one clause, whichever kind it is,
-//! and text can be spoken while it is still arriving.
+//! *Identical to Piper* depends on the copy of espeak-ng: releases differ, and voices were trained with
+//! several. The user therefore chooses the library, and everything around it is exact: the places where
+//! espeak-ng ends clauses and sentences follow from the text ([`clauses`]), and the sounds of a clause alone
+//! are the same as within its text. A phonemizer of any kind therefore only has to return the IPA of one
+//! clause, and text can be spoken while it is still arriving.
 //!
-//! `unsafe` is in one module, which calls the loaded library.
+//! `unsafe` is confined to one module, which calls the loaded library.
 #![deny(unsafe_code)]
 
 pub mod clauses;

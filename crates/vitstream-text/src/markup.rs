@@ -1,4 +1,4 @@
-//! Passes before: what a text says about itself.
+//! Markup that is converted to passages.
 
 mod markdown;
 mod ssml;

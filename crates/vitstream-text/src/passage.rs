@@ -1,18 +1,18 @@
-//! Text with what was said about it: how a part is pronounced, how fast it is, what silence follows.
+//! Text with instructions: pronunciations of its parts, rate, and the silence after it.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// A stretch of text that is spoken at one rate. Sentences do not go beyond it.
+/// A stretch of text with a single rate. Sentences do not extend beyond it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
     /// The text.
     pub text: String,
-    /// Parts of the text, in order, that are pronounced as the IPA says.
+    /// Parts of the text, in order, that are pronounced as given in IPA.
     pub pronunciations: Vec<(Range<usize>, String)>,
-    /// Places in the text, in order, that the listener is told of by these names when they are reached.
+    /// Positions in the text, in order, that are reported to the listener by name when they are reached.
     pub marks: Vec<(usize, String)>,
-    /// 1 is the voice's own way, 2 twice as fast.
+    /// Rate of speech: 1 is the voice's own, 2 is twice as fast.
     pub rate: f32,
     /// Silence after the last sentence.
     pub pause: Duration,
@@ -37,8 +37,8 @@ impl From<&str> for Passage {
 }
 
 impl Passage {
-    /// Cuts the passage in two at a place in no pronunciation, as [`String::split_off`] does. The silence goes with the
-    /// second part.
+    /// Splits the passage in two at a position outside pronunciations, like [`String::split_off`]. The
+    /// silence belongs to the second part.
     pub(crate) fn split_off(&mut self, at: usize) -> Self {
         let text = self.text.split_off(at);
         let first = self.pronunciations.partition_point(|(range, _)| range.start < at);
@@ -57,7 +57,7 @@ impl Passage {
         }
     }
 
-    /// Takes white space away at both ends.
+    /// Removes white space at both ends.
     pub(crate) fn trim(&mut self) {
         let before = self.text.len() - self.text.trim_start().len();
         self.text = self.text.trim().to_owned();
@@ -70,8 +70,8 @@ impl Passage {
         }
     }
 
-    /// The text of `range` as it stands, cut where a pronunciation is given, each part with that pronunciation.
-    /// What a pronunciation covers beyond the range is silent.
+    /// The text of `range`, split at given pronunciations, each part with its pronunciation. The part of a
+    /// pronunciation beyond the range is silent.
     pub(crate) fn parts(&self, range: Range<usize>) -> Vec<(&str, Option<&str>)> {
         let mut parts = Vec::new();
         let mut at = range.start;
@@ -82,7 +82,7 @@ impl Passage {
                 parts.push((&self.text[at..part.start], None));
             }
             let end = part.end.min(range.end);
-            // It is said once, in the clause where it begins.
+            // It is spoken once, in the clause where it begins.
             let ipa = if part.start >= range.start { ipa } else { "" };
             parts.push((&self.text[part.start.max(at)..end], Some(ipa)));
             at = end;

@@ -1,8 +1,8 @@
-//! Where phonemes come from.
+//! Sources of phonemes.
 //!
-//! espeak-ng is licensed under the GPL, so it is no part of this crate: [`EspeakLibrary`] loads a copy that the user
-//! has, [`EspeakProgram`] and [`Command`] speak to a program, and [`Recorded`] knows its answers beforehand. A server's
-//! threads share a [`Pool`] of them.
+//! espeak-ng is licensed under the GPL, so it is not part of this crate: [`EspeakLibrary`] loads the user's
+//! copy, [`EspeakProgram`] and [`Command`] talk to a program, and [`Recorded`] has recorded answers. A
+//! server's threads share a [`Pool`] of phonemizers.
 
 mod command;
 mod espeak_program;
@@ -27,16 +27,16 @@ pub use pool::Pool;
 pub use recorded::Recorded;
 pub use serve::serve_phonemizer;
 
-/// Says how text sounds.
+/// Converts text to phonemes.
 pub trait Phonemizer {
-    /// The IPA of one clause, as espeak-ng's `voice` says it. The mark at the clause's end is part of it and has no
-    /// sound.
+    /// The IPA of one clause as pronounced by espeak-ng's `voice`. The mark at the clause's end is part of it
+    /// and is silent.
     ///
     /// # Errors
-    /// When there is no such voice or no answer. The next clause may fare better.
+    /// When there is no such voice or no answer. The next clause may succeed.
     fn ipa(&mut self, voice: &str, clause: &str) -> Result<String, PhonemizerError>;
 
-    /// Who answers.
+    /// A description of the phonemizer.
     fn about(&self) -> About;
 }
 
@@ -50,21 +50,21 @@ impl<P: Phonemizer + ?Sized> Phonemizer for Box<P> {
     }
 }
 
-/// The phonemizer that a command is: `espeak-ng` itself, or a program that speaks JSON lines ([`Command`]).
+/// The phonemizer for a command: `espeak-ng` itself, or a program that speaks JSON lines ([`Command`]).
 ///
 /// # Errors
-/// When it is no command.
+/// When it is not a valid command.
 pub fn from_command(command: &str) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
     let command = Command::parse(command)?;
     Ok(if command.is_espeak() { Box::new(EspeakProgram::new(command.program())) } else { Box::new(command) })
 }
 
-/// Who answers.
+/// A description of a phonemizer.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct About {
-    /// The file of the library, or the command.
+    /// The library's file, or the command.
     pub library: String,
-    /// Its version, if it says.
+    /// Its version, if known.
     #[serde(default)]
     pub version: String,
 }
@@ -79,7 +79,7 @@ impl fmt::Display for About {
     }
 }
 
-/// No phonemes, and why.
+/// The reason why there are no phonemes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhonemizerError {
@@ -91,10 +91,10 @@ pub enum PhonemizerError {
          or name the library in the environment variable VITSTREAM_ESPEAK"
     )]
     NotInstalled {
-        /// Where it was looked for.
+        /// The places searched.
         tried: String,
     },
-    /// A file that is no espeak-ng library, or one whose data is not there.
+    /// The file is not an espeak-ng library, or its data is missing.
     #[error("{path}: {problem}")]
     Library {
         /// The file.
@@ -107,10 +107,10 @@ pub enum PhonemizerError {
     UnknownVoice {
         /// Its name.
         voice: String,
-        /// Names of voices that are like it.
+        /// Names of similar voices.
         near: Vec<String>,
     },
-    /// A program that does not answer as it should.
+    /// A program that does not answer as required.
     #[error("the phonemizer `{command}` {problem}")]
     Command {
         /// The command.
@@ -118,15 +118,15 @@ pub enum PhonemizerError {
         /// The problem.
         problem: String,
     },
-    /// Others had all phonemizers of a [`Pool`].
+    /// All phonemizers of a [`Pool`] were in use.
     #[error("all {count} phonemizers were busy for {waited:?}")]
     Busy {
-        /// Phonemizers there are.
+        /// Number of phonemizers.
         count: usize,
-        /// How long one was waited for.
+        /// Time spent waiting for one.
         waited: Duration,
     },
-    /// Text that C cannot take.
+    /// The text contains a NUL, which C cannot represent.
     #[error("a phonemizer takes no NUL character")]
     Nul,
     /// No answer was recorded.
@@ -134,7 +134,7 @@ pub enum PhonemizerError {
     NotRecorded {
         /// The voice.
         voice: String,
-        /// The clause, its beginning if it is long.
+        /// The clause, shortened if long.
         clause: String,
     },
     /// The phonemizer's own message.

@@ -1,7 +1,8 @@
-//! Piper's way from text to phonemes.
+//! Piper's conversion of text into phonemes.
 //!
-//! `[[...]]` is taken for phonemes, the text between goes to espeak-ng. Its clauses are joined with their marks, and
-//! its sentences are the sentences. All quirks are Piper's: voices are trained on what they give.
+//! `[[...]]` contains phonemes, the text in between goes to espeak-ng. Its clauses are joined with their
+//! marks, and its sentences are used. All peculiarities are Piper's, because voices are trained on its
+//! results.
 
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use crate::phonemizer::Phonemizer;
 use crate::sentence::{Draft, SpokenClause};
 use crate::sentences::MAX_SENTENCE;
 
-/// A block longer than this is text: whoever waits for its end holds it.
+/// A longer block counts as text, because a reader that waits for its end must hold it in memory.
 pub(crate) const MAX_BLOCK: usize = 1 << 16;
 
 /// A part of a text.
@@ -22,11 +23,11 @@ pub(crate) const MAX_BLOCK: usize = 1 << 16;
 pub(crate) enum Part {
     /// Text.
     Text(Range<usize>),
-    /// Phonemes between double brackets; both ranges without and with these.
+    /// Phonemes between double brackets; the ranges without and with the brackets.
     Phonemes(Range<usize>, Range<usize>),
 }
 
-/// Splits a text at `[[...]]`: the shortest ones, none with a newline in it. There is text, maybe empty, before,
+/// Splits a text at `[[...]]`: the shortest blocks, without newlines. There is text, possibly empty, before,
 /// between and after them.
 pub(crate) fn split(text: &str) -> Vec<Part> {
     let (mut parts, mut from, mut search) = (Vec::new(), 0, 0);
@@ -41,7 +42,7 @@ pub(crate) fn split(text: &str) -> Vec<Part> {
                 from = close + 2;
                 search = from;
             }
-            // What is open is text to the end of its line.
+            // An open block is text up to the end of its line.
             None => search = line,
         }
     }
@@ -49,7 +50,7 @@ pub(crate) fn split(text: &str) -> Vec<Part> {
     parts
 }
 
-/// The sentences of a passage, some of them without phonemes.
+/// The sentences of a passage; some may have no phonemes.
 pub(crate) fn drafts(
     voice: &str,
     vowel_clusters: &[Vec<String>],
@@ -58,13 +59,13 @@ pub(crate) fn drafts(
 ) -> Result<Vec<Draft>, Error> {
     let text = &*passage.text;
     let mut drafts: Vec<Draft> = Vec::new();
-    // Whether the next clause goes on with the last sentence.
+    // Set if the next clause continues the last sentence.
     let mut open = false;
     for part in split(text) {
         match part {
             Part::Text(range) => {
                 let mut at = range.start;
-                // Phonemes that were given are not joined, neither with each other nor with these.
+                // Given phonemes are not joined into clusters, neither with each other nor with others.
                 let mut segment = if open { drafts.last().map_or(0, |last| last.phonemes.len()) } else { 0 };
                 for clause in clauses(voice, &text[range]) {
                     let place = at..at + clause.text.len();
@@ -117,7 +118,7 @@ pub(crate) fn drafts(
     Ok(drafts)
 }
 
-/// The sounds of a clause, parts of which may have been given.
+/// The sounds of a clause, parts of which may be given.
 fn ipa(
     voice: &str,
     passage: &Passage,
@@ -133,7 +134,7 @@ fn ipa(
     for (text, given) in parts {
         let ipa = match given {
             Some(ipa) => ipa.to_owned(),
-            // Punctuation alone would be read by its name.
+            // espeak-ng would read punctuation alone by name.
             None if !text.contains(char::is_alphanumeric) => String::new(),
             None => phonemizer.ipa(voice, text)?,
         };
@@ -150,13 +151,13 @@ fn ipa(
     Ok(all)
 }
 
-/// `ipa` without the names of languages that espeak-ng puts in brackets where it changes to another.
+/// `ipa` without the language names that espeak-ng puts in brackets where it switches the language.
 pub(crate) fn without_flags(ipa: &str) -> String {
     let mut rest = ipa;
     let mut kept = String::with_capacity(ipa.len());
     while let Some(open) = rest.find('(') {
         match rest[open + 1..].find(')') {
-            // Nothing is between the brackets.
+            // The brackets are empty.
             Some(0) => {
                 kept.push_str(&rest[..open + 1]);
                 rest = &rest[open + 1..];
@@ -172,7 +173,7 @@ pub(crate) fn without_flags(ipa: &str) -> String {
     kept
 }
 
-/// Makes the longest known runs of phonemes, from the place `at` on, one phoneme each.
+/// Joins the longest known sequences of phonemes, from position `at` on, into one phoneme each.
 pub(crate) fn join_clusters(phonemes: &mut Vec<String>, mut at: usize, clusters: &[Vec<String>]) {
     while at < phonemes.len() {
         let rest = &phonemes[at..];

@@ -1,22 +1,22 @@
-//! Text of which a phonemizer gets what lies between the punctuation, which is put back afterwards.
+//! Splits text so that a phonemizer gets only the parts between punctuation, which is put back afterwards.
 //!
-//! This is how the Python package `phonemizer`, and Coqui after it, prepare what a voice is trained on: punctuation is
+//! The Python package `phonemizer`, and Coqui following it, prepare training texts this way: punctuation is
 //! among the symbols, and espeak-ng would drop it.
 
 use std::ops::Range;
 
-/// What counts as punctuation.
+/// The definition of punctuation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Punctuation {
     pub(crate) marks: &'static str,
-    /// Whether a comma or dot between digits is part of the number.
+    /// Set if a comma or dot between digits is part of the number.
     pub(crate) keeps_numbers: bool,
 }
 
-/// Of original VITS and transformers, with the package's version 3.4.
+/// For original VITS and transformers, with the package's version 3.4.
 pub(crate) const PHONEMIZER: Punctuation =
     Punctuation { marks: ";:,.!?¡¿—…\"«»“”(){}[]", keeps_numbers: true };
-/// Of Coqui.
+/// For Coqui.
 pub(crate) const COQUI: Punctuation =
     Punctuation { marks: ";:,.!?¡¿—…\"«»“”", keeps_numbers: false };
 
@@ -27,15 +27,15 @@ pub(crate) enum Part<'a> {
     Chunk(&'a str),
     /// Punctuation, with the white space around it.
     Marks(&'a str),
-    /// Where the rest of a line became a line of its own.
+    /// The place where the rest of a line became a separate line.
     Break,
 }
 
 impl Punctuation {
-    /// The parts of one line.
+    /// Splits a line into parts.
     ///
-    /// A mark at the end is looked for from the left, as the package does: `1.5 is it.` becomes `1`, `.`, and a line
-    /// `5 is it.` which keeps its dot.
+    /// A mark at the end is searched for from the left, as in the package: `1.5 is it.` becomes `1`, `.`, and
+    /// a line `5 is it.` that keeps its dot.
     pub(crate) fn parts<'a>(&self, line: &'a str) -> Vec<Part<'a>> {
         let runs = self.runs(line);
         let mut parts = Vec::new();
@@ -43,7 +43,7 @@ impl Punctuation {
         let last = runs.len().saturating_sub(1);
         for (number, run) in runs.iter().enumerate() {
             let mark = &line[run.clone()];
-            // The run itself lies in the rest, so its text does.
+            // The rest contains the sequence itself, and therefore its text.
             let Some(at) = rest.find(mark) else { break };
             if at > 0 {
                 parts.push(Part::Chunk(&rest[..at]));
@@ -60,10 +60,10 @@ impl Punctuation {
         parts
     }
 
-    /// Runs of marks and the white space around and between them.
+    /// Sequences of marks with the white space around and between them.
     fn runs(&self, line: &str) -> Vec<Range<usize>> {
         let mut runs: Vec<Range<usize>> = Vec::new();
-        // Where the white space began that a mark may follow.
+        // Start of the white space that a mark may follow.
         let mut white: Option<usize> = None;
         let mut before = None;
         let mut chars = line.char_indices().peekable();

@@ -1,4 +1,4 @@
-//! All that stands between a text and its ids.
+//! The whole conversion of a text into ids.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{Error, Frontend, Lexicon, Passage, Sentence, Sentences};
 
 type Boxed = Box<dyn Phonemizer + Send>;
 
-/// Reads text for a voice: markup, lexicon, front end and phonemizer together.
+/// Reads text for a voice, combining markup, lexicon, front end and phonemizer.
 ///
 /// ```
 /// use vitstream_text::phonemizer::find;
@@ -20,7 +20,7 @@ type Boxed = Box<dyn Phonemizer + Send>;
 /// });
 /// let frontend = Frontend::from_json(json.as_object().unwrap())?;
 ///
-/// // Nobody is looked for, as this voice reads letters.
+/// No phonemizer is searched for, because this voice reads letters.
 /// let mut reader = Reader::new(frontend, 5_000, || find(None));
 /// assert_eq!(reader.whole("hi")?[0].ids, [1, 0, 3, 0, 4, 0, 2]);
 /// # Ok::<(), vitstream_text::Error>(())
@@ -28,11 +28,11 @@ type Boxed = Box<dyn Phonemizer + Send>;
 pub struct Reader {
     frontend: Frontend,
     lexicon: Lexicon,
-    /// Where Markdown is taken out.
+    /// Set if Markdown is removed.
     markdown: Option<Markdown>,
     most_ids: usize,
     find: Box<dyn Fn() -> Result<Boxed, PhonemizerError> + Send>,
-    /// Found when it is first needed.
+    /// Searched for on first use.
     phonemizer: Option<Boxed>,
 }
 
@@ -43,8 +43,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Sentences of more than `most_ids` ids are said in parts, as [`Frontend::speak_within`] cuts them; `find` gives the
-    /// phonemizer when it is first needed.
+    /// Creates a reader. Sentences of more than `most_ids` ids are spoken in parts, divided as by
+    /// [`Frontend::speak_within`]; `find` returns the phonemizer on first use.
     pub fn new(
         frontend: Frontend,
         most_ids: usize,
@@ -54,26 +54,26 @@ impl Reader {
         Self { frontend, lexicon: Lexicon::default(), markdown: None, most_ids, find, phonemizer: None }
     }
 
-    /// Says words as the lexicon does.
+    /// Sets a lexicon for the pronunciation of words.
     #[must_use]
     pub fn lexicon(mut self, lexicon: Lexicon) -> Self {
         self.lexicon = lexicon;
         self
     }
 
-    /// Takes Markdown out of the text.
+    /// Removes Markdown from the text.
     #[must_use]
     pub fn markdown(mut self, markdown: bool) -> Self {
         self.markdown = markdown.then(Markdown::default);
         self
     }
 
-    /// The voice's way from text to ids.
+    /// The voice's front end.
     pub fn frontend(&self) -> &Frontend {
         &self.frontend
     }
 
-    /// Finds the phonemizer, if the voice needs one.
+    /// Searches for the phonemizer, if the voice needs one.
     ///
     /// # Errors
     /// When there is none.
@@ -84,23 +84,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Who says how words sound, if the voice needs somebody and it was found.
+    /// Description of the phonemizer, if the voice needs one and it was found.
     pub fn about(&self) -> Option<About> {
         self.phonemizer.as_ref().map(|phonemizer| phonemizer.about())
     }
 
-    /// The phonemizer, which is looked for anew when it is needed again.
+    /// Takes the phonemizer, which is searched for again on the next use.
     pub fn take_phonemizer(&mut self) -> Option<Boxed> {
         self.phonemizer.take()
     }
 
-    /// Begins a text that arrives piece by piece; what this finds is for [`sentence`](Self::sentence).
+    /// Begins a text that arrives in pieces; pass the sentences found to [`sentence`](Self::sentence).
     pub fn begin(&mut self) -> Sentences {
         self.markdown = self.markdown.take().map(|_| Markdown::default());
         self.frontend.stream()
     }
 
-    /// One of the sentences that a text was cut into. It may hold nothing to say.
+    /// Reads one of the sentences of a divided text. It may contain nothing to speak.
     ///
     /// # Errors
     /// As [`Frontend::speak`], and when there is no phonemizer.
@@ -110,7 +110,7 @@ impl Reader {
         self.speak(Passage::from(stripped.as_deref().unwrap_or(text)))
     }
 
-    /// A whole text.
+    /// Reads a whole text.
     ///
     /// # Errors
     /// As [`sentence`](Self::sentence).
@@ -123,7 +123,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// A whole text of SSML.
+    /// Reads a whole SSML text.
     ///
     /// # Errors
     /// As [`sentence`](Self::sentence), and when the markup cannot be read.
@@ -136,7 +136,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// What is given as phonemes: see [`Frontend::phonemes`].
+    /// Reads text given as phonemes: see [`Frontend::phonemes`].
     ///
     /// # Errors
     /// When the voice has none of them.
@@ -144,7 +144,7 @@ impl Reader {
         known(self.frontend.phonemes(phonemes))
     }
 
-    /// The same, cut already: see [`Frontend::tokens`].
+    /// As [`phonemes`](Self::phonemes), for separate phonemes: see [`Frontend::tokens`].
     ///
     /// # Errors
     /// As [`phonemes`](Self::phonemes).
@@ -163,11 +163,11 @@ impl Reader {
     }
 }
 
-/// What the voice has at least one phoneme of.
+/// Checks that the voice has at least one of the phonemes.
 fn known(sentence: Sentence) -> Result<Sentence, Error> {
     if sentence.phonemes.iter().all(|phoneme| sentence.missing.contains(phoneme)) {
         return Err(Error::Text(
-            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists those that it has"
+            "the voice has none of these phonemes; `phoneme_id_map` in its JSON lists the available ones"
                 .to_owned(),
         ));
     }
@@ -208,7 +208,7 @@ mod tests {
     fn markdown_goes_on_over_the_sentences_of_a_text_only() {
         let mut reader = Reader::new(letters(), 5_000, absent).markdown(true);
         assert_eq!(reader.whole("**a** b").unwrap()[0].phonemes.concat(), "a b");
-        // Code that one text leaves open does not silence the next one.
+        // Code that one text leaves open must not silence the next one.
         assert_eq!(reader.whole("```\na").unwrap(), []);
         assert_eq!(reader.whole("a").unwrap()[0].phonemes.concat(), "a");
     }

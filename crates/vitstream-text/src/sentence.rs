@@ -1,4 +1,4 @@
-//! Sentences as they come out.
+//! The resulting sentences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::passage::Passage;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Sentence {
-    /// The text that it comes from.
+    /// The original text.
     pub text: String,
     /// The phonemes, or the characters of a voice that reads characters.
     pub phonemes: Vec<String>,
@@ -21,20 +21,20 @@ pub struct Sentence {
     pub ids: Vec<i64>,
     /// Phonemes without an id, which are left out.
     pub missing: BTreeSet<String>,
-    /// Phonemes that the voice spells differently, each with its spelling.
+    /// Phonemes that the voice spells differently, with the voice's spelling.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, String>,
     /// The clauses.
     pub clauses: Vec<SpokenClause>,
-    /// The words, each with the part of `ids` that says it.
+    /// The words, each with its part of `ids`.
     pub words: Vec<Word>,
     /// The marks in it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
-    /// How fast it is spoken; 1 is the voice's own way.
+    /// Rate of speech; 1 is the voice's own.
     #[serde(skip_serializing_if = "is_one")]
     pub rate: f32,
-    /// Silence after it.
+    /// Silence after the sentence.
     #[serde(rename = "pause_ms", serialize_with = "milliseconds", skip_serializing_if = "Duration::is_zero")]
     pub pause: Duration,
 }
@@ -42,30 +42,31 @@ pub struct Sentence {
 /// A clause of a sentence.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct SpokenClause {
-    /// The piece of text.
+    /// The text.
     pub text: String,
-    /// Its sounds, as the phonemizer gave them; empty if none was asked.
+    /// Its sounds as returned by the phonemizer; empty if none was used.
     pub ipa: String,
-    /// What stands after it among the phonemes.
+    /// The mark after it among the phonemes.
     pub mark: String,
 }
 
-/// A word and where it is spoken.
+/// A word and its ids.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Word {
-    /// As it is written, with what is joined to it. Several words that are spoken as one stand here together.
+    /// The written form, including adjoining characters. Several words that are spoken as one form a single
+    /// entry.
     pub text: String,
     /// Its part of the sentence's ids.
     #[serde(serialize_with = "range")]
     pub ids: Range<usize>,
 }
 
-/// A place in a sentence that the listener is told of.
+/// A position in a sentence that is reported to the listener.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Mark {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Before which of the sentence's words it stands; their number is the end.
+    /// Index of the word that it precedes; the number of words means the end.
     pub word: usize,
 }
 
@@ -82,13 +83,13 @@ fn range<S: Serializer>(range: &Range<usize>, serializer: S) -> Result<S::Ok, S:
     [range.start, range.end].serialize(serializer)
 }
 
-/// A sentence that has no ids yet.
+/// A sentence without ids.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     pub(crate) text: String,
     pub(crate) phonemes: Vec<String>,
     pub(crate) clauses: Vec<SpokenClause>,
-    /// Letters that never became phonemes.
+    /// Letters that produced no phonemes.
     pub(crate) dropped: BTreeSet<String>,
 }
 
@@ -116,17 +117,17 @@ impl Draft {
     }
 }
 
-/// The words as they are written.
+/// The words in written form.
 fn written(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric))
 }
 
-/// The marks of a passage on their way to its sentences. Sentences are told by their words, because front ends change
-/// what stands between them.
+/// Assigns the marks of a passage to its sentences. Sentences are matched by their words, because front ends
+/// change the characters in between.
 pub(crate) struct Marks<'a> {
-    /// Each with the number of words before it.
+    /// The remaining marks, each with the number of words before it.
     left: std::iter::Peekable<std::vec::IntoIter<(usize, &'a str)>>,
-    /// Words of the sentences so far.
+    /// Number of words of the sentences so far.
     words: usize,
 }
 
@@ -142,7 +143,8 @@ impl<'a> Marks<'a> {
         Self { left: left.into_iter().peekable(), words: 0 }
     }
 
-    /// The passage's next sentence was written so; it is `None` when nothing of it is spoken.
+    /// Places the marks in the passage's next sentence, whose written form is `text`; `sentence` is `None` if
+    /// nothing of it is spoken.
     pub(crate) fn place(&mut self, text: &str, sentence: Option<&mut Sentence>) {
         let before = self.words;
         self.words += written(text).count();
@@ -157,15 +159,16 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// What is left stands behind the last sentence.
+    /// The remaining marks come after the last sentence.
     pub(crate) fn finish(self, last: &mut Sentence) {
         let word = last.words.len();
         last.marks.extend(self.left.map(|(_, name)| Mark { name: name.to_owned(), word }));
     }
 }
 
-/// The words of a text, each with its ids. Phonemizers join words (`in the` is `ɪnðə`) and read one as several (`42`),
-/// so the written ones are shared out over the spoken ones in order, by the length that each has.
+/// The words of a text with their ids. Phonemizers join words (`in the` is `ɪnðə`) and read one as several
+/// (`42`), so the written words are distributed over the spoken ones in order, in proportion to their
+/// lengths.
 fn words(text: &str, phonemes: &[String], starts: &[usize], end: usize) -> Vec<Word> {
     let written: Vec<&str> = written(text).collect();
     let mut spoken: Vec<Range<usize>> = Vec::new();

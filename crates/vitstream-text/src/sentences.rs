@@ -1,34 +1,36 @@
-//! Sentences out of a stream of text.
+//! Divides a stream of text into sentences.
 
 use crate::clauses::{Clause, Clauses, Mark};
 use crate::cleaners::ends_in_abbreviation;
 use crate::piper::MAX_BLOCK;
 
-/// A sentence that has grown to so many bytes ends with its clause: attention takes memory by its square, and ten
-/// minutes of text without an end are not one sentence to anybody.
+/// A sentence of this many bytes ends with its clause: attention takes memory proportional to its square, and
+/// ten minutes of text without an end cannot be a single sentence.
 pub(crate) const MAX_SENTENCE: usize = 8192;
 
-/// Before the first sound a sentence is not waited for longer than so many words...
+/// Before the first sound, a sentence may be divided once it has this many words...
 const FIRST_WORDS: usize = 8;
-/// ...if a part of at least so many words is complete.
+/// ...if a part of at least this many words is complete.
 const FIRST_PART: usize = 2;
 
-/// What divides the sentences of a text.
+/// The rules for dividing a text into sentences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// `[[...]]` are phonemes that stay with the sentence around them.
+    /// `[[...]]` contains phonemes, which stay with the sentence around them.
     pub(crate) blocks: bool,
-    /// The cleaner writes out abbreviations, so their dots end nothing.
+    /// The cleaner expands abbreviations, so their dots do not end a sentence.
     pub(crate) abbreviations: bool,
 }
 
-/// Cuts a text into sentences while it arrives, by the clause rules: a sentence comes out as soon as the character is
-/// there that shows that it is over, the first one after its mark and the white space. Each sentence alone is spoken
-/// as it is within the whole text, and all of them together are the text (white space at its end may be missing).
+/// Divides a text into sentences while it arrives, by the clause rules: a sentence is returned as soon as the
+/// character arrives that shows its end, the first one after its mark and the white space. Each sentence
+/// sounds the same alone as within the whole text, and all of them together are the text (white space at its
+/// end may be missing).
 ///
-/// Before the first sentence is complete, a part of it that ends with a clause comes out once eight words are there,
-/// as a listener waits for the first sound and for none after it; see [`whole_sentences`](Self::whole_sentences).
-/// When the text stops arriving for a while, [`flush`](Self::flush) lets a sentence out that ends with its mark.
+/// Before the first sentence is complete, a part of it that ends with a clause is returned once eight words
+/// have arrived, because listeners wait only for the first sound; see
+/// [`whole_sentences`](Self::whole_sentences). When the text stops arriving for a while,
+/// [`flush`](Self::flush) returns a sentence that ends with its mark.
 ///
 /// ```
 /// # use vitstream_text::Frontend;
@@ -47,17 +49,17 @@ pub struct Sentences {
     clauses: Clauses,
     rules: Rules,
     held: Held,
-    /// Complete clauses of the sentence.
+    /// Complete clauses of the current sentence.
     pending: String,
-    /// Words that began since the last sentence, and how many of them are in `pending`.
+    /// Words that began since the last sentence, and the number of them in `pending`.
     words: usize,
     pending_words: usize,
     in_word: bool,
-    /// Whether the first sentence may be cut.
+    /// Set if the first sentence may be divided.
     may_cut: bool,
 }
 
-/// What may be a block of phonemes.
+/// Text that may be a block of phonemes.
 #[derive(Clone, Debug)]
 enum Held {
     Nothing,
@@ -79,21 +81,22 @@ impl Sentences {
         }
     }
 
-    /// Does not cut the first sentence.
+    /// Never divides the first sentence.
     #[must_use]
     pub fn whole_sentences(mut self) -> Self {
         self.may_cut = false;
         self
     }
 
-    /// More of the text; the sentences that are complete now.
+    /// Adds text and returns the sentences that are now complete.
     pub fn push(&mut self, text: &str) -> Vec<String> {
         let mut out = Vec::new();
         text.chars().for_each(|c| self.take(c, &mut out));
         out
     }
 
-    /// The text has stopped arriving for now: the sentence that would be over if nothing followed.
+    /// The text has stopped arriving for now: returns the sentence that would be complete if nothing
+    /// followed.
     pub fn flush(&mut self) -> Option<String> {
         if !matches!(self.held, Held::Nothing) {
             return None;
@@ -105,7 +108,7 @@ impl Sentences {
         out.pop()
     }
 
-    /// The text is over: what is left of it, unless it is white space only. Another text may follow.
+    /// The text has ended: returns the rest, unless it is only white space. Another text may follow.
     pub fn finish(&mut self) -> Option<String> {
         let mut out = Vec::new();
         match std::mem::replace(&mut self.held, Held::Nothing) {
@@ -113,14 +116,14 @@ impl Sentences {
             Held::Bracket => self.feed('[', &mut out),
             Held::Block(text) => text.chars().for_each(|c| self.feed(c, &mut out)),
         }
-        // A block may have been text with several sentences; at the end they come out together.
+        // A block may turn out to be text with several sentences; at the end they are returned together.
         let mut rest = out.concat();
         self.clauses.finish().iter().for_each(|clause| self.pending.push_str(&clause.text));
         rest.push_str(&self.emit());
         (!rest.trim().is_empty()).then_some(rest)
     }
 
-    /// Bytes that are held back.
+    /// Number of bytes held back.
     pub fn held_back(&self) -> usize {
         let held = if let Held::Block(text) = &self.held { text.len() } else { 0 };
         self.pending.len() + self.clauses.pending().len() + held
@@ -147,7 +150,7 @@ impl Sentences {
                     self.held = Held::Nothing;
                     self.take_block(&block, out);
                 } else if c == '\n' || text.len() > MAX_BLOCK {
-                    // It is not closed on its line, so it is text.
+                    // The block is not closed on its line, so it is text.
                     let text = std::mem::take(text);
                     self.held = Held::Nothing;
                     text.chars().for_each(|c| self.feed(c, out));
@@ -156,7 +159,8 @@ impl Sentences {
         }
     }
 
-    /// A block of phonemes belongs to the sentence before it, even if that was over, and to the one after it.
+    /// A block of phonemes belongs to the sentence before it, even if that was complete, and to the one after
+    /// it.
     fn take_block(&mut self, block: &str, out: &mut Vec<String>) {
         let mut clauses = self.clauses.finish();
         let last = clauses.pop();
@@ -180,7 +184,7 @@ impl Sentences {
 
     fn take_clause(&mut self, clause: &Clause, out: &mut Vec<String>) {
         self.pending.push_str(&clause.text);
-        // The character that showed its end has begun a word already.
+        // The character that showed the end has already begun a word.
         let begun = usize::from(!self.clauses.pending().is_empty());
         self.pending_words = self.words.saturating_sub(begun);
         let abbreviation =
@@ -221,10 +225,10 @@ mod tests {
             ["Well then, when the day is over, ", "all of us will go home and sleep. ", "Yes."]
         );
         assert_eq!(all(stream().whole_sentences(), text).len(), 2);
-        // One word alone is no beginning; the next comma is.
+        // A single word is not enough for a first part; the next comma is used.
         let text = "Well, this is a long beginning of a sentence, and it goes on.";
         assert_eq!(all(stream(), text)[0], "Well, this is a long beginning of a sentence, ");
-        // Only the first.
+        // Only the first sentence is divided.
         let text = "No. One two three, four five six seven eight nine ten eleven.";
         assert_eq!(all(stream(), text).len(), 2);
     }

@@ -1,13 +1,13 @@
-//! Strangers' texts within messages.
+//! Untrusted texts within messages.
 
 use std::fmt;
 
-/// A stranger's text within a message: quoted, control characters escaped, and not longer than a line.
+/// An untrusted text within a message: quoted, with control characters escaped, and at most one line long.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A message stays one line.
+        /// Limit on the characters, so that a message stays on one line.
         const LONGEST: usize = 60;
         match self.0.char_indices().nth(LONGEST) {
             Some((end, _)) => write!(f, "{:?}...", &self.0[..end]),

@@ -1,4 +1,4 @@
-//! Symbols of original VITS, and how phonemes come between punctuation.
+//! Symbols of original VITS, and the combination of phonemes with punctuation.
 
 use crate::clauses::clauses;
 use crate::error::Error;
@@ -7,7 +7,8 @@ use crate::piper::without_flags;
 use crate::punctuation::{COQUI, PHONEMIZER, Part, Punctuation};
 use crate::sentence::SpokenClause;
 
-/// Upstream's `text/symbols.py`: the pad, punctuation, letters, phonetic letters; the id of a symbol is its place.
+/// Upstream's `text/symbols.py`: the pad, punctuation, letters, phonetic letters. The id of a symbol is its
+/// position.
 pub(crate) const SYMBOLS: &str = concat!(
     "_",
     ";:,.!?¡¿—…\"«»“” ",
@@ -16,7 +17,7 @@ pub(crate) const SYMBOLS: &str = concat!(
     "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'\u{329}'ᵻ"
 );
 
-/// The phonemes of a cleaned text as the package `phonemizer` gives them, with punctuation.
+/// The phonemes of a cleaned text with punctuation, as produced by the package `phonemizer`.
 pub(crate) fn phonemizer_phonemes(
     voice: &str,
     text: &str,
@@ -35,7 +36,7 @@ pub(crate) fn phonemizer_phonemes(
     Ok(crate::cleaners::collapse(&all))
 }
 
-/// The phonemes of a cleaned text as Coqui gives them.
+/// The phonemes of a cleaned text as produced by Coqui.
 pub(crate) fn coqui_phonemes(
     voice: &str,
     text: &str,
@@ -44,7 +45,7 @@ pub(crate) fn coqui_phonemes(
 ) -> Result<String, Error> {
     between_marks(COQUI, text.trim(), "", spoken, |chunk| {
         let mut ipa = String::new();
-        // The program prints a line a clause, and the lines are put together as they are.
+        // The program prints one line per clause, and the lines are joined without change.
         for clause in clauses(voice, chunk).iter().filter(|clause| !clause.text.trim().is_empty()) {
             ipa.push_str(without_flags(&phonemizer.ipa(voice, &clause.text)?).trim());
         }
@@ -52,7 +53,8 @@ pub(crate) fn coqui_phonemes(
     })
 }
 
-/// What `say` says of the chunks of a line, with the marks between them, and `line_break` where it was broken.
+/// Joins the results of `say` for the chunks of a line with the marks between them, and with `line_break`
+/// where the line was split.
 fn between_marks(
     punctuation: Punctuation,
     line: &str,

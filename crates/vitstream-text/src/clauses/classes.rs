@@ -1,4 +1,4 @@
-//! The marks that can end a clause.
+//! Marks that can end a clause.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use unicode_normalization::char::is_combining_mark;
 /// The mark at a clause's end, as Piper writes it after the clause's phonemes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Mark {
-    /// None, or one that has no phoneme.
+    /// No mark, or one without a phoneme.
     #[default]
     None,
     /// A full stop.
@@ -26,7 +26,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// One character, or nothing.
+    /// The mark as one character, or an empty string.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "",
@@ -52,13 +52,13 @@ impl Serialize for Mark {
     }
 }
 
-/// Characters that are treated alike.
+/// Characters with the same treatment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Class {
     pub(super) mark: Mark,
-    /// Whether a sentence ends at it.
+    /// True if a sentence ends at it.
     pub(super) ends: bool,
-    /// Whether it ends a clause only before white space, brackets or quotes.
+    /// True if it ends a clause only before white space, brackets or quotes.
     pub(super) needs_space: bool,
 }
 
@@ -95,8 +95,8 @@ pub(super) fn class(c: char) -> Option<Class> {
     })
 }
 
-/// What a clause that is too long does not end after: letters, their marks in the scripts that were measured, digits,
-/// and pictures, which are read by their names.
+/// Characters after which an overlong clause does not end: letters, combining marks in the measured scripts,
+/// digits, and pictographs, which are read by name.
 pub(super) fn holds_together(c: char) -> bool {
     let is_mark = matches!(c, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{d4f}') && is_combining_mark(c);
     let is_picture =
@@ -104,12 +104,12 @@ pub(super) fn holds_together(c: char) -> bool {
     c.is_alphabetic() || c.is_ascii_digit() || is_mark || is_picture
 }
 
-/// White space, but for those spaces at which no line may break.
+/// White space, except non-breaking spaces.
 pub(super) fn is_white(c: char) -> bool {
     c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}')
 }
 
-/// What may stand between a mark and the white space after it.
+/// Characters that may occur between a mark and the white space after it.
 pub(super) fn is_bracket_or_quote(c: char) -> bool {
     matches!(c, '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | '"' | '\'' | '`' | '«' | '»' | '《' | '》')
         || matches!(c, '\u{2014}'..='\u{201f}')

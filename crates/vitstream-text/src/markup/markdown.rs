@@ -1,13 +1,13 @@
-//! Markdown, which language models write and nobody wants to hear.
+//! Removes Markdown, which language models write and which should not be read aloud.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// Takes Markdown out of text: of links and emphasis the words stay, of pictures their description; headings, items
-/// and cells of tables end like sentences; code blocks, HTML and footnotes are left out.
+/// Removes Markdown from text: the words of links and emphasis stay, as do the descriptions of pictures;
+/// headings, list items and table cells end like sentences; code blocks, HTML and footnotes are left out.
 ///
-/// It takes a whole text, or one sentence after the other as [`Sentences`](crate::Sentences) gives them, and remembers
-/// whether a block of code is open between them. What a mark of emphasis leaves behind whose other half is in another
-/// sentence is taken out as well.
+/// It takes a whole text, or successive sentences from [`Sentences`](crate::Sentences), and remembers whether
+/// a code block is open between them. A mark of emphasis whose counterpart is in another sentence is removed
+/// as well.
 ///
 /// ```
 /// use vitstream_text::markup::Markdown;
@@ -17,7 +17,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Markdown {
-    /// The fence of the block of code that is open.
+    /// The fence of the open code block.
     fence: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Markdown {
     pub fn strip(&mut self, text: &str) -> String {
         let text = self.without_code(text);
         let mut out = String::with_capacity(text.len());
-        // Depth of what is not read.
+        // Nesting depth of parts that are not read.
         let mut silent = 0_usize;
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
         for event in Parser::new_ext(&text, options) {
@@ -60,15 +60,15 @@ impl Markdown {
             && text.contains(char::is_alphanumeric)
             && !text.contains(['<', '[', '`', '~'])
         {
-            // The number of an item alone.
+            // Only the number of a list item.
             return without_marks(&text);
         }
-        // The white space after a sentence divides it from the next.
+        // The white space after a sentence separates it from the next one.
         let space = &text[text.trim_end().len()..];
         if stripped.is_empty() { String::new() } else { stripped + space }
     }
 
-    /// The lines that are in no block of code.
+    /// The lines outside code blocks.
     fn without_code(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
@@ -81,7 +81,7 @@ impl Markdown {
                     }
                 }
                 None => match ['`', '~'].into_iter().find(|&c| run(c) >= 3) {
-                    // Code between two fences on one line is no block.
+                    // Code between two fences on one line is not a block.
                     Some(c) if !(c == '`' && trimmed[run(c)..].contains('`')) => {
                         self.fence = Some(c.to_string().repeat(run(c)));
                     }
@@ -93,7 +93,7 @@ impl Markdown {
     }
 }
 
-/// A sentence ends.
+/// Ends a sentence.
 fn end(out: &mut String) {
     let length = out.trim_end_matches([' ', ',', '\n']).len();
     if length > 0 {
@@ -102,7 +102,7 @@ fn end(out: &mut String) {
     }
 }
 
-/// Without marks of emphasis and code at the edges of words.
+/// Removes marks of emphasis and code at the edges of words.
 fn without_marks(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let is_mark = |c: char| matches!(c, '*' | '_' | '`' | '~');
@@ -119,7 +119,7 @@ fn without_marks(text: &str) -> String {
         let before = at.checked_sub(1).map(|before| chars[before]);
         let after = chars.get(at + run).copied();
         let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
-        // `2 * 3`, `snake_case` and `~5` stay.
+        // `2 * 3`, `snake_case` and `~5` are kept.
         let alone = before.is_none_or(char::is_whitespace) && after.is_none_or(char::is_whitespace);
         let keep = match c {
             '~' => run < 2,

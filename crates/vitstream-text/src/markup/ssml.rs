@@ -1,4 +1,4 @@
-//! A part of SSML.
+//! A subset of SSML.
 
 use std::time::Duration;
 
@@ -10,30 +10,32 @@ use crate::error::Error;
 use crate::passage::Passage;
 use crate::shown::Shown;
 
-/// Longer than any text that one would mark up as one, and short enough for its passages to fit into memory.
+/// Limit on the bytes of a document: longer than any text marked up as one, and short enough for its passages
+/// to fit into memory.
 const MAX_SIZE: usize = 16 << 20;
-/// Deeper than any document is.
+/// Limit on nesting: deeper than any real document.
 const MAX_DEPTH: usize = 64;
-/// A longer pause is a mistake, and its silence would fill memory or a disk.
+/// Limit on a pause: a longer one is a mistake, and its silence would fill memory or a disk.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// Beyond these nobody understands a word, and the network was not trained for it.
+/// Beyond these rates speech is unintelligible, and the network was not trained for them.
 const RATES: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 
-/// Reads SSML: passages of text, each at one rate, with the silence after it.
+/// Reads SSML into passages of text, each with one rate and the silence after it.
 ///
-/// | element | what it does |
+/// | element | effect |
 /// |---|---|
-/// | `speak` | holds all; it may be missing |
+/// | `speak` | contains everything; optional |
 /// | `p`, `s` | end the sentence before and after them |
-/// | `break` | ends the sentence; silence for `time` (`500ms`, `1.5s`, at most a minute), or by `strength`: `none`, `x-weak` 0.1 s, `weak` 0.2, `medium` 0.4 (as without either), `strong` 0.7, `x-strong` 1.2 |
-/// | `phoneme` | says its content as `ph` in `alphabet="ipa"` |
-/// | `sub` | says `alias` instead of its content |
+/// | `break` | ends the sentence; silence for `time` (`500ms`, `1.5s`, at most a minute), or by `strength`: `none`, `x-weak` 0.1 s, `weak` 0.2, `medium` 0.4 (also the default), `strong` 0.7, `x-strong` 1.2 |
+/// | `phoneme` | pronounces its content as `ph` in `alphabet="ipa"` |
+/// | `sub` | speaks `alias` instead of its content |
 /// | `prosody` | `rate`: `x-slow` 0.5, `slow` 0.75, `medium`, `fast` 1.25, `x-fast` 1.5, `80%`, `+10%`, `1.2`; ends the sentence before and after it |
-/// | `say-as` | `interpret-as="characters"` or `"spell-out"`: its letters one by one |
-/// | `mark` | its `name` is told when it is reached |
+/// | `say-as` | `interpret-as="characters"` or `"spell-out"`: spells its letters |
+/// | `mark` | its `name` is reported when it is reached |
 /// | `emphasis`, `w`, `token` | their content is read |
 ///
-/// All other elements, and attributes that would change the sound, are refused by name; nothing is read aloud that is
+/// All other elements, and attributes that would change the sound, are refused by name; only text is ever
+/// read aloud. Comments are ignored; custom entities are not supported.
 /// not text. Comments say nothing; entities of one's own are not known.
 ///
 /// ```
@@ -46,7 +48,7 @@ const RATES: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 /// ```
 ///
 /// # Errors
-/// When the text is not well-formed, or has something that is refused.
+/// When the text is not well-formed, or contains something that is refused.
 pub fn ssml(text: &str) -> Result<Vec<Passage>, Error> {
     if text.len() > MAX_SIZE {
         return Err(Error::Markup(format!("expected at most {MAX_SIZE} bytes, found {}", text.len())));
@@ -113,16 +115,16 @@ impl Problem {
             }
             Self::Refused(what) => Error::Unsupported {
                 what: format!("{what} (line {line} of the markup)"),
-                instead: "known are speak, p, s, break, phoneme, sub, prosody rate, say-as characters, mark, emphasis, w, token",
+                instead: "supported are speak, p, s, break, phoneme, sub, prosody rate, say-as characters, mark, emphasis, w, token",
             },
         }
     }
 }
 
-/// An element that is open.
+/// An open element.
 struct Element {
     name: String,
-    /// The rate before it.
+    /// The rate outside it.
     rate: f32,
     kind: Kind,
 }
@@ -130,9 +132,9 @@ struct Element {
 enum Kind {
     /// Its content is read.
     Plain,
-    /// A sentence ends at its end.
+    /// A sentence ends at its closing tag.
     Ends,
-    /// Its content is said as the IPA; it began at this byte of the passage.
+    /// Its content is pronounced as the IPA; it began at this byte of the passage.
     Phoneme(String, usize),
     /// Its content is not read.
     Silent,
@@ -143,7 +145,7 @@ enum Kind {
 struct Document {
     passages: Vec<Passage>,
     current: Passage,
-    /// Marks before which nothing was said: they wait for the next text.
+    /// Marks before which nothing was spoken: they are attached to the next text.
     waiting: Vec<(usize, String)>,
     elements: Vec<Element>,
 }
@@ -158,7 +160,7 @@ impl Document {
             return;
         }
         if self.elements.iter().any(|element| matches!(element.kind, Kind::Spelled)) {
-            // Letters with commas are said one by one, and large ones by their names.
+            // Letters separated by commas are spelled, and capitals are read by name.
             for c in text.chars().filter(|c| !c.is_whitespace()) {
                 if self.current.text.ends_with(char::is_alphanumeric) {
                     self.current.text.push_str(", ");
@@ -167,16 +169,16 @@ impl Document {
             }
             return;
         }
-        // Newlines in markup are white space; two of them end a sentence only in plain text.
+        // Newlines in markup are white space; only in plain text do two of them end a sentence.
         self.current.text.extend(text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }));
     }
 
-    /// Ends the passage; silence follows it.
+    /// Ends the passage, followed by silence.
     fn cut(&mut self, pause: Duration) {
         let rate = self.current.rate;
         let mut passage = std::mem::replace(&mut self.current, Passage { rate, ..Passage::default() });
         if passage.text.trim().is_empty() {
-            // Nothing was said: the silence is that of the passage before.
+            // Nothing was spoken: the silence is added to the passage before.
             self.waiting.extend(passage.marks.into_iter().map(|(_, name)| (0, name)));
             match self.passages.last_mut() {
                 Some(last) => last.pause = (last.pause + pause).min(MAX_PAUSE),
@@ -196,13 +198,11 @@ impl Document {
     fn open(&mut self, element: &BytesStart<'_>) -> Result<(), Problem> {
         let name = element.local_name().as_ref().to_owned();
         if self.elements.len() >= MAX_DEPTH {
-            return Err(Problem::Malformed(format!(
-                "expected at most {MAX_DEPTH} elements within each other"
-            )));
+            return Err(Problem::Malformed(format!("expected at most {MAX_DEPTH} nested elements")));
         }
         let rate = self.current.rate;
         let attributes = Attributes::of(element, &name)?;
-        // Within an element with a pronunciation only text makes sense.
+        // Within an element with a pronunciation only text is allowed.
         if self.elements.iter().any(|open| matches!(open.kind, Kind::Phoneme(..))) {
             return Err(Problem::Refused(format!("<{name}> within <phoneme>")));
         }
@@ -264,7 +264,7 @@ impl Document {
             Kind::Ends => self.cut(Duration::ZERO),
             Kind::Phoneme(ipa, start) => {
                 if self.current.text.len() == start {
-                    // Sounds without a text need a place to stand.
+                    // Sounds without a text need a character to attach to.
                     self.current.text.push('_');
                 }
                 self.current.pronunciations.push((start..self.current.text.len(), ipa));
@@ -313,7 +313,7 @@ impl<'a> Attributes<'a> {
         self.get(name).filter(|value| !value.trim().is_empty()).ok_or_else(missing)
     }
 
-    /// Refuses all attributes but these and those of XML itself.
+    /// Refuses all attributes except these and those of XML itself.
     fn only(&self, names: &[&str]) -> Result<(), Problem> {
         match self.all.iter().find(|(key, _)| !names.contains(&&**key) && !key.starts_with("xml")) {
             Some((key, _)) => {
@@ -357,7 +357,7 @@ fn pause(attributes: &Attributes<'_>) -> Result<Duration, Problem> {
     Ok(Duration::from_millis(milliseconds))
 }
 
-/// By how much a rate is faster.
+/// Parses a rate as a factor.
 fn factor(text: &str) -> Result<f32, Problem> {
     let number = |text: &str| text.trim().parse::<f32>().ok().filter(|number| number.is_finite());
     let factor = match text.trim() {
@@ -463,7 +463,7 @@ mod tests {
             ("<prosody rate='0'>a</prosody>", "from 0.25 to 4"),
             ("<prosody rate='nan'>a</prosody>", "from 0.25 to 4"),
             ("<sub>a</sub>", "<sub>: expected the attribute `alias`"),
-            (&"<p>".repeat(100), "at most 64 elements"),
+            (&"<p>".repeat(100), "at most 64 nested elements"),
         ] {
             assert!(error(text).contains(part), "{text}: {}", error(text));
         }

@@ -1,4 +1,4 @@
-//! Any program that speaks JSON lines.
+//! Phonemizers that are programs speaking JSON lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,17 +11,19 @@ use std::time::Duration;
 use super::serve::{Answer, Request};
 use super::{About, Phonemizer, PhonemizerError};
 
-/// A clause takes milliseconds; a program that also has to start and load a model takes seconds.
+/// Limit on the time for an answer. A clause takes milliseconds; a program that must also start and load a
+/// model takes seconds.
 pub const TIME_LIMIT: Duration = Duration::from_secs(20);
-/// The IPA of a clause has some thousand bytes; a longer line is no answer.
+/// Limit on the bytes of an answer. The IPA of a clause has a few thousand bytes.
 pub const MAX_ANSWER: u64 = 1 << 20;
 
 /// A program that answers JSON lines `{"voice": "en-us", "clause": "Hello, "}` with `{"ipa": "həlˈoʊ"}` or
-/// `{"error": "..."}`, one line each. It is started when it is first needed. If it dies, does not answer in time or
-/// answers with anything else, that clause fails, and the next one starts it anew. What dies between two clauses costs
-/// none.
+/// `{"error": "..."}`, one line each. It is started on first use. If it dies, does not answer in time or
+/// gives any other answer, that clause fails, and the next one starts it again. If it dies between two
+/// clauses, no clause is lost.
 ///
-/// With this script as the command, voices say what PyPI's piper-tts says, on every system that it runs on:
+/// With this script as the command, pronunciations are those of PyPI's piper-tts on every system that it
+/// supports:
 ///
 /// ```python
 /// import json, pathlib, sys
@@ -43,8 +45,8 @@ pub struct Command {
     about: Option<About>,
 }
 
-/// The program and the threads at its pipes: neither a program that does not read nor one that does not write can
-/// hold us up.
+/// The running program and the threads at its pipes: a program that does not read or does not write cannot
+/// block us.
 #[derive(Debug)]
 struct Running {
     child: Child,
@@ -53,16 +55,16 @@ struct Running {
 }
 
 impl Command {
-    /// A program and its arguments.
+    /// Creates the command from a program and its arguments.
     pub fn new(program: impl Into<String>, arguments: impl IntoIterator<Item = String>) -> Self {
         let program = [program.into()].into_iter().chain(arguments).collect();
         Self { program, time_limit: TIME_LIMIT, running: None, about: None }
     }
 
-    /// A command as one types it into a shell, or the path of a program.
+    /// Parses a command as typed in a shell, or the path of a program.
     ///
     /// # Errors
-    /// When there is none, or a quote is not closed.
+    /// When the command is empty, or a quote is not closed.
     pub fn parse(command: &str) -> Result<Self, PhonemizerError> {
         if Path::new(command).is_file() {
             return Ok(Self::new(command, []));
@@ -77,7 +79,7 @@ impl Command {
         Ok(Self::new(program, words))
     }
 
-    /// How long an answer may take.
+    /// Sets the limit on the time for an answer.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -89,7 +91,8 @@ impl Command {
         self.program.front().map(String::as_str).unwrap_or_default()
     }
 
-    /// Whether it is espeak-ng itself, which does not speak JSON: [`EspeakProgram`](super::EspeakProgram) does.
+    /// Returns true if the program is espeak-ng itself, which does not speak JSON: use
+    /// [`EspeakProgram`](super::EspeakProgram).
     pub fn is_espeak(&self) -> bool {
         let stem = Path::new(self.program()).file_stem().and_then(|stem| stem.to_str());
         matches!(stem, Some("espeak-ng" | "espeak")) && self.program.len() == 1
@@ -113,7 +116,7 @@ impl Command {
         thread::spawn(move || {
             for request in queue {
                 if stdin.write_all(&request).and_then(|()| stdin.flush()).is_err() {
-                    // That it died shows when it does not answer.
+                    // If it died, it will not answer.
                     break;
                 }
             }
@@ -140,7 +143,7 @@ impl Command {
             Ok(_) => return Err(self.error("writes more than one line for a clause")),
             Err(TryRecvError::Disconnected) => return Err(self.ended(running)),
         }
-        // It has room for one request, and the one before was answered.
+        // The channel has room for one request, and the previous one was answered.
         let _ = running.requests.try_send(request);
         let line = match running.answers.recv_timeout(self.time_limit) {
             Ok(Ok(line)) if line.is_empty() => return Err(self.ended(running)),
@@ -161,9 +164,9 @@ impl Command {
         })
     }
 
-    /// Why there is no answer of a program that has closed its output.
+    /// The reason why a program that closed its output gives no answer.
     fn ended(&self, running: &mut Running) -> PhonemizerError {
-        /// A pipe closes a moment before its program is gone.
+        /// A pipe may close a moment before its program has ended.
         const MOMENT: Duration = Duration::from_millis(10);
         for _ in 0..20 {
             if let Ok(Some(status)) = running.child.try_wait() {
@@ -203,7 +206,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_death_costs_one_clause() {
-        // It dies at the second line of each life.
+        // Each process dies at its second line.
         let mut command = shell(r#"read -r line; echo '{"ipa": "x"}'; read -r line; exit 3"#);
         for _ in 0..3 {
             assert_eq!(command.ipa("en", "a").unwrap(), "x");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{About, MAX_ANSWER, Phonemizer, PhonemizerError, TIME_LIMIT};
 
-/// The program `espeak-ng`, started for each clause: some 12 ms. It stresses sentences as it would speak them, so it
-/// says a tenth of all sentences differently from the library of the same version.
+/// The program `espeak-ng`, started for each clause, which takes about 12 ms. It stresses sentences as it
+/// would speak them, so a tenth of all sentences differ from the library of the same version.
 #[derive(Debug)]
 pub struct EspeakProgram {
     program: String,
@@ -18,12 +18,12 @@ pub struct EspeakProgram {
 }
 
 impl EspeakProgram {
-    /// The program at a path, or of this name where programs are.
+    /// Creates it from a path, or from a name that is searched for on `PATH`.
     pub fn new(program: impl Into<String>) -> Self {
         Self { program: program.into(), time_limit: TIME_LIMIT, version: None }
     }
 
-    /// How long an answer may take.
+    /// Sets the limit on the time for an answer.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -44,7 +44,7 @@ impl EspeakProgram {
             .spawn()
             .map_err(|error| self.error(format!("cannot be started: {error}")))?;
         let output = self.output(&mut child, input.to_owned());
-        // After its output there is nothing to wait for.
+        // Once its output has been read, there is nothing to wait for.
         let _ = child.kill();
         let status = child.wait().map_err(|error| self.error(format!("cannot be waited for: {error}")))?;
         let (output, errors) = output?;
@@ -56,7 +56,7 @@ impl EspeakProgram {
         Ok(output)
     }
 
-    /// What it writes, and what it complains of.
+    /// The program's output, and its error messages.
     fn output(&self, child: &mut Child, input: String) -> Result<(String, String), PhonemizerError> {
         let (Some(mut stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -64,7 +64,7 @@ impl EspeakProgram {
             return Err(self.error("has no pipes"));
         };
         thread::spawn(move || {
-            // That it does not listen shows in its answer.
+            // If it does not read its input, its answer will show it.
             let _ = stdin.write_all(input.as_bytes());
         });
         let read = |pipe: Box<dyn Read + Send>| {
@@ -81,15 +81,15 @@ impl EspeakProgram {
         let output = output.map_err(|error| self.error(format!("cannot be read: {error}")))?;
         let output =
             String::from_utf8(output).map_err(|_| self.error("answers with bytes that are not UTF-8"))?;
-        // It has ended; a child of its own may keep the pipe, so this is not worth waiting for.
+        // The program has ended; a child of it may keep the pipe open, so this is not worth waiting for.
         let errors = errors.recv_timeout(Duration::from_millis(200)).ok().and_then(Result::ok);
         Ok((output, String::from_utf8_lossy(&errors.unwrap_or_default()).into_owned()))
     }
 
-    /// Asks for its version.
+    /// Runs the program to obtain its version.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the program does not run.
     pub fn version(&mut self) -> Result<&str, PhonemizerError> {
         if self.version.is_none() {
             let line = self.run(&["--version"], "")?;
@@ -104,7 +104,7 @@ impl Phonemizer for EspeakProgram {
         if clause.contains('\0') {
             return Err(PhonemizerError::Nul);
         }
-        // The program takes `[[` for its own notation of phonemes; as text it has no sound either way.
+        // The program interprets `[[` as its own phoneme notation; as text it is silent anyway.
         let clause = clause.replace("[[", "[ [");
         let output = self.run(&["-q", "--ipa", "-b", "1", "-v", voice, "--stdin"], &clause)?;
         let lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// A program in place of espeak-ng.
+    /// A script in place of espeak-ng.
     fn program(folder: &tempfile::TempDir, script: &str) -> EspeakProgram {
         let path = folder.path().join("espeak-ng");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

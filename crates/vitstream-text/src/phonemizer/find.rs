@@ -1,11 +1,12 @@
-//! The phonemizer of this machine.
+//! Finds the phonemizer on this machine.
 
 use super::{EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError};
 
-/// The espeak-ng library that is `named`, or that [`EspeakLibrary::find`] finds by itself; where none is found, the program
-/// `espeak-ng`.
+/// The espeak-ng library that is `named`, or else the one that [`EspeakLibrary::find`] finds; if none is
+/// found, the program `espeak-ng`.
 ///
 /// # Errors
+/// When the named library cannot be used, or neither exists; the error then says what to install.
 /// When the named one cannot be used, or neither is there: that error says what to install.
 pub fn find(named: Option<&Location>) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
     match EspeakLibrary::find(named) {

@@ -1,4 +1,4 @@
-//! libespeak-ng, found at run time.
+//! libespeak-ng, loaded at run time.
 
 #[allow(unsafe_code, reason = "the one place that calls C; its contracts are written there")]
 mod ffi;
@@ -12,12 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{About, Phonemizer, PhonemizerError};
 use ffi::Espeak;
 
-/// Names the library to take, as `LIB[:DATA]`.
+/// Environment variable that names the library as `LIB[:DATA]`.
 pub const ENVIRONMENT: &str = "VITSTREAM_ESPEAK";
 
 const DATA: &str = "espeak-ng-data";
 
-/// Names under which the system's linker knows the library.
+/// Names of the library for the system's linker.
 const NAMES: &[&str] = if cfg!(windows) {
     &["libespeak-ng.dll", "espeak-ng.dll"]
 } else if cfg!(target_os = "macos") {
@@ -26,7 +26,7 @@ const NAMES: &[&str] = if cfg!(windows) {
     &["libespeak-ng.so.1", "libespeak-ng.so"]
 };
 
-/// Where installers put it without telling the linker.
+/// Paths where installers put the library without registering it with the linker.
 const PLACES: &[&str] = if cfg!(windows) {
     &[r"C:\Program Files\eSpeak NG\libespeak-ng.dll"]
 } else if cfg!(target_os = "macos") {
@@ -35,24 +35,24 @@ const PLACES: &[&str] = if cfg!(windows) {
     &[]
 };
 
-/// Which library, and with which data.
+/// A library and its data.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Location {
-    /// The library: a path, or a name that the system's linker knows.
+    /// The library: a path, or a name for the system's linker.
     pub library: PathBuf,
-    /// The folder `espeak-ng-data`, or the one that holds it. Without it: beside the library, else where the library
-    /// looks by itself.
+    /// The folder `espeak-ng-data`, or its parent. Without it: next to the library, else the library's
+    /// default location.
     pub data: Option<PathBuf>,
 }
 
 impl Location {
-    /// From `LIB[:DATA]`.
+    /// Parses `LIB[:DATA]`.
     pub fn parse(text: &str) -> Self {
         let whole = Self { library: text.into(), data: None };
         if Path::new(text).is_file() {
             return whole;
         }
-        // The colon of `C:\` divides nothing.
+        // The colon of `C:\` is not a separator.
         let is_drive = |at: usize| {
             let letter = text[..at].chars().next_back().is_some_and(|c| c.is_ascii_alphabetic());
             let first = at == 1 || text[..at - 1].ends_with(':');
@@ -73,7 +73,7 @@ impl Location {
         PhonemizerError::Library { path: self.library.display().to_string(), problem: problem.into() }
     }
 
-    /// The folder that holds the data's folder, as the library wants it.
+    /// The parent of the data folder, as the library expects it.
     fn data_folder(&self) -> Result<Option<PathBuf>, PhonemizerError> {
         let is_data = |folder: &Path| folder.join("phontab").is_file();
         let Some(named) = &self.data else {
@@ -95,16 +95,16 @@ impl Location {
     }
 }
 
-/// A copy of libespeak-ng. It has one state for the whole process, so all that use it take turns; for more at a time,
+/// A copy of libespeak-ng. It has one state for the whole process, so all users take turns; for parallel use,
 /// run it in several processes ([`serve_phonemizer`](super::serve_phonemizer)).
 #[derive(Debug)]
 pub struct EspeakLibrary {
-    /// Its place among those that are loaded.
+    /// Its index among the loaded libraries.
     index: usize,
     about: About,
 }
 
-/// A library stays loaded until the process ends: it cannot be told to forget its data.
+/// A library stays loaded until the process ends, because it cannot be told to release its data.
 #[derive(Debug)]
 struct Loaded {
     key: PathBuf,
@@ -113,20 +113,20 @@ struct Loaded {
     voice: Option<String>,
 }
 
-/// All that are loaded; whoever calls one holds this lock.
+/// All loaded libraries; a caller of any of them holds this lock.
 static LOADED: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 
 fn loaded() -> MutexGuard<'static, Vec<Loaded>> {
-    // No entry is left half changed.
+    // No entry is ever left half changed.
     LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EspeakLibrary {
-    /// The library that is `named`, or that the environment variable [`ENVIRONMENT`] names; else the one beside the
-    /// program, else the system's.
+    /// The library that is `named`, or the one in the environment variable [`ENVIRONMENT`]; else the one next
+    /// to the program, else the system's.
     ///
     /// # Errors
-    /// When the named one cannot be used, or none is found: that error says what to install.
+    /// When the named library cannot be used, or none is found; the error then says what to install.
     pub fn find(named: Option<&Location>) -> Result<Self, PhonemizerError> {
         if let Some(named) = named {
             return Self::open(named);
@@ -151,10 +151,10 @@ impl EspeakLibrary {
         Err(PhonemizerError::NotInstalled { tried: tried.join("; ") })
     }
 
-    /// The library at a place. It is code: only one that can be trusted may be named.
+    /// Opens the library at a location. It is code, so only a trusted one may be named.
     ///
     /// # Errors
-    /// When it cannot be loaded, is no espeak-ng, or does not find its data.
+    /// When it cannot be loaded, is not espeak-ng, or does not find its data.
     pub fn open(location: &Location) -> Result<Self, PhonemizerError> {
         let data = location.data_folder()?;
         let key = location.key();
@@ -162,15 +162,15 @@ impl EspeakLibrary {
         let index = match all.iter().position(|loaded| loaded.key == key) {
             Some(index) if all[index].data == data => index,
             Some(_) => {
-                return Err(location.error("it is loaded already, with other data, and cannot change them"));
+                return Err(location.error("it is already loaded with other data, which cannot be changed"));
             }
             None => {
                 let mut espeak =
                     Espeak::load(&location.library).map_err(|problem| location.error(problem))?;
                 let path = data.as_ref().map(|path| c_path(path)).transpose();
-                let path = path.map_err(|()| location.error("a path with a NUL in it"))?;
+                let path = path.map_err(|()| location.error("its path contains a NUL character"))?;
                 if espeak.initialize(path.as_deref()) < 0 {
-                    let place = data.as_ref().map_or("where it looks by itself", |_| "there");
+                    let place = data.as_ref().map_or("in its default location", |_| "there");
                     return Err(location.error(format!("it cannot read its data ({DATA}) {place}")));
                 }
                 all.push(Loaded { key, data, espeak, voice: None });
@@ -192,9 +192,9 @@ impl Loaded {
             return Ok(());
         }
         let name = CString::new(voice).map_err(|_| PhonemizerError::Nul)?;
-        // An empty name is one that it takes and that means nothing.
+        // The library accepts an empty name, which has no meaning.
         if voice.is_empty() || self.espeak.set_voice(&name) != 0 {
-            // Which voice is set now is not known.
+            // The current voice is unknown now.
             self.voice = None;
             let near = near(voice, &self.espeak.voices());
             return Err(PhonemizerError::UnknownVoice { voice: voice.chars().take(60).collect(), near });
@@ -204,8 +204,8 @@ impl Loaded {
     }
 }
 
-/// Names of the voices that are most like `voice`, the best first: those of its language, and before these one that
-/// has this very code among its languages, as many voices are not called as their languages.
+/// Names of the voices closest to `voice`, the best first: those of its language, preceded by one that lists
+/// this exact code among its languages, because many voices are not named after their languages.
 fn near(voice: &str, voices: &[(String, Vec<String>)]) -> Vec<String> {
     const SHOWN: usize = 5;
     let wanted = voice.to_lowercase();
@@ -234,7 +234,8 @@ impl Phonemizer for EspeakLibrary {
         loaded.set_voice(voice)?;
         let parts = loaded.espeak.phonemes(&text);
         if clause.ends_with("..") {
-            // It keeps a dot for the next text, which would begin with the word; nothing is what ends that.
+            // The library keeps a dot for the next text, which would begin with the word "dot"; an empty text
+            // resets it.
             loaded.espeak.phonemes(c"");
         }
         let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());

@@ -1,4 +1,4 @@
-//! Phonemizers for many threads.
+//! Phonemizers shared by many threads.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,13 +10,14 @@ use super::{About, Phonemizer, PhonemizerError};
 type Boxed = Box<dyn Phonemizer + Send>;
 type Make = dyn Fn() -> Result<Boxed, PhonemizerError> + Send + Sync;
 
-/// Phonemizers that threads take turns with: each call has one to itself, and waits for one while all are taken.
+/// A pool of phonemizers: each call has one of them exclusively, and waits if all are in use.
 ///
-/// A server keeps libespeak-ng out of its own process with it: every phonemizer is a [`Command`](super::Command) whose
-/// program calls [`serve_phonemizer`](super::serve_phonemizer), such as `vitstream phonemizer-worker`. Then what crashes
-/// or hangs in C costs the clause that was asked, and the program is started anew for the next one.
+/// A server uses it to keep libespeak-ng out of its own process: every phonemizer is a
+/// [`Command`](super::Command) whose program calls [`serve_phonemizer`](super::serve_phonemizer), such as
+/// `vitstream phonemizer-worker`. A crash or hang in C then costs only the current clause, and the program is
+/// started again for the next one.
 ///
-/// Clones share their phonemizers, so each request of a server may have a clone as its [`Phonemizer`].
+/// Clones share their phonemizers, so each request of a server can use a clone as its [`Phonemizer`].
 ///
 /// ```
 /// # fn main() -> Result<(), vitstream_text::phonemizer::PhonemizerError> {
@@ -51,8 +52,8 @@ struct State {
 }
 
 impl Pool {
-    /// At most `size` phonemizers, each of which `make` gives when it is needed. A call waits for one as long as
-    /// `patience`.
+    /// Creates a pool of at most `size` phonemizers, which `make` creates on demand. A call waits at most
+    /// `patience` for one.
     pub fn new(
         size: NonZeroUsize,
         patience: Duration,
@@ -70,9 +71,9 @@ impl fmt::Debug for Pool {
 }
 
 impl Shared {
-    /// Held only while something is taken or put, never while somebody is asked.
+    /// Held only while a phonemizer is taken or returned, never during a request.
     fn state(&self) -> MutexGuard<'_, State> {
-        // No entry is left half changed.
+        // No entry is ever left half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +91,7 @@ impl Shared {
         state.lent += 1;
         let phonemizer = state.idle.pop();
         drop(state);
-        // From here on its end gives back what was counted.
+        // From here on, dropping `lent` returns the phonemizer or its place.
         let mut lent = Lent { shared: self, phonemizer };
         if lent.phonemizer.is_none() {
             lent.phonemizer = Some((self.make)()?);
@@ -99,10 +100,10 @@ impl Shared {
     }
 }
 
-/// A phonemizer for one call.
+/// A phonemizer lent for one call.
 struct Lent<'a> {
     shared: &'a Shared,
-    /// None where it could not be made.
+    /// `None` if it could not be created.
     phonemizer: Option<Boxed>,
 }
 
@@ -124,7 +125,7 @@ impl Phonemizer for Pool {
         phonemizer.ipa(voice, clause)
     }
 
-    /// Who answered last; nobody before the first answer.
+    /// Description of the phonemizer that answered last; empty before the first answer.
     fn about(&self) -> About {
         self.0.state().about.clone().unwrap_or_default()
     }
@@ -141,7 +142,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    /// Says who it is once all at the barrier are asked.
+    /// Answers with its name once all at the barrier have been asked.
     struct Waits(String, Arc<Barrier>);
 
     impl Phonemizer for Waits {
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn threads_are_answered_at_the_same_time_and_no_more_are_made_than_allowed() {
         let mut pool = pool(2, LONG);
-        // Each waits for another one that is asked meanwhile.
+        // Each waits until another one is asked at the same time.
         let answers: Vec<String> = thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
                 .map(|_| {

@@ -1,10 +1,10 @@
-//! Answers that are known beforehand.
+//! Recorded answers.
 
 use std::collections::HashMap;
 
 use super::{About, Phonemizer, PhonemizerError};
 
-/// Answers that were recorded, for tests and for places where nothing can be asked.
+/// Recorded answers, for tests and for places without a phonemizer.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded(HashMap<(String, String), String>);
 

@@ -1,4 +1,4 @@
-//! A phonemizer at the other end of a pipe.
+//! Serves a phonemizer through a pipe.
 
 use std::io::{self, BufRead, Write};
 
@@ -6,33 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{About, Phonemizer};
 
-/// A request, one a line.
+/// A request, one per line.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Request {
     pub(super) voice: String,
     pub(super) clause: String,
 }
 
-/// An answer, one a line: `ipa`, or `error`.
+/// An answer, one per line: `ipa`, or `error`.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ipa: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
-    /// Who answers, if the program says.
+    /// A description of the phonemizer, if the program gives one.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub(super) about: Option<About>,
 }
 
-/// A longer line is no clause.
+/// Limit on the bytes of a request; a longer line is not a clause.
 const MAX_REQUEST: u64 = 1 << 20;
 
-/// Answers JSON lines `{"voice": ..., "clause": ...}` with `{"ipa": ...}` or `{"error": ...}` until `input` ends: what
-/// [`Command`](super::Command) expects of a program. A server runs the library in a child process that calls this, so
-/// that a crash of the library costs one clause.
+/// Answers JSON lines `{"voice": ..., "clause": ...}` with `{"ipa": ...}` or `{"error": ...}` until `input`
+/// ends, as [`Command`](super::Command) expects of a program. A server runs the library in a child process
+/// that calls this function, so that a crash of the library costs only one clause.
 ///
 /// # Errors
+/// When a line cannot be read or written, or is longer than 1 MiB. An invalid request is answered with an
+/// error.
 /// When a line cannot be read or written, or is longer than 1 MiB. A bad request is answered with an error.
 pub fn serve_phonemizer(
     input: impl BufRead,
