@@ -7,7 +7,6 @@
 //! The rules need one character after a mark's white space to know whether the mark ends the clause (two
 //! after `.'`). [`Clauses`] is a state machine that takes one character at a time and never looks at one
 //! twice, so the division of the input into chunks makes no difference.
-//! input can make a difference.
 
 mod classes;
 

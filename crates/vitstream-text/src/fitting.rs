@@ -14,7 +14,6 @@ impl Frontend {
     ///
     /// # Errors
     /// As [`speak`](Self::speak).
-    /// As [`speak`](Self::speak).
     pub fn speak_within(
         &self,
         most_ids: usize,

@@ -59,7 +59,6 @@ impl Frontend {
     ///
     /// # Errors
     /// When the JSON lacks a setting, or has an unknown one.
-    /// When the JSON lacks something, or names something that is not known.
     pub fn from_json(json: &Map<String, Value>) -> Result<Self, Error> {
         if let Some(config) = json.get(FRONTEND_KEY) {
             let config: FrontendConfig = serde_json::from_value(config.clone())

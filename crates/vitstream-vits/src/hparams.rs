@@ -176,7 +176,6 @@ impl HParams {
     ///
     /// # Errors
     /// When a value is not a number or tuple of numbers, or not possible for any network.
-    /// A value that is no number or tuple of numbers, or that no network could have.
     pub fn from_lightning(
         hyper_parameters: &Value,
         shape: &dyn Fn(&str) -> Option<Vec<usize>>,

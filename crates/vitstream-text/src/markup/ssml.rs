@@ -36,7 +36,6 @@ const RATES: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 ///
 /// All other elements, and attributes that would change the sound, are refused by name; only text is ever
 /// read aloud. Comments are ignored; custom entities are not supported.
-/// not text. Comments say nothing; entities of one's own are not known.
 ///
 /// ```
 /// use vitstream_text::markup::ssml;

@@ -7,7 +7,6 @@ use super::{EspeakLibrary, EspeakProgram, Location, Phonemizer, PhonemizerError}
 ///
 /// # Errors
 /// When the named library cannot be used, or neither exists; the error then says what to install.
-/// When the named one cannot be used, or neither is there: that error says what to install.
 pub fn find(named: Option<&Location>) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
     match EspeakLibrary::find(named) {
         Ok(library) => Ok(Box::new(library)),

@@ -35,7 +35,6 @@ const MAX_REQUEST: u64 = 1 << 20;
 /// # Errors
 /// When a line cannot be read or written, or is longer than 1 MiB. An invalid request is answered with an
 /// error.
-/// When a line cannot be read or written, or is longer than 1 MiB. A bad request is answered with an error.
 pub fn serve_phonemizer(
     input: impl BufRead,
     mut output: impl Write,
