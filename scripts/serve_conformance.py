@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Speaks through `vitstream serve` with clients from PyPI as they are: `wyoming`, `openai` and `elevenlabs`.
+"""Speaks through `vitstream serve` with clients from PyPI as they are: `wyoming`, `wyoming-bench`, `openai` and `elevenlabs`; and
+asks it what `schemathesis` makes up from its own description.
 
     scripts/serve_conformance.py target/debug/vitstream
 
 The voice is a tiny one of the repository that reads letters, so no espeak-ng is needed. The server has a seed, so what every
 client hears must be, to the last bit, what `vitstream speak` says. Home Assistant itself cannot be run here: its events are
-sent in its order by the library that it uses.
+sent in its order by the library that it uses. Pipecat and LiveKit are heavier, and have scripts/test_agents.py.
 
 Needs scripts/requirements-serve.txt.
 """
@@ -18,17 +19,22 @@ import hashlib
 import io
 import json
 import pathlib
+import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 import wave
 
 import elevenlabs
 import openai
+import trustme
 from elevenlabs.client import ElevenLabs
+from elevenlabs.realtime_tts import text_chunker
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
 from wyoming.error import Error
@@ -188,6 +194,22 @@ async def wyoming_crowd(program, uri):
     check("wyoming: sixteen at once hear the same", set(heard) == {spoken(program, TEXT)})
 
 
+def tool(name):
+    """A program of the packages."""
+    return str(pathlib.Path(sys.executable).parent / name)
+
+
+def wyoming_bench(program, uri):
+    place = uri.removeprefix("tcp://")
+    command = [tool("wyoming-bench"), "tts", place, "--no-unique", "--rounds", "2", "--texts", TEXT, "--verbose"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    for mode, arriving in (("non_streaming", False), ("streaming", True)):
+        found = re.findall(rf"^\[{mode}\] r\d .*bytes=(\d+)", said, re.MULTILINE)
+        length = len(spoken(program, TEXT, arriving=arriving))
+        check(f"wyoming-bench: {mode}, {length} bytes", found == [str(length)] * 2)
+    check("wyoming-bench: nothing failed", "FAIL" not in said and "NOT SUPPORTED" not in said)
+
+
 def wyoming_stdio(program):
     events = Event.from_dict(Synthesize(text=TEXT).event().to_dict())
     line = (json.dumps({"type": events.type, "data": events.data}) + "\n").encode()
@@ -260,6 +282,68 @@ def elevenlabs_speech(program, base):
     same("elevenlabs: stream", b"".join(audio), expected)
 
 
+@contextlib.contextmanager
+def behind_tls(base):
+    """An address with TLS before the server, as a proxy gives one; its certificate is one that clients know meanwhile."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    host, port = base.removeprefix("http://").split(":")
+
+    async def copy(source, sink):
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def forward(reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer), return_exceptions=True)
+
+    loop = asyncio.new_event_loop()
+    proxy = loop.run_until_complete(asyncio.start_server(forward, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        with authority.cert_pem.tempfile() as path:
+            os.environ["SSL_CERT_FILE"] = path
+            yield f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    finally:
+        os.environ.pop("SSL_CERT_FILE", None)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def elevenlabs_realtime(program, base):
+    """Word by word over its WebSocket. The client makes `wss` of every address, so TLS ends before the server."""
+    words = [word + " " for word in TEXT.split()]
+    # The client begins with a space, and sends what it has at every mark.
+    expected = spoken(program, " " + "".join(text_chunker(iter(words))), arriving=True)
+    with behind_tls(base) as address:
+        client = ElevenLabs(api_key="none", base_url=address)
+        audio = client.text_to_speech.convert_realtime(voice_id="letters", text=iter(words), output_format="pcm_16000")
+        same("elevenlabs: convert_realtime", b"".join(audio), expected)
+
+
+def made_up_requests(server):
+    """What schemathesis makes up from /openapi.json, sound and unsound: nothing fails, and all answers are as described.
+
+    Not all that the description lets through can be spoken (a speaker that a voice has not, a rate that a format has not), so
+    that sound requests are accepted is not asked for.
+    """
+    command = [tool("schemathesis"), "run", f"{server.http}/openapi.json", "--phases", "examples,coverage,fuzzing", "--seed", SEED]
+    command += ["--max-examples", "20", "--exclude-checks", "positive_data_acceptance", "--request-timeout", "60", "--no-color"]
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "schemathesis.toml").write_text('[parameters]\n"path.voice" = "letters"\n')
+        made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, timeout=600)
+    if made.returncode:
+        sys.exit(f"serve: schemathesis: {made.stdout}")
+    check(f"schemathesis: {re.search(r'[0-9]+ generated.*', made.stdout)[0]}", server.process.poll() is None)
+    with urllib.request.urlopen(f"{server.http}/metrics") as answer:
+        active = re.search(r'vitstream_streams\{state="active"\} (\d+)', answer.read().decode())
+    check("schemathesis: nothing is left being spoken", active[1] == "0")
+
+
 def keys(program):
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "keys")
@@ -300,8 +384,12 @@ def main():
         asyncio.run(wyoming_plain(program, server.wyoming))
         asyncio.run(home_assistant(program, server.wyoming))
         asyncio.run(wyoming_crowd(program, server.wyoming))
+        wyoming_bench(program, server.wyoming)
         openai_speech(program, server.http)
         elevenlabs_speech(program, server.http)
+        elevenlabs_realtime(program, server.http)
+        made_up_requests(server)
+    check("nothing panicked", not re.search("panicked|defect", "".join(server.said)))
     check("no text is in the log", "How are you" not in "".join(server.said) and "hello" not in "".join(server.said))
     with tempfile.TemporaryDirectory() as folder:
         with serving(program, "--wyoming", f"unix:{folder}/socket") as server:

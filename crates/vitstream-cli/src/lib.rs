@@ -59,7 +59,15 @@ enum Command {
 
 /// What the program does.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    #[cfg_attr(not(feature = "serve"), expect(unused_mut))]
+    let mut cli = Cli::parse();
+    #[cfg(feature = "serve")]
+    if let Command::Serve(args) = &mut cli.command
+        && let Err(error) = args.read_settings()
+    {
+        terminal::say(&format!("error: {}", terminal::describe(&error)));
+        return ExitCode::FAILURE;
+    }
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::ERROR,
         // Who runs a server reads its log.
@@ -70,8 +78,16 @@ pub fn main() -> ExitCode {
     };
     let filter = env::var("VITSTREAM_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(false).event_format(Lines::new());
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    let log = fmt::layer().with_writer(io::stderr).with_ansi(false);
+    match &cli.command {
+        #[cfg(feature = "serve")]
+        Command::Serve(args) if args.logs_json() => {
+            let objects = log.json().flatten_event(true).with_target(false).with_current_span(false);
+            tracing_subscriber::registry().with(objects.with_filter(filter)).init();
+            terminal::say_in_log();
+        }
+        _ => tracing_subscriber::registry().with(log.event_format(Lines::new()).with_filter(filter)).init(),
+    }
     // Proofs tell "no" from "cannot say".
     let failure = match cli.command {
         Command::Verify(_) => ExitCode::from(2),

@@ -42,8 +42,8 @@ fn start(command: &mut Command) -> Server {
     while !line.contains("opened") {
         line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "the server ended");
-        if let Some(address) = line.strip_prefix("HTTP on http://") {
-            address.trim().clone_into(&mut http);
+        if let Some((_, address)) = line.split_once("HTTP on http://") {
+            address.trim_end_matches(['\n', '"', '}']).clone_into(&mut http);
         }
     }
     Server { child, stderr, http }
@@ -107,7 +107,10 @@ fn a_folder_of_voices_is_served_until_a_signal_comes() {
     let arguments =
         ["--voice", &format!("mine={}", letters()), place, "--http", "127.0.0.1:0", "--wyoming", "off"];
     let server = start(vitstream(&arguments).env("VITSTREAM_API_KEY", "secret"));
-    assert!(server.get("/readyz", "").starts_with("HTTP/1.1 200"));
+    // One of the voices cannot be opened, which keeps the others from nothing.
+    while !server.get("/readyz", "").starts_with("HTTP/1.1 200") {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert!(server.get("/v1/models", "").starts_with("HTTP/1.1 401"));
     let key = "Authorization: Bearer secret\r\n";
     let info = server.get("/info", key);
@@ -117,6 +120,31 @@ fn a_folder_of_voices_is_served_until_a_signal_comes() {
     let (code, said) = server.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(!said.contains("the secret word"), "{said}");
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let letters = letters();
+    let settings = tempfile::NamedTempFile::new().unwrap();
+    fs::write(settings.path(), "log-format = \"json\"").unwrap();
+    let settings = settings.path().to_str().unwrap();
+    let arguments = [&letters, "--settings", settings, "--http", "127.0.0.1:0", "--wyoming", "off"];
+    let server = start(&mut vitstream(&arguments));
+    assert!(server.get("/?text=the%20secret%20word", "").starts_with("HTTP/1.1 200"));
+    assert!(server.get("/?text=", "").starts_with("HTTP/1.1 400"));
+    let (code, said) = server.end();
+    assert_eq!(code, Some(0), "{said}");
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let request = lines.iter().find(|line| line["request"] == 1).unwrap();
+    assert_eq!((&request["level"], &request["message"]), (&"INFO".into(), &"ended".into()), "{said}");
+    assert!(request["samples"].as_u64().unwrap() > 0 && request["timestamp"].is_string(), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    // What ends the program is a line of the log too.
+    let output = vitstream(&["--log-format", "json", "absent"]).output().unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((output.status.code(), &line["level"]), (Some(1), &"ERROR".into()));
+    assert!(line["message"].as_str().unwrap().contains("absent"), "{line}");
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn every_network_streams_as_the_whole() {
                 for chunking in [
                     Chunking::Whole,
                     Chunking::Scheduled,
+                    Chunking::ScheduledFrom(4),
                     Chunking::Fixed(1),
                     Chunking::Fixed(7),
                     Chunking::List(vec![1, 13, 2, 30]),

@@ -228,12 +228,12 @@ impl<'a, 'e> GraphReader<'a, 'e> {
             let name = annotation.tensor_name.as_deref().unwrap_or_default();
             return Err(unsupported(format!("value `{}`", shown(name)), "quantization"));
         }
-        let mut symbols = FreshSymbols::new(graph);
+        let mut declarations = Declarations::new(graph);
         let mut declared = HashMap::new();
         // Where several declare the same value, the graph's own inputs and outputs are believed.
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             let name = info.name.clone().unwrap_or_default();
-            let described = declaration(info, &mut symbols)?;
+            let described = declaration(info, &mut declarations)?;
             declared.insert(name, described);
         }
         Ok(Self {
@@ -400,28 +400,38 @@ impl<'a, 'e> GraphReader<'a, 'e> {
     }
 }
 
-/// Gives names to dimensions that have none.
-struct FreshSymbols {
+/// The dimensions of a graph's declarations, and names for those that have none.
+struct Declarations {
+    /// What each text stands for: a graph says few different ones, thousands of times.
+    dims: HashMap<String, Dim>,
+    /// Symbols of these.
     taken: HashSet<String>,
+    /// Names that were given.
     count: usize,
 }
 
-impl FreshSymbols {
+impl Declarations {
     fn new(graph: &proto::Graph) -> Self {
-        let taken = [&graph.value_info, &graph.output, &graph.input]
+        let mut dims = HashMap::new();
+        let shapes = [&graph.value_info, &graph.output, &graph.input]
             .into_iter()
             .flatten()
-            .filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref())
-            .flat_map(|shape| &shape.dim)
-            .filter_map(|dim| dim.dim_param.as_deref())
-            .flat_map(|text| {
-                parse_dim(text).terms().flat_map(|(_, factors)| factors.to_vec()).collect::<Vec<_>>()
-            })
-            .collect();
-        Self { taken, count: 0 }
+            .filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref());
+        for text in shapes.flat_map(|shape| &shape.dim).filter_map(|dim| dim.dim_param.as_deref()) {
+            if !dims.contains_key(text) {
+                dims.insert(text.to_owned(), parse_dim(text));
+            }
+        }
+        let symbols = dims.values().flat_map(Dim::terms).flat_map(|(_, factors)| factors.to_vec());
+        Self { taken: symbols.collect(), dims, count: 0 }
     }
 
-    fn next(&mut self) -> Dim {
+    /// What `text` stands for.
+    fn dim(&self, text: &str) -> Dim {
+        self.dims.get(text).cloned().unwrap_or_else(|| parse_dim(text))
+    }
+
+    fn fresh(&mut self) -> Dim {
         loop {
             let name = format!("unknown_{}", self.count);
             self.count += 1;
@@ -432,7 +442,7 @@ impl FreshSymbols {
     }
 }
 
-fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<Declared, DecodeError> {
+fn declaration(info: &proto::ValueInfo, declarations: &mut Declarations) -> Result<Declared, DecodeError> {
     let place = || format!("value `{}`", shown(info.name.as_deref().unwrap_or_default()));
     let Some(r#type) = &info.r#type else { return Ok((None, None)) };
     let others = [
@@ -454,8 +464,8 @@ fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<De
     let dimension = |dim: &proto::Dimension| match (dim.dim_value, dim.dim_param.as_deref()) {
         (Some(value @ 0..=bounds::MAX_DIM), _) => Ok(Dim::from(value)),
         (Some(value), _) => Err(malformed(place(), format!("a dimension of {value}"))),
-        (None, None | Some("")) => Ok(symbols.next()),
-        (None, Some(text)) => Ok(parse_dim(text)),
+        (None, None | Some("")) => Ok(declarations.fresh()),
+        (None, Some(text)) => Ok(declarations.dim(text)),
     };
     bounds::check_rank(shape.dim.len(), place)?;
     let shape = shape.dim.iter().map(dimension).collect::<Result<_, _>>()?;

@@ -99,8 +99,8 @@ impl Default for Metrics {
             metrics.underruns.clone(),
         );
         registry.register_with_unit(
-            "voice_files",
-            "Bytes that the files of each voice in memory have",
+            "voice",
+            "Bytes that the weights of each voice in memory take",
             Unit::Bytes,
             metrics.voices.clone(),
         );

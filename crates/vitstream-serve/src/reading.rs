@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use vitstream::{SpeakOptions, SpeechStream};
+use vitstream::{Chunking, SpeakOptions, SpeechStream};
 use vitstream_text::markup::ssml;
 use vitstream_text::phonemizer::Pool;
 use vitstream_text::{Passage, Sentence, Sentences};
@@ -20,6 +20,9 @@ use crate::voices::OpenVoice;
 /// Phoneme ids of one utterance, unless it cannot be cut. An encoder runs without a break, so others wait for all of it: 300
 /// ids take 35 ms to 60 ms on a core of today, and are 15 to 20 seconds of speech, longer than nearly every sentence.
 const MOST_IDS: usize = 300;
+/// What the first chunk plays at least. One listener alone needs less to hear no gap, but here others are computed in between,
+/// and the system has more threads to run than cores.
+const FIRST_CHUNK: Duration = Duration::from_millis(40);
 
 /// A piece of audio, ready to be sent.
 #[derive(Clone, Debug, Default)]
@@ -204,6 +207,8 @@ impl Reading {
             return Ok(());
         }
         let mut options = self.options.clone();
+        let least = (FIRST_CHUNK.as_secs_f64() / self.voice.voice.frame_seconds()).ceil() as usize;
+        options.chunking = Chunking::ScheduledFrom(least.max(1));
         if sentence.rate != 1.0 {
             let scales = options.scales.get_or_insert(self.voice.voice.info().scales);
             scales.length /= sentence.rate;

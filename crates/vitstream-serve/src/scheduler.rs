@@ -3,9 +3,10 @@
 //! # Chunks, not requests
 //! What a listener needs is never to run dry. So the streams that have something to compute stand in one queue, ordered by
 //! their *deadline*: the moment at which all audio that was handed over has been played, and for a stream that has not begun
-//! the moment it came. A worker takes the earliest, computes one turn of it (a chunk, some milliseconds), and puts it back.
-//! A newcomer therefore waits for a turn at most, nobody runs dry while the work of all is less than the workers can do,
-//! and whoever reads faster than it plays (a file) gets what is left over.
+//! a moment after it came. A worker takes the earliest, computes one turn of it (a chunk, some milliseconds), and puts it back.
+//! A newcomer's first turn, with its encoder, is the longest of all, and nothing interrupts it; so those who have begun come
+//! before newcomers until they have more to play than such turns take. Nobody runs dry then while the work of all is less
+//! than the workers can do, and whoever reads faster than it plays (a file) gets what is left over.
 //!
 //! A stream has a channel of a few items. When it is full the stream is *parked*: it costs no computing, and a bounded
 //! amount of memory, until its listener takes one. When its text is still arriving it *waits*. When its [`Listener`] is
@@ -13,9 +14,9 @@
 //!
 //! # Admission
 //! A stream weighs what share of a core it takes to be spoken as fast as it plays, its voice's real-time factor. Streams are
-//! let in while the weights of those that have something to compute stay below a share of the cores, and while few enough
-//! have still to begin that the next one begins soon. Others are held for a moment, a bounded number of them, and then
-//! refused.
+//! let in while the weights of those that have something to compute stay below a share of the cores, while few enough
+//! have still to begin that the next one begins soon, and while nobody is about to run dry: weights are estimates, and the
+//! cores may have other things to do. Others are held for a moment, a bounded number of them, and then refused.
 
 mod admission;
 mod queue;
@@ -65,7 +66,7 @@ impl Default for Options {
             load: 0.9,
             streams: 1_024,
             starting: 2,
-            hold: Duration::from_millis(250),
+            hold: Duration::from_millis(200),
             held: 64,
             channel: 4,
         }

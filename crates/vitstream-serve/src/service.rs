@@ -108,11 +108,10 @@ impl Service {
         self.inner.metrics.text(&self.inner.scheduler.now(), &self.inner.voices.in_memory())
     }
 
-    /// Whether requests are served: the default voice can speak, and the server is not ending.
+    /// Whether requests are served: every voice was tried, the default one can speak, and the server is not ending. A voice
+    /// that cannot be opened does not keep the others from speaking.
     pub fn is_ready(&self) -> bool {
-        let voices = self.inner.voices.descriptions();
-        let default = self.inner.voices.default_name();
-        voices.iter().any(|voice| voice.name == default) && !self.inner.scheduler.is_draining()
+        self.inner.voices.are_open() && !self.inner.scheduler.is_draining()
     }
 
     /// Opens every voice once, the default one first, so that those that can speak are known.
@@ -172,7 +171,7 @@ impl Service {
                 rate,
                 log: Log {
                     metrics: self.inner.metrics.clone(),
-                    number: self.inner.requests.fetch_add(1, Ordering::Relaxed),
+                    number: self.number(),
                     protocol: request.protocol,
                     started,
                     first: None,
@@ -184,16 +183,22 @@ impl Service {
         }
     }
 
+    /// What stands for a request in the log.
+    fn number(&self) -> u64 {
+        self.inner.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn refused(&self, request: &Request, error: Error) -> Error {
+        let (number, protocol) = (self.number(), request.protocol);
         let outcome = match error.fault() {
             Fault::Client => "invalid",
             Fault::Later => "refused",
             Fault::Server => "failed",
         };
-        self.inner.metrics.ended(request.protocol, outcome);
+        self.inner.metrics.ended(protocol, outcome);
         match error.fault() {
-            Fault::Server => tracing::error!(protocol = request.protocol, "{error}"),
-            _ => tracing::info!(protocol = request.protocol, "{outcome}: {error}"),
+            Fault::Server => tracing::error!(request = number, protocol, "{error}"),
+            _ => tracing::info!(request = number, protocol, "{outcome}: {error}"),
         }
         error
     }

@@ -34,6 +34,8 @@ pub struct OpenVoice {
     pub frontend: Frontend,
     /// Seconds of a core for a second of audio.
     pub rtf: f64,
+    /// Bytes that it takes in memory: its weights as they are packed, or its files where a graph's runtime has them.
+    pub bytes: u64,
 }
 
 /// What is told of a voice.
@@ -60,7 +62,7 @@ pub struct Voices {
     default: String,
     open: OpenOptions,
     phonemizers: Pool,
-    /// Bytes that the files of the voices in memory may have.
+    /// Bytes that the voices in memory may take.
     memory: u64,
     /// Counts how often a voice was asked for.
     clock: Mutex<u64>,
@@ -69,7 +71,6 @@ pub struct Voices {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    bytes: u64,
     state: Mutex<State>,
     /// Held while the voice is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
@@ -105,10 +106,8 @@ impl Voices {
         let default = default.ok_or_else(|| Error::Request("there are no voices to serve".to_owned()))?;
         let mut entries = BTreeMap::new();
         for (name, path) in places {
-            let bytes = find::bytes(&path);
             let shown = path.display().to_string();
-            let entry =
-                Entry { path, bytes, state: Mutex::default(), opening: tokio::sync::Mutex::default() };
+            let entry = Entry { path, state: Mutex::default(), opening: tokio::sync::Mutex::default() };
             if let Some(other) = entries.insert(name.clone(), entry) {
                 let other = other.path.display();
                 return Err(Error::Request(format!("two voices are called {name:?}: {other} and {shown}")));
@@ -140,10 +139,18 @@ impl Voices {
         found
     }
 
-    /// The bytes that the files of each voice in memory have.
+    /// Whether every voice was tried, and the default one can speak.
+    pub fn are_open(&self) -> bool {
+        self.entries.iter().all(|(name, entry)| {
+            let state = entry.state();
+            state.description.is_some() || (state.failed.is_some() && *name != self.default)
+        })
+    }
+
+    /// The bytes that each voice in memory takes.
     pub fn in_memory(&self) -> Vec<(String, u64)> {
-        let open = self.entries.iter().filter(|(_, entry)| entry.state().open.is_some());
-        open.map(|(name, entry)| (name.clone(), entry.bytes)).collect()
+        let open = self.entries.values().filter_map(|entry| entry.state().open.clone());
+        open.map(|voice| (voice.name.clone(), voice.bytes)).collect()
     }
 
     /// The voice called `name`, or the default one. It is opened if it is not in memory.
@@ -209,7 +216,8 @@ impl Voices {
         let in_file = |error: &dyn std::error::Error| format!("{}: {}", path.display(), chain(error));
         let frontend = Frontend::from_json(voice.config()).map_err(|error| in_file(&error))?;
         let rtf = measure(&voice).map_err(|error| in_file(&error))?;
-        Ok(Arc::new(OpenVoice { name: name.to_owned(), voice, frontend, rtf }))
+        let bytes = voice.weight_bytes().map_or_else(|| find::bytes(path), |bytes| bytes as u64);
+        Ok(Arc::new(OpenVoice { name: name.to_owned(), voice, frontend, rtf, bytes }))
     }
 
     /// Keeps a voice in memory, and puts others aside if they are too many: those first that were not asked for longest.
@@ -223,17 +231,13 @@ impl Voices {
         }
         tracing::info!(voice = name, rtf = open.rtf, "opened");
         loop {
-            let open: Vec<(u64, &String, &Entry)> = self
-                .entries
-                .iter()
-                .filter_map(|(name, entry)| {
-                    let state = entry.state();
-                    state.open.as_ref().map(|_| (state.used, name, entry))
-                })
-                .collect();
-            let total: u64 = open.iter().map(|(_, _, entry)| entry.bytes).sum();
-            let oldest =
-                open.into_iter().filter(|(_, other, _)| *other != name).min_by_key(|(used, ..)| *used);
+            let total: u64 = self.in_memory().iter().map(|(_, bytes)| bytes).sum();
+            let others = self.entries.iter().filter(|(other, _)| *other != name);
+            let open = others.filter_map(|(other, entry)| {
+                let state = entry.state();
+                state.open.as_ref().map(|_| (state.used, other, entry))
+            });
+            let oldest = open.min_by_key(|(used, ..)| *used);
             let Some((_, other, entry)) = oldest.filter(|_| total > self.memory) else { return };
             // Streams that speak with it keep it until their end.
             let aside = entry.state().open.take();

@@ -94,7 +94,9 @@ async fn what_makes_no_sense_is_told_in_openais_form() {
         (json!({"input": " "}), 400, "invalid_request", "input"),
         (json!({"input": 1}), 400, "invalid_request", "expected a string"),
         (json!({}), 400, "invalid_request", "input"),
-        (json!([]), 400, "invalid_request", ""),
+        (json!([]), 400, "invalid_request", "object"),
+        // Every field, in the order of its declaration.
+        (json!(["a", null, null, null, null, null, null, null, null]), 400, "invalid_request", "object"),
         (json!({"input": "x".repeat(4_097)}), 413, "too_large", "4096"),
         (json!({"input": "x".repeat(30_000)}), 413, "too_large", "20000"),
         (json!({"input": "a", "voice": "many", "speaker": 3}), 400, "invalid_request", "0 to 2"),
@@ -110,7 +112,7 @@ async fn what_makes_no_sense_is_told_in_openais_form() {
         ("GET", speech, 405),
         ("GET", "/nothing", 404),
         ("GET", "/../../etc/passwd", 404),
-        ("GET", "/v1/text-to-speech/letters/stream-input", 400),
+        ("GET", "/v1/text-to-speech/letters/stream-input", 426),
         ("DELETE", "/", 405),
     ] {
         let found = ask(server.http, method, path, "", b"").await;
@@ -118,6 +120,15 @@ async fn what_makes_no_sense_is_told_in_openais_form() {
     }
     let found = ask(server.http, "POST", "/", "", b"\xff\xfe").await;
     assert_eq!(found.status, 400);
+    // What is said to be JSON is not read as a text.
+    for (media_type, status) in [("application/json; charset=utf-8", 400), ("text/plain", 200)] {
+        let field = format!("Content-Type: {media_type}\r\n");
+        assert_eq!(
+            ask(server.http, "POST", "/", &field, b"[\"hello\"]").await.status,
+            status,
+            "{media_type}"
+        );
+    }
     assert_eq!(server.service.scheduler().now().active, 0);
 }
 

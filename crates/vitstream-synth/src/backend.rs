@@ -47,6 +47,11 @@ pub trait EncodeBackend: Send + Sync {
     fn gives_durations(&self) -> bool {
         false
     }
+
+    /// Bytes that its weights take in memory, when it knows.
+    fn weight_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Takes frames and gives samples, one utterance at a time for each session.
@@ -63,6 +68,11 @@ pub trait DecodeBackend: Send + Sync {
     /// # Errors
     /// When `g` does not fit the voice.
     fn start(self: Arc<Self>, g: Option<Vec<f32>>) -> Result<Box<dyn DecodeSession>>;
+
+    /// Bytes that its weights take in memory, when it knows.
+    fn weight_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// One utterance being decoded.

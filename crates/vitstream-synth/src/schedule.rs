@@ -109,6 +109,9 @@ pub enum Chunking {
     /// As this module's text explains.
     #[default]
     Scheduled,
+    /// So too, but the first chunks are no smaller than this many frames, at least 1: for whoever cannot be sure to compute the
+    /// next one at once.
+    ScheduledFrom(usize),
     /// Always this many frames, but for the last chunk. At least 1.
     Fixed(usize),
     /// These frames one after the other, each at least 1, the last repeated for as long as needed.
@@ -141,13 +144,14 @@ impl Schedule {
             Chunking::Whole => usize::MAX,
             Chunking::Fixed(frames) => *frames,
             Chunking::List(list) => list.get(self.index).or(list.last()).copied().unwrap_or(1),
-            Chunking::Scheduled => self.scheduled(),
+            Chunking::Scheduled => self.scheduled(1),
+            Chunking::ScheduledFrom(least) => self.scheduled(*least),
         };
         self.index += 1;
         frames.max(1)
     }
 
-    fn scheduled(&mut self) -> usize {
+    fn scheduled(&mut self, least: usize) -> usize {
         let largest = self.cost.largest();
         let frames = match self.previous {
             None => self.cost.sustained(self.frame),
@@ -159,6 +163,7 @@ impl Schedule {
                 wanted.max(self.cost.sustained(self.frame)).min(largest.max(self.cost.sustained(self.frame)))
             }
         };
+        let frames = frames.max(least.min(LARGEST));
         // The first push starts the clock: playing begins when it is done.
         let spent = if self.previous.is_some() { MARGIN * self.cost.seconds(frames) } else { 0.0 };
         self.buffered = (self.buffered - spent).max(0.0) + frames as f64 * self.frame;
@@ -204,6 +209,20 @@ mod tests {
         assert_eq!(sizes[0], 1);
         assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
         assert_eq!(sizes[11], 20);
+    }
+
+    #[test]
+    fn whoever_may_be_kept_waiting_starts_larger() {
+        let mut schedule =
+            Schedule::new(Chunking::ScheduledFrom(4), Cost { overhead: 1e-3, per_frame: 5e-4 }, FRAME);
+        let sizes: Vec<usize> = (0..12).map(|_| schedule.next_frames()).collect();
+        assert_eq!(sizes[0], 4);
+        assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= 2 * pair[0]), "{sizes:?}");
+        assert_eq!(sizes[11], 20);
+        // What is larger by itself stays so.
+        let mut schedule =
+            Schedule::new(Chunking::ScheduledFrom(4), Cost { overhead: 0.1, per_frame: 0.02 }, FRAME);
+        assert_eq!(schedule.next_frames(), 50);
     }
 
     #[test]

@@ -160,6 +160,11 @@ impl Voice {
         self.inner.decoder.clone()
     }
 
+    /// Bytes that its weights take in memory, as packed for the kernels; `None` for runtimes that do not tell.
+    pub fn weight_bytes(&self) -> Option<usize> {
+        Some(self.inner.encoder.weight_bytes()? + self.inner.decoder.weight_bytes()?)
+    }
+
     /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken: with an engine of ours always, with a
     /// pair when it was exported with `--durations`.
     pub fn gives_durations(&self) -> bool {
@@ -225,7 +230,9 @@ impl Voice {
             )));
         }
         match &options.chunking {
-            Chunking::Fixed(0) => return Err(Error::request("a chunk of 0 frames cannot be")),
+            Chunking::Fixed(0) | Chunking::ScheduledFrom(0) => {
+                return Err(Error::request("a chunk of 0 frames cannot be"));
+            }
             Chunking::List(list) if list.is_empty() || list.contains(&0) => {
                 return Err(Error::request(format!(
                     "chunks of {list:?} frames: expected at least one, each of 1 or more"

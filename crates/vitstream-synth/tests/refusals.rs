@@ -52,6 +52,7 @@ fn scales() {
 #[test]
 fn chunks_and_seeds() {
     refused(&[1], &SpeakOptions::new().chunking(Chunking::Fixed(0)), &["0 frames"]);
+    refused(&[1], &SpeakOptions::new().chunking(Chunking::ScheduledFrom(0)), &["0 frames"]);
     refused(&[1], &SpeakOptions::new().chunking(Chunking::List(vec![])), &["at least one"]);
     refused(&[1], &SpeakOptions::new().seed(1), &["seed", "inside the graph"]);
     let seeded = SpeakOptions::new().seed(1);

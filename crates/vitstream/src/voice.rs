@@ -247,6 +247,12 @@ impl Voice {
         self.voice.frame_seconds()
     }
 
+    /// Bytes that its weights take in memory, as packed for the kernels; `None` for backends that do not tell. Clones share
+    /// them.
+    pub fn weight_bytes(&self) -> Option<usize> {
+        self.voice.weight_bytes()
+    }
+
     /// Whether [`SpeechStream::durations`] tells when each phoneme is spoken.
     pub fn gives_durations(&self) -> bool {
         self.voice.gives_durations()

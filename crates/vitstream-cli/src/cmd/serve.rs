@@ -1,6 +1,8 @@
 //! `vitstream serve`: voices for many listeners at once.
 
 mod address;
+#[cfg(feature = "announce")]
+mod announce;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -76,6 +78,11 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "wyoming")]
     wyoming_lan: bool,
 
+    /// Tell the network, so that Home Assistant finds Wyoming by itself, under this name [default: vitstream]
+    #[cfg(feature = "announce")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "vitstream")]
+    announce: Option<String>,
+
     /// Keys that HTTP's clients have to know one of, a line each
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -84,11 +91,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
 
+    /// How the log is written: lines for people, or JSON, an object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
     /// Makes the same request the same audio, unless it brings a seed of its own
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Memory for voices: when their files have more, those that were not asked for longest are put aside
+    /// Memory for voices: when their weights take more, those that were not asked for longest are put aside
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: u64,
 
@@ -100,6 +111,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     options: VoiceArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 /// How much at once, and for how long.
@@ -119,7 +136,7 @@ struct CapacityArgs {
     max_streams: usize,
 
     /// The longest that somebody waits for room before being refused
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.2)]
     max_wait: f64,
 
     /// The most characters of a text
@@ -181,16 +198,6 @@ fn seconds(option: &str, seconds: f64) -> Result<Duration> {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    match &args.settings {
-        Some(path) => {
-            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
-            start(&settings::with(path, words)?, quiet)
-        }
-        None => start(args, quiet),
-    }
-}
-
-fn start(args: &Args, quiet: bool) -> Result<()> {
     let access = args.access()?;
     let wyoming = if args.wyoming_lan { Address::everywhere(address::WYOMING) } else { args.wyoming.clone() };
     let mut passed = Passed::take()?;
@@ -219,7 +226,7 @@ fn start(args: &Args, quiet: bool) -> Result<()> {
     signals::finish_first(told.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let runtime = runtime.context("cannot start the threads that serve")?;
-    let result = runtime.block_on(serve(&args.http, &wyoming, &mut passed, service, access, told));
+    let result = runtime.block_on(serve(args, &wyoming, &mut passed, service, access, told));
     // What is still being opened is no reason to wait.
     runtime.shutdown_background();
     result
@@ -255,7 +262,7 @@ async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io:
 
 /// Serves until a signal comes.
 async fn serve(
-    http: &Address,
+    args: &Args,
     wyoming: &Address,
     passed: &mut Passed,
     service: Service,
@@ -264,7 +271,7 @@ async fn serve(
 ) -> Result<()> {
     let server = Server::new(service.clone());
     let mut places = Vec::new();
-    match http {
+    match &args.http {
         Address::Tcp(address) => {
             let listener = listener(passed.http.take(), address).await;
             let listener = listener.with_context(|| format!("--http {address}"))?;
@@ -275,11 +282,18 @@ async fn serve(
         Address::Unix(_) | Address::Stdio => bail!("--http: expected an address such as 127.0.0.1:5000"),
     }
     let mut stdio = false;
+    #[cfg(feature = "announce")]
+    let mut announcement = None;
     match wyoming {
         Address::Tcp(address) => {
             let listener = listener(passed.wyoming.take(), address).await;
             let listener = listener.with_context(|| format!("--wyoming {address}"))?;
-            places.push(format!("Wyoming on tcp://{}", listener.local_addr()?));
+            let address = listener.local_addr()?;
+            places.push(format!("Wyoming on tcp://{address}"));
+            #[cfg(feature = "announce")]
+            if let Some(name) = &args.announce {
+                announcement = Some(announce::Announcement::new(name, &address)?);
+            }
             server.wyoming(listener);
         }
         Address::Unix(path) => {
@@ -289,6 +303,11 @@ async fn serve(
         Address::Stdio => stdio = true,
         Address::Off => {}
     }
+    #[cfg(feature = "announce")]
+    ensure!(
+        args.announce.is_none() || announcement.is_some(),
+        "--announce: Wyoming is served at no address of the network"
+    );
     ensure!(stdio || !places.is_empty(), "--http and --wyoming are both off: nobody could ask for anything");
     for place in places {
         say(&place);
@@ -313,11 +332,27 @@ async fn serve(
     } else {
         server.run(signal).await;
     }
+    // Who looks for it now finds it no more.
+    #[cfg(feature = "announce")]
+    drop(announcement);
     opening.abort();
     Ok(())
 }
 
 impl Args {
+    /// Puts what the settings file says before what the command line says.
+    pub(crate) fn read_settings(&mut self) -> Result<()> {
+        if let Some(path) = &self.settings {
+            let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
+            *self = settings::with(path, words)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn logs_json(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+
     fn access(&self) -> Result<Access> {
         let text = match (&self.key_file, std::env::var(KEY)) {
             (Some(path), _) => {

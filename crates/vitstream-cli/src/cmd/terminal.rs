@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
 use std::str;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 use tracing::{Event, Level, Subscriber};
@@ -64,8 +65,24 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Whether what is said is a line of the log.
+static IN_LOG: AtomicBool = AtomicBool::new(false);
+
+/// Makes everything that is said from now on a line of the log, for programs that read standard error.
+#[cfg(feature = "serve")]
+pub(crate) fn say_in_log() {
+    IN_LOG.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line to standard error. That nobody reads it is no reason to stop.
 pub(crate) fn say(line: &str) {
+    if IN_LOG.load(Ordering::Relaxed) {
+        match line.strip_prefix("error: ") {
+            Some(error) => tracing::error!("{error}"),
+            None => tracing::info!("{line}"),
+        }
+        return;
+    }
     let _ = writeln!(io::stderr(), "{}", printable(line));
 }
 

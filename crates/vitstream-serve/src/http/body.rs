@@ -13,6 +13,7 @@ use futures_util::stream;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::alignment::timestamps;
 use super::fault::HttpError;
@@ -52,11 +53,25 @@ impl FromRequest<Service> for Whole {
 }
 
 impl Whole {
-    /// Its JSON.
+    /// Whether it begins as a JSON object does.
+    pub(super) fn is_object(&self) -> bool {
+        self.0.trim_ascii_start().first() == Some(&b'{')
+    }
+
+    /// Its JSON, which has to be an object: fields without names, which serde would take as well, nobody means.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        if !self.is_object() {
+            return Err(HttpError::request("the body: expected a JSON object"));
+        }
         serde_json::from_slice(&self.0).map_err(|error| HttpError::request(format!("the body: {error}")))
     }
 }
+
+/// Bytes of audio, for the description.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "read by utoipa's macros")]
+pub(super) struct Sound(Bytes);
 
 /// The audio of an answer.
 struct Pieces {

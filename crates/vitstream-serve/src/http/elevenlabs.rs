@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use vitstream::Speaker;
 
 use super::alignment::alignment;
-use super::body::{Whole, audio, timed};
+use super::body::{Sound, Whole, audio, timed};
 use super::fault::{ErrorBody, HttpError, Refused};
 use super::openai::SpeakerName;
 use crate::audio::Format;
@@ -34,6 +36,7 @@ const MOST_MESSAGE: usize = 64 << 10;
 #[into_params(parameter_in = Query)]
 pub(super) struct Options {
     /// Such as `pcm_24000`, `mp3_22050_32`, `ulaw_8000`, `opus_48000_32`, `wav_22050`; mp3 when absent
+    #[param(pattern = "^(wav|pcm|ulaw|flac|mp3|opus)(_[0-9]+){0,2}$")]
     output_format: Option<String>,
 }
 
@@ -60,19 +63,22 @@ impl Options {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct TextRequest {
     /// The text
+    #[schema(pattern = r"\S")]
     text: String,
     /// How it is spoken
     voice_settings: Option<VoiceSettings>,
     /// Which of the voice's speakers, by name or number
     speaker: Option<SpeakerName>,
     /// Makes the same request the same audio
+    #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 
 /// How it is spoken; of ElevenLabs' settings our voices know the speed.
 #[derive(Deserialize, ToSchema)]
 struct VoiceSettings {
-    /// 0.25 to 4
+    /// How fast
+    #[schema(minimum = 0.25, maximum = 4)]
     speed: Option<f32>,
 }
 
@@ -97,10 +103,13 @@ fn query(query: Result<Query<Options>, QueryRejection>) -> Result<Options, HttpE
 }
 
 /// Speaks a text
-#[utoipa::path(post, path = "/v1/text-to-speech/{voice}", request_body = TextRequest,
+#[utoipa::path(post, path = "/v1/text-to-speech/{voice}", operation_id = "elevenlabs_speech", request_body = TextRequest,
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
-        (status = 200, description = "The audio as it is spoken"),
+        (status = 200, description = "The audio as it is spoken", content(
+            (Sound = "audio/mpeg"), (Sound = "audio/opus"), (Sound = "audio/wav"), (Sound = "audio/pcm"),
+            (Sound = "audio/flac"), (Sound = "audio/basic"),
+        )),
         Refused,
     ))]
 pub(super) async fn speech(
@@ -121,7 +130,8 @@ pub(super) async fn speech(
 #[utoipa::path(post, path = "/v1/text-to-speech/{voice}/stream/with-timestamps", request_body = TextRequest,
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
-        (status = 200, description = "Lines of JSON as the audio is spoken", content_type = "application/x-ndjson"),
+        (status = 200, description = "Lines of JSON as the audio is spoken", body = String,
+            content_type = "application/x-ndjson"),
         Refused,
     ))]
 pub(super) async fn speech_with_timestamps(
@@ -158,15 +168,20 @@ fn whole(voice: String, options: &Options, asked: TextRequest) -> Result<(Reques
         (status = 101, description = "The WebSocket"),
         (status = 400, description = "The request makes no sense", body = ErrorBody),
         (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-        (status = 426, description = "No WebSocket was asked for"),
+        (status = 403, description = "The request is of a page that may not use this server", body = ErrorBody),
+        (status = 426, description = "No WebSocket was asked for", body = ErrorBody),
     ))]
 pub(super) async fn stream_input(
     State(service): State<Service>,
     Path(voice): Path<String>,
     options: Result<Query<Options>, QueryRejection>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, HttpError> {
     let request = request(voice, &query(options)?)?;
+    let upgrade = upgrade.map_err(|error| {
+        let message = format!("expected a WebSocket: {}", error.body_text());
+        HttpError::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", message)
+    })?;
     let upgrade = upgrade.max_message_size(MOST_MESSAGE).max_frame_size(MOST_MESSAGE);
     Ok(upgrade.on_upgrade(move |socket| converse(service, socket, request)))
 }

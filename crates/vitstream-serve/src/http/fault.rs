@@ -1,7 +1,7 @@
 //! What is answered when something is wrong, in OpenAI's form, which its clients show to their users.
 
 use axum::Json;
-use axum::http::header::{CONNECTION, RETRY_AFTER};
+use axum::http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -48,6 +48,9 @@ pub(super) enum Refused {
     /// No key, or a wrong one
     #[response(status = 401)]
     Keyless(ErrorBody),
+    /// The request is of a page that may not use this server
+    #[response(status = 403)]
+    Foreign(ErrorBody),
     /// There is no such voice
     #[response(status = 404)]
     Voiceless(ErrorBody),
@@ -97,6 +100,9 @@ impl IntoResponse for HttpError {
         let mut response = (self.status, Json(ErrorBody { error: details })).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         if self.status == StatusCode::REQUEST_TIMEOUT {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use vitstream::Speaker;
 
-use super::body::{Whole, audio, events};
+use super::body::{Sound, Whole, audio, events};
 use super::fault::{HttpError, Refused};
 use crate::audio::Format;
 use crate::service::{Rate, Request, Said, Service};
@@ -20,26 +20,40 @@ const MODEL: &str = "vitstream";
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SpeechRequest {
     /// The text
+    #[schema(pattern = r"\S")]
     input: String,
     /// Which voice; the default one when absent
     voice: Option<VoiceName>,
     /// Ignored: every voice is its own model
-    #[schema(value_type = Option<String>)]
     #[serde(rename = "model", default)]
     _model: Option<Value>,
     /// mp3 when absent
     #[schema(value_type = Option<Format>)]
     response_format: Option<String>,
-    /// 0.25 to 4
+    /// How fast
+    #[schema(minimum = 0.25, maximum = 4)]
     speed: Option<f32>,
-    /// `audio` or `sse`
-    stream_format: Option<String>,
-    /// A usual one from 8,000 to 48,000 hertz that the format has; 24,000 for pcm, mp3 and opus when absent
+    /// The audio alone when absent
+    stream_format: Option<StreamFormat>,
+    /// A usual one that the format has; 24,000 for pcm, mp3 and opus when absent
+    #[schema(minimum = 8000, maximum = 48000)]
     sample_rate: Option<u32>,
     /// Which of the voice's speakers, by name or number
     speaker: Option<SpeakerName>,
     /// Makes the same request the same audio
+    #[schema(format = "uint64")]
     seed: Option<u64>,
+}
+
+/// What an answer is made of.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StreamFormat {
+    /// The audio.
+    #[default]
+    Audio,
+    /// Server-sent events.
+    Sse,
 }
 
 /// A name, or an object with one.
@@ -68,8 +82,11 @@ impl From<SpeakerName> for Speaker {
 }
 
 /// Speaks a text
-#[utoipa::path(post, path = "/v1/audio/speech", request_body = SpeechRequest, responses(
-    (status = 200, description = "The audio as it is spoken, or server-sent events with it"),
+#[utoipa::path(post, path = "/v1/audio/speech", operation_id = "openai_speech", request_body = SpeechRequest, responses(
+    (status = 200, description = "The audio as it is spoken, or server-sent events with it", content(
+        (Sound = "audio/mpeg"), (Sound = "audio/opus"), (Sound = "audio/wav"), (Sound = "audio/pcm"), (Sound = "audio/flac"),
+        (Sound = "audio/basic"), (Value = "text/event-stream"),
+    )),
     Refused,
 ))]
 pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Result<Response, HttpError> {
@@ -78,11 +95,6 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
         return Err(HttpError::request("input: expected a text, found none"));
     }
     let format = Format::by_name(asked.response_format.as_deref().unwrap_or("mp3"))?;
-    let as_events = match asked.stream_format.as_deref() {
-        None | Some("audio") => false,
-        Some("sse") => true,
-        Some(_) => return Err(HttpError::request("stream_format: expected audio or sse")),
-    };
     let request = Request {
         protocol: "openai",
         voice: asked.voice.map(|voice| match voice {
@@ -97,31 +109,82 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
     };
     let characters = asked.input.chars().count();
     let speech = service.speak(request, Said::Text(asked.input)).await?;
-    if as_events { events(speech, characters).await } else { audio(speech, format).await }
+    match asked.stream_format.unwrap_or_default() {
+        StreamFormat::Audio => audio(speech, format).await,
+        StreamFormat::Sse => events(speech, characters).await,
+    }
+}
+
+/// A list as OpenAI gives it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Models {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// What stands for every voice.
+#[derive(Serialize, ToSchema)]
+struct Model {
+    id: &'static str,
+    object: &'static str,
+    /// Seconds since 1970
+    created: u64,
+    owned_by: &'static str,
 }
 
 /// The models; there is one
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list")))]
-pub(super) async fn models() -> Json<Value> {
-    let model = json!({"id": MODEL, "object": "model", "created": 0, "owned_by": "vitstream"});
-    Json(json!({"object": "list", "data": [model]}))
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list", body = Models)))]
+pub(super) async fn models() -> Json<Models> {
+    let model = Model { id: MODEL, object: "model", created: 0, owned_by: "vitstream" };
+    Json(Models { object: "list", data: vec![model] })
+}
+
+/// A list as Open WebUI reads it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct VoiceList {
+    voices: Vec<ListedVoice>,
+}
+
+/// A voice that can speak.
+#[derive(Serialize, ToSchema)]
+struct ListedVoice {
+    id: String,
+    name: String,
+    /// Such as `en_US`; `und` when it is not known
+    language: String,
+    /// Their names, the first one's first; empty for a voice of one speaker
+    speakers: Vec<String>,
 }
 
 /// The voices that can speak, as Open WebUI reads them
-#[utoipa::path(get, path = "/v1/audio/voices", responses((status = 200, description = "A list")))]
-pub(super) async fn voices(State(service): State<Service>) -> Json<Value> {
-    let voices = service.voices().descriptions();
-    let voices: Vec<Value> = voices
-        .iter()
-        .map(|voice| {
-            json!({"id": voice.name, "name": voice.name, "language": voice.language, "speakers": voice.speakers})
-        })
-        .collect();
-    Json(json!({"voices": voices}))
+#[utoipa::path(get, path = "/v1/audio/voices", operation_id = "openai_voices",
+    responses((status = 200, description = "A list", body = VoiceList)))]
+pub(super) async fn voices(State(service): State<Service>) -> Json<VoiceList> {
+    let voices = service.voices().descriptions().into_iter();
+    let voices = voices.map(|voice| ListedVoice {
+        id: voice.name.clone(),
+        name: voice.name,
+        language: voice.language,
+        speakers: voice.speakers,
+    });
+    Json(VoiceList { voices: voices.collect() })
+}
+
+/// A list as Open WebUI reads it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AudioModels {
+    models: Vec<AudioModel>,
+}
+
+/// What stands for every voice.
+#[derive(Serialize, ToSchema)]
+struct AudioModel {
+    id: &'static str,
+    name: &'static str,
 }
 
 /// The models, as Open WebUI reads them
-#[utoipa::path(get, path = "/v1/audio/models", responses((status = 200, description = "A list")))]
-pub(super) async fn audio_models() -> Json<Value> {
-    Json(json!({"models": [{"id": MODEL, "name": MODEL}]}))
+#[utoipa::path(get, path = "/v1/audio/models", responses((status = 200, description = "A list", body = AudioModels)))]
+pub(super) async fn audio_models() -> Json<AudioModels> {
+    Json(AudioModels { models: vec![AudioModel { id: MODEL, name: MODEL }] })
 }

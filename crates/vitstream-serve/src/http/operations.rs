@@ -38,15 +38,16 @@ use crate::service::Service;
 struct Description;
 
 /// Whether the server lives
-#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does")))]
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does", body = String)))]
 pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
 /// Whether requests are served; says nothing of how many there are
 #[utoipa::path(get, path = "/readyz", responses(
-    (status = 200, description = "They are"),
-    (status = 503, description = "The default voice is not open yet, or the server is ending"),
+    (status = 200, description = "They are", body = String),
+    (status = 503, description = "Voices are still being opened, the default one cannot be, or the server is ending",
+        body = String),
 ))]
 pub(super) async fn ready(State(service): State<Service>) -> impl IntoResponse {
     if service.is_ready() {
@@ -57,13 +58,14 @@ pub(super) async fn ready(State(service): State<Service>) -> impl IntoResponse {
 }
 
 /// What is counted, for Prometheus
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics as text")))]
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics as text", body = String,
+    content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
     ([(CONTENT_TYPE, MEDIA_TYPE)], service.metrics())
 }
 
 /// This description
-#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI")))]
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI", body = Value)))]
 pub(super) async fn description() -> impl IntoResponse {
     let json = Description::openapi().to_json().unwrap_or_default();
     ([(CONTENT_TYPE, "application/json")], json)

@@ -2,13 +2,15 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use vitstream::Speaker;
 
-use super::body::{Whole, audio};
+use super::body::{Sound, Whole, audio};
 use super::fault::{ErrorBody, HttpError, Refused};
 use super::openai::SpeakerName;
 use crate::audio::Format;
@@ -18,6 +20,7 @@ use crate::service::{Rate, Request, Said, Service};
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SynthesizeRequest {
     /// The text
+    #[schema(pattern = r"\S")]
     text: String,
     /// Which voice; the default one when absent
     voice: Option<String>,
@@ -33,27 +36,34 @@ pub(super) struct SynthesizeRequest {
     #[serde(alias = "noise_w")]
     noise_w_scale: Option<f32>,
     /// Makes the same request the same audio
+    #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 
 /// A text in the address.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TextQuery {
     /// The text
+    #[param(pattern = r"\S")]
     pub(super) text: Option<String>,
 }
 
 /// Speaks a text: a WAV file as it is spoken
 ///
 /// The body is JSON, or a plain text.
-#[utoipa::path(post, path = "/", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
+#[utoipa::path(post, path = "/", operation_id = "piper_speech", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
     responses(
-        (status = 200, description = "A WAV file", content_type = "audio/wav"),
+        (status = 200, description = "A WAV file", body = Sound, content_type = "audio/wav"),
         Refused,
     ))]
-pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Result<Response, HttpError> {
-    let is_json = body.0.trim_ascii_start().first() == Some(&b'{');
-    if is_json {
+pub(super) async fn speech(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    body: Whole,
+) -> Result<Response, HttpError> {
+    // `curl -d` calls everything a form, so what is not said to be JSON may still be.
+    if body.is_object() || is_json(&headers) {
         return speak(&service, body.json()?).await;
     }
     let text = std::str::from_utf8(&body.0)
@@ -62,18 +72,23 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
 }
 
 /// Speaks a text: a WAV file as it is spoken
-#[utoipa::path(post, path = "/synthesize", request_body = SynthesizeRequest, responses(
-    (status = 200, description = "A WAV file", content_type = "audio/wav"),
-    Refused,
-))]
+///
+/// The body is JSON, or a plain text.
+#[utoipa::path(post, path = "/synthesize", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "A WAV file", body = Sound, content_type = "audio/wav"),
+        Refused,
+    ))]
 #[expect(dead_code, reason = "the description of the other address of `speech`")]
 pub(super) async fn synthesize() {}
 
 /// Speaks a text of the address: a WAV file as it is spoken
-#[utoipa::path(get, path = "/", params(TextQuery), responses(
-    (status = 200, description = "A WAV file, or without a text a page to speak with"),
+#[utoipa::path(get, path = "/", operation_id = "piper_get_speech", params(TextQuery), responses(
+    (status = 200, description = "A WAV file, or without a text a page to speak with",
+        content((Sound = "audio/wav"), (String = "text/html"))),
     (status = 400, description = "The request makes no sense", body = ErrorBody),
     (status = 401, description = "No key, or a wrong one", body = ErrorBody),
+    (status = 403, description = "The request is of a page that may not use this server", body = ErrorBody),
     (status = 413, description = "The text is too long", body = ErrorBody),
     (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
 ))]
@@ -84,6 +99,12 @@ pub(super) async fn get_speech(
     let Query(query) = query.map_err(|error| HttpError::request(error.body_text()))?;
     // Without one the page was the answer.
     speak(&service, SynthesizeRequest::of(query.text.as_deref().unwrap_or_default())).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).map(str::trim);
+    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
 }
 
 async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, HttpError> {
@@ -106,7 +127,8 @@ async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, 
 }
 
 /// The voices that can speak, each with its JSON
-#[utoipa::path(get, path = "/voices", responses((status = 200, description = "An object by names")))]
+#[utoipa::path(get, path = "/voices", operation_id = "piper_voices",
+    responses((status = 200, description = "An object by names", body = HashMap<String, Value>)))]
 pub(super) async fn voices(State(service): State<Service>) -> Json<Value> {
     let voices = service.voices().descriptions().into_iter();
     let voices: Map<String, Value> =
@@ -114,14 +136,20 @@ pub(super) async fn voices(State(service): State<Service>) -> Json<Value> {
     Json(Value::Object(voices))
 }
 
+/// What a server says of itself.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Info {
+    name: &'static str,
+    version: &'static str,
+    /// Which voice speaks when none is asked for
+    default_voice: String,
+}
+
 /// What this server is
-#[utoipa::path(get, path = "/info", responses((status = 200, description = "An object")))]
-pub(super) async fn info(State(service): State<Service>) -> Json<Value> {
-    Json(json!({
-        "name": "vitstream",
-        "version": env!("CARGO_PKG_VERSION"),
-        "default_voice": service.voices().default_name(),
-    }))
+#[utoipa::path(get, path = "/info", responses((status = 200, description = "An object", body = Info)))]
+pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
+    let default_voice = service.voices().default_name().to_owned();
+    Json(Info { name: "vitstream", version: env!("CARGO_PKG_VERSION"), default_voice })
 }
 
 impl SynthesizeRequest {

@@ -103,7 +103,9 @@ fn has_room(queue: &Queue, weight: f64, options: &Options, workers: f64) -> bool
         return true;
     }
     let fits = queue.weight() + weight <= options.load * workers;
-    fits && queue.len() < options.streams && (queue.starting() as f64) < options.starting as f64 * workers
+    fits && queue.len() < options.streams
+        && (queue.starting() as f64) < options.starting as f64 * workers
+        && !queue.is_short(Instant::now())
 }
 
 pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {

@@ -1,9 +1,16 @@
 //! Where every stream stands.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AnyTask, Next, Stop};
+
+/// How much those who have begun have to play before a newcomer is computed: two turns with an encoder, at some 20 to 40 ms
+/// each.
+const AHEAD: Duration = Duration::from_millis(80);
+
+/// Who has less to play is about to run dry: one such turn.
+const SHORT: Duration = Duration::from_millis(40);
 
 /// The streams that were let in.
 #[derive(Debug, Default)]
@@ -66,6 +73,12 @@ impl Queue {
         self.starting
     }
 
+    /// Whether somebody who has begun, and whom nobody computes at the moment, is about to run dry.
+    pub(super) fn is_short(&self, now: Instant) -> bool {
+        let mut due = self.runnable.iter().take_while(|(deadline, _)| *deadline < now + SHORT);
+        due.any(|(_, id)| self.slots.get(id).is_some_and(|slot| !slot.starting))
+    }
+
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         self.slots.values().map(|slot| slot.place)
     }
@@ -93,7 +106,7 @@ impl Queue {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.task = Some(task);
         slot.stop = stop;
-        slot.deadline = now;
+        slot.deadline = now + AHEAD;
         self.place(id, Place::Runnable);
     }
 
@@ -144,7 +157,7 @@ impl Queue {
             return false;
         }
         // It waited for its listener, not for us: it is no more urgent than somebody who comes now.
-        slot.deadline = slot.deadline.max(now);
+        slot.deadline = slot.deadline.max(now + AHEAD);
         self.place(id, Place::Runnable);
         true
     }
@@ -156,7 +169,7 @@ impl Queue {
             slot.woken = true;
             return false;
         }
-        slot.deadline = slot.deadline.max(now);
+        slot.deadline = slot.deadline.max(now + AHEAD);
         self.place(id, Place::Runnable);
         true
     }

@@ -43,7 +43,9 @@ impl Work for Count {
 }
 
 fn scheduler(change: impl FnOnce(&mut Options)) -> Scheduler {
-    let mut options = Options { workers: 2, ..Options::default() };
+    // However slow this machine is, only who is to be refused is.
+    let hold = Duration::from_secs(60);
+    let mut options = Options { workers: 2, hold, ..Options::default() };
     change(&mut options);
     Scheduler::new(options).unwrap()
 }
@@ -232,6 +234,34 @@ fn the_one_who_runs_dry_first_is_computed_first() {
 }
 
 #[test]
+fn who_has_begun_comes_before_newcomers_while_it_may_run_dry() {
+    struct Nothing;
+    impl AnyTask for Nothing {
+        fn turn(&mut self) -> Next {
+            Next::End
+        }
+        fn has_room(&self) -> bool {
+            true
+        }
+        fn fail(&mut self, _: Error) {}
+    }
+    let (mut queue, now, ms) = (Queue::default(), Instant::now(), Duration::from_millis);
+    let [begun, newcomer] = [(); 2].map(|()| queue.admit(0.0));
+    queue.start(begun, Box::new(Nothing), Stop::default(), now);
+    let (_, task) = queue.take().unwrap();
+    queue.start(newcomer, Box::new(Nothing), Stop::default(), now + ms(10));
+    queue.put_back(begun, task, Next::Begun { deadline: now + ms(50), late: false });
+    assert!(!queue.is_short(now) && queue.is_short(now + ms(20)));
+    let (id, task) = queue.take().unwrap();
+    assert_eq!(id, begun);
+    // Being computed is all that it can ask for, and a newcomer runs not dry.
+    assert!(!queue.is_short(now + ms(20)));
+    queue.put_back(begun, task, Next::Begun { deadline: now + ms(500), late: false });
+    assert_eq!(queue.take().unwrap().0, newcomer);
+    assert!(!queue.is_short(now) && queue.is_short(now + ms(490)));
+}
+
+#[test]
 fn who_has_no_text_waits_and_weighs_nothing() {
     struct Typed(std::sync::mpsc::Receiver<usize>);
     impl Work for Typed {
@@ -327,7 +357,10 @@ fn only_so_many_begin_at_once() {
     let tickets = [0, 1].map(|_| runtime.block_on(scheduler.admit(0.0)).unwrap());
     assert!(runtime.block_on(scheduler.admit(0.0)).is_err());
     let [begins, waits] = tickets;
-    let mut begun = scheduler.start(begins, Count::new(usize::MAX));
+    let mut work = Count::new(usize::MAX);
+    // Nobody is about to run dry.
+    work.plays = Duration::from_secs(3_600);
+    let mut begun = scheduler.start(begins, work);
     assert_eq!(begun.blocking_next().unwrap().unwrap(), 0);
     // It has begun, though it has not ended.
     let third = runtime.block_on(scheduler.admit(0.0)).unwrap();

@@ -17,7 +17,9 @@ fn service(change: impl FnOnce(&mut Options)) -> Service {
     let places = VOICES.map(|place| (place.replace("families/", ""), golden(place))).to_vec();
     let phonemizers = Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"));
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
-    let mut options = Options { workers: 2, starting: 100, ..Options::default() };
+    // However slow this machine is, only who is to be refused is.
+    let hold = Duration::from_secs(60);
+    let mut options = Options { workers: 2, starting: 100, hold, ..Options::default() };
     change(&mut options);
     Service::new(Arc::new(voices), Scheduler::new(options).unwrap(), Limits::default(), None)
 }
@@ -207,6 +209,9 @@ fn what_happened_is_counted() {
     runtime().block_on(async {
         let service = service(|_| {});
         assert!(!service.is_ready());
+        // The first one alone is not all of them.
+        service.voices().get(None).await.unwrap();
+        assert!(!service.is_ready());
         service.open_voices().await;
         assert!(service.is_ready());
         all(service.speak(request("hf", 1), Said::Text("hello".to_owned())).await.unwrap()).await.unwrap();
@@ -219,7 +224,7 @@ fn what_happened_is_counted() {
             r#"vitstream_requests_total{protocol="test",outcome="invalid"} 1"#,
             r#"vitstream_first_audio_seconds_count{protocol="test"} 1"#,
             r#"vitstream_streams{state="active"} "#,
-            r#"vitstream_voice_files_bytes{voice="hf"} "#,
+            r#"vitstream_voice_bytes{voice="hf"} "#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

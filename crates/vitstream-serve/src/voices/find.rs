@@ -58,7 +58,7 @@ pub(super) fn name_of(path: &Path) -> Option<String> {
     Some(name?.to_string_lossy().into_owned())
 }
 
-/// Bytes of a voice's files: about what its weights take in memory.
+/// Bytes of a voice's files: about what its weights take in memory where nothing else says it.
 pub(super) fn bytes(path: &Path) -> u64 {
     let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
     if !path.is_dir() {

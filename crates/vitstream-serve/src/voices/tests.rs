@@ -55,10 +55,11 @@ async fn a_voice_that_cannot_be_opened_is_an_error_of_its_own() {
 #[tokio::test]
 async fn the_voice_that_was_not_asked_for_longest_is_put_aside() {
     let root = place();
-    let one = find::bytes(&root.path().join("a"));
+    let one = voices(root.path(), u64::MAX).get(Some("a")).await.unwrap().bytes;
     assert!(one > 10_000);
     let voices = voices(root.path(), 2 * one);
     let a = voices.get(Some("a")).await.unwrap();
+    assert_eq!(voices.in_memory(), [("a".to_owned(), one)]);
     voices.get(Some("b")).await.unwrap();
     voices.get(Some("a")).await.unwrap();
     voices.get(Some("c")).await.unwrap();

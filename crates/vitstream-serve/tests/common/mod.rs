@@ -41,6 +41,8 @@ pub(crate) async fn start(access: Access, change: impl FnOnce(&mut Limits, &mut 
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
     let (mut limits, mut options) = (Limits::default(), Options::default());
     (options.workers, options.starting, options.load) = (2, 100, f64::INFINITY);
+    // However slow this machine is, nobody is refused.
+    options.hold = Duration::from_secs(60);
     change(&mut limits, &mut options);
     let service = Service::new(Arc::new(voices), Scheduler::new(options).unwrap(), limits, Some(SEED));
     service.open_voices().await;
