@@ -27,7 +27,7 @@ packages=()
 for manifest in crates/*/Cargo.toml; do
     directory=$(dirname "$manifest")
     # Unpublished crates promise nothing, and neither does one that the baseline did not have, or a command.
-    ! grep -q '^publish = false' "$manifest" && [ -e "$directory/src/lib.rs" ] || continue
+    ! grep -q '^publish = false' "$manifest" && [ -e "$directory/src/lib.rs" ] && [ ! -e "$directory/src/main.rs" ] || continue
     git cat-file -e "$baseline:$manifest" 2>/dev/null || continue
     packages+=(--package "$(basename "$directory")")
 done

@@ -8,7 +8,7 @@ use std::ptr;
 use vitstream::{ErrorKind, Remedy};
 use vitstream_text::phonemizer::PhonemizerError;
 
-use crate::abi;
+use crate::codes;
 
 /// Why a call failed.
 pub(crate) struct Failure {
@@ -18,21 +18,21 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn request(message: impl Into<String>) -> Self {
-        Self { kind: abi::VITSTREAM_ERR_REQUEST, message: message.into() }
+        Self { kind: codes::VITSTREAM_ERR_REQUEST, message: message.into() }
     }
 }
 
 impl From<vitstream::Error> for Failure {
     fn from(error: vitstream::Error) -> Self {
         let kind = match error.kind() {
-            ErrorKind::Io => abi::VITSTREAM_ERR_IO,
-            ErrorKind::Input => abi::VITSTREAM_ERR_INPUT,
-            ErrorKind::Unsupported => abi::VITSTREAM_ERR_UNSUPPORTED,
-            ErrorKind::Request => abi::VITSTREAM_ERR_REQUEST,
-            ErrorKind::Output => abi::VITSTREAM_ERR_OUTPUT,
-            ErrorKind::Runtime => abi::VITSTREAM_ERR_RUNTIME,
-            ErrorKind::Interrupted => abi::VITSTREAM_ERR_INTERRUPTED,
-            _ => abi::VITSTREAM_ERR_INTERNAL,
+            ErrorKind::Io => codes::VITSTREAM_ERR_IO,
+            ErrorKind::Input => codes::VITSTREAM_ERR_INPUT,
+            ErrorKind::Unsupported => codes::VITSTREAM_ERR_UNSUPPORTED,
+            ErrorKind::Request => codes::VITSTREAM_ERR_REQUEST,
+            ErrorKind::Output => codes::VITSTREAM_ERR_OUTPUT,
+            ErrorKind::Runtime => codes::VITSTREAM_ERR_RUNTIME,
+            ErrorKind::Interrupted => codes::VITSTREAM_ERR_INTERRUPTED,
+            _ => codes::VITSTREAM_ERR_INTERNAL,
         };
         let remedy = match error.remedy() {
             Some(Remedy::SampleRate) => "; set `sample_rate` of the options",
@@ -50,12 +50,12 @@ impl From<vitstream_text::Error> for Failure {
         use vitstream_text::Error as E;
         let (kind, remedy) = match &error {
             E::Phonemizer(PhonemizerError::NotInstalled { .. }) => {
-                (abi::VITSTREAM_ERR_PHONEMIZER, "; or in `espeak` of the options")
+                (codes::VITSTREAM_ERR_PHONEMIZER, "; or in `espeak` of the options")
             }
-            E::Phonemizer(_) => (abi::VITSTREAM_ERR_PHONEMIZER, ""),
-            E::Config(_) => (abi::VITSTREAM_ERR_INPUT, ""),
-            E::Unsupported { .. } => (abi::VITSTREAM_ERR_UNSUPPORTED, ""),
-            _ => (abi::VITSTREAM_ERR_REQUEST, ""),
+            E::Phonemizer(_) => (codes::VITSTREAM_ERR_PHONEMIZER, ""),
+            E::Config(_) => (codes::VITSTREAM_ERR_INPUT, ""),
+            E::Unsupported { .. } => (codes::VITSTREAM_ERR_UNSUPPORTED, ""),
+            _ => (codes::VITSTREAM_ERR_REQUEST, ""),
         };
         Self { kind, message: with_causes(&error) + remedy }
     }
@@ -80,7 +80,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 thread_local! {
     /// What the last call of this thread that failed said.
-    static LAST: RefCell<(c_int, CString)> = RefCell::new((abi::VITSTREAM_OK, CString::default()));
+    static LAST: RefCell<(c_int, CString)> = RefCell::new((codes::VITSTREAM_OK, CString::default()));
 }
 
 /// Does `work` for C: what fails, or panics, is kept as the thread's last error, and `failed` makes of its kind what the
@@ -95,7 +95,7 @@ pub(crate) fn guarded<T>(failed: impl FnOnce(c_int) -> T, work: impl FnOnce() ->
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
             let message = format!("internal error, please report it: {text}");
-            Failure { kind: abi::VITSTREAM_ERR_INTERNAL, message }
+            Failure { kind: codes::VITSTREAM_ERR_INTERNAL, message }
         }
     };
     let message = CString::new(failure.message.replace('\0', "\\0")).unwrap_or_default();

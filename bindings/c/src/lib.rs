@@ -6,6 +6,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the promise is the same everywhere, and stands above")]
 
 pub mod abi;
+mod codes;
 mod failure;
 pub mod piper;
 mod speech;

@@ -20,8 +20,12 @@ fn the_header_is_that_of_the_source() {
         ..cbindgen::Config::default()
     };
     config.documentation_style = cbindgen::DocumentationStyle::C99;
-    let bindings =
-        cbindgen::Builder::new().with_config(config).with_src(root.join("src/abi.rs")).generate().unwrap();
+    let bindings = cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(root.join("src/codes.rs"))
+        .with_src(root.join("src/abi.rs"))
+        .generate()
+        .unwrap();
     let mut made = Vec::new();
     bindings.write(&mut made);
     let made = String::from_utf8(made).unwrap();

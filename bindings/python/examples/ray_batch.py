@@ -29,7 +29,10 @@ def main(voice, lines, folder):
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     data = ray.data.from_items([{"text": text, "seed": number} for number, text in enumerate(lines)])
     spoken = data.map_batches(
-        Speaker, fn_constructor_args=(str(pathlib.Path(voice).resolve()),), batch_size=16, concurrency=2
+        Speaker,
+        fn_constructor_args=(str(pathlib.Path(voice).resolve()),),
+        batch_size=16,
+        compute=ray.data.ActorPoolStrategy(size=2),
     )
     count, whole = 0, hashlib.sha256()
     for row in sorted(spoken.iter_rows(), key=lambda row: row["seed"]):

@@ -164,7 +164,8 @@ def test_phonemes_ids_and_audio_are_those_of_piper_tts(theirs, joe, monkeypatch)
                 assert (one.phonemes, one.phoneme_ids) == (other.phonemes, other.phoneme_ids)
                 raw = original.phoneme_ids_to_audio(one.phoneme_ids, theirs.SynthesisConfig(**QUIET, length_scale=how.get("length_scale")))
                 difference = np.abs(one.audio_float_array - other.audio_float_array).max()
-                # ONNX Runtime's own rounding is up to 1e-4 of full scale; normalising a quiet sentence makes it louder too.
+                # Either is single precision, and the network makes its roundings larger: piper-tts's own samples are up to 5e-5
+                # of full scale from exact ones (docs/python.md). Normalising a quiet sentence makes that louder too.
                 gain = 1.0 if how.get("normalize_audio") is False else 1.0 / np.abs(raw).max() * how.get("volume", 1.0)
                 assert difference <= 1e-4 * max(1.0, gain), (text, how, difference, gain)
                 largest = max(largest, difference / max(1.0, gain))

@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 import time
+import tracemalloc
 import wave
 from concurrent.futures import ThreadPoolExecutor
 
@@ -452,16 +453,24 @@ def test_nothing_is_kept_of_what_was_spoken(letters):
             with pytest.raises(vitstream.RequestError):
                 letters.synthesize(ids=[-1])
 
-    speak(200)
-    gc.collect()
-    objects, before = len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    speak(count)
-    gc.collect()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"{count} rounds: {grown} KiB more resident, {len(gc.get_objects()) - objects} objects more")
+    def held():
+        gc.collect()
+        return len(gc.get_objects()), tracemalloc.get_traced_memory()[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    tracemalloc.start()
+    try:
+        speak(200)
+        before = held()
+        speak(count)
+        objects, traced, resident = (after - before for after, before in zip(held(), before))
+    finally:
+        tracemalloc.stop()
+    print(f"{count} rounds: {objects} objects, {traced / 1024:.1f} KiB traced and {resident} KiB resident more")
+    assert objects < 100
+    # A number kept of each round would be more than this.
+    assert traced < 16 * 1024
     # Kibibytes on Linux: a chunk kept of each round would be 10 times this.
-    assert len(gc.get_objects()) - objects < 100
-    assert grown < 4096
+    assert resident < 4096
 
 
 def test_export_inspect_verify(place, tmp_path):

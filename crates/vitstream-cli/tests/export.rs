@@ -22,15 +22,12 @@ use vitstream::inspect::{GraphInspection, Inspection, inspect};
 use vitstream::source::ReadOptions;
 use vitstream_checkpoint::Value;
 use vitstream_export::Error;
+use vitstream_testing::golden;
 use vitstream_testing::state_dict::StateDict;
 use vitstream_vits::NoiseSource;
 
 const PAIR: [&str; 2] = ["decoder.onnx", "encoder.onnx"];
 const ALL: [&str; 3] = ["decoder.onnx", "decoder.stream.onnx", "encoder.onnx"];
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn vitstream() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vitstream"))

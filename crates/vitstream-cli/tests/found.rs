@@ -19,11 +19,8 @@ use vitstream::inspect::{Inspection, inspect};
 use vitstream::source::Error;
 use vitstream::source::{ReadOptions, Source, WeightSet, load};
 use vitstream_checkpoint::Value;
+use vitstream_testing::golden;
 use vitstream_testing::state_dict::StateDict;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn found(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found").join(name)

@@ -1,18 +1,15 @@
 //! `vitstream inspect`: what it says of checkpoints and graphs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use serde_json::{Value as Json, json};
 use vitstream::export::{ExportOptions, Layout, export};
 use vitstream::inspect::{CheckpointInspection, Inspection, inspect};
 use vitstream::source::ReadOptions;
+use vitstream_testing::golden;
 use vitstream_testing::state_dict::StateDict;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn run(args: &[&str], file: &Path) -> Vec<u8> {
     let done = Command::new(env!("CARGO_BIN_EXE_vitstream")).arg("inspect").args(args).arg(file).assert();

@@ -3,18 +3,15 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+
+use vitstream_testing::golden;
 
 /// Of 3 seconds each at 22,050 Hz: first enough of them for every buffer to have its size, then four minutes.
 const LINES: [usize; 2] = [20, 100];
 /// Growth that allocators have by chance.
 const SLACK_KIB: usize = 1024;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 /// The most memory that a living process has had, in KiB.
 fn peak(process: u32) -> usize {

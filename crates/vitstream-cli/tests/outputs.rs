@@ -10,11 +10,8 @@ use vitstream::export::{ExportOptions, ExportSummary, Layout, Precision, export}
 use vitstream_onnx::passes::{Pass, WidenedWeights};
 use vitstream_onnx::{DType, Graph, decode};
 use vitstream_synth::{Chunking, Runtime, Scales, SpeakOptions, Voice, VoiceOptions};
+use vitstream_testing::golden;
 use vitstream_vits::NoiseSource;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn open(dir: &Path, runtime: Runtime) -> Voice {
     Voice::open(dir, &VoiceOptions::new().runtime(runtime).sample_rate(22_050)).unwrap()

@@ -9,36 +9,21 @@ use vitstream::export::{ExportOptions, Layout, Precision, export, files};
 use vitstream::source::{ReadOptions, load};
 use vitstream_synth::native::{self, NativeOptions};
 use vitstream_synth::{Chunking, SpeakOptions, Speaker};
+use vitstream_testing::{golden, goldens, pair, shared};
 use vitstream_vits::NoiseSource;
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden")
-}
 
 /// One voice of every kind: piper's checkpoints, other families, finished voices, traced pairs.
 fn voices() -> Vec<PathBuf> {
     let mut voices: Vec<PathBuf> = ["high", "legacy-single", "multi", "multi-nosdp", "textual"]
-        .map(|name| golden().join(format!("{name}.ckpt")))
+        .map(|name| goldens().join(format!("{name}.ckpt")))
         .into();
     let families =
         ["hf", "hf-multi", "hf-nosdp", "coqui/model.pth", "coqui-multi/model.pth", "coqui-nosdp/model.pth"];
     let families =
         families.into_iter().chain(["original/G_0.pth", "original-multi/G_0.pth", "voices/multi.onnx"]);
-    voices.extend(families.map(|name| golden().join("families").join(name)));
-    voices.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-synth/tests/data/tiny-multi"));
+    voices.extend(families.map(|name| golden("families").join(name)));
+    voices.push(pair("tiny-multi"));
     voices
-}
-
-/// The real voice, where it is.
-fn joe() -> Option<PathBuf> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    let folder = std::env::var_os("VITSTREAM_FIXTURES").map_or(shared, PathBuf::from);
-    let path = folder.join("joe/joe.ckpt");
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// The files of an export and its pair_id.
@@ -82,7 +67,7 @@ fn assert_generations(source: &Path, options: &ExportOptions) {
 
 #[test]
 fn every_voice_is_read_back_as_it_was_written() {
-    for voice in voices().iter().chain(&joe()) {
+    for voice in voices().iter().chain(&shared("joe/joe.ckpt")) {
         assert_generations(voice, &ExportOptions::default());
     }
 }
@@ -90,7 +75,7 @@ fn every_voice_is_read_back_as_it_was_written() {
 #[test]
 fn every_form_is_read_back() {
     for name in ["multi.ckpt", "multi-nosdp.ckpt", "high.ckpt", "textual.ckpt"] {
-        let voice = golden().join(name);
+        let voice = golden(name);
         for opset in 15..=21 {
             let noise =
                 if opset % 2 == 0 { NoiseSource::Input } else { NoiseSource::Internal { seed: Some(7) } };
@@ -106,7 +91,7 @@ fn every_form_is_read_back() {
 /// What is rounded once is not rounded again.
 #[test]
 fn durations_and_half_precision_are_read_back() {
-    for voice in [Some(golden().join("multi.ckpt")), joe()].into_iter().flatten() {
+    for voice in [Some(golden("multi.ckpt")), shared("joe/joe.ckpt")].into_iter().flatten() {
         for layout in [Layout::Pair, Layout::Single] {
             let options = ExportOptions::new().layout(layout).durations(true);
             assert_generations(&voice, &options);
@@ -122,7 +107,7 @@ fn another_form_of_the_same_voice_is_the_same_voice() {
     let [pair, single, again] = ["pair", "single", "again"].map(|name| folder.path().join(name));
     let plain = ExportOptions::default();
     let other = plain.clone().layout(Layout::Single).opset(20).noise(NoiseSource::Input);
-    let (expected, id) = exported(&golden().join("multi.ckpt"), &pair, &plain);
+    let (expected, id) = exported(&golden("multi.ckpt"), &pair, &plain);
     exported(&pair, &single, &other);
     let (found, found_id) = exported(&single, &again, &plain);
     for ((name, expected), (_, found)) in expected.iter().zip(&found) {
@@ -148,7 +133,7 @@ fn hyper_parameters_come_back() {
 /// Our own engine says the same from the trained voice and from what was exported of it.
 #[test]
 fn an_exported_voice_sounds_as_the_trained_one() {
-    for voice in voices().iter().chain(&joe()) {
+    for voice in voices().iter().chain(&shared("joe/joe.ckpt")) {
         let folder = tempfile::tempdir().unwrap();
         let pair = folder.path().join("pair");
         export(voice, &pair, &ExportOptions::default()).unwrap();

@@ -12,10 +12,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use vitstream::inspect::{GraphInspection, Inspection, PortInspection, inspect};
 use vitstream::source::ReadOptions;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
+use vitstream_testing::golden;
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();

@@ -4,16 +4,13 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 
 use assert_cmd::Command;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden")
-}
+use vitstream_testing::golden;
 
 /// A folder with the voices `letters.ckpt`, which reads letters, and `sounds.ckpt`, which reads espeak-ng's phonemes.
 fn place() -> TempDir {
@@ -21,7 +18,7 @@ fn place() -> TempDir {
     let letters = " abcdefghijklmnopqrstuvwxyz,.!?ħ";
     let sounds = " haɪloʊwɜːdiə,.!ˈ";
     for (name, kind, symbols) in [("letters", "text", letters), ("sounds", "espeak", sounds)] {
-        fs::copy(golden().join("legacy-single.ckpt"), root.path().join(format!("{name}.ckpt"))).unwrap();
+        fs::copy(golden("legacy-single.ckpt"), root.path().join(format!("{name}.ckpt"))).unwrap();
         let mut ids = json!({"_": [0], "^": [1], "$": [2]});
         for (id, symbol) in symbols.chars().enumerate() {
             ids[symbol.to_string()] = json!([id + 3]);
@@ -483,7 +480,7 @@ done
 #[test]
 fn an_exported_folder_of_another_family_speaks_without_its_source() {
     let root = tempfile::tempdir().unwrap();
-    let families = golden().join("families");
+    let families = golden("families");
     let copied = |family: &str| {
         let folder = root.path().join(family);
         fs::create_dir(&folder).unwrap();

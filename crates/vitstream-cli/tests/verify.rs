@@ -1,7 +1,7 @@
 //! `vitstream verify`: what is right passes, and what was damaged is caught and named.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use serde_json::Value as Json;
@@ -9,14 +9,11 @@ use tempfile::TempDir;
 use vitstream::export::{ExportOptions, Layout, Precision, export};
 use vitstream::verify::{Check, Part, Report, Verdict, VerifyOptions, verify};
 use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueInfo, decode, encode, validate};
+use vitstream_testing::golden;
 use vitstream_vits::NoiseSource;
 
 const CHECKPOINTS: [&str; 5] = ["legacy-single", "multi", "multi-nosdp", "high", "textual"];
 const FILES: [&str; 3] = ["encoder.onnx", "decoder.onnx", "decoder.stream.onnx"];
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn exported_with(source: &Path, options: &ExportOptions) -> TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Graphs that end the runtime that runs them: the program goes on and says which.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -11,13 +11,10 @@ use vitstream_onnx::wire::{Fields, put, put_number, text};
 use vitstream_onnx::{Graph, Tensor, decode, encode, validate};
 use vitstream_synth::runtime::{self, GraphSource, RuntimeOptions, Tensor as Feed};
 use vitstream_synth::{Chunking, Error, Runtime, Scales, SpeakOptions, Voice, VoiceOptions, Wall};
+use vitstream_testing::golden;
 use vitstream_vits::NoiseSource;
 
 const QUIET: Scales = Scales { noise: 0.0, length: 1.0, noise_w: 0.0 };
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
 
 fn exported(name: &str, options: &ExportOptions) -> TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -12,10 +12,7 @@ use std::process::Stdio;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name)
-}
+use vitstream_testing::golden;
 
 fn vitstream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
@@ -167,6 +164,35 @@ fn audio_beside_a_voice_is_replaced() {
             speak.assert().success();
         }
     }
+}
+
+/// Nobody named the files of a folder one by one, so those of an earlier run stay.
+#[test]
+fn numbered_files_of_an_earlier_run_stay() {
+    let root = place();
+    let speak = |lines: &str, folder: &str| {
+        let mut speak = vitstream();
+        speak.current_dir(root.path()).args(["speak", "voice", "--json-input", "-d", folder, "--seed", "1"]);
+        speak.write_stdin(lines).output().unwrap()
+    };
+    let [first, second] = ["{\"phoneme_ids\": [1, 2]}\n", "{\"phoneme_ids\": [1, 2, 3]}\n"];
+    assert!(speak(&[first, first].concat(), "d").status.success());
+    let before = contents(&root.path().join("d"));
+    assert_eq!(before.len(), 2);
+    // The same again is no loss; another line is told of, and the rest is spoken.
+    assert!(speak(first, "d").status.success());
+    let done = speak(&[first, second, second].concat(), "d");
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("line 2: d/0002.wav: is there already"), "{said}");
+    assert!(said.contains("1 of 3"), "{said}");
+    let after = contents(&root.path().join("d"));
+    assert_eq!(after.len(), 3);
+    assert!(before.iter().all(|(path, bytes)| after[path] == *bytes));
+    // What a line names itself is replaced, as with `--output`.
+    let named = |line: &str| line.replace('}', ", \"output_file\": \"d/0001.wav\"}");
+    assert!(speak(&named(second), "d").status.success());
+    assert!(contents(&root.path().join("d")) != after);
 }
 
 #[test]

@@ -73,47 +73,27 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs `weight(panel channel, c_in, tap)`, 0 for a channel that only pads; `channels` counts them all.
-    fn pack(
-        arena: Option<&Arena>,
-        lanes: usize,
-        channels: usize,
-        c_in: usize,
-        taps: usize,
-        weight: impl Fn(usize, usize, usize) -> f32,
-        bias: impl Fn(usize) -> f32,
-    ) -> Self {
-        let mut weights = block(arena, channels * c_in * taps);
-        let mut bias_lines = zeros(channels);
-        for (c, b) in floats_mut(&mut bias_lines)[..channels].iter_mut().enumerate() {
-            *b = bias(c);
-        }
-        let mut rest = floats_mut(&mut weights);
-        for first in (0..channels).step_by(2 * lanes) {
-            let width = (channels - first).min(2 * lanes);
-            let (panel, after) = rest.split_at_mut(width * c_in * taps);
-            rest = after;
-            for (row, out) in panel.chunks_exact_mut(width).enumerate() {
-                let (tap, c) = (row / c_in, row % c_in);
-                for (i, out) in out.iter_mut().enumerate() {
-                    let weight = weight(first + i, c, tap);
-                    *out = if weight.abs() < SMALL { 0.0 } else { weight };
-                }
-            }
-        }
-        Self { weights, bias: bias_lines, taps, c_in, channels }
+    /// Packs into `weights`, which are zeros.
+    fn pack(mut weights: Block, lanes: usize, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
+        taps.pack(lanes, floats_mut(&mut weights));
+        Self { weights, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
     }
 
-    /// Panels of values computed on the way: `value(output channel, c)`, one tap, no bias.
+    /// Panels of values computed on the way, one tap, no bias: `value(o, c) = values[o * o_step + c * c_step]` for a
+    /// `shape` of output channels and `c_in`.
     pub(crate) fn of_values(
         kernels: Kernels,
-        channels: usize,
-        c_in: usize,
-        value: impl Fn(usize, usize) -> f32,
+        (channels, c_in): (usize, usize),
+        values: &[f32],
+        (o_step, c_step): (usize, usize),
     ) -> Self {
-        let padded = padded(channels);
-        let value = |o: usize, c: usize, _| if o < channels { value(o, c) } else { 0.0 };
-        Self::pack(None, kernels.lanes(), padded, c_in, 1, value, |_| 0.0)
+        let starts: Vec<_> =
+            (0..padded(channels)).map(|o| if o < channels { o * o_step } else { PADS }).collect();
+        let bias = zeros(starts.len());
+        let weights = zeros(starts.len() * c_in).into();
+        let taps =
+            Taps { data: values, starts, c_in, c_step: c_step as isize, taps: 1, tap_step: 0, factor: 1.0 };
+        Self::pack(weights, kernels.lanes(), bias, &taps)
     }
 
     /// `value(o, c) = rows[o * stride + c]` for a `shape` of output channels and `c_in`, for [`Panels::multiply`].
@@ -188,19 +168,25 @@ impl Panels {
         });
     }
 
-    /// The same for Winograd's method: `[products][groups][c_in][channels of the panel]`.
-    fn transformed(self, target: Target<'_>, plan: Plan, channels: usize) -> Self {
-        let taps = plan.products() * plan.groups;
-        let mut weights = block(Some(target.arena), channels * self.c_in * taps);
-        target.kernels.transform_weights(&mut TransformTask {
-            plan,
-            kernel: self.taps,
-            c_in: self.c_in,
-            channels,
-            weights: floats(&self.weights),
-            out: floats_mut(&mut weights),
+    /// The same for Winograd's method, `[products][groups][c_in][channels of the panel]`; `target` lends the memory for
+    /// the panels between.
+    fn transformed(target: Target<'_>, plan: Plan, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
+        let (channels, c_in) = (taps.starts.len(), taps.c_in);
+        let products = plan.products() * plan.groups;
+        let mut weights = target.arena.zeros((channels * c_in * products).div_ceil(LINE));
+        target.arena.with_scratch(taps.floats().div_ceil(LINE), |scratch| {
+            let scratch = &mut floats_mut(scratch)[..taps.floats()];
+            taps.pack(target.kernels.lanes(), scratch);
+            target.kernels.transform_weights(&mut TransformTask {
+                plan,
+                kernel: taps.taps,
+                c_in,
+                channels,
+                weights: scratch,
+                out: floats_mut(&mut weights),
+            });
         });
-        Self { weights, taps, ..self }
+        Self { weights, bias, taps: products, c_in, channels }
     }
 
     /// The bias in panel order, to be replaced for a speaker.
@@ -213,12 +199,58 @@ impl Panels {
     }
 }
 
-/// Room for packed weights.
-fn block(arena: Option<&Arena>, floats: usize) -> Block {
-    match arena {
-        Some(arena) => arena.zeros(floats.div_ceil(LINE)),
-        None => zeros(floats).into(),
+/// Where the weights of a convolution lie: `data[start of the channel + c * c_step + tap * tap_step] * factor`.
+#[derive(Debug)]
+struct Taps<'a> {
+    data: &'a [f32],
+    /// Of each channel of the panels; [`PADS`] for one that only pads.
+    starts: Vec<usize>,
+    c_in: usize,
+    c_step: isize,
+    taps: usize,
+    tap_step: isize,
+    factor: f32,
+}
+
+/// The start of no channel: whatever is added to it lies outside every slice.
+const PADS: usize = usize::MAX / 2;
+
+impl Taps<'_> {
+    /// Floats of the panels.
+    fn floats(&self) -> usize {
+        self.starts.len() * self.c_in * self.taps
     }
+
+    /// Writes every float of the panels, for registers of `lanes` floats.
+    fn pack(&self, lanes: usize, mut out: &mut [f32]) {
+        for starts in self.starts.chunks(2 * lanes) {
+            let (panel, rest) = out.split_at_mut(starts.len() * self.c_in * self.taps);
+            out = rest;
+            // The taps of one input channel after the other: what is read lies side by side.
+            for c in 0..self.c_in {
+                for tap in 0..self.taps {
+                    let offset = c as isize * self.c_step + tap as isize * self.tap_step;
+                    let row = &mut panel[(tap * self.c_in + c) * starts.len()..][..starts.len()];
+                    for (out, start) in row.iter_mut().zip(starts) {
+                        *out = self.data.get(start.wrapping_add_signed(offset)).copied().unwrap_or(0.0);
+                    }
+                    for out in row {
+                        let weight = *out * self.factor;
+                        *out = if weight.abs() < SMALL { 0.0 } else { weight };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `value(channel)` for `channels` channels of panels.
+fn packed_bias(channels: usize, value: impl Fn(usize) -> f32) -> Vec<Line> {
+    let mut lines = zeros(channels);
+    for (c, bias) in floats_mut(&mut lines)[..channels].iter_mut().enumerate() {
+        *bias = value(c);
+    }
+    lines
 }
 
 /// How the engine's own algebra changes a convolution's channels while packing.
@@ -312,20 +344,22 @@ impl Conv {
         order: Vec<Option<usize>>,
         fold: Fold,
     ) -> Self {
-        let input = |c: usize| if fold.flip_in { inputs.end - 1 - c } else { inputs.start + c };
-        let weight = |i: usize, c: usize, tap: usize| match order[i] {
-            Some(o) if tap < spec.kernel => {
-                spec.weight[(o * spec.c_in + input(c)) * spec.kernel + tap] * fold.weight
-            }
-            _ => 0.0,
+        let (first, c_step) = if fold.flip_in { (inputs.end - 1, -1) } else { (inputs.start, 1) };
+        let taps = Taps {
+            data: &spec.weight,
+            starts: order.iter().map(|o| o.map_or(PADS, |o| (o * spec.c_in + first) * spec.kernel)).collect(),
+            c_in: inputs.len(),
+            c_step: c_step * spec.kernel as isize,
+            taps: spec.kernel,
+            tap_step: 1,
+            factor: fold.weight,
         };
-        let bias = |i: usize| match (order[i], &spec.bias) {
+        let bias = packed_bias(order.len(), |i| match (order[i], &spec.bias) {
             (Some(o), Some(bias)) => bias[o] * fold.bias,
             _ => 0.0,
-        };
-        let shape = (order.len(), inputs.len(), spec.kernel);
+        });
         let plan = target.tiles.and_then(|tiles| tiles.plan(spec.kernel, spec.dilation, inputs.len()));
-        let packed = Packed::new(target, plan, shape, spec.dilation, weight, bias);
+        let packed = Packed::new(target, plan, spec.dilation, bias, &taps);
         Self { packed, reach: spec.reach(), order }
     }
 
@@ -369,24 +403,23 @@ impl Conv {
 }
 
 impl Packed {
-    /// Packs `weight(panel channel, c_in, tap)` for `(panel channels, c_in, taps)`.
     fn new(
         target: Target<'_>,
         plan: Option<Plan>,
-        (channels, c_in, kernel): (usize, usize, usize),
         dilation: usize,
-        weight: impl Fn(usize, usize, usize) -> f32,
-        bias: impl Fn(usize) -> f32,
+        bias: Vec<Line>,
+        taps: &Taps<'_>,
     ) -> Self {
         let transformed = target.tiles.is_some_and(|tiles| tiles.transformed);
         let winograd = plan.map(|plan| Winograd { plan, transformed });
-        let lanes = target.kernels.lanes();
-        let pack = |arena| Panels::pack(arena, lanes, channels, c_in, kernel, weight, bias);
         let panels = match winograd {
-            Some(Winograd { plan, transformed: true }) => pack(None).transformed(target, plan, channels),
-            _ => pack(Some(target.arena)),
+            Some(Winograd { plan, transformed: true }) => Panels::transformed(target, plan, bias, taps),
+            _ => {
+                let weights = target.arena.zeros(taps.floats().div_ceil(LINE));
+                Panels::pack(weights, target.kernels.lanes(), bias, taps)
+            }
         };
-        Self { panels, kernel, dilation, winograd }
+        Self { panels, kernel: taps.taps, dilation, winograd }
     }
 
     /// Rows of a block that must be computed at once.
@@ -466,25 +499,24 @@ impl Up {
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
                 let taps = (spec.kernel - first).div_ceil(spec.stride);
-                let packed = Packed::new(
-                    target,
-                    plan,
-                    (channels, spec.c_in, taps),
-                    1,
-                    |o, c, tap| {
-                        // Tap 0 reads the earliest row, which the kernel's last tap of this phase multiplies.
-                        let k = first + (taps - 1 - tap) * spec.stride;
-                        if o < spec.c_out {
-                            spec.weight[(c * spec.c_out + o) * spec.kernel + k] * factor
-                        } else {
-                            0.0
-                        }
-                    },
-                    |o| match &spec.bias {
-                        Some(bias) if o < spec.c_out => bias[o],
-                        _ => 0.0,
-                    },
-                );
+                // Tap 0 reads the earliest row, which the kernel's last tap of this phase multiplies.
+                let last = first + (taps - 1) * spec.stride;
+                let taps = Taps {
+                    data: &spec.weight,
+                    starts: (0..channels)
+                        .map(|o| if o < spec.c_out { o * spec.kernel + last } else { PADS })
+                        .collect(),
+                    c_in: spec.c_in,
+                    c_step: (spec.c_out * spec.kernel) as isize,
+                    taps,
+                    tap_step: -(spec.stride as isize),
+                    factor,
+                };
+                let bias = packed_bias(channels, |o| match &spec.bias {
+                    Some(bias) if o < spec.c_out => bias[o],
+                    _ => 0.0,
+                });
+                let packed = Packed::new(target, plan, 1, bias, &taps);
                 Phase { packed, ahead }
             })
             .collect();

@@ -61,7 +61,7 @@ impl Decoder {
         check_flow(&spec.flow)?;
         let gin = gin_channels(spec)?;
         let mut program = Program::new(kernels);
-        let arena = &Arena::huge();
+        let arena = &Arena::default();
         let packer = Packer { kernels, arena, mode: options.mode };
         let halves = build_flow(&mut program, packer, &spec.flow);
         let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());

@@ -17,7 +17,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Direct, the widest instruction set, one thread.
+    /// Winograd's method, the widest instruction set, one thread.
     fn default() -> Self {
         Self { mode: Mode::default(), isa: Isa::default(), threads: 1 }
     }

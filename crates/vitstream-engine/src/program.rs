@@ -290,7 +290,7 @@ impl Program {
 
     /// Buffers for a stream. A push never has more rows than a block; what lags keeps some more.
     fn buffers(&self) -> Vec<Rows> {
-        let arena = Arena::huge();
+        let arena = Arena::default();
         self.bufs.iter().map(|b| Rows::within(&arena, b.channels, b.before, b.rows())).collect()
     }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::voice::{self, Voice};
-use common::{Reference, difference, same_bits, shared, tiny};
+use common::{Array, Reference, difference, same_bits, shared, tiny};
 use vitstream_engine::{Decoder, DrawsFrom, Encoder, Error, Isa, Mode, Options, Scales};
 
 const NETWORKS: [&str; 9] = [
@@ -67,7 +67,7 @@ fn isas() -> Vec<Isa> {
 }
 
 fn scales(reference: &Reference) -> Scales {
-    let s = reference.floats("scales");
+    let s = reference.get("scales").floats();
     Scales { noise: s[0], length: s[1], noise_w: s[2] }
 }
 
@@ -75,19 +75,20 @@ fn scales(reference: &Reference) -> Scales {
 fn decoder_equals_pytorch() {
     let isas = isas();
     each_case(|case, model, reference| {
-        let (z, g) = (reference.floats("z_p"), reference.get("g"));
-        let frames = reference.shape("z_p")[2];
-        let audio = reference.floats("audio");
+        let z_p = reference.get("z_p");
+        let (z, frames) = (z_p.floats(), z_p.dims[2]);
+        let g = reference.find("g").map(Array::floats);
+        let audio = reference.get("audio").floats();
         for &isa in &isas {
             for mode in [Mode::Winograd, Mode::Direct] {
                 let decoder =
                     Decoder::new(&voice::decoder(model), Options::new().isa(isa).mode(mode).threads(1))
                         .expect(case);
                 let mut samples = Vec::new();
-                let mut stream = decoder.stream(g.as_deref()).expect(case);
-                stream.push(&z, frames, &mut samples).expect(case);
+                let mut stream = decoder.stream(g).expect(case);
+                stream.push(z, frames, &mut samples).expect(case);
                 stream.finish(&mut samples).expect(case);
-                let d = difference(&samples, &audio);
+                let d = difference(&samples, audio);
                 assert!(d < 2e-5, "{case} {isa:?} {mode:?}: {d}");
             }
         }
@@ -97,12 +98,13 @@ fn decoder_equals_pytorch() {
 #[test]
 fn chunks_and_threads_change_no_bit() {
     each_case(|case, model, reference| {
-        let (z, g) = (reference.floats("z_p"), reference.get("g"));
-        let frames = reference.shape("z_p")[2];
+        let z_p = reference.get("z_p");
+        let (z, frames) = (z_p.floats(), z_p.dims[2]);
+        let g = reference.find("g").map(Array::floats);
         let spec = voice::decoder(model);
         let decode = |threads: usize, mode: Mode, schedule: &[usize]| {
             let decoder = Decoder::new(&spec, Options::new().mode(mode).threads(threads)).expect(case);
-            let mut stream = decoder.stream(g.as_deref()).expect(case);
+            let mut stream = decoder.stream(g).expect(case);
             let mut samples = Vec::new();
             let (mut at, mut sizes) = (0, schedule.iter().cycle());
             while at < frames {
@@ -133,11 +135,11 @@ fn chunks_and_threads_change_no_bit() {
 fn encoder_equals_pytorch() {
     let isas = isas();
     each_case(|case, model, reference| {
-        let ids = reference.integers("input").expect("ids");
-        let speaker = reference.integers("sid").map(|s| s[0] as usize);
-        let dp = reference.get("noise.dp").unwrap_or_default();
-        let p = reference.get("noise.p").unwrap_or_default();
-        let durations: Vec<usize> = reference.floats("w_ceil").iter().map(|&w| w as usize).collect();
+        let ids = reference.get("input").ints();
+        let speaker = reference.find("sid").map(|sid| sid.ints()[0] as usize);
+        let noise = |name| reference.find(name).map(Array::floats).unwrap_or_default();
+        let (dp, p) = (noise("noise.dp"), noise("noise.p"));
+        let durations: Vec<usize> = reference.get("w_ceil").floats().iter().map(|&w| w as usize).collect();
         // The first is the widest, which is the one chosen where none is asked for.
         let mut widest = None;
         let single = isas.iter().map(|&isa| (isa, Mode::Winograd, 1));
@@ -146,13 +148,13 @@ fn encoder_equals_pytorch() {
         {
             let options = Options::new().isa(isa).mode(mode).threads(threads);
             let encoder = Encoder::new(&voice::encoder(model), options).expect(case);
-            let noise = DrawsFrom::Given { dp: &dp, p: &p };
-            let latent = encoder.encode(&ids, speaker, scales(reference), noise).expect(case);
+            let draws = DrawsFrom::Given { dp, p };
+            let latent = encoder.encode(ids, speaker, scales(reference), draws).expect(case);
             assert_eq!(latent.durations, durations, "{case} {isa:?}");
-            assert_eq!(latent.frames, reference.shape("z_p")[2]);
-            let d = difference(&latent.z_p, &reference.floats("z_p"));
+            assert_eq!(latent.frames, reference.get("z_p").dims[2]);
+            let d = difference(&latent.z_p, reference.get("z_p").floats());
             assert!(d < 5e-5, "{case} {isa:?}: {d}");
-            assert_eq!(latent.g, reference.get("g"), "{case}");
+            assert_eq!(latent.g.as_deref(), reference.find("g").map(Array::floats), "{case}");
             let widest = widest.get_or_insert_with(|| latent.z_p.clone());
             if isa == Isa::Auto {
                 assert!(same_bits(&latent.z_p, widest), "{case} {mode:?}, {threads} threads");
@@ -163,7 +165,7 @@ fn encoder_equals_pytorch() {
             let mut samples = Vec::new();
             stream.push(&latent.z_p, latent.frames, &mut samples).expect(case);
             stream.finish(&mut samples).expect(case);
-            let d = difference(&samples, &reference.floats("audio"));
+            let d = difference(&samples, reference.get("audio").floats());
             println!("{case} {isa:?} {mode:?}: {d:e} from ids to audio");
             assert!(d < 1e-4, "{case} {isa:?} {mode:?}: {d} from ids to audio");
         }

@@ -11,11 +11,11 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 use vitstream_vits::{NoiseSource, SynthesizerTrn};
 
-use vitstream_contract::{Description, PackageOption, Remedy};
+use vitstream_contract::{Description, PackageOption, Remedy, files};
 use vitstream_source::config::{VoiceConfig, to_text};
 
 use crate::Error;
-use crate::export::{ExportOptions, Layout, files};
+use crate::export::{ExportOptions, Layout};
 
 /// A client that plays pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

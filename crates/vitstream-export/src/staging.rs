@@ -318,7 +318,7 @@ fn roll_back(directory: &Path) -> Result<(), Error> {
         let back = if was_there {
             // The same file under both names is left as it is by a rename.
             fs::rename(&second, &path).and_then(|()| remove_if_there(&second))
-        } else if crate::export::files::is_one(&name) {
+        } else if vitstream_contract::files::is_one(&name) {
             remove_if_there(&path).and_then(|()| remove_if_there(&second))
         } else {
             remove_if_there(&second)

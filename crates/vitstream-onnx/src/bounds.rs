@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::decode::DecodeError;
-use crate::external::shown;
+use crate::error::{DecodeError, shown};
 use crate::graph::{Attr, DType, Graph, Node, Tensor, ValueId};
 
 /// Most axes of a tensor. VITS has at most five; a runtime that works through axes recursively survives these.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use crate::decode::DecodeError;
+use crate::error::{DecodeError, shown};
 use crate::proto::{self, attribute_type};
 
 /// Operators that give the elements of their first input, in their order.
@@ -80,7 +80,7 @@ impl Branch {
                 continue;
             }
             let (true, Some(from)) = (RESHAPING.contains(&op), node.input.first()) else {
-                return Err(format!("has a node {}", crate::external::shown(op)));
+                return Err(format!("has a node {}", shown(op)));
             };
             if inside.contains(from.as_str()) {
                 return Err("gives a constant".to_owned());

@@ -14,82 +14,12 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use crate::bounds;
 use crate::branches;
-use crate::dim::{Dim, Shape};
-use crate::external::{External, OpenBeside, shown};
+use crate::dim::{Dim, Shape, parse_dim};
+use crate::error::{DecodeError, MAX_RECORDS, shown};
+use crate::external::{External, OpenBeside};
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId, ValueInfo};
 use crate::proto::{self, attribute_type, data_type};
 use crate::validate::byte_len;
-
-/// Most messages and names in a file. The largest traced VITS encoder has 40,000; parsed, one takes 300 bytes or less.
-const MAX_RECORDS: usize = 1 << 20;
-/// Longest text that [`parse_dim`] looks into.
-const MAX_DIM_TEXT: usize = 1024;
-/// Largest coefficient that [`parse_dim`] reads: with as many terms as fit the text, no sum overflows.
-const MAX_COEFFICIENT: i64 = 1 << 40;
-
-/// Why a file was not read.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The bytes are no protobuf of ONNX's schema.
-    #[error("not an ONNX file: {0}")]
-    Protobuf(#[from] prost::DecodeError),
-    /// More messages than any model of this kind has.
-    #[error("more than {MAX_RECORDS} messages: no voice has as many, so the file is not read")]
-    TooManyRecords,
-    /// ONNX, but with something that a [`Graph`] cannot hold.
-    #[error("{place}: {what} is not supported")]
-    Unsupported {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// What it has.
-        what: String,
-    },
-    /// An operator that is none of ONNX's own.
-    #[error("{place}: operator {op} of the domain `{domain}` is not supported")]
-    Domain {
-        /// The node, by name.
-        place: String,
-        /// The operator.
-        op: String,
-        /// Who defines it.
-        domain: String,
-    },
-    /// An element type that a [`Graph`] cannot hold.
-    #[error("{place}: element type {found} is not supported")]
-    ElementType {
-        /// The value or initializer, by name.
-        place: String,
-        /// The type, by ONNX's name.
-        found: String,
-    },
-    /// Elements that lie in another file, which cannot be had or does not fit.
-    #[error("{place}: {what}")]
-    External {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// Which file, and what is wrong with it.
-        what: String,
-    },
-    /// ONNX's own rules are broken, or nothing could run what is asked for.
-    #[error("{place}: {what}")]
-    Malformed {
-        /// The node, value or initializer, by name.
-        place: String,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
-impl DecodeError {
-    pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Unsupported { place: place.into(), what: what.into() }
-    }
-
-    pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed { place: place.into(), what: what.into() }
-    }
-}
 
 fn unsupported(place: impl Into<String>, what: impl Into<String>) -> DecodeError {
     DecodeError::unsupported(place, what)
@@ -298,12 +228,12 @@ impl<'a, 'e> GraphReader<'a, 'e> {
             let name = annotation.tensor_name.as_deref().unwrap_or_default();
             return Err(unsupported(format!("value `{}`", shown(name)), "quantization"));
         }
-        let mut symbols = FreshSymbols::new(graph);
+        let mut declarations = Declarations::new(graph);
         let mut declared = HashMap::new();
         // Where several declare the same value, the graph's own inputs and outputs are believed.
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             let name = info.name.clone().unwrap_or_default();
-            let described = declaration(info, &mut symbols)?;
+            let described = declaration(info, &mut declarations)?;
             declared.insert(name, described);
         }
         Ok(Self {
@@ -470,28 +400,38 @@ impl<'a, 'e> GraphReader<'a, 'e> {
     }
 }
 
-/// Gives names to dimensions that have none.
-struct FreshSymbols {
+/// The dimensions of a graph's declarations, and names for those that have none.
+struct Declarations {
+    /// What each text stands for: a graph says few different ones, thousands of times.
+    dims: HashMap<String, Dim>,
+    /// Symbols of these.
     taken: HashSet<String>,
+    /// Names that were given.
     count: usize,
 }
 
-impl FreshSymbols {
+impl Declarations {
     fn new(graph: &proto::Graph) -> Self {
-        let taken = [&graph.value_info, &graph.output, &graph.input]
+        let mut dims = HashMap::new();
+        let shapes = [&graph.value_info, &graph.output, &graph.input]
             .into_iter()
             .flatten()
-            .filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref())
-            .flat_map(|shape| &shape.dim)
-            .filter_map(|dim| dim.dim_param.as_deref())
-            .flat_map(|text| {
-                parse_dim(text).terms().flat_map(|(_, factors)| factors.to_vec()).collect::<Vec<_>>()
-            })
-            .collect();
-        Self { taken, count: 0 }
+            .filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref());
+        for text in shapes.flat_map(|shape| &shape.dim).filter_map(|dim| dim.dim_param.as_deref()) {
+            if !dims.contains_key(text) {
+                dims.insert(text.to_owned(), parse_dim(text));
+            }
+        }
+        let symbols = dims.values().flat_map(Dim::terms).flat_map(|(_, factors)| factors.to_vec());
+        Self { taken: symbols.collect(), dims, count: 0 }
     }
 
-    fn next(&mut self) -> Dim {
+    /// What `text` stands for.
+    fn dim(&self, text: &str) -> Dim {
+        self.dims.get(text).cloned().unwrap_or_else(|| parse_dim(text))
+    }
+
+    fn fresh(&mut self) -> Dim {
         loop {
             let name = format!("unknown_{}", self.count);
             self.count += 1;
@@ -502,7 +442,7 @@ impl FreshSymbols {
     }
 }
 
-fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<Declared, DecodeError> {
+fn declaration(info: &proto::ValueInfo, declarations: &mut Declarations) -> Result<Declared, DecodeError> {
     let place = || format!("value `{}`", shown(info.name.as_deref().unwrap_or_default()));
     let Some(r#type) = &info.r#type else { return Ok((None, None)) };
     let others = [
@@ -524,8 +464,8 @@ fn declaration(info: &proto::ValueInfo, symbols: &mut FreshSymbols) -> Result<De
     let dimension = |dim: &proto::Dimension| match (dim.dim_value, dim.dim_param.as_deref()) {
         (Some(value @ 0..=bounds::MAX_DIM), _) => Ok(Dim::from(value)),
         (Some(value), _) => Err(malformed(place(), format!("a dimension of {value}"))),
-        (None, None | Some("")) => Ok(symbols.next()),
-        (None, Some(text)) => Ok(parse_dim(text)),
+        (None, None | Some("")) => Ok(declarations.fresh()),
+        (None, Some(text)) => Ok(declarations.dim(text)),
     };
     bounds::check_rank(shape.dim.len(), place)?;
     let shape = shape.dim.iter().map(dimension).collect::<Result<_, _>>()?;
@@ -620,58 +560,6 @@ fn decode_tensor(
             format!("{dtype} {dims:?} expects {expected} bytes, found {} bytes", data.len()),
         )),
     }
-}
-
-/// The dimension whose [`Display`](std::fmt::Display) is `text`; of any other text, the symbol of that name.
-pub(crate) fn parse_dim(text: &str) -> Dim {
-    if text.len() <= MAX_DIM_TEXT
-        && let Some(dim) = parse_polynomial(text)
-        && dim.as_const().is_none()
-        && dim.to_string() == text
-    {
-        return dim;
-    }
-    Dim::symbol(text)
-}
-
-/// `256*time`, `t*t - 8*t + 1`. `None` for what is no polynomial over identifiers.
-fn parse_polynomial(text: &str) -> Option<Dim> {
-    let (mut sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1i64, rest),
-        None => (1, text),
-    };
-    let mut sum = Dim::from(0i64);
-    loop {
-        let next = [(" + ", 1), (" - ", -1)]
-            .into_iter()
-            .filter_map(|(operator, sign)| rest.split_once(operator).map(|(term, rest)| (term, rest, sign)))
-            .min_by_key(|(term, ..)| term.len());
-        let (term, tail) = next.map_or((rest, None), |(term, rest, sign)| (term, Some((rest, sign))));
-        sum = &sum + &(&parse_term(term)? * &Dim::from(sign));
-        match tail {
-            Some(tail) => (rest, sign) = tail,
-            None => return Some(sum),
-        }
-    }
-}
-
-/// `8`, `t`, `t*t` or `8*t`.
-fn parse_term(text: &str) -> Option<Dim> {
-    let mut product = Dim::from(1i64);
-    for (i, factor) in text.split('*').enumerate() {
-        let factor = match factor.parse::<i64>() {
-            Ok(number) if i == 0 && (0..=MAX_COEFFICIENT).contains(&number) => Dim::from(number),
-            Ok(_) => return None,
-            Err(_) if is_identifier(factor) => Dim::symbol(factor),
-            Err(_) => return None,
-        };
-        product = &product * &factor;
-    }
-    Some(product)
-}
-
-fn is_identifier(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':'))
 }
 
 #[cfg(test)]
@@ -812,22 +700,5 @@ mod tests {
         encoding::encode_varint(graph.len() as u64, &mut file);
         file.extend(graph);
         assert!(matches!(decode(file.into()), Err(DecodeError::TooManyRecords)));
-    }
-
-    #[test]
-    fn dimensions_survive_their_text() {
-        let t = Dim::symbol("time");
-        let samples = &(&t * &Dim::from(256i64)) - &Dim::from(3i64);
-        for dim in [t.clone(), samples.clone(), &samples * &t, &Dim::from(1i64) - &samples] {
-            assert_eq!(parse_dim(&dim.to_string()), dim);
-        }
-    }
-
-    #[test]
-    fn other_texts_are_symbols() {
-        let huge = "9223372036854775807*t + 9223372036854775807*t";
-        for text in ["floor(t/2 + 1)", "1 + t", "t - t", "7", "-1", "", "*", " + ", huge, "a  + b"] {
-            assert_eq!(parse_dim(text), Dim::symbol(text));
-        }
     }
 }

@@ -4,12 +4,11 @@
 //! which folder, and no two tensors share bytes. So a graph reads what lies beside it, and no more of that than there is.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::decode::DecodeError;
+use crate::error::{DecodeError, shown};
 use crate::proto;
 
 /// Most files that a graph may be spread over: PyTorch writes one, or one for each tensor.
@@ -127,22 +126,6 @@ impl<'a> External<'a> {
 fn is_plain(name: &str) -> bool {
     let is_odd = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && !name.contains(is_odd)
-}
-
-/// As much of a name as a message takes, on one line.
-pub(crate) fn shown(text: &str) -> String {
-    const MOST: usize = 200;
-    let mut shown = String::new();
-    for c in text.chars().take(MOST) {
-        match c.is_control() {
-            true => _ = write!(shown, "{}", c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    if text.chars().nth(MOST).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::decode::{DecodeError, count_records};
-use crate::external::shown;
+use crate::decode::count_records;
+use crate::error::{DecodeError, shown};
 use crate::proto::{self, data_type};
 
 /// The contents of an ONNX file as they are written there. Nothing is checked but that it is protobuf of ONNX's schema:
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(outline.tensors.len(), graph.initializers.len());
         assert_eq!(outline.opsets[""], graph.opset);
         let bytes: u64 = outline.tensors.iter().map(|tensor| tensor.bytes).sum();
-        assert_eq!(bytes, graph.initializers.values().map(|tensor| tensor.data.len() as u64).sum());
+        assert_eq!(bytes, graph.initializers.values().map(|tensor| tensor.data.len() as u64).sum::<u64>());
     }
 
     /// What cannot be read can be listed.

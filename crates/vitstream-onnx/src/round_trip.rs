@@ -1,11 +1,12 @@
 //! Writing and reading undo each other, and no bytes make the reader fall over.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use vitstream_testing::shared;
 
 use crate::decode::decode;
 use crate::dim::Dim;
@@ -49,15 +50,8 @@ fn a_graph_survives() {
 }
 
 fn fixtures() -> Vec<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    let root = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(beside, PathBuf::from).join("traced");
     let files = ["joe/encoder", "joe/decoder", "tiny-multi/encoder", "tiny-multi/decoder"];
-    let (present, absent): (Vec<_>, Vec<_>) =
-        files.iter().map(|file| root.join(format!("{file}.onnx"))).partition(|path| path.exists());
-    for path in absent {
-        eprintln!("skipped: {} is not there (set VITSTREAM_FIXTURES)", path.display());
-    }
-    present
+    files.iter().filter_map(|file| shared(&format!("traced/{file}.onnx"))).collect()
 }
 
 #[test]

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, RangeInclusive};
 
-use crate::decode::parse_dim;
-use crate::dim::{self, Dim, Shape};
+use crate::dim::{self, Dim, Shape, parse_dim};
 use crate::encode;
 use crate::graph::{Attr, DType, Graph, LOOP_INPUTS, Node, Tensor, ValueId};
 use crate::schema::{self, Lookup, MANY, OPSETS};

@@ -25,7 +25,6 @@ mod reading;
 pub mod scheduler;
 mod server;
 pub mod service;
-mod text;
 pub mod voices;
 pub mod wyoming;
 

@@ -1,32 +1,14 @@
 use std::collections::BTreeMap;
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use vitstream_onnx::{Attr, DType, Graph, Node, Tensor, ValueInfo, decode};
+use vitstream_testing::{golden, shared};
 use vitstream_vits::{HParams, NoiseSource, SynthesizerTrn};
 
 use super::graphs::exported;
 use super::graphs::traced::recover;
 use super::{Input, ReadOptions, load};
-
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vitstream-vits/tests/golden");
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(GOLDEN).join(name)
-}
-
-/// A file of `../shared/fixtures`; without it, says so.
-fn fixture(name: &str) -> Option<PathBuf> {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures");
-    let folder = env::var_os("VITSTREAM_FIXTURES").map_or_else(|| PathBuf::from(shared), PathBuf::from);
-    let path = folder.join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn model(path: &Path) -> SynthesizerTrn {
     load(path, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}")).model
@@ -103,7 +85,7 @@ fn a_traced_pair_is_read() {
 
 #[test]
 fn the_traced_pair_of_a_real_voice_is_its_checkpoint() {
-    let (Some(pair), Some(checkpoint)) = (fixture("traced/joe"), fixture("joe/joe.ckpt")) else { return };
+    let (Some(pair), Some(checkpoint)) = (shared("traced/joe"), shared("joe/joe.ckpt")) else { return };
     let worst = difference(&model(&checkpoint), &model(&pair));
     assert!(worst < ROUNDING, "{worst}");
 }

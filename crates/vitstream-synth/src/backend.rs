@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::error::Result;
 use crate::noise::Noise;
-use crate::voice::Scales;
+use crate::options::Scales;
 
 /// A request to an encoder. The caller has checked it: ids within the vocabulary and not empty, a speaker exactly
 /// when the voice has several, scales finite and within bounds.

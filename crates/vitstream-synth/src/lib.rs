@@ -23,6 +23,7 @@ mod graph_file;
 #[cfg(feature = "native")]
 pub mod native;
 mod noise;
+mod options;
 mod pair;
 mod receptive;
 #[cfg_attr(
@@ -38,12 +39,13 @@ pub mod wav;
 pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use noise::Noise;
+pub use options::{
+    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker,
+    VoiceOptions,
+};
 #[cfg(feature = "onnxruntime")]
 pub use runtime::onnxruntime_environment;
 pub use runtime::{Runtime, Wall};
 pub use schedule::{Chunking, Cost, Profile};
 pub use stream::{Chunk, SpeechStream};
-pub use voice::{
-    DecoderChoice, MAX_FRAMES, MAX_IDS, MAX_STRETCHED_IDS, SAMPLE_RATES, Scales, SpeakOptions, Speaker,
-    Voice, VoiceInfo, VoiceOptions,
-};
+pub use voice::{Voice, VoiceInfo};

@@ -101,22 +101,22 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
-    // The weights are held once more while they are packed: so one half after the other, the larger one first, and
-    // without the pages from which they were read.
+    // The weights are held once more while they are packed: so without the pages from which they were read.
     let release = || files.iter().for_each(MappedFile::release);
     release();
-    let decoder = {
-        let half = DecoderHalf::load(&weights, &hparams).map_err(weights_error)?;
-        release();
-        Decoder::new(&from_vits::decoder(&half, &hparams), engine)
-    };
-    weights.drop_claimed();
+    let half = DecoderHalf::load(&weights, &hparams).map_err(weights_error)?;
     release();
-    let encoder = {
-        let half = EncoderHalf::load(&weights, &hparams).map_err(weights_error)?;
-        release();
-        Encoder::new(&from_vits::encoder(&half, &hparams), engine)
-    };
+    weights.drop_claimed();
+    let (decoder, encoder) = together(
+        || Decoder::new(&from_vits::decoder(&half, &hparams), engine),
+        || {
+            let half = EncoderHalf::load(&weights, &hparams).map_err(weights_error)?;
+            release();
+            Ok::<_, Error>(Encoder::new(&from_vits::encoder(&half, &hparams), engine))
+        },
+    );
+    let encoder = encoder?;
+    drop(half);
     let audit = weights.finish().map_err(weights_error)?;
     source::check_finite(path, &audit, &options.read)?;
     source::check_unchanged(&files)?;
@@ -145,6 +145,30 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     let path: Arc<Path> = path.into();
     let encoder = NativeEncoder { encoder, path: path.clone() };
     Ok(Voice::from_parts(Box::new(encoder), Arc::new(NativeDecoder { decoder, path }), info))
+}
+
+/// Both results; the first is computed on a thread of its own where there is one.
+fn together<A: Send, B>(beside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
+    #[cfg(feature = "threads")]
+    {
+        use std::panic::resume_unwind;
+        use std::thread::{Builder, scope};
+        scope(|threads| {
+            let beside_thread = Builder::new().spawn_scoped(threads, &beside);
+            let here = here();
+            // A system without threads to spare has this one do it all.
+            let beside = beside_thread.map_or_else(
+                |_| beside(),
+                |thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            );
+            (beside, here)
+        })
+    }
+    #[cfg(not(feature = "threads"))]
+    {
+        let here = here();
+        (beside(), here)
+    }
 }
 
 /// The rate that the files say, or the caller.

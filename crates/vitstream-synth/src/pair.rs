@@ -16,9 +16,9 @@ pub(crate) use windowed::WindowedDecoder;
 use crate::backend::DecodeBackend;
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
+use crate::options::DecoderChoice;
 use crate::runtime::RuntimeOptions;
 use crate::schedule::Cost;
-use crate::voice::DecoderChoice;
 
 /// A pair's two halves, and what its files say about the voice.
 pub(crate) struct Pair {

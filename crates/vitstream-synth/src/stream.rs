@@ -7,8 +7,9 @@ use crate::backend::{DecodeSession, EncodeRequest, Latent};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::noise::Noise;
+use crate::options::{MAX_FRAMES, Scales};
 use crate::schedule::{Chunking, Schedule};
-use crate::voice::{Inner, MAX_FRAMES, Scales};
+use crate::voice::Inner;
 
 /// What is to be spoken, checked.
 pub(crate) struct Request {

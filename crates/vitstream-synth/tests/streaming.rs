@@ -7,9 +7,9 @@ use std::thread;
 
 use common::{QUIET, difference, fixture, options, runtimes, tiny};
 use proptest::prelude::*;
-use safetensors::SafeTensors;
 use vitstream_synth::backend::DecodeBackend;
 use vitstream_synth::{Chunking, SpeakOptions, Speaker, Voice};
+use vitstream_testing::array::Reference;
 
 const TOLERANCE: f32 = 1e-5;
 
@@ -123,31 +123,17 @@ fn threads_share_a_voice_and_do_not_mix() {
 #[test]
 fn a_real_voice_sounds_as_in_pytorch() {
     let (Some(pair), Some(joe)) = (fixture("traced/joe"), fixture("joe")) else { return };
-    let reference = std::fs::read(joe.join("joe.medium.safetensors")).unwrap();
-    let reference = SafeTensors::deserialize(&reference).unwrap();
-    let ids: Vec<i64> = reference
-        .tensor("input")
-        .unwrap()
-        .data()
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    let audio: Vec<f32> = reference
-        .tensor("audio")
-        .unwrap()
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
+    let reference = Reference::read(&joe.join("joe.medium.safetensors"));
+    let (ids, audio) = (reference.get("input").ints(), reference.get("audio").floats());
     for runtime in runtimes() {
         let voice = Voice::open(&pair, &options(runtime)).unwrap();
         let quiet = |chunking| SpeakOptions::new().scales(QUIET).chunking(chunking);
-        let whole = voice.synthesize(&ids, &quiet(Chunking::Whole)).unwrap();
+        let whole = voice.synthesize(ids, &quiet(Chunking::Whole)).unwrap();
         let chunks: Vec<_> =
-            voice.stream(&ids, &quiet(Chunking::Fixed(100))).unwrap().map(Result::unwrap).collect();
+            voice.stream(ids, &quiet(Chunking::Fixed(100))).unwrap().map(Result::unwrap).collect();
         assert_eq!(chunks.len(), (whole.len() / 256 - 43).div_ceil(100));
         let streamed: Vec<f32> = chunks.into_iter().flat_map(|chunk| chunk.samples).collect();
-        let (to_pytorch, to_whole) = (difference(&audio, &whole), difference(&whole, &streamed));
+        let (to_pytorch, to_whole) = (difference(audio, &whole), difference(&whole, &streamed));
         println!("{runtime}: {to_pytorch:e} from PyTorch, streamed {to_whole:e} from the whole");
         assert!(to_pytorch <= 1e-3 && to_whole <= TOLERANCE);
     }

@@ -1,9 +1,11 @@
-//! What the tests of all crates share: where fixtures lie, and writers of small checkpoints.
+//! What the tests of all crates share: where fixtures lie, arrays and reference values, and writers of small checkpoints.
 //!
 //! Files of the repository are always there. Larger fixtures (a real voice, more checkpoints) may be absent: a test that
 //! needs one says that it is skipped.
 #![forbid(unsafe_code)]
 
+pub mod array;
+pub mod random;
 pub mod state_dict;
 pub mod torch;
 pub mod zip;

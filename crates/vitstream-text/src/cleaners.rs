@@ -125,7 +125,7 @@ fn symbols(text: &str, language: &str) -> String {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::unsupported(format!("the text cleaner {}", crate::error::Shown(name)))
+    Error::unsupported(format!("the text cleaner {}", crate::shown::Shown(name)))
 }
 
 /// One space for all white space, none at the ends.

@@ -1,7 +1,5 @@
 //! Errors.
 
-use std::fmt;
-
 use crate::phonemizer::PhonemizerError;
 
 /// Text that could not be turned into ids, and why.
@@ -47,20 +45,6 @@ impl Error {
     }
 }
 
-/// A stranger's text within a message: quoted, control characters escaped, and not longer than a line.
-pub(crate) struct Shown<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A message stays one line.
-        const LONGEST: usize = 60;
-        match self.0.char_indices().nth(LONGEST) {
-            Some((end, _)) => write!(f, "{:?}...", &self.0[..end]),
-            None => write!(f, "{:?}", self.0),
-        }
-    }
-}
-
 /// `bytes` as text.
 ///
 /// # Errors
@@ -87,11 +71,5 @@ mod tests {
         assert_eq!(error, "expected UTF-8, found the byte 0xff at offset 6 (line 2)");
         // Cut in the middle of a character.
         assert!(utf8(&"é".as_bytes()[..1]).unwrap_err().to_string().contains("offset 0"));
-    }
-
-    #[test]
-    fn a_strangers_text_stays_on_one_line() {
-        assert_eq!(Shown("a\n\u{1b}[2J").to_string(), r#""a\n\u{1b}[2J""#);
-        assert!(Shown(&"x".repeat(1 << 20)).to_string().len() < 70);
     }
 }

@@ -8,13 +8,14 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::cleaners::{CoquiCleaner, VitsCleaner, collapse};
 use crate::config::{CoquiConfig, FRONTEND_KEY, FrontendConfig, HuggingFaceConfig, VitsConfig};
-use crate::error::{Error, Shown};
+use crate::error::Error;
 use crate::ids::PhonemeIds;
 use crate::passage::Passage;
 use crate::phonemizer::Phonemizer;
 use crate::piper::{self, join_clusters};
 use crate::sentence::{Draft, Marks, Sentence, SpokenClause};
 use crate::sentences::{Rules, Sentences};
+use crate::shown::Shown;
 use crate::{huggingface, vits};
 
 /// espeak-ng's voice of all trainings that know English only.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Shown};
+use crate::error::Error;
+use crate::shown::Shown;
 
 /// Ids of a sentence, and what became of phonemes that have none.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::error::{Error, Shown};
+use crate::error::Error;
 use crate::passage::Passage;
 use crate::piper::{self, Part};
+use crate::shown::Shown;
 
 /// A word is not longer.
 const MAX_LINE: usize = 1000;

@@ -57,6 +57,7 @@ pub mod clauses;
 mod cleaners;
 pub mod config;
 mod error;
+mod fitting;
 mod frontend;
 mod huggingface;
 pub mod ids;
@@ -69,6 +70,7 @@ mod punctuation;
 mod reader;
 mod sentence;
 mod sentences;
+mod shown;
 mod vits;
 
 pub use error::{Error, utf8};

@@ -37,6 +37,39 @@ impl From<&str> for Passage {
 }
 
 impl Passage {
+    /// Cuts the passage in two at a place in no pronunciation, as [`String::split_off`] does. The silence goes with the
+    /// second part.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let text = self.text.split_off(at);
+        let first = self.pronunciations.partition_point(|(range, _)| range.start < at);
+        let pronunciations = self.pronunciations.split_off(first);
+        let first = self.marks.partition_point(|(place, _)| *place < at);
+        let marks = self.marks.split_off(first);
+        Self {
+            text,
+            pronunciations: pronunciations
+                .into_iter()
+                .map(|(range, ipa)| (range.start - at..range.end - at, ipa))
+                .collect(),
+            marks: marks.into_iter().map(|(place, name)| (place - at, name)).collect(),
+            rate: self.rate,
+            pause: std::mem::take(&mut self.pause),
+        }
+    }
+
+    /// Takes white space away at both ends.
+    pub(crate) fn trim(&mut self) {
+        let before = self.text.len() - self.text.trim_start().len();
+        self.text = self.text.trim().to_owned();
+        let place = |at: usize| at.saturating_sub(before).min(self.text.len());
+        for (range, _) in &mut self.pronunciations {
+            *range = place(range.start)..place(range.end);
+        }
+        for (at, _) in &mut self.marks {
+            *at = place(*at);
+        }
+    }
+
     /// The text of `range` as it stands, cut where a pronunciation is given, each part with that pronunciation.
     /// What a pronunciation covers beyond the range is silent.
     pub(crate) fn parts(&self, range: Range<usize>) -> Vec<(&str, Option<&str>)> {
@@ -64,6 +97,30 @@ impl Passage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_about_a_text_stays_with_it() {
+        let mut first = Passage {
+            pronunciations: vec![(2..4, "x".into()), (6..8, "y".into())],
+            marks: vec![(0, "a".into()), (5, "b".into()), (10, "c".into())],
+            pause: Duration::from_secs(1),
+            ..Passage::from(" bcde ghi ")
+        };
+        let whole = first.clone();
+        let second = first.split_off(5);
+        assert_eq!((&*first.text, &*second.text), (" bcde", " ghi "));
+        assert_eq!(first.pronunciations, whole.pronunciations[..1]);
+        assert_eq!(second.pronunciations, [(1..3, "y".into())]);
+        assert_eq!(first.marks, whole.marks[..1]);
+        assert_eq!(second.marks, [(0, "b".into()), (5, "c".into())]);
+        assert_eq!((first.pause, second.pause), (Duration::ZERO, whole.pause));
+
+        let mut trimmed = whole;
+        trimmed.trim();
+        assert_eq!(trimmed.text, "bcde ghi");
+        assert_eq!(trimmed.pronunciations, [(1..3, "x".into()), (5..7, "y".into())]);
+        assert_eq!(trimmed.marks, [(0, "a".into()), (4, "b".into()), (8, "c".into())]);
+    }
 
     #[test]
     fn parts_are_the_text() {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::clauses::clauses;
 use crate::markup::{Markdown, ssml};
 use crate::phonemizer::{About, Phonemizer, PhonemizerError, Recorded};
 use crate::{Error, Frontend, Lexicon, Passage, Sentence, Sentences};
@@ -44,7 +43,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Sentences of more than `most_ids` ids are cut at their clauses; `find` gives the phonemizer when it is first needed.
+    /// Sentences of more than `most_ids` ids are said in parts, as [`Frontend::speak_within`] cuts them; `find` gives the
+    /// phonemizer when it is first needed.
     pub fn new(
         frontend: Frontend,
         most_ids: usize,
@@ -106,7 +106,8 @@ impl Reader {
     /// As [`Frontend::speak`], and when there is no phonemizer.
     pub fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
         self.prepare()?;
-        self.fitting(text)
+        let stripped = self.markdown.as_mut().map(|markdown| markdown.strip(text));
+        self.speak(Passage::from(stripped.as_deref().unwrap_or(text)))
     }
 
     /// A whole text.
@@ -151,34 +152,6 @@ impl Reader {
         known(self.frontend.tokens("", phonemes))
     }
 
-    /// The network takes so many ids and no more, so what is too long is said in parts.
-    fn fitting(&mut self, text: &str) -> Result<Vec<Sentence>, Error> {
-        let markdown = self.markdown.clone();
-        let stripped = self.markdown.as_mut().map(|markdown| markdown.strip(text));
-        let stripped = stripped.as_deref().unwrap_or(text);
-        let passage = match self.frontend.voice() {
-            Some(_) => Passage::from(stripped),
-            // White space is a character too, and at an edge none that was trained.
-            None => Passage::from(stripped.trim()),
-        };
-        let sentences = self.speak(passage)?;
-        if sentences.iter().all(|sentence| sentence.ids.len() <= self.most_ids) {
-            return Ok(sentences);
-        }
-        let parts = clauses(self.frontend.voice().unwrap_or_default(), text);
-        if parts.len() < 2 {
-            return Ok(sentences);
-        }
-        self.markdown = markdown;
-        let (first, second) = parts.split_at(parts.len() / 2);
-        let mut found = Vec::new();
-        for half in [first, second] {
-            let text: String = half.iter().map(|clause| &*clause.text).collect();
-            found.append(&mut self.fitting(&text)?);
-        }
-        Ok(found)
-    }
-
     fn speak(&mut self, passage: Passage) -> Result<Vec<Sentence>, Error> {
         let passage = self.lexicon.apply(passage);
         let mut nobody = Recorded::default();
@@ -186,7 +159,7 @@ impl Reader {
             Some(phonemizer) => phonemizer,
             None => &mut nobody,
         };
-        self.frontend.speak(&passage, phonemizer)
+        self.frontend.speak_within(self.most_ids, passage, phonemizer)
     }
 }
 

@@ -9,29 +9,30 @@ pub(crate) fn bytes(values: impl IntoIterator<Item = f32>) -> Bytes {
 
 /// `[rows, columns]` → `[columns, rows]`, four bytes an element.
 pub(crate) fn transposed(data: &[u8], rows: usize, columns: usize) -> Bytes {
+    transposed_together([data], rows, columns)
+}
+
+/// `N` times `[rows, columns]` → `[columns, rows, N]`, four bytes an element.
+pub(crate) fn transposed_together<const N: usize>(parts: [&[u8]; N], rows: usize, columns: usize) -> Bytes {
     /// Elements of a square that fits the cache.
     const SIDE: usize = 16;
-    let elements = data.as_chunks::<4>().0;
-    let mut out = vec![[0; 4]; elements.len()];
+    let parts = parts.map(|part| &part.as_chunks::<4>().0[..rows * columns]);
+    let mut out = vec![[[0; 4]; N]; rows * columns];
     for top in (0..rows).step_by(SIDE) {
+        let height = SIDE.min(rows - top);
         for left in (0..columns).step_by(SIDE) {
-            for row in top..rows.min(top + SIDE) {
-                for column in left..columns.min(left + SIDE) {
-                    out[column * rows + row] = elements[row * columns + column];
+            for column in left..columns.min(left + SIDE) {
+                let first = top * columns + column;
+                let parts = parts.map(|part| part[first..].iter().step_by(columns));
+                for (k, part) in parts.into_iter().enumerate() {
+                    for (out, element) in out[column * rows + top..][..height].iter_mut().zip(part) {
+                        out[k] = *element;
+                    }
                 }
             }
         }
     }
-    out.into_flattened().into()
-}
-
-/// The first elements of all, then the second ones, and so on.
-pub(crate) fn interleaved<const N: usize>(parts: &[Bytes; N]) -> Bytes {
-    let parts = parts.each_ref().map(|part| part.as_chunks::<4>().0);
-    let count = parts.iter().map(|part| part.len()).min().unwrap_or(0);
-    let mut elements: Vec<[u8; 4]> = Vec::with_capacity(N * count);
-    (0..count).for_each(|at| elements.extend(parts.map(|part| part[at])));
-    elements.into_flattened().into()
+    out.into_flattened().into_flattened().into()
 }
 
 /// Every run of `count` chunks of `width` elements with the chunks in reverse order.
@@ -104,6 +105,8 @@ mod tests {
         let data = bytes((0..rows * columns).map(|i| i as f32));
         let found = floats(&transposed(&data, rows, columns));
         assert!((0..rows * columns).all(|i| found[i] == ((i % rows) * columns + i / rows) as f32));
+        let together = floats(&transposed_together([&data, &negated(&data)], rows, columns));
+        assert!((0..rows * columns).all(|i| together[2 * i..][..2] == [found[i], -found[i]]));
         assert_eq!(
             floats(&reversed_chunks(&bytes([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]), 2, 2)),
             [3.0, 4.0, 1.0, 2.0, 7.0, 8.0, 5.0, 6.0]

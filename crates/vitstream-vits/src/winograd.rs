@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use vitstream_onnx::{Dim, GraphBuilder, ValueId};
 
-use crate::elements::{interleaved, transposed};
+use crate::elements::transposed_together;
 use crate::modules::{Conv1d, dim};
 use crate::read_back::{self, ReadBack, key};
 use crate::weights::Param;
@@ -131,7 +131,7 @@ impl Conv1d {
         r.put(format!("{key}.bias"), &bias.dims, bias.data)?;
         let taps = taps.map(|tap| tap.data);
         let nbytes = taps.iter().map(Bytes::len).sum();
-        let make = move || interleaved(&taps.each_ref().map(|tap| transposed(tap, c_in, c_out)));
+        let make = move || transposed_together(taps.each_ref().map(|tap| &tap[..]), c_in, c_out);
         r.put_computed(format!("{key}.weight"), &[c_out, c_in, 3], nbytes, make)
     }
 }

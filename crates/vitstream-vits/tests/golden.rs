@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Array, CASES, Fixture, Net, assert_close, by_name, decoder_feeds, difference};
+use support::{Array, CASES, Fixture, Net, assert_close, by_name, decoder_feeds, difference, encoder_feeds};
 use vitstream_vits::{EncoderForm, NoiseSource};
 
 /// How far a pair may be from PyTorch.
@@ -22,7 +22,7 @@ fn check(fixture: &Fixture, cases: &[&str], opsets: &[i64], limits: &Limits) {
         for case_name in cases {
             let Some(case) = fixture.case(case_name) else { continue };
             let what = |value: &str| format!("{} {case_name} opset {opset}: {value}", fixture.name);
-            let outputs = encoder.run(by_name(&case.encoder_feeds(&model)));
+            let outputs = encoder.run(by_name(&encoder_feeds(&case, &model)));
             let (z, y_mask, g) = (&outputs[0], &outputs[1], outputs.get(2));
 
             assert_eq!(y_mask, case.get("y_mask"), "{}", what("y_mask"));
@@ -65,7 +65,7 @@ fn durations_equal_pytorch() {
             let w_ceil = case.get("w_ceil");
             let expected = w_ceil.reshaped(&[w_ceil.dims[0], w_ceil.dims[2]]);
             for net in [&encoder, &single] {
-                let outputs = net.run(by_name(&case.encoder_feeds(&model)));
+                let outputs = net.run(by_name(&encoder_feeds(&case, &model)));
                 assert_eq!(outputs.last(), Some(&expected), "{what}");
             }
         }

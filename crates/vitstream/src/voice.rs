@@ -165,6 +165,10 @@ impl Voice {
                     && error.is_about_content()
                     && options.read == ReadOptions::default() =>
             {
+                if let Err(absent) = Runtime::Rten.available(None) {
+                    let problem = format!("{error}; rten could run its graphs, but {absent}");
+                    return Err(vitstream_synth::Error::Runtime(problem).into());
+                }
                 let mut voice = Self::open_graphs(input, options, Backend::Rten, Runtime::Rten)?;
                 voice.warnings.push(format!("{error}; so not the native engine but rten speaks"));
                 Ok(voice)

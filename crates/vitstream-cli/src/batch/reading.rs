@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, anyhow, ensure};
 
-use crate::cmd::speak::{NOTHING_TO_SAY, Piece};
+use crate::cmd::piece::Piece;
+use crate::cmd::speak::NOTHING_TO_SAY;
 use crate::cmd::terminal::describe;
 use crate::cmd::text::Reader;
 

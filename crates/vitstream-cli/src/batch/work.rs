@@ -20,7 +20,7 @@ use super::place::Place;
 use super::reading::Reading;
 use super::{Format, Shard};
 use crate::cmd::lines::read_line;
-use crate::cmd::speak::Piece;
+use crate::cmd::piece::Piece;
 use crate::cmd::terminal::describe;
 
 /// Frames of a chunk: nobody waits for the first one, and where the last bits depend on chunks they depend on this.

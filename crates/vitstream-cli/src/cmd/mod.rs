@@ -1,6 +1,10 @@
 //! One file for each command, and the options that several share.
 
+#[cfg(not(feature = "full"))]
+pub(crate) mod absent;
+#[cfg(feature = "batch")]
 pub(crate) mod batch;
+#[cfg(feature = "bench")]
 pub(crate) mod bench;
 pub(crate) mod export;
 mod ids;
@@ -9,6 +13,7 @@ pub(crate) mod lines;
 mod outputs;
 pub(crate) mod phonemize;
 pub(crate) mod phonemizer;
+pub(crate) mod piece;
 mod remedy;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
@@ -19,8 +24,20 @@ mod subtitles;
 pub(crate) mod terminal;
 pub(crate) mod text;
 mod timings;
+#[cfg(feature = "verify")]
 pub(crate) mod verify;
+#[cfg_attr(not(feature = "voices"), path = "voices_absent.rs")]
 pub(crate) mod voices;
+
+// What a build leaves out is known all the same.
+#[cfg(not(feature = "batch"))]
+pub(crate) use absent as batch;
+#[cfg(not(feature = "bench"))]
+pub(crate) use absent as bench;
+#[cfg(not(feature = "serve"))]
+pub(crate) use absent as serve;
+#[cfg(not(feature = "verify"))]
+pub(crate) use absent as verify;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

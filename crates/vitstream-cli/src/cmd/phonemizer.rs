@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Result;
 use vitstream_text::phonemizer::{
-    About, Command, Location, Phonemizer, PhonemizerError, find, from_command, serve_phonemizer,
+    About, Location, Phonemizer, PhonemizerError, find, from_command, serve_phonemizer,
 };
 
 /// Who says how words sound.
@@ -45,7 +45,10 @@ impl PhonemizerArgs {
         let program = std::env::current_exe().map_err(|error| PhonemizerError::Other(error.to_string()))?;
         let program = program.to_string_lossy().into_owned();
         let named = self.espeak.iter().flat_map(|espeak| ["--espeak".to_owned(), espeak.clone()]);
-        Ok(Box::new(Command::new(program, std::iter::once(WORKER.to_owned()).chain(named))))
+        Ok(Box::new(vitstream_text::phonemizer::Command::new(
+            program,
+            std::iter::once(WORKER.to_owned()).chain(named),
+        )))
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn before_the_end(hook: impl FnMut() + Send + 'static) {
 }
 
 /// Lets the first signal set `flag` for work that ends by itself; a second one ends the process.
+#[cfg(any(feature = "batch", feature = "serve"))]
 pub(crate) fn finish_first(flag: Arc<AtomicBool>) {
     *FLAG.lock().unwrap_or_else(PoisonError::into_inner) = Some(flag);
 }

@@ -3,7 +3,6 @@
 mod arriving;
 mod line;
 mod loudness;
-mod piece;
 mod sink;
 
 use std::fs::{self, File};
@@ -17,6 +16,7 @@ use vitstream::{Backend, Chunking, Scales, SpeakOptions, Speaker, SpeechStream, 
 use super::ids::Ids;
 use super::lines::{Phonemes, read_line};
 use super::outputs::Outputs;
+use super::piece::Piece;
 use super::subtitles::{Format, Subtitles};
 use super::terminal::{describe, say};
 use super::text::{Reader, TextArgs, TextDecoder, read_text};
@@ -25,7 +25,6 @@ use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use arriving::{Arriving, Beginning, Event, beginning};
 use line::Line;
 use loudness::Loudness;
-pub(crate) use piece::Piece;
 use sink::Sink;
 
 /// Speak text with an exported voice, or straight from a trained one
@@ -79,7 +78,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Write a WAV file for each line of the text or of JSON into this folder: 0001.wav for the first one
+    /// Write a WAV file for each line of the text or of JSON into this folder: 0001.wav for the first one. A file of that
+    /// name that is there already stays; unless it is the same, the line is an error
     #[arg(short = 'd', long, value_name = "DIR", conflicts_with_all = ["srt", "vtt", "markdown", "whole_sentences"])]
     output_dir: Option<PathBuf>,
 
@@ -425,7 +425,7 @@ impl Session {
 
     /// Speaks the only utterance.
     fn speak_one(mut self, pieces: &[Piece], name: &str) -> Result<()> {
-        self.speak(&Line::with_file(self.numbered(1)), pieces, name)??;
+        self.speak(&Line::default().numbered(self.numbered(1)), pieces, name)??;
         self.finish()
     }
 
@@ -540,8 +540,8 @@ impl Session {
                     continue;
                 }
                 Err(error) => Err(error),
-                Ok(Some(mut line)) => {
-                    line.output_file = line.output_file.or_else(|| self.numbered(number));
+                Ok(Some(line)) => {
+                    let line = line.numbered(self.numbered(number));
                     match self.pieces(&line) {
                         Ok(pieces) => self.speak(&line, &pieces, &format!("line {number}"))?,
                         Err(error) => Err(error),
@@ -592,7 +592,11 @@ impl Session {
                     return Ok(Err(error));
                 }
                 let is_single = matches!(pieces, [piece] if piece.pause.is_zero());
-                let mut sink = Sink::wav(path, self.voice.info().sample_rate, is_single);
+                let rate = self.voice.info().sample_rate;
+                let mut sink = match line.is_numbered {
+                    true => Sink::wav_anew(path, rate, is_single),
+                    false => Sink::wav(path, rate, is_single),
+                };
                 // What goes wrong with a line's own file is the line's trouble alone.
                 Ok(match self.speak_to(line, pieces, name, &mut sink) {
                     Ok(Ok(())) => sink.finish(false),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use vitstream::staging::Output;
 
-use super::speak::Piece;
+use super::piece::Piece;
 use super::timings::starts;
 
 /// Characters of one cue: two lines of the usual 42.

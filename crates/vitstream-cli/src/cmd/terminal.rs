@@ -69,6 +69,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 static IN_LOG: AtomicBool = AtomicBool::new(false);
 
 /// Makes everything that is said from now on a line of the log, for programs that read standard error.
+#[cfg(feature = "serve")]
 pub(crate) fn say_in_log() {
     IN_LOG.store(true, Ordering::Relaxed);
 }

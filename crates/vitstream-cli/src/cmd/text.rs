@@ -5,7 +5,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use vitstream::{MAX_IDS, read_file};
 use vitstream_text::config::FRONTEND_KEY;
@@ -89,6 +89,10 @@ pub(crate) struct Words {
 }
 
 /// Reads text for a voice, and says what became of it.
+#[cfg_attr(
+    not(feature = "batch"),
+    expect(dead_code, reason = "`batch` alone asks what decides how a text is read")
+)]
 pub(crate) struct Reader {
     reader: vitstream_text::Reader,
     args: TextArgs,
@@ -128,13 +132,14 @@ impl Reader {
     }
 
     /// All that decides how a text is read, beside the text: what has the same reads alike.
+    #[cfg(feature = "batch")]
     pub(crate) fn identity(&mut self) -> Result<String> {
         self.prepare()?;
         let version = self.about().map(|about| about.version);
         let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
         // Where the library lies makes no difference, which program is asked may make one.
         let phonemizer = phonemizer.phonemizer.as_deref();
-        Ok(json!([self.json, self.words, phonemizer, version, markdown, ssml]).to_string())
+        Ok(serde_json::json!([self.json, self.words, phonemizer, version, markdown, ssml]).to_string())
     }
 
     /// Begins a text, whose [`sentences`](Self::sentence) this finds.

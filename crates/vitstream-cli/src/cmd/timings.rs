@@ -8,7 +8,7 @@ use serde::Serialize;
 use vitstream::Voice;
 use vitstream::staging::Output;
 
-use super::speak::Piece;
+use super::piece::Piece;
 
 /// Lines of JSON beside the file that they will be, which takes its place when all is spoken.
 pub(super) struct Timings {

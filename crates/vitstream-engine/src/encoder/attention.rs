@@ -29,6 +29,14 @@ struct Head {
 /// utterance a twentieth of its time.
 #[derive(Debug, Default)]
 pub(super) struct Room {
+    heads: Vec<HeadRoom>,
+    y: Sequence,
+    hidden: Sequence,
+}
+
+/// What a head computes in.
+#[derive(Debug, Default)]
+struct HeadRoom {
     q: Sequence,
     k: Sequence,
     v: Sequence,
@@ -39,8 +47,6 @@ pub(super) struct Room {
     /// `[queries][distances]`.
     band: Vec<Line>,
     attended: Sequence,
-    y: Sequence,
-    hidden: Sequence,
 }
 
 #[derive(Debug)]
@@ -96,12 +102,18 @@ impl EncoderLayer {
                     k: part(&spec.conv_k, Fold::default()),
                     v: part(&spec.conv_v, Fold::default()),
                     o: Linear::part(target, &spec.conv_o, channels.clone(), 0..hidden, o),
-                    rel_k: Panels::of_values(target.kernels, distances, head_channels, |d, c| {
-                        rel_k[d * head_channels + c]
-                    }),
-                    rel_v: Panels::of_values(target.kernels, head_channels, distances, |c, d| {
-                        rel_v[d * head_channels + c]
-                    }),
+                    rel_k: Panels::of_values(
+                        target.kernels,
+                        (distances, head_channels),
+                        rel_k,
+                        (head_channels, 1),
+                    ),
+                    rel_v: Panels::of_values(
+                        target.kernels,
+                        (head_channels, distances),
+                        rel_v,
+                        (1, head_channels),
+                    ),
                 }
             })
             .collect();
@@ -124,8 +136,11 @@ impl EncoderLayer {
 
     pub(super) fn run(&self, kernels: Kernels, x: &mut Sequence, room: &mut Room) {
         let mut y = std::mem::take(&mut room.y);
-        for (h, head) in self.heads.iter().enumerate() {
+        room.heads.resize_with(self.heads.len(), HeadRoom::default);
+        kernels.for_each(&self.heads, &mut room.heads, &|kernels, head, room| {
             self.attend(kernels, head, x, room);
+        });
+        for (h, (head, room)) in self.heads.iter().zip(&room.heads).enumerate() {
             let residual = (h == 0).then_some(&*x);
             head.o.add_into(kernels, &room.attended, residual, h > 0, &mut y);
         }
@@ -137,8 +152,8 @@ impl EncoderLayer {
     }
 
     /// One head's share of `x`, to `attended`.
-    fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence, room: &mut Room) {
-        let Room { q, k, v, keys, values, scores, band, attended, .. } = room;
+    fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence, room: &mut HeadRoom) {
+        let HeadRoom { q, k, v, keys, values, scores, band, attended } = room;
         for (linear, out) in [(&head.q, &mut *q), (&head.k, k), (&head.v, v)] {
             linear.run_into(kernels, x, false, None, out);
         }

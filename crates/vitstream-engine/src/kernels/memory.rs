@@ -3,6 +3,7 @@
 //! A push reads all weights once: with small pages (4 KiB on most systems, 16 or 64 on some) much of that time
 //! goes into finding them, and most of the time of loading into having them given. Elsewhere than on Linux a block is a plain allocation.
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use crate::rows::Line;
@@ -13,10 +14,9 @@ use mapped::{Part, Rest};
 /// Hands out blocks that lie behind each other in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
-    #[cfg_attr(not(all(target_os = "linux", not(miri))), expect(dead_code))]
-    huge: bool,
     #[cfg(all(target_os = "linux", not(miri)))]
-    rest: std::cell::RefCell<Option<Rest>>,
+    rest: RefCell<Option<Rest>>,
+    scratch: RefCell<Vec<Line>>,
 }
 
 /// Lines of its owner's alone.
@@ -31,21 +31,23 @@ enum Memory {
 }
 
 impl Arena {
-    /// An arena of huge pages: worth their rounding for what every push reads. The default one only
-    /// allocates.
-    pub(crate) fn huge() -> Self {
-        Self { huge: true, ..Self::default() }
-    }
-
     /// `lines` lines of zeros.
     pub(crate) fn zeros(&self, lines: usize) -> Block {
         #[cfg(all(target_os = "linux", not(miri)))]
-        if self.huge
-            && let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines)
-        {
+        if let Some(part) = Rest::take(&mut self.rest.borrow_mut(), lines) {
             return Block(Memory::Part(part));
         }
         Block::from(vec![bytemuck::Zeroable::zeroed(); lines])
+    }
+
+    /// `lines` lines of whatever was written to them last, for as long as `work` takes: new memory each time would take
+    /// longer than what is done with it.
+    pub(crate) fn with_scratch(&self, lines: usize, work: impl FnOnce(&mut [Line])) {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.len() < lines {
+            scratch.resize(lines, bytemuck::Zeroable::zeroed());
+        }
+        work(&mut scratch[..lines]);
     }
 }
 
@@ -227,17 +229,16 @@ mod tests {
 
     #[test]
     fn blocks_are_zeros_and_their_owners_alone() {
-        for arena in [Arena::default(), Arena::huge()] {
-            let mut blocks: Vec<Block> = [1, 3, 0, 1 << 20, 2].map(|lines| arena.zeros(lines)).into();
-            drop(arena);
-            for (i, block) in blocks.iter_mut().enumerate() {
-                assert!(floats(block).iter().all(|&v| v == 0.0));
-                floats_mut(block).fill(i as f32);
-            }
-            for (i, block) in blocks.iter().enumerate() {
-                assert_eq!(floats(&block.clone()), floats(block));
-                assert!(floats(block).iter().all(|&v| v == i as f32));
-            }
+        let arena = Arena::default();
+        let mut blocks: Vec<Block> = [1, 3, 0, 1 << 20, 2].map(|lines| arena.zeros(lines)).into();
+        drop(arena);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            assert!(floats(block).iter().all(|&v| v == 0.0));
+            floats_mut(block).fill(i as f32);
+        }
+        for (i, block) in blocks.iter().enumerate() {
+            assert_eq!(floats(&block.clone()), floats(block));
+            assert!(floats(block).iter().all(|&v| v == i as f32));
         }
     }
 }

@@ -30,8 +30,10 @@ pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
 };
 
+use std::cell::Cell;
+
 use crate::error::Error;
-use task::Split;
+use task::{Columns, Split};
 
 /// Instruction set of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -121,6 +123,11 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     }
 }
 
+thread_local! {
+    /// What the other thread computed of some channels, for as long as a task takes.
+    static COLUMNS: Cell<Columns> = const { Cell::new(Columns::new()) };
+}
+
 /// Multiply-adds below which a task is not worth a second thread.
 const MIN_COST: usize = 1 << 19;
 
@@ -139,26 +146,54 @@ impl Kernels {
 
     /// Computes the rows of a convolution.
     pub(crate) fn conv(self, task: ConvTask<'_>) {
-        self.share(task, self.threads, Self::conv_rows);
+        self.share(task, self.threads);
     }
 
     /// Computes the rows of a convolution by Winograd's method.
     pub(crate) fn winograd(self, task: WinogradTask<'_>) {
-        self.share(task, self.threads, Self::winograd_rows);
+        self.share(task, self.threads);
     }
 
-    /// Splits a task by rows among `threads` threads of the pool that this thread belongs to, if it does.
-    fn share<T: Split>(self, mut task: T, threads: usize, run: fn(Self, &mut T)) {
-        if threads > 1 && task.rows() > task.grain() && task.rows() * task.row_cost() >= MIN_COST {
-            let half = threads / 2;
-            let rows = (task.rows() * half / threads).next_multiple_of(task.grain());
-            if rows > 0 && rows < task.rows() && in_pool() {
-                let (before, after) = task.split(rows);
-                join(|| self.share(before, half, run), || self.share(after, threads - half, run));
-                return;
-            }
+    /// Splits a task among `threads` threads of the pool that this thread belongs to, if it does.
+    fn share<T: Split>(self, mut task: T, threads: usize) {
+        if threads < 2 || task.rows() * task.row_cost() < MIN_COST || !in_pool() {
+            return task.run(self);
         }
-        run(self, &mut task);
+        let half = threads / 2;
+        let channels = (task.channels() / 2).next_multiple_of(2 * self.lanes());
+        if task.rows() <= task.rows_for_channels() && channels < task.channels() {
+            let mut room = COLUMNS.take();
+            let (before, after) = task.split_channels(channels, &mut room);
+            join(|| self.share(before, half), || self.share(after, threads - half));
+            task.take_channels(channels, &room);
+            COLUMNS.set(room);
+            return;
+        }
+        let rows = (task.rows() * half / threads).next_multiple_of(task.grain());
+        if rows > 0 && rows < task.rows() {
+            let (before, after) = task.split(rows);
+            join(|| self.share(before, half), || self.share(after, threads - half));
+        } else {
+            task.run(self);
+        }
+    }
+
+    /// Does `work` for each of `items` in a room of its own, the threads shared among them.
+    pub(crate) fn for_each<T: Sync, R: Send>(
+        self,
+        items: &[T],
+        rooms: &mut [R],
+        work: &(impl Fn(Self, &T, &mut R) + Sync),
+    ) {
+        if self.threads < 2 || items.len() < 2 || !in_pool() {
+            return items.iter().zip(rooms).for_each(|(item, room)| work(self, item, room));
+        }
+        let half = items.len() / 2;
+        let (items, items_after) = items.split_at(half);
+        let (rooms, rooms_after) = rooms.split_at_mut(half);
+        let threads = self.threads / 2;
+        let (before, after) = (Self { threads, ..self }, Self { threads: self.threads - threads, ..self });
+        join(|| before.for_each(items, rooms, work), || after.for_each(items_after, rooms_after, work));
     }
 
     /// Floats in a register.

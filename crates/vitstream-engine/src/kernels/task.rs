@@ -1,5 +1,9 @@
 //! What a kernel is asked to do, and the proof that it may.
 
+use bytemuck::Zeroable;
+
+use super::Kernels;
+use crate::rows::{LINE, Line, floats, floats_mut};
 use crate::winograd::Plan;
 
 /// Rows of a convolution, channels-last.
@@ -93,6 +97,72 @@ impl<'a> Epilogue<'a> {
         }
     }
 
+    /// The channels before `channel`, and those from `channel` on, which are stored in `room`: two mutable slices cannot
+    /// share rows.
+    fn split_channels<'b>(
+        &'b mut self,
+        channel: usize,
+        room: &'b mut Columns,
+    ) -> (Epilogue<'b>, Epilogue<'b>) {
+        match self {
+            Epilogue::Linear { residual, addend, accumulate, raw, act } => {
+                let (residual, addend, accumulate) = (*residual, *addend, *accumulate);
+                let from_channel = |slice: Option<&'b [f32]>| slice.map(|s| &s[channel..]);
+                let [raw_room, act_room] = &mut room.0;
+                let raw_after = raw.as_deref().map(|raw| {
+                    let raw = &raw[channel..];
+                    let room = lines_for(raw_room, raw.len());
+                    if accumulate {
+                        room.copy_from_slice(raw);
+                    }
+                    room
+                });
+                let act_after =
+                    act.as_ref().map(|(act, slope)| (lines_for(act_room, act.len() - channel), *slope));
+                let act = act.as_mut().map(|(act, slope)| (&mut **act, *slope));
+                let before = Epilogue::Linear { residual, addend, accumulate, raw: raw.as_deref_mut(), act };
+                let after = Epilogue::Linear {
+                    residual: from_channel(residual),
+                    addend: from_channel(addend),
+                    accumulate,
+                    raw: raw_after,
+                    act: act_after,
+                };
+                (before, after)
+            }
+            Epilogue::Gate { out } => {
+                let after = lines_for(&mut room.0[0], out.len() - channel / 2);
+                (Epilogue::Gate { out }, Epilogue::Gate { out: after })
+            }
+        }
+    }
+
+    /// Copies the columns from `channel` to `channels` out of `room`, in `rows` rows that are `step` floats apart.
+    fn take_channels(
+        &mut self,
+        (channel, channels): (usize, usize),
+        (rows, step): (usize, usize),
+        room: &Columns,
+    ) {
+        let take = |slice: &mut [f32], from: usize, width: usize, room: &[Line]| {
+            for (row, room) in slice[from..].chunks_mut(step).zip(floats(room).chunks(step)).take(rows) {
+                row[..width].copy_from_slice(&room[..width]);
+            }
+        };
+        let [raw_room, act_room] = &room.0;
+        match self {
+            Epilogue::Linear { raw, act, .. } => {
+                if let Some(raw) = raw {
+                    take(raw, channel, channels - channel, raw_room);
+                }
+                if let Some((act, _)) = act {
+                    take(act, channel, channels - channel, act_room);
+                }
+            }
+            Epilogue::Gate { out } => take(out, channel / 2, (channels - channel) / 2, raw_room),
+        }
+    }
+
     /// Panics unless every row of every slice lies inside it; `channels` counts those of the panels.
     pub(super) fn check(&self, rows: usize, step: usize, channels: usize, lanes: usize) {
         let fits = |len: Option<usize>, width: usize| len.is_none_or(|len| (rows - 1) * step + width <= len);
@@ -130,6 +200,14 @@ pub(crate) struct WinogradTask<'a> {
     pub(crate) epilogue: Epilogue<'a>,
 }
 
+impl WinogradTask<'_> {
+    /// Floats of a panel for each of its channels.
+    pub(super) fn depth(&self) -> usize {
+        let taps = if self.transformed { self.plan.products() * self.plan.groups } else { self.kernel };
+        taps * self.c_in
+    }
+}
+
 /// Panels of a convolution, to be transformed for Winograd's method.
 pub(crate) struct TransformTask<'a> {
     pub(crate) plan: Plan,
@@ -143,8 +221,31 @@ pub(crate) struct TransformTask<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-/// A task that two threads can share by its output rows.
+/// Room for the columns that a second thread computes.
+#[derive(Debug, Default)]
+pub(super) struct Columns([Vec<Line>; 2]);
+
+impl Columns {
+    pub(super) const fn new() -> Self {
+        Self([Vec::new(), Vec::new()])
+    }
+}
+
+/// The first `len` floats of `lines`, which grow where they are too few.
+fn lines_for(lines: &mut Vec<Line>, len: usize) -> &mut [f32] {
+    if lines.len() * LINE < len {
+        lines.resize(len.div_ceil(LINE), Line::zeroed());
+    }
+    &mut floats_mut(lines)[..len]
+}
+
+/// A task that two threads can share, by its output rows or by its output channels.
 pub(super) trait Split: Sized + Send {
+    /// Some channels of a task.
+    type Part<'b>: Split
+    where
+        Self: 'b;
+
     /// Output rows.
     fn rows(&self) -> usize;
     /// Rows that should stay together.
@@ -153,9 +254,29 @@ pub(super) trait Split: Sized + Send {
     fn row_cost(&self) -> usize;
     /// The first `rows` rows, and the others.
     fn split(self, rows: usize) -> (Self, Self);
+    /// Computes it on this thread.
+    fn run(&mut self, kernels: Kernels);
+    /// Channels of the panels.
+    fn channels(&self) -> usize;
+    /// Rows up to which threads do less in all when each has some of the channels: those by whom rows are shared all
+    /// read, and perhaps transform, all weights; those by whom channels are shared all read the input.
+    fn rows_for_channels(&self) -> usize;
+    /// The channels before `channel`, the first of a panel, and the others, computed to `room`.
+    fn split_channels<'b>(
+        &'b mut self,
+        channel: usize,
+        room: &'b mut Columns,
+    ) -> (Self::Part<'b>, Self::Part<'b>);
+    /// Takes from `room` what was computed there.
+    fn take_channels(&mut self, channel: usize, room: &Columns);
 }
 
 impl Split for ConvTask<'_> {
+    type Part<'b>
+        = ConvTask<'b>
+    where
+        Self: 'b;
+
     fn rows(&self) -> usize {
         self.rows
     }
@@ -173,9 +294,54 @@ impl Split for ConvTask<'_> {
         let x = &self.x[rows * self.x_stride..];
         (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
     }
+
+    fn run(&mut self, kernels: Kernels) {
+        kernels.conv_rows(self);
+    }
+
+    fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn rows_for_channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn split_channels<'b>(
+        &'b mut self,
+        channel: usize,
+        room: &'b mut Columns,
+    ) -> (ConvTask<'b>, ConvTask<'b>) {
+        let (weights, weights_after) = self.weights.split_at(self.taps * self.c_in * channel);
+        let (bias, bias_after) = self.bias.split_at(channel);
+        let (before, after) = self.epilogue.split_channels(channel, room);
+        let part = |weights, bias, epilogue| ConvTask {
+            weights,
+            bias,
+            epilogue,
+            x: self.x,
+            x_stride: self.x_stride,
+            tap_step: self.tap_step,
+            taps: self.taps,
+            c_in: self.c_in,
+            rows: self.rows,
+            step: self.step,
+        };
+        (part(weights, bias, before), part(weights_after, bias_after, after))
+    }
+
+    fn take_channels(&mut self, channel: usize, room: &Columns) {
+        let columns = (channel, self.bias.len());
+        self.epilogue.take_channels(columns, (self.rows, self.step), room);
+    }
 }
 
 impl Split for WinogradTask<'_> {
+    type Part<'b>
+        = WinogradTask<'b>
+    where
+        Self: 'b;
+
     fn rows(&self) -> usize {
         self.rows
     }
@@ -193,6 +359,48 @@ impl Split for WinogradTask<'_> {
         let (before, after) = self.epilogue.split_at(rows * self.step);
         let x = &self.x[rows * self.x_stride..];
         (Self { rows, epilogue: before, ..self }, Self { x, rows: self.rows - rows, epilogue: after, ..self })
+    }
+
+    fn run(&mut self, kernels: Kernels) {
+        kernels.winograd_rows(self);
+    }
+
+    fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn rows_for_channels(&self) -> usize {
+        if self.transformed { self.bias.len() } else { 4 * self.bias.len() }
+    }
+
+    fn split_channels<'b>(
+        &'b mut self,
+        channel: usize,
+        room: &'b mut Columns,
+    ) -> (WinogradTask<'b>, WinogradTask<'b>) {
+        let (weights, weights_after) = self.weights.split_at(self.depth() * channel);
+        let (bias, bias_after) = self.bias.split_at(channel);
+        let (before, after) = self.epilogue.split_channels(channel, room);
+        let part = |weights, bias, epilogue| WinogradTask {
+            weights,
+            bias,
+            epilogue,
+            x: self.x,
+            x_stride: self.x_stride,
+            dilation: self.dilation,
+            kernel: self.kernel,
+            c_in: self.c_in,
+            plan: self.plan,
+            transformed: self.transformed,
+            rows: self.rows,
+            step: self.step,
+        };
+        (part(weights, bias, before), part(weights_after, bias_after, after))
+    }
+
+    fn take_channels(&mut self, channel: usize, room: &Columns) {
+        let columns = (channel, self.bias.len());
+        self.epilogue.take_channels(columns, (self.rows, self.step), room);
     }
 }
 

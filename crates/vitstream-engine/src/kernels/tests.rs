@@ -1,7 +1,13 @@
 //! The kernels' functions against double precision.
 
 use super::*;
+#[cfg(feature = "threads")]
+use crate::conv::{Conv, Fold, Target, Tiles};
+#[cfg(feature = "threads")]
+use crate::rows::Rows;
 use crate::rows::{floats, floats_mut, zeros};
+#[cfg(feature = "threads")]
+use crate::spec::ConvSpec;
 
 fn available() -> impl Iterator<Item = Kernels> {
     [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar]
@@ -89,6 +95,68 @@ fn softmax_and_layer_norm_and_gelu_are_what_they_are_called() {
                 let v = (x - mean) / (variance + 1e-5).sqrt() * 1.5 + 0.25;
                 let exact = 0.5 * v * (1.0 + libm::erf(v / std::f64::consts::SQRT_2));
                 assert!((f64::from(*got) - exact).abs() < 3e-6, "{kernels:?}: {got} for {exact}");
+            }
+        }
+    }
+}
+
+/// Whoever computes which rows or channels, every bit and every float around them stays the same.
+#[test]
+#[cfg(feature = "threads")]
+fn threads_share_rows_and_channels_and_change_no_bit() {
+    let mut state = 7u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    let (c_in, c_out, kernel) = (96, 160, 3);
+    let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| next()).collect();
+    let bias: Vec<f32> = (0..c_out).map(|_| next()).collect();
+    let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_bias(&bias[..]);
+    let tiles = |transformed| Some(Tiles { accurate: false, transformed, wait: None });
+    for one in available() {
+        for (tiles, gated) in
+            [None, tiles(false), tiles(true)].into_iter().flat_map(|t| [(t, false), (t, true)])
+        {
+            let target = Target { kernels: one, arena: &Arena::default(), tiles };
+            let conv =
+                if gated { Conv::gate(target, &spec) } else { Conv::new(target, &spec, Fold::default()) };
+            // Fewer rows than channels and more, and more than four times as many.
+            for rows in [24, 200, 700] {
+                let mut x = Rows::new(c_in, 1);
+                x.extend_to(rows);
+                x.since_mut(0).fill_with(&mut next);
+                x.pad(1);
+                // Rows are further apart than they are wide, and more than are computed.
+                let step = 2 * c_out;
+                let buffer: Vec<f32> = (0..(rows as usize + 3) * step).map(|_| next()).collect();
+                let run = |threads: usize, accumulate: bool| {
+                    let kernels = Kernels { threads, ..one };
+                    let (mut raw, mut act) = (buffer.clone(), buffer.clone());
+                    let epilogue = match gated {
+                        true => Epilogue::Gate { out: &mut raw },
+                        false => Epilogue::Linear {
+                            residual: Some(&buffer),
+                            addend: Some(&buffer),
+                            accumulate,
+                            raw: Some(&mut raw),
+                            act: Some((&mut act, 0.1)),
+                        },
+                    };
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    pool.install(|| conv.run(kernels, &x, (0, rows), None, step, epilogue));
+                    [raw, act].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                for accumulate in [false, true] {
+                    let alone = run(1, accumulate);
+                    let untouched = rows as usize * step..(rows as usize + 3) * step;
+                    let kept = alone[untouched.clone()].iter().zip(&buffer[untouched]);
+                    assert!(kept.into_iter().all(|(a, b)| *a == b.to_bits()), "rows that are not computed");
+                    for threads in [2, 3, 5] {
+                        let same = run(threads, accumulate) == alone;
+                        assert!(same, "{one:?} {tiles:?} gated={gated}: {rows} rows, {threads} threads");
+                    }
+                }
             }
         }
     }

@@ -202,8 +202,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     let channels = task.bias.len();
     let width = task.c_in.next_multiple_of(L);
     assert!(task.rows > 0 && task.dilation > 0 && width <= task.x_stride && channels.is_multiple_of(L));
-    // Rows of a panel.
-    let depth = if task.transformed { products * groups } else { task.kernel } * task.c_in;
+    let depth = task.depth();
     assert!(task.weights.len() >= depth * channels, "panels are too short");
     task.epilogue.check(task.rows, task.step, channels, L);
 

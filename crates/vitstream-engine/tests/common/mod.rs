@@ -1,73 +1,13 @@
-//! What the tests and the example `measure` share: voices from checkpoints, reference values, random networks.
+//! What the tests and the example `measure` share: voices from checkpoints, random networks.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod naive;
 pub mod voice;
 
-use std::path::{Path, PathBuf};
-
-/// A committed file of the small networks, or one of the shared fixtures.
-pub fn tiny(name: &str) -> Option<PathBuf> {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden").join(name);
-    if committed.is_file() { Some(committed) } else { shared(&format!("tiny/{name}")) }
-}
-
-/// A file of the shared fixtures; says that what needs it is skipped when it is not there.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    if !path.is_file() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-/// Reference values computed by PyTorch.
-pub struct Reference {
-    bytes: Vec<u8>,
-}
-
-impl Reference {
-    pub fn read(path: &Path) -> Self {
-        Self { bytes: std::fs::read(path).expect("readable") }
-    }
-
-    fn tensor(&self, name: &str) -> Option<(Vec<usize>, Vec<u8>)> {
-        let file = safetensors::SafeTensors::deserialize(&self.bytes).expect("safetensors");
-        file.tensor(name).ok().map(|t| (t.shape().to_vec(), t.data().to_vec()))
-    }
-
-    pub fn get(&self, name: &str) -> Option<Vec<f32>> {
-        let (_, data) = self.tensor(name)?;
-        Some(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    }
-
-    pub fn floats(&self, name: &str) -> Vec<f32> {
-        self.get(name).unwrap_or_else(|| panic!("no {name}"))
-    }
-
-    pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
-        let (_, data) = self.tensor(name)?;
-        Some(data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect())
-    }
-
-    pub fn shape(&self, name: &str) -> Vec<usize> {
-        self.tensor(name).unwrap_or_else(|| panic!("no {name}")).0
-    }
-}
-
-/// Largest absolute difference; infinite when a value is not a number.
-pub fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0.0, |most, (a, b)| {
-        let d = (a - b).abs();
-        if d.is_nan() { f32::INFINITY } else { f32::max(most, d) }
-    })
-}
+#[allow(unused_imports)]
+pub use vitstream_testing::array::{Array, Reference, largest_difference as difference};
+#[allow(unused_imports)]
+pub use vitstream_testing::{shared, tiny};
 
 pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())

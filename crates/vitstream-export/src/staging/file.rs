@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::live::{self, Live};
@@ -190,6 +190,47 @@ impl Output {
         };
         finish().map_err(Error::io(&path))
     }
+
+    /// As [`finish`](Self::finish), for a name that the user did not choose: what is there already stays.
+    ///
+    /// # Errors
+    /// When there is a file already that is not the same to the last byte.
+    pub fn finish_anew(mut self) -> Result<(), Error> {
+        if let Target::Part(part, place) = &mut self.target
+            && fs::exists(&*place).map_err(Error::io(&self.path))?
+        {
+            if part
+                .flush()
+                .and_then(|()| is_same(&mut part.get_mut().file, place))
+                .map_err(Error::io(&self.path))?
+            {
+                return Ok(());
+            }
+            let problem =
+                "is there already, and is not what is written now: delete it, or name another directory";
+            return Err(Error::Output { path: self.path, problem: problem.to_owned() });
+        }
+        self.finish()
+    }
+}
+
+/// Whether a file has the same content as that at `path`.
+fn is_same(file: &mut File, path: &Path) -> io::Result<bool> {
+    let mut other = File::open(path)?;
+    if file.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    file.rewind()?;
+    let (mut ours, mut theirs) = (BufReader::new(file), BufReader::new(&mut other));
+    loop {
+        let (a, b) = (ours.fill_buf()?, theirs.fill_buf()?);
+        let length = a.len().min(b.len());
+        if a[..length] != b[..length] || length == 0 {
+            return Ok(a.len() == b.len());
+        }
+        ours.consume(length);
+        theirs.consume(length);
+    }
 }
 
 impl Write for Output {
@@ -264,6 +305,28 @@ mod tests {
         output.write_all(b"0123").unwrap();
         drop(output);
         assert!(names(root.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_written_anew_replaces_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("new");
+        let large = vec![7; 1 << 20];
+        let mut other = large.clone();
+        *other.last_mut().unwrap() = 8;
+        let write = |bytes: &[u8]| {
+            let mut output = Output::create(&path).unwrap();
+            output.write_all(bytes).unwrap();
+            output.finish_anew()
+        };
+        write(&large).unwrap();
+        write(&large).unwrap();
+        for bytes in [&other, &large[1..], &[]] {
+            let problem = write(bytes).unwrap_err().to_string();
+            assert!(problem.contains("is there already"), "{problem}");
+        }
+        assert!(fs::read(&path).unwrap() == large);
+        assert_eq!(names(root.path()), ["new"]);
     }
 
     #[test]

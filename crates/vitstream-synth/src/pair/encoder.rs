@@ -8,8 +8,8 @@ use crate::backend::{EncodeBackend, EncodeRequest, Latent};
 use crate::error::{Error, Result};
 use crate::graph_file::{GraphFile, fixed};
 use crate::noise::Noise;
+use crate::options::MAX_FRAMES;
 use crate::runtime::{self, GraphSource, Output, Runner, RuntimeOptions, Tensor};
-use crate::voice::MAX_FRAMES;
 
 /// Frames for each id, at length scale 1, that noise is drawn for before a voice has spoken. Piper's voices take about
 /// two, pauses between phonemes counted as ids.

@@ -2,36 +2,25 @@
 
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use vitstream_synth::{Runtime, Scales, VoiceOptions};
+use vitstream_testing::pair;
+
+#[allow(unused_imports, reason = "not every test file needs all of it")]
+pub(crate) use vitstream_testing::{array::largest_difference as difference, shared as fixture};
 
 /// No noise: the same ids give the same latent.
 pub(crate) const QUIET: Scales = Scales { noise: 0.0, length: 1.0, noise_w: 0.0 };
 
-/// The pair in this crate's own test data.
+/// A pair of PyTorch's.
 pub(crate) fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-multi")
+    pair("tiny-multi")
 }
 
 /// A voice with a stream decoder and noise as inputs.
 pub(crate) fn toy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/toy")
-}
-
-/// A folder of the larger fixtures, which are not part of the repository.
-pub(crate) fn fixture(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("VITSTREAM_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
-    // A worktree may lie one level deeper than a checkout.
-    let deeper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/fixtures");
-    let found = [root, deeper].into_iter().map(|root| root.join(name)).find(|path| path.exists());
-    if found.is_none() {
-        eprintln!("skipped: the fixture {name} is not on this machine");
-    }
-    found
+    pair("toy")
 }
 
 /// The runtimes that this build and machine have.
@@ -48,11 +37,4 @@ pub(crate) fn runtimes() -> Vec<Runtime> {
 /// How the tests open a pair that has no JSON.
 pub(crate) fn options(runtime: Runtime) -> VoiceOptions {
     VoiceOptions::new().runtime(runtime).sample_rate(22_050)
-}
-
-/// The largest difference between two signals of the same length; not a number when either holds one.
-pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len(), "lengths differ");
-    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |max, d| if d.is_nan() || max.is_nan() { f32::NAN } else { max.max(d) })
 }

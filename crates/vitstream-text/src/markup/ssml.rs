@@ -6,8 +6,9 @@ use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::error::{Error, Shown};
+use crate::error::Error;
 use crate::passage::Passage;
+use crate::shown::Shown;
 
 /// Longer than any text that one would mark up as one, and short enough for its passages to fit into memory.
 const MAX_SIZE: usize = 16 << 20;

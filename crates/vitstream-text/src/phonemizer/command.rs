@@ -156,7 +156,7 @@ impl Command {
         }
         serde_json::from_slice(&line).map_err(|error| {
             let line = String::from_utf8_lossy(&line);
-            let shown = crate::error::Shown(line.trim_end());
+            let shown = crate::shown::Shown(line.trim_end());
             self.error(format!("answers {shown}, which is not {{\"ipa\": ...}}: {error}"))
         })
     }

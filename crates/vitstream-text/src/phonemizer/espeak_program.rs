@@ -50,7 +50,7 @@ impl EspeakProgram {
         let (output, errors) = output?;
         let complaint = errors.trim();
         if output.is_empty() && !complaint.is_empty() || status.code().is_some_and(|code| code != 0) {
-            let shown = crate::error::Shown(complaint);
+            let shown = crate::shown::Shown(complaint);
             return Err(self.error(format!("failed ({status}): {shown}")));
         }
         Ok(output)

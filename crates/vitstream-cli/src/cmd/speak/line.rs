@@ -30,6 +30,9 @@ pub(in crate::cmd) struct Line {
     seed: Option<u64>,
     /// A WAV file for this utterance alone.
     pub(in crate::cmd) output_file: Option<PathBuf>,
+    /// Whether the file has its name by the line's number, and not from the user.
+    #[serde(skip)]
+    pub(super) is_numbered: bool,
     // Fields of Piper's data sets, which make no difference.
     audio_path: Option<IgnoredAny>,
     audio_norm_path: Option<IgnoredAny>,
@@ -62,9 +65,13 @@ impl Line {
         Ok(Some(line))
     }
 
-    /// A line that says nothing but where it goes.
-    pub(super) fn with_file(output_file: Option<PathBuf>) -> Self {
-        Self { output_file, ..Self::default() }
+    /// Gives a line that names no file the numbered one, if there are such.
+    pub(super) fn numbered(mut self, file: Option<PathBuf>) -> Self {
+        if self.output_file.is_none() {
+            self.is_numbered = file.is_some();
+            self.output_file = file;
+        }
+        self
     }
 
     /// A line of text; `None` for an empty one.

@@ -29,6 +29,11 @@ impl Sink {
         Self::Written(Written::wav(path, sample_rate, single))
     }
 
+    /// A WAV file under a name that the user did not choose: what is there already stays.
+    pub(super) fn wav_anew(path: &Path, sample_rate: u32, single: bool) -> Self {
+        Self::Written(Written { replaces: false, ..Written::wav(path, sample_rate, single) })
+    }
+
     /// The loudspeaker.
     pub(super) fn played(sample_rate: u32) -> Self {
         Self::Played { sample_rate, player: None, samples: 0 }
@@ -89,6 +94,8 @@ pub(super) struct Written {
     sample_rate: Option<u32>,
     /// Whether the first utterance is the only one.
     single: bool,
+    /// Whether what is there already is replaced.
+    replaces: bool,
     written: u64,
     target: Option<Target>,
 }
@@ -101,13 +108,13 @@ enum Target {
 impl Written {
     /// Bare samples on standard output.
     fn raw() -> Self {
-        Self { path: None, sample_rate: None, single: false, written: 0, target: None }
+        Self { path: None, sample_rate: None, single: false, replaces: true, written: 0, target: None }
     }
 
     /// A WAV file; `-` for standard output.
     fn wav(path: &Path, sample_rate: u32, single: bool) -> Self {
         let path = (path != Path::new("-")).then(|| path.to_owned());
-        Self { path, sample_rate: Some(sample_rate), single, written: 0, target: None }
+        Self { path, sample_rate: Some(sample_rate), single, replaces: true, written: 0, target: None }
     }
 
     /// `total`: samples of this utterance.
@@ -138,7 +145,7 @@ impl Written {
             let header = wav::header(rate, Some(self.written));
             self.named(output.seek(SeekFrom::Start(0)).and_then(|_| output.write_all(&header)))?;
         }
-        Ok(output.finish()?)
+        Ok(if self.replaces { output.finish()? } else { output.finish_anew()? })
     }
 
     fn named<T>(&self, result: io::Result<T>) -> Result<T> {
