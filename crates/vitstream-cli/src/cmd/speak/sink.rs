@@ -145,9 +145,10 @@ impl Written {
             let header = wav::header(rate, Some(self.written));
             self.named(output.seek(SeekFrom::Start(0)).and_then(|_| output.write_all(&header)))?;
         }
-        match self.replaces {
-            true => output.finish()?,
-            false => output.finish_anew()?,
+        if self.replaces {
+            output.finish()?;
+        } else {
+            output.finish_anew()?;
         }
         Ok(())
     }
