@@ -8,8 +8,9 @@ Wyoming by one client. wyoming-piper is started as its documentation says. sherp
 one of a few lines stands around it here, after its own examples: a thread for each core, which sends a sentence when it is computed.
 
 N listeners come 80 ms after one another and take a text of three sentences as fast as it plays. N is doubled until somebody hears a
-gap; the largest N without one is then looked for. A gap is 20 ms in which a player that began with the first piece has nothing to
-play. First audio is the median over the N listeners. Needs Linux and Python with venv.
+gap or waits more than a second for the first audio; the largest N below that is then looked for. A gap is 20 ms in which a player that
+began with the first piece has nothing to play. (A server that computes one request after the other makes no gaps: the last one waits
+for all the others.) First audio is told as the median over the N listeners. Needs Linux and Python with venv.
 """
 
 import argparse
@@ -34,6 +35,8 @@ TEXT = (
 # Seconds between two who come, and what counts as a gap.
 APART = 0.08
 GAP = 0.02
+# Who waits longer for the first audio was not served.
+LONGEST_WAIT = 1.0
 # Seconds of audio that a player keeps ahead.
 AHEAD = 0.5
 PATIENCE = 300
@@ -193,9 +196,10 @@ async def crowd(server, count):
     heard = await asyncio.gather(*(after(number * APART) for number in range(count)))
     firsts = [first for first, _, _ in heard if first is not None]
     gaps, refused = sum(gaps for _, gaps, _ in heard), count - len(firsts)
-    first = statistics.median(firsts)
-    print(f"    {count:3d} listeners: {gaps} gaps, {refused} refused, first audio {first * 1e3:.0f} ms", flush=True)
-    return first, gaps == 0 and refused == 0
+    first, last = statistics.median(firsts), max(firsts)
+    told = f"first audio {first * 1e3:.0f} ms, at most {last * 1e3:.0f} ms"
+    print(f"    {count:3d} listeners: {gaps} gaps, {refused} refused, {told}", flush=True)
+    return first, gaps == 0 and refused == 0 and last <= LONGEST_WAIT
 
 
 async def measure(name, server):
@@ -249,7 +253,7 @@ async def main():
                 rows.append(await measure(name, server))
             finally:
                 server.stop()
-        print(f"| | listeners without a gap | {' | '.join(f'first audio, {count}' for count in TOLD)} |")
+        print(f"| | listeners served | {' | '.join(f'first audio, {count}' for count in TOLD)} |")
         print("|---|---|" + "---|" * len(TOLD))
         for name, best, firsts in rows:
             print(f"| {name} | {best} | {' | '.join(f'{firsts[count] * 1e3:,.0f} ms' for count in TOLD)} |")

@@ -1,4 +1,4 @@
-//! `vitstream.h`: cbindgen writes the header from this file, documentation included.
+//! `vitstream.h`: cbindgen writes the header from this file and `codes.rs`, documentation included.
 
 use std::ffi::{c_char, c_int};
 use std::path::PathBuf;

@@ -126,9 +126,9 @@ fn a_folder_of_voices_is_served_until_a_signal_comes() {
 fn the_log_can_be_json() {
     let letters = letters();
     let settings = tempfile::NamedTempFile::new().unwrap();
-    fs::write(settings.path(), "log-format = \"json\"").unwrap();
+    fs::write(settings.path(), format!("voices = {letters:?}\nlog-format = \"json\"")).unwrap();
     let settings = settings.path().to_str().unwrap();
-    let arguments = [&letters, "--settings", settings, "--http", "127.0.0.1:0", "--wyoming", "off"];
+    let arguments = ["--settings", settings, "--http", "127.0.0.1:0", "--wyoming", "off"];
     let server = start(&mut vitstream(&arguments));
     assert!(server.get("/?text=the%20secret%20word", "").starts_with("HTTP/1.1 200"));
     assert!(server.get("/?text=", "").starts_with("HTTP/1.1 400"));

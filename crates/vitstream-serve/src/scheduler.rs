@@ -2,11 +2,11 @@
 //!
 //! # Chunks, not requests
 //! What a listener needs is never to run dry. So the streams that have something to compute stand in one queue, ordered by
-//! their *deadline*: the moment at which all audio that was handed over has been played, and for a stream that has not begun
-//! a moment after it came. A worker takes the earliest, computes one turn of it (a chunk, some milliseconds), and puts it back.
-//! A newcomer's first turn, with its encoder, is the longest of all, and nothing interrupts it; so those who have begun come
-//! before newcomers until they have more to play than such turns take. Nobody runs dry then while the work of all is less
-//! than the workers can do, and whoever reads faster than it plays (a file) gets what is left over.
+//! their *deadline*: the moment at which all audio that was handed over has been played. A worker takes the earliest, computes
+//! one turn of it (a chunk, some milliseconds), and puts it back. Newcomers are due at once, but the first turn of each, with its
+//! encoder, is the longest of all, and nothing interrupts it: so they stand back until those who have begun have more to play
+//! than some such turns take, and come before them then. Nobody runs dry while the work of all is less than the workers can do,
+//! and whoever reads faster than it plays (a file) gets what is left over.
 //!
 //! A stream has a channel of a few items. When it is full the stream is *parked*: it costs no computing, and a bounded
 //! amount of memory, until its listener takes one. When its text is still arriving it *waits*. When its [`Listener`] is
@@ -14,9 +14,10 @@
 //!
 //! # Admission
 //! A stream weighs what share of a core it takes to be spoken as fast as it plays, its voice's real-time factor. Streams are
-//! let in while the weights of those that have something to compute stay below a share of the cores, while few enough
-//! have still to begin that the next one begins soon, and while nobody is about to run dry: weights are estimates, and the
-//! cores may have other things to do. Others are held for a moment, a bounded number of them, and then refused.
+//! let in while the weights of those that have something to compute stay below a share of the cores, and while few enough
+//! have still to begin that the next one begins soon. Weights are estimates, and the cores may have other things to do: so
+//! weights count more when turns take longer than they say, and nobody is let in while somebody has little to play. Others are
+//! held for a moment, a bounded number of them, and then refused.
 
 mod admission;
 mod queue;
@@ -66,7 +67,7 @@ impl Default for Options {
             load: 0.9,
             streams: 1_024,
             starting: 2,
-            hold: Duration::from_millis(200),
+            hold: Duration::from_millis(150),
             held: 64,
             channel: 4,
         }
@@ -297,21 +298,23 @@ impl Shared {
             if state.ended {
                 return;
             }
-            let Some((id, mut task)) = state.queue.take() else {
+            let Some((id, mut task)) = state.queue.take(Instant::now()) else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(state);
+            let started = Instant::now();
             let next = catch_unwind(AssertUnwindSafe(|| task.turn()));
             let next = next.unwrap_or_else(|_| {
                 task.fail(Error::Internal("a defect of vitstream ended this stream".to_owned()));
                 Next::End
             });
+            let taken = started.elapsed();
             state = self.lock();
             if matches!(next, Next::Begun { late: true, .. }) {
                 state.counts.underruns += 1;
             }
-            let left = state.queue.put_back(id, task, next);
+            let left = state.queue.put_back(id, task, next, taken);
             self.admit_held(&mut state);
             if left.is_some() {
                 // What a stream holds is large, and freed where nobody waits for the lock.
@@ -335,8 +338,9 @@ impl Shared {
 enum Next {
     /// It has more to compute at once.
     Again,
-    /// It gave something to hear; its listener runs dry at `deadline`, and had done so before when it is `late`.
-    Begun { deadline: Instant, late: bool },
+    /// It gave something to hear that `plays` so long; its listener runs dry at `deadline`, and had done so before when it is
+    /// `late`.
+    Begun { plays: Duration, deadline: Instant, late: bool },
     /// It waits for text.
     Wait,
     /// Nothing follows.
@@ -394,7 +398,7 @@ impl<W: Work> AnyTask for Task<W> {
                 self.due = Some(deadline);
                 // A listener that has not taken what there is has not run dry.
                 self.waited |= !self.has_room();
-                Next::Begun { deadline, late }
+                Next::Begun { plays, deadline, late }
             }
         }
     }

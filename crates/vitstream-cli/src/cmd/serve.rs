@@ -136,7 +136,7 @@ struct CapacityArgs {
     max_streams: usize,
 
     /// The longest that somebody waits for room before being refused
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.2)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.15)]
     max_wait: f64,
 
     /// The most characters of a text

@@ -228,7 +228,10 @@ fn is_same(file: &mut File, path: &Path) -> io::Result<bool> {
     loop {
         let (a, b) = (ours.fill_buf()?, theirs.fill_buf()?);
         let length = a.len().min(b.len());
-        if a[..length] != b[..length] || length == 0 {
+        if a[..length] != b[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
             return Ok(a.len() == b.len());
         }
         ours.consume(length);

@@ -72,7 +72,7 @@ impl Held {
             if sender.is_closed() {
                 continue;
             }
-            if !has_room(queue, weight, options, workers) {
+            if !has_room(queue, weight, options, workers, Instant::now()) {
                 self.0.push_front((weight, sender));
                 return;
             }
@@ -97,15 +97,18 @@ impl Held {
     }
 }
 
-fn has_room(queue: &Queue, weight: f64, options: &Options, workers: f64) -> bool {
+pub(super) fn has_room(queue: &Queue, weight: f64, options: &Options, workers: f64, now: Instant) -> bool {
     // Somebody always is: a voice that is slower than real time is still a voice.
     if queue.len() == 0 {
         return true;
     }
-    let fits = queue.weight() + weight <= options.load * workers;
+    let weight = queue.weight() + weight;
+    // Weights are estimates, which leave a part of the workers free; what is really taken may be all of them.
+    let fits =
+        weight <= options.load * workers && weight * queue.slowness() <= options.load.max(1.0) * workers;
     fits && queue.len() < options.streams
         && (queue.starting() as f64) < options.starting as f64 * workers
-        && !queue.is_short(Instant::now())
+        && !queue.is_short(now)
 }
 
 pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {
@@ -115,7 +118,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {
             return Err(Error::Draining);
         }
         let workers = shared.workers();
-        if state.held.len() == 0 && has_room(&state.queue, weight, &shared.options, workers) {
+        if state.held.len() == 0 && has_room(&state.queue, weight, &shared.options, workers, Instant::now()) {
             let id = state.queue.admit(weight);
             state.counts.accepted += 1;
             shared.admit_held(&mut state);

@@ -5,24 +5,61 @@ use std::time::{Duration, Instant};
 
 use super::{AnyTask, Next, Stop};
 
-/// How much those who have begun have to play before a newcomer is computed: two turns with an encoder, at some 20 to 40 ms
-/// each.
-const AHEAD: Duration = Duration::from_millis(80);
+/// How much those who have begun have to play before a newcomer is computed: some turns with an encoder, at 20 to 40 ms each.
+const AHEAD: Duration = Duration::from_millis(120);
 
-/// Who has less to play is about to run dry: one such turn.
-const SHORT: Duration = Duration::from_millis(40);
+/// How long a newcomer stands back at most, if those who have begun never come to have that much.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Seconds of computing after which those before count half.
+const RECENT: f64 = 1.0;
+
+/// How long turns take beside how long they should, by the weights of their streams: longer when the cores have other things to
+/// do, or when a weight was measured in a better hour.
+#[derive(Debug)]
+struct Pace {
+    taken: f64,
+    expected: f64,
+}
+
+impl Default for Pace {
+    /// As expected, until some turns have shown it: one alone, with an encoder, says nothing.
+    fn default() -> Self {
+        Self { taken: RECENT / 2.0, expected: RECENT / 2.0 }
+    }
+}
+
+impl Pace {
+    fn add(&mut self, taken: Duration, expected: f64) {
+        self.taken += taken.as_secs_f64();
+        self.expected += expected;
+        if self.taken > RECENT {
+            self.taken /= 2.0;
+            self.expected /= 2.0;
+        }
+    }
+
+    /// How many times longer; never below one, as a good hour passes.
+    fn factor(&self) -> f64 {
+        (self.taken / self.expected.max(f64::MIN_POSITIVE)).max(1.0)
+    }
+}
 
 /// The streams that were let in.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     slots: HashMap<u64, Slot>,
-    /// Those that can be computed, the most urgent first; of equally urgent ones the one that came first.
-    runnable: BTreeSet<(Instant, u64)>,
+    /// Those that can be computed and have begun, the one first that runs dry first; of equally urgent ones the one that came
+    /// first.
+    begun: BTreeSet<(Instant, u64)>,
+    /// Those that can be computed and have not begun, in the order in which they came.
+    newcomers: BTreeSet<(Instant, u64)>,
     next_id: u64,
     /// Of all that have something to compute.
     weight: f64,
     /// Streams that have given nothing yet.
     starting: usize,
+    pace: Pace,
 }
 
 /// One stream.
@@ -34,6 +71,7 @@ pub(super) struct Slot {
     task: Option<Box<dyn AnyTask>>,
     stop: Stop,
     starting: bool,
+    /// When its listener runs dry; when it came as long as it is starting.
     deadline: Instant,
     /// It was woken while it was being computed.
     woken: bool,
@@ -69,14 +107,18 @@ impl Queue {
         self.weight
     }
 
+    /// How many times longer turns take of late than weights say.
+    pub(super) fn slowness(&self) -> f64 {
+        self.pace.factor()
+    }
+
     pub(super) fn starting(&self) -> usize {
         self.starting
     }
 
-    /// Whether somebody who has begun, and whom nobody computes at the moment, is about to run dry.
+    /// Whether somebody who has begun, and whom nobody computes at the moment, has too little to play for newcomers.
     pub(super) fn is_short(&self, now: Instant) -> bool {
-        let mut due = self.runnable.iter().take_while(|(deadline, _)| *deadline < now + SHORT);
-        due.any(|(_, id)| self.slots.get(id).is_some_and(|slot| !slot.starting))
+        self.begun.first().is_some_and(|(deadline, _)| *deadline < now + AHEAD)
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
@@ -106,27 +148,32 @@ impl Queue {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.task = Some(task);
         slot.stop = stop;
-        slot.deadline = now + AHEAD;
+        slot.deadline = now;
         self.place(id, Place::Runnable);
     }
 
     /// The most urgent stream.
-    pub(super) fn take(&mut self) -> Option<(u64, Box<dyn AnyTask>)> {
-        let (_, id) = self.runnable.pop_first()?;
+    pub(super) fn take(&mut self, now: Instant) -> Option<(u64, Box<dyn AnyTask>)> {
+        let waits = |(came, _): &(Instant, u64)| *came + PATIENCE > now;
+        let stands_back = self.newcomers.first().is_none_or(|newcomer| self.is_short(now) && waits(newcomer));
+        let (_, id) = if stands_back { self.begun.pop_first() } else { self.newcomers.pop_first() }?;
         let slot = self.slots.get_mut(&id)?;
         slot.place = Place::Running;
         Some((id, slot.task.take()?))
     }
 
-    /// A turn is over. Gives back what is over with it.
+    /// A turn is over, and has `taken` that long. Gives back what is over with it.
     pub(super) fn put_back(
         &mut self,
         id: u64,
         task: Box<dyn AnyTask>,
         next: Next,
+        taken: Duration,
     ) -> Option<Box<dyn AnyTask>> {
         // Its listener left meanwhile.
         let Some(slot) = self.slots.get_mut(&id) else { return Some(task) };
+        let plays = if let Next::Begun { plays, .. } = next { plays } else { Duration::ZERO };
+        self.pace.add(taken, slot.weight * plays.as_secs_f64());
         let has_room = task.has_room();
         let woken = std::mem::take(&mut slot.woken);
         let place = match next {
@@ -157,7 +204,7 @@ impl Queue {
             return false;
         }
         // It waited for its listener, not for us: it is no more urgent than somebody who comes now.
-        slot.deadline = slot.deadline.max(now + AHEAD);
+        slot.deadline = slot.deadline.max(now);
         self.place(id, Place::Runnable);
         true
     }
@@ -169,7 +216,7 @@ impl Queue {
             slot.woken = true;
             return false;
         }
-        slot.deadline = slot.deadline.max(now + AHEAD);
+        slot.deadline = slot.deadline.max(now);
         self.place(id, Place::Runnable);
         true
     }
@@ -188,7 +235,8 @@ impl Queue {
 
     fn leave(&mut self, id: u64) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
-        self.runnable.remove(&(slot.deadline, id));
+        self.begun.remove(&(slot.deadline, id));
+        self.newcomers.remove(&(slot.deadline, id));
         if slot.place.weighs() {
             self.weight -= slot.weight;
         }
@@ -213,7 +261,8 @@ impl Queue {
         }
         slot.place = place;
         if place == Place::Runnable {
-            self.runnable.insert((slot.deadline, id));
+            let runnable = if slot.starting { &mut self.newcomers } else { &mut self.begun };
+            runnable.insert((slot.deadline, id));
         }
     }
 }

@@ -233,32 +233,151 @@ fn the_one_who_runs_dry_first_is_computed_first() {
     assert_eq!(*order.lock().unwrap(), ["far", "near", "late", "near", "near", "far", "far", "late"]);
 }
 
+/// A stream that computes nothing.
+struct Nothing;
+
+impl AnyTask for Nothing {
+    fn turn(&mut self) -> Next {
+        Next::End
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn fail(&mut self, _: Error) {}
+}
+
 #[test]
 fn who_has_begun_comes_before_newcomers_while_it_may_run_dry() {
-    struct Nothing;
-    impl AnyTask for Nothing {
-        fn turn(&mut self) -> Next {
-            Next::End
-        }
-        fn has_room(&self) -> bool {
-            true
-        }
-        fn fail(&mut self, _: Error) {}
-    }
     let (mut queue, now, ms) = (Queue::default(), Instant::now(), Duration::from_millis);
+    let said = |at| Next::Begun { plays: ms(50), deadline: now + ms(at), late: false };
     let [begun, newcomer] = [(); 2].map(|()| queue.admit(0.0));
     queue.start(begun, Box::new(Nothing), Stop::default(), now);
-    let (_, task) = queue.take().unwrap();
+    let (_, task) = queue.take(now).unwrap();
     queue.start(newcomer, Box::new(Nothing), Stop::default(), now + ms(10));
-    queue.put_back(begun, task, Next::Begun { deadline: now + ms(50), late: false });
-    assert!(!queue.is_short(now) && queue.is_short(now + ms(20)));
-    let (id, task) = queue.take().unwrap();
+    // A newcomer never runs dry.
+    assert!(!queue.is_short(now + ms(300)));
+    queue.put_back(begun, task, said(150), Duration::ZERO);
+    assert!(!queue.is_short(now) && queue.is_short(now + ms(50)));
+    let (id, task) = queue.take(now + ms(50)).unwrap();
     assert_eq!(id, begun);
-    // Being computed is all that it can ask for, and a newcomer runs not dry.
-    assert!(!queue.is_short(now + ms(20)));
-    queue.put_back(begun, task, Next::Begun { deadline: now + ms(500), late: false });
-    assert_eq!(queue.take().unwrap().0, newcomer);
-    assert!(!queue.is_short(now) && queue.is_short(now + ms(490)));
+    // Being computed is all that it can ask for.
+    assert!(!queue.is_short(now + ms(50)));
+    queue.put_back(begun, task, said(500), Duration::ZERO);
+    let (id, task) = queue.take(now + ms(50)).unwrap();
+    assert_eq!(id, newcomer);
+    // It has come so long ago that it is not kept waiting, whoever is short.
+    queue.put_back(newcomer, task, Next::Again, Duration::ZERO);
+    assert_eq!(queue.take(now + ms(505)).unwrap().0, begun);
+    queue.put_back(begun, Box::new(Nothing), said(600), Duration::ZERO);
+    assert_eq!(queue.take(now + ms(515)).unwrap().0, newcomer);
+}
+
+#[test]
+fn weights_count_more_when_turns_take_longer() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    // Half a core, so a second takes half a second.
+    let id = queue.admit(0.5);
+    queue.start(id, Box::new(Nothing), Stop::default(), now);
+    let second = Duration::from_secs(1);
+    let mut turn = |taken, next| {
+        let (id, task) = queue.take(now).unwrap();
+        assert!(queue.put_back(id, task, next, taken).is_none());
+        queue.slowness()
+    };
+    let said = Next::Begun { plays: second, deadline: now + second, late: false };
+    assert_eq!(turn(Duration::from_millis(250), said), 1.0);
+    // An encoder, with nothing to hear yet.
+    assert_eq!(turn(Duration::from_millis(750), Next::Again), 1.5);
+    // What is long ago counts no more, neither for nor against.
+    assert!(turn(Duration::from_secs(100), said) > 10.0);
+    for _ in 0..40 {
+        turn(second / 2, said);
+    }
+    assert!(turn(second / 2, said) < 1.01);
+}
+
+/// What turns take and give, in milliseconds: an encoder with a small chunk, then larger ones, as a voice of medium quality.
+const TURNS: [(u64, u64); 12] = [
+    (20, 46),
+    (4, 93),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+    (6, 186),
+];
+
+/// Two workers by a clock of its own, while somebody comes every `every` milliseconds for 20 seconds and all turns take `slower`
+/// times as long as they should: who was let in, how many chunks came too late, and the longest way to a first chunk.
+fn simulated(every: u64, slower: f64) -> (usize, usize, Duration) {
+    let (options, begin, ms) = (Options::default(), Instant::now(), Duration::from_millis);
+    let (cost, audio) = TURNS.iter().fold((0, 0), |(cost, audio), (c, a)| (cost + c, audio + a));
+    let weight = cost as f64 / audio as f64;
+    let mut queue = Queue::default();
+    // By stream: when it came, which turn is next, when its listener runs dry.
+    let mut streams: std::collections::HashMap<u64, (Instant, usize, Option<Instant>)> = Default::default();
+    let mut running: Vec<(Instant, u64, Box<dyn AnyTask>, Duration)> = Vec::new();
+    let (mut late, mut longest, mut coming) = (0, Duration::ZERO, begin);
+    loop {
+        let ends = running.iter().map(|(end, ..)| *end).min();
+        let now = match ends {
+            Some(end) if end <= coming || coming > begin + ms(20_000) => end,
+            None if coming > begin + ms(20_000) => break,
+            _ => coming,
+        };
+        if now == coming && coming <= begin + ms(20_000) {
+            coming += ms(every);
+            if admission::has_room(&queue, weight, &options, 2.0, now) {
+                let id = queue.admit(weight);
+                streams.insert(id, (now, 0, None));
+                queue.start(id, Box::new(Nothing), Stop::default(), now);
+            }
+        }
+        while let Some(index) = running.iter().position(|(end, ..)| *end <= now) {
+            let (_, id, task, taken) = running.remove(index);
+            let (came, turn, due) = streams.get_mut(&id).unwrap();
+            if *turn == TURNS.len() {
+                queue.put_back(id, task, Next::End, taken);
+                continue;
+            }
+            let plays = ms(TURNS[*turn].1);
+            late += usize::from(due.is_some_and(|due| now > due));
+            longest = longest.max(if due.is_none() { now - *came } else { Duration::ZERO });
+            let deadline = due.unwrap_or(now).max(now) + plays;
+            (*turn, *due) = (*turn + 1, Some(deadline));
+            queue.put_back(id, task, Next::Begun { plays, deadline, late: false }, taken);
+        }
+        while running.len() < 2
+            && let Some((id, task)) = queue.take(now)
+        {
+            let (_, turn, _) = streams[&id];
+            let taken = ms(TURNS.get(turn).map_or(0, |(cost, _)| *cost)).mul_f64(slower);
+            running.push((now + taken, id, task, taken));
+        }
+    }
+    (streams.len(), late, longest)
+}
+
+#[test]
+fn whoever_is_let_in_hears_no_gap_however_many_come() {
+    // Two workers can speak to some sixteen in a second.
+    for every in [80, 40, 20, 6] {
+        let (accepted, late, longest) = simulated(every, 1.0);
+        assert_eq!(late, 0, "one in {every} ms: of {accepted}");
+        assert!(longest < Duration::from_millis(200), "one in {every} ms: {longest:?}");
+        assert!(accepted > 240.min(20_000 / every as usize * 9 / 10), "one in {every} ms: only {accepted}");
+    }
+    // The cores have other things to do, half of the time. Until that has shown, too many are let in.
+    let (accepted, late, _) = simulated(6, 2.0);
+    assert!(late * 20 <= accepted, "{late} chunks, of {accepted} streams");
+    assert!(accepted > 200, "only {accepted}");
 }
 
 #[test]

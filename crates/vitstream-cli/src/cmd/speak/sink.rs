@@ -145,7 +145,12 @@ impl Written {
             let header = wav::header(rate, Some(self.written));
             self.named(output.seek(SeekFrom::Start(0)).and_then(|_| output.write_all(&header)))?;
         }
-        Ok(if self.replaces { output.finish()? } else { output.finish_anew()? })
+        if self.replaces {
+            output.finish()?;
+        } else {
+            output.finish_anew()?;
+        }
+        Ok(())
     }
 
     fn named<T>(&self, result: io::Result<T>) -> Result<T> {
