@@ -1,5 +1,5 @@
-//! The command line of vitstream. This is a library only so that its program can be tested with all features, which the
-//! crate takes from itself for its tests; [`main`] is all that it has.
+//! The command line of vitstream. It is a library only so that its program can be tested with all features,
+//! by a dependency of the crate on itself for tests; [`main`] is its only function.
 
 #[cfg(feature = "batch")]
 mod batch;
@@ -25,10 +25,10 @@ use cmd::terminal::{self, Lines};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Say more on standard error; twice for everything
+    /// Print more on standard error; repeat for everything
     #[arg(short, long, visible_alias = "debug", action = ArgAction::Count, global = true)]
     verbose: u8,
-    /// Say nothing but errors
+    /// Print nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -49,15 +49,15 @@ enum Command {
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchWorker,
-    /// Runs a graph for `speak` and `verify`, which it may end
+    /// Runs a graph for `speak` and `verify`; the graph may crash this process
     #[command(hide = true)]
     GraphWorker,
-    /// Says how words sound for a server, which starts it anew if the library ends it
+    /// Phonemizes for a server, which restarts this process if the library ends it
     #[command(hide = true)]
     PhonemizerWorker(cmd::phonemizer::PhonemizerArgs),
 }
 
-/// What the program does.
+/// Runs the program.
 pub fn main() -> ExitCode {
     #[cfg_attr(not(feature = "serve"), expect(unused_mut))]
     let mut cli = Cli::parse();
@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
     }
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::ERROR,
-        // Who runs a server reads its log.
+        // The operator of a server reads its log.
         (false, 0) if matches!(cli.command, Command::Serve(_)) => LevelFilter::INFO,
         (false, 0) => LevelFilter::WARN,
         (false, 1) => LevelFilter::INFO,
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         }
         _ => tracing_subscriber::registry().with(log.event_format(Lines::new()).with_filter(filter)).init(),
     }
-    // Proofs tell "no" from "cannot say".
+    // `verify` distinguishes "failed" from "could not verify".
     let failure = match cli.command {
         Command::Verify(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
     });
     match result {
         Ok(code) => code,
-        // Whoever read the output has enough of it.
+        // The reader of the output has closed it.
         Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::say(&format!("error: {}", terminal::describe(&error)));
@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// As for a usage that cannot be: this machine or this build needs another one.
+/// Returns true for errors that need another machine or build; the exit status is that of invalid usage.
 fn needs_another(error: &anyhow::Error) -> bool {
     #[cfg(not(feature = "full"))]
     if error.is::<cmd::absent::Absent>() {

@@ -262,7 +262,7 @@ fn a_text_that_cannot_be_read_is_reported_and_passed_over() {
     fs::write(work.path("words.txt"), "one = two").unwrap();
     let (summary, _) = work.run("out", &["--lexicon", "words.txt"], 1);
     let errors = summary["errors"].to_string();
-    assert!(errors.contains(".wav: is there already") && errors.contains("in another way"), "{errors}");
+    assert!(errors.contains(".wav: exists already") && errors.contains("with other options"), "{errors}");
 }
 
 /// One that is not there ends the work at the first text.
@@ -452,10 +452,10 @@ fn files_of_others_are_left_alone() {
         }
     };
     work.voice = "legacy-single.ckpt";
-    fails(&work, &["a.wav: is there already", "b.wav: is there already", "in another way"]);
+    fails(&work, &["a.wav: exists already", "b.wav: exists already", "with other options"]);
     work.voice = "multi.ckpt";
     work.write(&[line(&[1, 4], "a.wav"), line(&[3], "b.wav")]);
-    fails(&work, &["a.wav: is there already"]);
+    fails(&work, &["a.wav: exists already"]);
     assert!(work.tree("out") == before);
 
     fs::write(work.path("out/c.wav"), "my own").unwrap();
@@ -464,7 +464,7 @@ fn files_of_others_are_left_alone() {
     work.write(&[line(&[5], "c.wav"), line(&[6], "d.wav"), line(&[7], "c.wav/e.wav"), line(&[3], "b.wav")]);
     fails(
         &work,
-        &["c.wav: is there already", "d.wav: is there already", "expected a folder", "b.wav: expected the"],
+        &["c.wav: exists already", "d.wav: exists already", "expected a folder", "b.wav: expected the"],
     );
     assert_eq!(fs::read(work.path("out/c.wav")).unwrap(), b"my own");
 }

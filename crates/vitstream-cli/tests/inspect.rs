@@ -83,7 +83,7 @@ fn text_is_for_people() {
         "num_speakers",
         "256 samples",
         "layer_norm_eps             0.00001\n",
-        "43 frames to each side",
+        "43 frames on each side",
         "enc_p",
         "discriminator (training only)",
         "an export would write encoder.onnx, decoder.onnx and decoder.stream.onnx",

@@ -79,7 +79,7 @@ fn others_are_not_let_in_without_a_key_or_a_word() {
         (vec!["--http", "[::]:0"], "--key-file"),
         (vec!["--wyoming", "0.0.0.0:0"], "--wyoming-lan"),
         (vec!["--key-file", &empty], "expected a key, found none"),
-        (vec!["--http", "off", "--wyoming", "off"], "nobody could ask"),
+        (vec!["--http", "off", "--wyoming", "off"], "there is nothing to serve"),
         (vec!["--http", "stdio"], "127.0.0.1:5000"),
         (vec!["--allow-origin", "example.org"], "https://example.org"),
         (vec!["--max-load", "0"], "--max-load"),

@@ -119,7 +119,7 @@ fn a_line_has_text_a_speaker_and_a_file() {
     for part in [
         "line 2: there is nothing to say",
         "line 4: expected JSON",
-        "`text` in a line makes no difference",
+        "`text` in a line has no effect",
         "line 6: missing field `phoneme_ids` or `text`",
         "line 7: the text has a NUL character at byte 1",
         "4 of 7 lines could not be spoken",
@@ -180,7 +180,7 @@ fn a_folder_gets_a_file_for_each_line() {
     );
     let (code, stderr) = run(&["-d", "d", "--timings", "t.jsonl"], json.as_bytes());
     assert!(code == 1 && stderr.contains("line 4: output_file d/0001.wav"), "{stderr}");
-    assert!(stderr.contains("`text` in a line makes no difference: `phonemes` is"), "{stderr}");
+    assert!(stderr.contains("`text` in a line has no effect: `phonemes` is"), "{stderr}");
     assert_eq!(files("d"), ["0001.wav", "0003.wav"]);
     assert!(wav("d/0001.wav") == said("three") && wav("own.wav") == said("five"));
     assert!(wav("d/0003.wav") == said("one"));

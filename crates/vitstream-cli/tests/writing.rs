@@ -184,7 +184,7 @@ fn numbered_files_of_an_earlier_run_stay() {
     let done = speak(&[first, second, second].concat(), "d");
     let said = text(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{said}");
-    assert!(said.contains("line 2: d/0002.wav: is there already"), "{said}");
+    assert!(said.contains("line 2: d/0002.wav: exists already"), "{said}");
     assert!(said.contains("1 of 3"), "{said}");
     let after = contents(&root.path().join("d"));
     assert_eq!(after.len(), 3);
@@ -234,7 +234,7 @@ fn lines_say_how_they_are_spoken() {
     for part in [
         "line 2: output_file a.wav",
         "line 3: output_file w.ckpt",
-        "`text` in a line makes no difference",
+        "`text` in a line has no effect",
         "2 of 4 lines",
     ] {
         assert!(said.contains(part), "{said} lacks {part}");

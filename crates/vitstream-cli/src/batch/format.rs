@@ -6,7 +6,7 @@ use flacenc::error::Verify as _;
 use flacenc::{bitsink, config, source};
 use vitstream::wav;
 
-/// What a file is. Both have the same samples.
+/// The format of a file. Both have the same samples.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     #[default]
@@ -22,7 +22,7 @@ impl Format {
         }
     }
 
-    /// The bytes of a file.
+    /// Encodes a file.
     pub(super) fn encode(self, samples: &[f32], sample_rate: u32) -> Result<Vec<u8>> {
         let pcm = wav::s16le(samples);
         match self {
@@ -43,7 +43,7 @@ fn flac(pcm: &[u8], sample_rate: u32) -> Result<Vec<u8>> {
     let source = source::MemSource::from_samples(&samples, 1, 16, sample_rate as usize);
     let mut stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
         .map_err(|error| anyhow!("FLAC: {error}"))?;
-    // The last block does not count: what it has may be fewer than the format allows here.
+    // The last block may be smaller than the format's minimum, so it does not count.
     let sizes = stream.stream_info_mut().set_block_sizes(config.block_size, config.block_size);
     sizes.map_err(|error| anyhow!("FLAC: {error}"))?;
     let mut sink = bitsink::ByteSink::new();

@@ -1,5 +1,5 @@
-//! What is finished. A line of JSON a file, so that work can go on after whatever ended it, and a file is never taken for
-//! that of another line or voice.
+//! The journal of finished files, one line of JSON each, so that work can continue after any interruption,
+//! and a file is never mistaken for that of another line or voice.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -13,30 +13,31 @@ use serde::{Deserialize, Serialize};
 use super::Shard;
 use super::place::{Place, STATE};
 
-/// A file that is whole.
+/// A complete file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Done {
     file: String,
-    /// What it was made of.
+    /// The content that it was made from.
     pub(super) content: String,
-    /// What it has become.
+    /// The hash of the file.
     pub(super) sha256: String,
     pub(super) bytes: u64,
     pub(super) samples: u64,
 }
 
-/// What all shards have finished, and where this one writes what it finishes.
+/// The files finished by all shards, and the journal of this one.
 pub(super) struct Journal {
     dir: PathBuf,
     done: HashMap<String, Done>,
     file: Mutex<File>,
     prefix: String,
-    /// Held as long as this shard works.
+    /// Held while this shard works.
     _lock: File,
 }
 
 impl Journal {
-    /// Opens the journal in the output folder `root`, and clears what an earlier run of this shard left half done.
+    /// Opens the journal in the output folder `root`, and removes unfinished files of an earlier run of this
+    /// shard.
     pub(super) fn open(root: &Path, shard: Shard) -> Result<Self> {
         let dir = root.join(STATE);
         let named = || dir.display().to_string();
@@ -67,19 +68,19 @@ impl Journal {
         }
         let path = dir.join(format!("{prefix}.jsonl"));
         let mut file = File::options().create(true).append(true).open(&path).with_context(named)?;
-        // The last line may be half a line.
+        // The last line may be incomplete.
         if file.metadata().with_context(named)?.len() > 0 {
             file.write_all(b"\n").with_context(named)?;
         }
         Ok(Self { dir, done, file: Mutex::new(file), prefix, _lock: lock })
     }
 
-    /// What is known of the file at `place`.
+    /// The entry for the file at `place`.
     pub(super) fn find(&self, place: &Place) -> Option<&Done> {
         self.done.get(place.as_str())
     }
 
-    /// A file that is not yet in its place, which is on the same disk.
+    /// A temporary file on the same disk as its final place.
     pub(super) fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
@@ -103,7 +104,7 @@ impl Done {
 
 fn read(path: &Path, done: &mut HashMap<String, Done>) -> io::Result<()> {
     for line in BufReader::new(File::open(path)?).split(b'\n') {
-        // A line that is half written is of a file that is made again.
+        // An incomplete line belongs to a file that is created again.
         if let Ok(entry) = serde_json::from_slice::<Done>(&line?) {
             done.insert(entry.file.clone(), entry);
         }

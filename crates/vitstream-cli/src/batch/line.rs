@@ -1,4 +1,4 @@
-//! One line of a manifest.
+//! A line of a manifest.
 
 use anyhow::{Result, bail};
 use serde::Deserialize;
@@ -11,14 +11,14 @@ use super::place::Place;
 use super::reading::Reading;
 use crate::cmd::lines::{self, Named, Phonemes};
 
-/// What is shown to whoever writes something else.
+/// The example shown in errors.
 const EXAMPLE: &str = "{\"text\": \"Hello.\", \"output_file\": \"a.wav\"}";
 
-/// What is spoken, and how. Further keys are other programs'.
+/// The utterance and its options. Other keys belong to other programs.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct Line {
     phoneme_ids: Option<Vec<i64>>,
-    /// What is spoken where no ids are given.
+    /// Spoken if there are no ids.
     phonemes: Option<Phonemes>,
     /// What is spoken where neither ids nor phonemes are given.
     text: Option<String>,

@@ -1,7 +1,8 @@
-//! Many utterances into files: every line of a manifest is spoken into a file of its own.
+//! Speaks many utterances into files: every line of a manifest gets its own file.
 //!
-//! The result depends on the lines and the voice alone: not on their order, on how many jobs share the work, on how many
-//! machines do ([`Shard`]), or on how often it was interrupted. So two trees of files can be compared by a hash.
+//! The result depends only on the lines and the voice: not on their order, the number of jobs, the number of
+//! machines ([`Shard`]), or the number of interruptions. Two trees of files can therefore be compared by a
+//! hash.
 
 mod format;
 mod journal;
@@ -19,7 +20,7 @@ pub(crate) use format::Format;
 pub(crate) use reading::Reading;
 pub(crate) use work::{Batch, Progress, Summary, run};
 
-/// Which part of the manifest: its lines `index`, `index + of`, ..., counted from 1.
+/// A part of the manifest: its lines `index`, `index + of`, ..., counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     pub(crate) index: u64,

@@ -1,4 +1,4 @@
-//! Where an utterance's file is: a place inside the output folder, and nowhere else.
+//! The place of an utterance's file: inside the output folder, and nowhere else.
 
 use std::fmt;
 use std::fs;
@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Format;
 
-/// The folder for what is remembered of the work, beside the files.
+/// The folder for the state of the work, next to the files.
 pub(super) const STATE: &str = ".vitstream-batch";
 
-/// The most bytes of a path: what most systems take, and a hint that it is none.
+/// Limit on the bytes of a path: what most systems accept.
 const LONGEST: usize = 1_024;
 
-/// Hexadecimal digits of a name that is a hash.
+/// Number of hexadecimal digits of a name that is a hash.
 const DIGITS: usize = 32;
 
 /// A path below the output folder, with `/` between its parts.
@@ -42,8 +42,8 @@ impl Place {
                 && !path.ends_with(['/', '\\'])
         });
         ensure!(named, refuse(&format!("expected a name that ends in {ending}")));
-        // Case does not tell files apart everywhere.
-        ensure!(parts[0].to_lowercase() != STATE, refuse("this folder is kept for other things"));
+        // Some file systems ignore case.
+        ensure!(parts[0].to_lowercase() != STATE, refuse("this folder is reserved"));
         Ok(Self(parts.join("/")))
     }
 
@@ -55,7 +55,7 @@ impl Place {
         &self.0
     }
 
-    /// The file's path, whose folder is made. No link leads out of `root`.
+    /// The file's path, whose folder is created. No link may lead out of `root`.
     pub(super) fn prepare(&self, root: &Path) -> Result<PathBuf> {
         let mut path = root.to_owned();
         let mut parts = self.0.split('/').peekable();

@@ -1,4 +1,4 @@
-//! Text to what the network says, for all jobs.
+//! Reads text for all jobs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,8 +9,8 @@ use crate::cmd::speak::NOTHING_TO_SAY;
 use crate::cmd::terminal::describe;
 use crate::cmd::text::Reader;
 
-/// The reader of a voice, which the jobs share: espeak-ng's library has one state anyway, and what a voice lacks is told
-/// once. Or why it has none.
+/// The reader of a voice, shared by the jobs, because espeak-ng's library has one state anyway, and missing
+/// phonemes are reported once; or the reason why there is none.
 pub(crate) struct Reading(Result<Mutex<Reader>, String>);
 
 impl Reading {
@@ -20,7 +20,7 @@ impl Reading {
 
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, Reader>> {
         let reader = self.0.as_ref().map_err(|error| anyhow!(error.clone()))?;
-        // Each text is begun anew.
+        // Each text starts with a fresh state.
         Ok(reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

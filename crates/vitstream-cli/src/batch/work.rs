@@ -1,4 +1,4 @@
-//! The work itself: jobs that take lines, one after the other, until there are no more.
+//! The work: jobs that process lines until none are left.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -23,19 +23,20 @@ use crate::cmd::lines::read_line;
 use crate::cmd::piece::Piece;
 use crate::cmd::terminal::describe;
 
-/// Frames of a chunk: nobody waits for the first one, and where the last bits depend on chunks they depend on this.
+/// Frames of a chunk: latency is irrelevant here, and if the last bits depend on chunks, they depend on this
+/// number.
 const CHUNK: usize = 256;
 
-/// Samples of a file, which every job holds as a whole: half a gigabyte.
+/// Limit on the samples of a file, which every job holds in memory: half a gigabyte.
 const LONGEST: usize = 1 << 27;
 
-/// The most bad lines that a summary lists; all are counted, and reported when they are met.
+/// Limit on the failed lines listed in a summary; all are counted, and reported when they occur.
 const MOST_LISTED: usize = 100;
 
-/// What is to be done.
+/// The description of the work.
 pub(crate) struct Batch<'a> {
     pub(crate) voice: &'a Voice,
-    /// All that decides what the voice sounds like, beside what a line says.
+    /// Identifies everything that determines the voice's sound, besides the line.
     pub(crate) identity: String,
     pub(crate) reading: Reading,
     /// Seconds between the sentences of a text.
@@ -45,41 +46,41 @@ pub(crate) struct Batch<'a> {
     pub(crate) shard: Shard,
     pub(crate) jobs: usize,
     pub(crate) format: Format,
-    /// Set from outside to end the work after the utterances that are being spoken.
+    /// Set by the caller to stop the work after the current utterances.
     pub(crate) stop: &'a AtomicBool,
 }
 
-/// What happens meanwhile.
+/// Events during the work.
 pub(crate) enum Progress<'a> {
-    /// So many lines are this shard's.
+    /// This shard has this number of lines.
     Lines(u64),
-    /// One of them is done with.
+    /// A line is finished.
     Line,
-    /// It could not be spoken.
+    /// A line could not be spoken.
     Bad(u64, &'a Error),
 }
 
-/// What was done.
+/// A summary of the work.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
-    /// Lines of this shard that are not blank.
+    /// Number of this shard's lines that are not blank.
     pub(crate) lines: u64,
     pub(crate) spoken: u64,
-    /// Were finished before.
+    /// Number of lines that were finished before.
     pub(crate) skipped: u64,
-    /// Say what an earlier line of the manifest says.
+    /// Number of lines that repeat an earlier line of the manifest.
     pub(crate) repeated: u64,
     pub(crate) failed: u64,
-    /// The first of those that failed.
+    /// The first of the lines that failed.
     pub(crate) errors: Vec<BadLine>,
     pub(crate) interrupted: bool,
-    /// Of all files of these lines, also those finished before.
+    /// Total of all files of these lines, including those finished before.
     pub(crate) audio_seconds: f64,
-    /// How long it took.
+    /// Duration in seconds.
     pub(crate) seconds: f64,
-    /// How many files these lines have.
+    /// Number of files of these lines.
     pub(crate) files: usize,
-    /// The SHA-256 of what `sha256sum` says of these files in the order of their names.
+    /// The SHA-256 of the output of `sha256sum` for these files in the order of their names.
     pub(crate) tree: String,
 }
 
@@ -89,11 +90,11 @@ pub(crate) struct BadLine {
     error: String,
 }
 
-/// Why a line has no file.
+/// The reason why a line has no file.
 enum Failure {
-    /// It is this line's fault.
+    /// An error of this line.
     Line(Error),
-    /// The next lines would fail too.
+    /// An error that the following lines would have too.
     All(Error),
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn run(batch: &Batch<'_>, progress: &(dyn Fn(Progress<'_>) + Sync)) -
     outcome?;
     let Results { mut summary, files, samples } =
         work.results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // Jobs find bad lines in any order.
+    // Jobs find failed lines in any order.
     summary.errors.sort_by_key(|bad| bad.line);
     summary.interrupted = batch.stop.load(Ordering::Relaxed);
     summary.audio_seconds = samples as f64 / f64::from(batch.voice.info().sample_rate);
@@ -139,7 +140,7 @@ fn tree(files: &BTreeMap<Place, String>) -> String {
     hex(&hash.finalize())
 }
 
-/// How many lines are this shard's, blank ones too.
+/// Number of this shard's lines, including blank ones.
 fn count(manifest: &Path, shard: Shard) -> Result<u64> {
     let count = || -> io::Result<u64> {
         let mut input = BufReader::new(File::open(manifest)?);
@@ -153,12 +154,12 @@ fn count(manifest: &Path, shard: Shard) -> Result<u64> {
     count().with_context(|| manifest.display().to_string())
 }
 
-/// The manifest as it is read: every shard reads all of it, to know which lines say the same.
+/// The manifest while it is read: every shard reads all of it, to recognise repeated lines.
 struct Lines<'a> {
     batch: &'a Batch<'a>,
     input: BufReader<File>,
     number: u64,
-    /// What stands for the voice and how it reads text, from the first text on.
+    /// Identifies the voice and how it reads text, from the first text on.
     of_text: Option<String>,
     /// The content of each file, and the line that names it first.
     seen: HashMap<Place, (u64, String)>,
@@ -183,7 +184,7 @@ impl<'a> Lines<'a> {
         Ok(Self { batch, input: BufReader::new(file), number: 0, of_text: None, seen: HashMap::new() })
     }
 
-    /// The next line of this shard. The error is one for all lines.
+    /// The next line of this shard. An error concerns all lines.
     fn next(&mut self) -> Result<Option<Next>> {
         let named = || self.batch.manifest.display().to_string();
         while let Some(line) = read_line(&mut self.input).with_context(named)? {
@@ -217,7 +218,7 @@ impl<'a> Lines<'a> {
         match self.seen.get(&utterance.place) {
             Some((_, content)) if *content == utterance.content => Ok(Next::Repeated),
             Some((first, _)) => {
-                bad(anyhow!("output_file {:?} is that of line {first} too", utterance.place.as_str()))
+                bad(anyhow!("output_file {:?} is also that of line {first}", utterance.place.as_str()))
             }
             None => {
                 self.seen.insert(utterance.place.clone(), (number, utterance.content.clone()));
@@ -226,7 +227,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Without a phonemizer no text fares better than the first.
+    /// Without a phonemizer every text fails like the first.
     fn of_text(&mut self) -> Result<&str> {
         if self.of_text.is_none() {
             let Batch { identity, reading, silence, .. } = self.batch;
@@ -245,13 +246,13 @@ struct Results {
     samples: u64,
 }
 
-/// What the jobs share.
+/// State shared by the jobs.
 struct Work<'a> {
     batch: &'a Batch<'a>,
     journal: Journal,
     lines: Mutex<Lines<'a>>,
     results: Mutex<Results>,
-    /// Whether another job has met an error that ends all.
+    /// Set if another job has met an error that ends all work.
     failed: AtomicBool,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
 }
@@ -314,7 +315,7 @@ impl Work<'_> {
         }
     }
 
-    /// Makes the utterance's file, unless it is there; tells whether it was spoken.
+    /// Creates the utterance's file unless it exists; the flag is true if it was spoken.
     fn finish(&self, utterance: &Utterance) -> Result<(Done, bool), Failure> {
         let place = &utterance.place;
         let path = place.prepare(self.batch.output).map_err(Failure::Line)?;
@@ -326,7 +327,7 @@ impl Work<'_> {
         if let (Some(metadata), Some(done)) = (&there, self.journal.find(place)) {
             if done.content != utterance.content {
                 return Err(Failure::Line(anyhow!(
-                    "{place}: is there already, spoken from another line, by another voice or in another way; delete it or \
+                    "{place}: exists already, spoken from another line, by another voice or with other options; delete it or \
                      take another folder"
                 )));
             }
@@ -343,9 +344,10 @@ impl Work<'_> {
         if there.is_none() {
             self.write(&path, &bytes).map_err(Failure::All)?;
         } else if fs::read(&path).ok().as_ref() != Some(&bytes) {
-            // Had it the same bytes, a run was ended between the file and its line of the journal.
+            // With the same bytes, an earlier run was interrupted between the file and its line in the
+            // journal.
             return Err(Failure::Line(anyhow!(
-                "{place}: is there already, and is not what this line says; delete it or take another folder"
+                "{place}: exists already, and differs from this line's audio; delete it or use another folder"
             )));
         }
         let sha256 = hex(&Sha256::digest(&bytes));
@@ -355,7 +357,7 @@ impl Work<'_> {
         Ok((done, true))
     }
 
-    /// The file's bytes, and how many samples it has.
+    /// The file's bytes, and its number of samples.
     fn speak(&self, utterance: &Utterance) -> Result<(Vec<u8>, u64)> {
         let Batch { voice, reading, silence, format, .. } = self.batch;
         let pieces = match &utterance.said {

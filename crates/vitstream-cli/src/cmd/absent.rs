@@ -1,4 +1,4 @@
-//! A command that this build is without, by its name: it says how to get one that has it.
+//! A command that this build does not contain: it says how to get a build with it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,12 +9,12 @@ use anyhow::Result;
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Whatever the command takes where it is there.
+    /// The command's arguments in other builds.
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     _all: Vec<OsString>,
 }
 
-/// The error: not a fault of what was asked for, but another build is needed.
+/// The error that another build is needed.
 #[derive(Debug)]
 pub(crate) struct Absent(pub(crate) &'static str);
 
@@ -23,7 +23,7 @@ impl fmt::Display for Absent {
         let Self(what) = self;
         write!(
             f,
-            "this build of vitstream is without {what}; in a copy of its repository, `cargo install --path \
+            "this build of vitstream does not contain {what}; in a copy of its repository, `cargo install --path \
              crates/vitstream-cli --features full` installs one that has everything, and `cargo run --release --features \
              full -- ...` runs it"
         )
@@ -32,7 +32,7 @@ impl fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
-/// What every command's `run` is here, whatever it takes and gives elsewhere.
+/// Replaces every missing command's `run`, whatever its arguments and result.
 pub(crate) fn run<A, T>(_: A, _quiet: bool) -> Result<T> {
     Err(Absent("this command").into())
 }

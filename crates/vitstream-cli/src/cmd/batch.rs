@@ -1,4 +1,4 @@
-//! `vitstream batch`: a manifest of utterances, a file for each.
+//! `vitstream batch`: speaks a manifest of utterances into one file each.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -17,37 +17,38 @@ use super::text::{Reader, TextArgs};
 use super::{DecoderArg, RuntimeArg, VoiceArgs, signals, voices};
 use crate::batch::{self, Batch, Format, Progress, Reading, Shard, Summary};
 
-/// Speak the lines of a manifest into files, one each, on all cores
+/// Speak the lines of a manifest into one file each, on all cores
 ///
-/// Each line of the manifest is JSON: {"text": "Hello.", "output_file": "a.wav"}, or with "phonemes" or "phoneme_ids" instead
-/// of the text, and with "speaker" or "speaker_id", "seed", "noise_scale", "length_scale" and "noise_w" if they differ from the
-/// voice's. A file that no output_file names is named by a hash of what is spoken. Without a seed that of each sentence is the
-/// first eight bytes, the most significant first, of the SHA-256 of its ids in decimal, joined by commas. So files depend on
-/// nothing but their lines, the voice and how its text is read.
+/// Each line of the manifest is JSON: {"text": "Hello.", "output_file": "a.wav"}, or with "phonemes" or
+/// "phoneme_ids" instead of the text, and optionally with "speaker" or "speaker_id", "seed", "noise_scale",
+/// "length_scale" and "noise_w" to override the voice's defaults. Without an output_file, the file is named
+/// by a hash of its content. Without a seed, the seed of each sentence is the first eight bytes, most
+/// significant first, of the SHA-256 of its ids in decimal, joined by commas. Files therefore depend only on
+/// their lines, the voice and how its text is read.
 ///
-/// Run again, it goes on where it ended. A line that cannot be spoken is reported with its number and the others are spoken;
-/// the exit status is then 1.
+/// If the command is run again, it continues where it stopped. A line that cannot be spoken is reported with
+/// its number and the others are spoken; the exit status is then 1.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The voice, as for `speak`
     voice: PathBuf,
 
-    /// The file with a line of JSON for each utterance
+    /// The manifest, with one line of JSON for each utterance
     manifest: PathBuf,
 
-    /// The folder for the files; made if it is not there
+    /// The folder for the files; created if it does not exist
     #[arg(value_name = "OUT")]
     output: PathBuf,
 
-    /// Only every Nth line, from line I on, for work that several machines share
+    /// Only every Nth line, starting with line I, to share the work among several machines
     #[arg(long, value_name = "I/N", default_value_t)]
     shard: Shard,
 
-    /// How many utterances are spoken at the same time [default: as many as there are cores]
+    /// Number of utterances that are spoken at the same time [default: number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
 
-    /// What the files are
+    /// Format of the files
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Who computes [default: native; rten for folders that are not read back]
+    /// Runtime that computes the voice [default: native; rten for folders that cannot be read back]
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
@@ -112,14 +113,14 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     };
     print(&text)?;
     Ok(match summary {
-        // As a shell tells of what Ctrl-C has ended.
+        // The exit status that a shell reports after Ctrl-C.
         Summary { interrupted: true, .. } => ExitCode::from(128 + 2),
         Summary { failed: 1.., .. } => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     })
 }
 
-/// The voice's weights and who computes them. The number of threads changes no bit.
+/// Identifies the voice's weights and the runtime. The number of threads does not change the result.
 fn identity(voice: &Voice) -> String {
     let key = voice.profile_key().split('/').enumerate();
     let key: Vec<&str> = key.filter(|(i, _)| *i != 1).map(|(_, part)| part).collect();
@@ -131,14 +132,14 @@ fn describe(summary: &Summary) -> String {
         summary;
     let mut text = format!("{lines} lines: {spoken} spoken");
     for (count, what) in
-        [(skipped, "were finished before"), (repeated, "say what an earlier line says"), (failed, "failed")]
+        [(skipped, "were finished before"), (repeated, "repeat an earlier line"), (failed, "failed")]
     {
         if *count > 0 {
             text += &format!(", {count} {what}");
         }
     }
     if summary.interrupted {
-        text += "; interrupted, run it again to go on";
+        text += "; interrupted, run it again to continue";
     }
     format!("{text}\n{files} files, {audio_seconds:.1} s of audio, in {seconds:.1} s\ntree {tree}\n")
 }

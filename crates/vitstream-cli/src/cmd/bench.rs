@@ -1,8 +1,9 @@
-//! `vitstream bench`: what a user would feel, measured.
+//! `vitstream bench`: measures what users experience.
 //!
-//! Every configuration (voice, decoder, runtime) is measured in a process of its own, so that its peak memory is its own
-//! and no other session's threads or caches are about. The processes take turns, round after round, so that a clock that
-//! drifts or a neighbour that comes and goes touches all configurations alike; medians over the rounds are reported.
+//! Every configuration (voice, decoder, runtime) is measured in its own process, so that its peak memory is
+//! its own and no threads or caches of other sessions interfere. The processes take turns, round after round,
+//! so that a drifting clock or a temporary load affects all configurations equally; medians over the rounds
+//! are reported.
 
 mod machine;
 mod plot;
@@ -26,35 +27,35 @@ use super::{DecoderArg, RuntimeArg, VoiceArgs, voices};
 use machine::Machine;
 use worker::{Measured, Spoken};
 
-/// Measures a voice: time to first audio, real-time factor, the cost of chunks, peak memory
+/// Measure a voice: time to first audio, real-time factor, the cost of chunks, peak memory
 ///
-/// Every runtime that is there is measured, the native one and, with both of the folder's decoders, the others; each in
-/// a process of its own, one at a time and in turns. With --json each report says on what machine.
+/// Every available runtime is measured: the native one, and the others with both of the folder's decoders;
+/// each in its own process, one at a time and in turns. With --json, each report describes the machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The voice's folder, or for the native runtime any file that `export` reads
     voice: PathBuf,
 
-    /// Another voice to measure side by side
+    /// Another voice to compare
     #[arg(long, value_name = "VOICE")]
     against: Option<PathBuf>,
 
-    /// Write what chunks cost on this device to the profile that `speak` reads, and measure nothing else
+    /// Write the cost of chunks on this device to the profile that `speak` reads, and measure nothing else
     #[arg(
         long,
         conflicts_with_all = ["against", "plot", "json", "rounds", "lengths", "ids_file", "chunk", "first_chunk"]
     )]
     calibrate: bool,
 
-    /// How often each configuration is measured
+    /// Number of times that each configuration is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
 
-    /// Only these runtimes [default: every one that is there]
+    /// Only these runtimes [default: all available ones]
     #[arg(long, value_enum, value_name = "NAME")]
     runtime: Vec<RuntimeArg>,
 
-    /// Only this decoder of the folder's, and no native runtime [default: both]
+    /// Only this decoder of the folder, and no native runtime [default: both]
     #[arg(long, value_enum)]
     decoder: Option<DecoderArg>,
 
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Draw when audio was ready against when it plays, for the longest utterance, as SVG
+    /// Draw the time when audio was ready against its position, for the longest utterance, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
@@ -73,10 +74,10 @@ pub(crate) struct Args {
     options: VoiceArgs,
 }
 
-/// What is spoken, and in which pieces.
+/// The utterances and their chunks.
 #[derive(clap::Args, Clone, Serialize, Deserialize)]
 pub(crate) struct Workload {
-    /// Lengths of the utterances in phoneme ids, made up of letters and pauses
+    /// Lengths of the utterances in phoneme ids, generated from letters and pauses
     #[arg(long, value_delimiter = ',', default_value = "69,309,1383", value_name = "N,N,...")]
     lengths: Vec<usize>,
 
@@ -88,12 +89,12 @@ pub(crate) struct Workload {
     #[arg(long, value_name = "FRAMES")]
     chunk: Option<usize>,
 
-    /// Frames of the first chunk, when --chunk says the others'
+    /// Frames of the first chunk, if --chunk gives those of the others
     #[arg(long, value_name = "FRAMES", requires = "chunk")]
     first_chunk: Option<usize>,
 }
 
-/// What a process of its own is told on its standard input.
+/// The input of a measuring process.
 #[derive(Serialize, Deserialize)]
 struct Job {
     configuration: Configuration,
@@ -101,12 +102,12 @@ struct Job {
     voice: VoiceArgs,
 }
 
-/// One thing to measure.
+/// A configuration to measure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Configuration {
     voice: PathBuf,
     runtime: RuntimeArg,
-    /// Which of the folder's decoders; the native runtime has its own.
+    /// The folder's decoder; the native runtime has its own.
     decoder: Option<DecoderArg>,
 }
 
@@ -154,7 +155,7 @@ impl Spread {
     }
 }
 
-/// What came out for one configuration. Times in seconds.
+/// The results for one configuration, in seconds.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -162,9 +163,9 @@ struct Report {
     threads: usize,
     machine: Machine,
     load: Spread,
-    /// Most memory that the process ever held, bytes; absent where the system does not tell.
+    /// Peak memory of the process in bytes; absent if the system does not report it.
     peak_memory: Option<Spread>,
-    /// What a push costs, from every chunk of every round.
+    /// The cost of a push, from every chunk of every round.
     chunk_cost: Option<Cost>,
     utterances: Vec<UtteranceReport>,
 }
@@ -179,7 +180,7 @@ struct UtteranceReport {
     first_audio: Spread,
     total: Spread,
     real_time_factor: Spread,
-    /// Chunks that were ready only after they should have been playing, in the worst round.
+    /// Number of chunks that were ready later than they should have been played, in the worst round.
     starving_chunks: usize,
 }
 
@@ -224,13 +225,13 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would have no effect, and outputs that would destroy something, before anything is opened.
+/// Refuses options without an effect, and outputs that would destroy a file, before anything is opened.
 fn check(args: &Args) -> Result<()> {
     let runs = |runtime| args.runtime.is_empty() || args.runtime.contains(&runtime);
     let decoder = args.decoder.is_some_and(|decoder| decoder != DecoderArg::Auto);
     ensure!(
         !(decoder && args.runtime == [RuntimeArg::Native]),
-        "--decoder is for runtimes that run a folder's graphs, the native one does not"
+        "--decoder is for runtimes that run a folder's graphs, which the native one does not"
     );
     ensure!(
         args.options.onnxruntime_library.is_none() || runs(RuntimeArg::Onnxruntime),
@@ -249,7 +250,7 @@ fn check(args: &Args) -> Result<()> {
     args.plot.as_ref().map_or(Ok(()), |plot| Outputs::new(inputs).claim("--plot", plot))
 }
 
-/// Everything that can be measured of the voices named.
+/// All configurations of the named voices.
 fn configurations(args: &Args) -> Result<Vec<Configuration>> {
     let mut configurations = Vec::new();
     for voice in [Some(&args.voice), args.against.as_ref()].into_iter().flatten() {
@@ -271,7 +272,7 @@ fn configurations(args: &Args) -> Result<Vec<Configuration>> {
     Ok(configurations)
 }
 
-/// What can be measured of `voice` with `runtime`.
+/// The configurations of `voice` with `runtime`.
 fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Configuration>> {
     let configuration = |decoder| Configuration { voice: voice.to_owned(), runtime, decoder };
     let one_decoder = args.decoder.filter(|&decoder| decoder != DecoderArg::Auto);
@@ -293,14 +294,14 @@ fn variants(args: &Args, voice: &Path, runtime: RuntimeArg) -> Result<Vec<Config
         .map(|(decoder, _)| configuration(Some(decoder)))
         .collect();
     ensure!(!decoders.is_empty(), "{}: no decoder to measure", voice.display());
-    // What can't be opened is better known now than after minutes of measuring the others.
+    // A failure to open is better found now than after minutes of measuring.
     for decoder in &decoders {
         decoder.open(&args.options, super::wall())?;
     }
     Ok(decoders)
 }
 
-/// Runs this program again, to do `job` only.
+/// Runs this program again, only for `job`.
 fn in_own_process(job: &Job) -> Result<Measured> {
     let program = std::env::current_exe().context("this program's own file")?;
     let mut process = Command::new(program)
@@ -309,7 +310,7 @@ fn in_own_process(job: &Job) -> Result<Measured> {
         .stdout(Stdio::piped())
         .spawn()
         .context("starting a process to measure in")?;
-    // Closed when written, so that the process sees its end.
+    // Closed after writing, so that the process sees the end of its input.
     if let Some(stdin) = process.stdin.take() {
         serde_json::to_writer(stdin, job).context("telling a process what to measure")?;
     }
@@ -318,10 +319,10 @@ fn in_own_process(job: &Job) -> Result<Measured> {
         bail!("measuring {} failed", job.configuration);
     }
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("what measuring {} gave", job.configuration))
+        .with_context(|| format!("the result of measuring {}", job.configuration))
 }
 
-/// What the other end of [`in_own_process`] does.
+/// The other end of [`in_own_process`].
 pub(crate) fn run_worker() -> Result<()> {
     let job = serde_json::from_reader(io::stdin())
         .context("standard input: expected a job of `vitstream bench`")?;
@@ -360,7 +361,7 @@ fn report(configuration: &Configuration, threads: usize, machine: &Machine, roun
     }
 }
 
-/// The longest utterance of the round whose total is the median.
+/// The longest utterance of the round with the median total.
 fn typical(rounds: &[Measured]) -> Option<&Spoken> {
     let mut spoken: Vec<&Spoken> = rounds
         .iter()
@@ -407,7 +408,7 @@ fn print(out: &mut impl Write, reports: &[Report]) -> io::Result<()> {
             )?;
         }
     }
-    // Side by side: everything as a multiple of the first.
+    // Comparison: everything as a multiple of the first.
     if let [first, others @ ..] = reports
         && !others.is_empty()
     {

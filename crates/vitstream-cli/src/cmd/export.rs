@@ -14,13 +14,13 @@ use super::{ReadArgs, terminal, voices};
 
 /// Turn a trained voice into a streaming pair
 ///
-/// Reads a trained voice and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`, which runs on
-/// chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` does the decoder's work chunk by chunk with carried state,
-/// so that no frame is computed twice. A voice JSON beside the input is passed on as `config.json`.
+/// Reads a trained voice and writes `encoder.onnx`, which runs once per utterance, and `decoder.onnx`, which
+/// runs on chunks of its result, to OUTPUT_DIR. `decoder.stream.onnx` decodes chunk by chunk with carried
+/// state, so that no frame is computed twice. A voice JSON next to the input is passed on as `config.json`.
 ///
-/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face VitsModel
-/// (its weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice (`voice.onnx`), or a directory
-/// with a pair that PyTorch traced; which, is told by its content.
+/// The input is a Piper checkpoint (`.ckpt`), one of the original VITS or of Coqui (`.pth`), a Hugging Face
+/// VitsModel (its weights or its folder), bare weights (`.pt`, `.safetensors`), a finished voice
+/// (`voice.onnx`), or a directory with a pair traced by PyTorch. It is recognised by its content.
 ///
 /// Nothing in the input is executed. Either all files are written or none.
 #[derive(clap::Args)]
@@ -32,40 +32,41 @@ use super::{ReadArgs, terminal, voices};
                         vitstream export generator.pt out --hparam upsample_rates=8,8,4 --hparam sample_rate=22050 \
                         --hparam \"resblock_dilation_sizes=(1,2),(2,6),(3,12)\"")]
 pub(crate) struct Args {
-    /// The trained voice: its file or folder, or the name of one that `vitstream voices` got
+    /// The trained voice: its file or folder, or the name of a voice installed by `vitstream voices`
     input: PathBuf,
-    /// Directory to write to; made if it is not there
+    /// Directory to write to; created if it does not exist
     output_dir: PathBuf,
-    /// Which files to write
+    /// Files to write
     #[arg(long, value_enum, default_value_t = LayoutArg::Pair)]
     layout: LayoutArg,
     /// Version of ONNX's operator set, 15 to 21
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(15..=21))]
     opset: i64,
-    /// Seed the encoder's noise, so that a session's first run always gives the same speech
+    /// Seed the encoder's noise, so that the first run of a session always gives the same speech
     #[arg(long, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_SEED)), conflicts_with = "noise")]
     seed: Option<u32>,
-    /// Where the encoder's noise comes from
+    /// Source of the encoder's noise
     #[arg(long, value_enum, default_value_t = NoiseArg::Internal)]
     noise: NoiseArg,
-    /// Give one more output, `durations`: the frames of each phoneme, for lip-sync and word timing
+    /// Add an output `durations` with the frames of each phoneme, for lip-sync and word timing
     ///
-    /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's metadata.
+    /// float32 [batch_size, phonemes]; a frame lasts hop_length / sample_rate seconds, both in the file's
+    /// metadata.
     #[arg(long)]
     durations: bool,
-    /// How weights are stored; everything is computed in float32
+    /// Storage format of the weights; all computation is in float32
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     precision: PrecisionArg,
-    /// Write the files that a client wants, and its fields of the voice's JSON
+    /// Write the files that a client requires, and its fields of the voice's JSON
     #[arg(long, value_enum, value_name = "CLIENT")]
     package: Option<PackageArg>,
-    /// The voice's language, such as en_US, if its JSON does not say it (`language.code`)
+    /// The voice's language, such as en_US, if its JSON does not state it (`language.code`)
     #[arg(long, requires = "package", value_name = "CODE")]
     language: Option<String>,
-    /// The voice's name, such as joe, if its JSON does not say it (`dataset`)
+    /// The voice's name, such as joe, if its JSON does not state it (`dataset`)
     #[arg(long, requires = "package")]
     name: Option<String>,
-    /// The voice's quality, such as medium, if its JSON does not say it (`audio.quality`)
+    /// The voice's quality, such as medium, if its JSON does not state it (`audio.quality`)
     #[arg(long, requires = "package")]
     quality: Option<String>,
     #[command(flatten)]
@@ -80,9 +81,9 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum NoiseArg {
-    /// Drawn by the graph itself, as the original does
+    /// Drawn by the graph itself, as in the original
     Internal,
-    /// Further inputs `noise_dp` and `noise_p`: reproducible, and no random node is left
+    /// Additional inputs `noise_dp` and `noise_p`: reproducible, without random nodes
     Input,
 }
 
@@ -90,7 +91,8 @@ enum NoiseArg {
 enum LayoutArg {
     /// encoder.onnx and decoder.onnx, for clients that stream
     Pair,
-    /// voice.onnx alone, with the inputs and the output of Piper's own exporter, and tokens.txt for sherpa-onnx
+    /// Only voice.onnx, with the inputs and the output of Piper's own exporter, and tokens.txt for
+    /// sherpa-onnx
     Single,
 }
 
@@ -98,7 +100,7 @@ enum LayoutArg {
 enum PrecisionArg {
     /// As float32
     F32,
-    /// As float16 where that saves something: half the size, for an error that the summary tells
+    /// As float16 where this saves space: half the size, with an error stated in the summary
     F16Weights,
 }
 
@@ -106,11 +108,11 @@ enum PrecisionArg {
 enum PackageArg {
     /// encoder.onnx, decoder.onnx and config.json
     Sonata,
-    /// LANGUAGE-NAME+RT-QUALITY.tar.gz, to be installed in NVDA's Sonata voice manager
+    /// LANGUAGE-NAME+RT-QUALITY.tar.gz, for installation in NVDA's Sonata voice manager
     Nvda,
-    /// encoder.onnx, decoder.onnx and encoder.onnx.json; voices of one speaker
+    /// encoder.onnx, decoder.onnx and encoder.onnx.json; voices with one speaker
     Phoonnx,
-    /// encoder.onnx, decoder.onnx and config.json; 256 samples a frame
+    /// encoder.onnx, decoder.onnx and config.json; 256 samples per frame
     Paroli,
 }
 
@@ -153,7 +155,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         .package(args.package())
         .read(args.read.options())
         .stream_decoder(!args.no_stream_decoder);
-    // Most exports are done before anybody could read a progress bar; slow disks get one that moves.
+    // Most exports finish before a progress bar could be read; slow disks get a spinner.
     let spinner = if quiet || args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     let shown = input.display().to_string();
     spinner.set_message(format!("exporting {}", terminal::printable(&shown)));
@@ -177,7 +179,7 @@ fn describe(summary: &ExportSummary) -> String {
     let rate = summary.sample_rate.map_or("unknown".to_owned(), |rate| format!("{rate} Hz"));
     let mut text = format!(
         "{} -> {}\n  read as          {}\n  network          {:?}, {} / {} / {} channels, {} symbols, {} durations\n  speakers         {}\n  \
-         sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames to each side\n",
+         sample rate      {rate}\n  hop              {} samples\n  receptive field  {} frames on each side\n",
         summary.input.display(),
         summary.output.display(),
         summary.format,

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-/// An utterance's phoneme ids, as a list in any of the usual spellings: `1,0,20`, `1, 0, 20`, `1 0 20`, `[1, 0, 20]`.
+/// An utterance's phoneme ids, as a list in any of the usual forms: `1,0,20`, `1, 0, 20`, `1 0 20`, `[1, 0,
+/// 20]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ids(pub(crate) Vec<i64>);
 

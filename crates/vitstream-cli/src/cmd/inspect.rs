@@ -19,14 +19,14 @@ use super::export::megabytes;
 use super::{ReadArgs, terminal, voices};
 use espeak::Training;
 
-/// Say what a checkpoint or an exported graph holds
+/// Show the contents of a checkpoint or an exported graph
 ///
-/// For a checkpoint: hyper-parameters, the network's parts with their sizes, and what an export leaves out. For an ONNX
-/// file: inputs, outputs, operators, metadata. For a Piper voice also with which espeak-ng it was trained, if its JSON lies
-/// beside it.
+/// For a checkpoint: hyper-parameters, the network's parts with their sizes, and the tensors that an export
+/// leaves out. For an ONNX file: inputs, outputs, operators, metadata. For a Piper voice also the espeak-ng
+/// that it was trained with, if its JSON is next to it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A checkpoint, an ONNX file, or the name of a voice that `vitstream voices` got
+    /// A checkpoint, an ONNX file, or the name of a voice installed by `vitstream voices`
     file: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
@@ -67,7 +67,7 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Found<'a> {
     #[serde(flatten)]
@@ -76,7 +76,7 @@ struct Found<'a> {
     espeak: Option<&'a Training>,
 }
 
-/// A JSON that cannot be read is the inspection's own trouble, or none.
+/// An unreadable JSON is reported by the inspection itself, if it matters.
 fn training(args: &Args) -> Option<Training> {
     let named = args.read.options().config;
     let config = VoiceConfig::named_or_beside(named.as_deref(), &args.file).ok()??;
@@ -88,7 +88,7 @@ fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) 
     describe_hparams(out, &checkpoint.hparams)?;
     writeln!(out, "  {:<26} {} samples", "hop", checkpoint.hop_length)?;
     if let Some(frames) = checkpoint.receptive_field {
-        writeln!(out, "  {:<26} {frames} frames to each side", "receptive field")?;
+        writeln!(out, "  {:<26} {frames} frames on each side", "receptive field")?;
     }
     match &checkpoint.config {
         Some(path) => writeln!(out, "  {:<26} {}", "voice JSON", path.display())?,
@@ -115,16 +115,16 @@ fn describe_checkpoint(out: &mut impl Write, checkpoint: &CheckpointInspection) 
 }
 
 fn describe_hparams(out: &mut impl Write, hparams: &HParams) -> io::Result<()> {
-    // By way of a text: as a number of twice the size, 1e-5 would be 9.99...e-6.
+    // Converted through text, because as a double, 1e-5 would be shown as 9.99...e-6.
     let hparams = serde_json::to_string(hparams).and_then(|text| serde_json::from_str(&text));
     describe_json(out, "", &hparams.map_err(io::Error::from)?)
 }
 
-/// Rows of names and values; what stands within another value has the other's name before its own.
+/// Rows of names and values; a nested value is prefixed with the name of the outer one.
 fn describe_json(out: &mut impl Write, name: &str, value: &Json) -> io::Result<()> {
     let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
     match value {
-        // The kind of something, and what belongs to that kind.
+        // A kind, and the values that belong to it.
         Json::Object(map) if map.len() == 1 && map.values().all(Json::is_object) && !name.is_empty() => {
             for (kind, value) in map {
                 writeln!(out, "  {name:<26} {}", kind.to_lowercase())?;
@@ -133,13 +133,13 @@ fn describe_json(out: &mut impl Write, name: &str, value: &Json) -> io::Result<(
             Ok(())
         }
         Json::Object(map) => map.iter().try_for_each(|(key, value)| describe_json(out, &inner(key), value)),
-        // Not a part of the network's shape: the rows around say it, if anybody does.
+        // Not part of the network's shape: other rows state it, if it is known.
         Json::Null => Ok(()),
         value => writeln!(out, "  {name:<26} {}", plain(value)),
     }
 }
 
-/// `8, 8, 4`; of lists in a list `(1, 2), (2, 6)`.
+/// `8, 8, 4`; nested lists as `(1, 2), (2, 6)`.
 fn plain(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
@@ -164,8 +164,8 @@ fn describe_voice(out: &mut impl Write, voice: &VoiceInspection) -> io::Result<(
     };
     let stated = |value: Option<String>| value.unwrap_or_else(|| "not stated".to_owned());
     let rows = [
-        ("what it is", part.to_owned()),
-        ("family", voice.family.unwrap_or("not known").to_owned()),
+        ("part", part.to_owned()),
+        ("family", voice.family.unwrap_or("unknown").to_owned()),
         ("speakers", stated(voice.speakers.map(|n| n.to_string()))),
         ("sample rate", stated(voice.sample_rate.map(|rate| format!("{rate} Hz")))),
         ("streaming", if voice.streaming { "yes" } else { "no: export it to a pair first" }.to_owned()),
@@ -241,7 +241,7 @@ fn describe_graph(out: &mut impl Write, graph: &GraphInspection) -> io::Result<(
         Some(VoiceInspection { exportable: true, .. }) => {
             writeln!(out, "its folder can be exported again")
         }
-        // It names the file, and says more than what is wrong with the graph alone.
+        // This problem names the file, and says more than the problem of the graph alone.
         Some(VoiceInspection { problem: Some(problem), .. }) => {
             writeln!(out, "cannot be exported: {problem}")
         }

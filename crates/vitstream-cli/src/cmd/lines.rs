@@ -1,4 +1,4 @@
-//! Lines of JSON: what those of `speak` and those of manifests have in common.
+//! Lines of JSON, shared by `speak` and manifests.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use vitstream::Speaker;
 
-/// A line of more bytes is no utterance.
+/// Limit on the bytes of a line.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// The next line without its end, `None` after the last; the inner error is for a line that is too long, whose rest is
-/// skipped.
+/// Reads the next line without its end; `None` after the last. The inner error is for a line that is too
+/// long, whose rest is skipped.
 pub(crate) fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>>>> {
     let mut line = Vec::new();
     if input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
@@ -21,10 +21,10 @@ pub(crate) fn read_line(input: &mut impl BufRead) -> io::Result<Option<Result<Ve
         return Ok(Some(Ok(line)));
     }
     input.skip_until(b'\n')?;
-    Ok(Some(Err(anyhow!("more than {LONGEST_LINE} bytes are no utterance"))))
+    Ok(Some(Err(anyhow!("expected an utterance of at most {LONGEST_LINE} bytes"))))
 }
 
-/// A line as text, without white space around it and without the mark that some editors put before the first.
+/// A line as text, without surrounding white space and without the byte order mark that some editors write.
 pub(crate) fn text_of(line: &[u8]) -> Result<&str> {
     let text = str::from_utf8(line).map_err(|error| {
         let at = error.valid_up_to();
@@ -33,7 +33,7 @@ pub(crate) fn text_of(line: &[u8]) -> Result<&str> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text).trim())
 }
 
-/// Reads a line of JSON; `None` for a blank one. `example` is one.
+/// Parses a line of JSON; `None` for a blank one. `example` is shown in errors.
 pub(crate) fn parse<T: DeserializeOwned>(line: &[u8], example: &str) -> Result<Option<T>> {
     let text = text_of(line)?;
     if text.is_empty() {
@@ -42,17 +42,17 @@ pub(crate) fn parse<T: DeserializeOwned>(line: &[u8], example: &str) -> Result<O
     serde_json::from_str(text).map(Some).with_context(|| format!("expected JSON such as {example}"))
 }
 
-/// Phonemes as a line may give them.
+/// Phonemes in a line.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "`phonemes`: expected a text of phonemes, or a list of them")]
+#[serde(untagged, expecting = "`phonemes`: expected a string of phonemes, or a list of them")]
 pub(crate) enum Phonemes {
     /// IPA, or the characters of a voice that reads characters.
     Text(String),
-    /// One by one, as Piper's data sets have them.
+    /// Separate phonemes, as in Piper's data sets.
     List(Vec<String>),
 }
 
-/// A speaker as a line may call it.
+/// A speaker in a line.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "`speaker`: expected a speaker's number or name")]
 pub(crate) enum Named {
@@ -60,11 +60,11 @@ pub(crate) enum Named {
     Name(String),
 }
 
-/// Who is to speak, if `speaker` or `speaker_id` says.
+/// The speaker, if `speaker` or `speaker_id` is given.
 pub(crate) fn speaker(speaker: Option<&Named>, speaker_id: Option<i64>) -> Result<Option<Speaker>> {
     ensure!(
         speaker.is_none() || speaker_id.is_none(),
-        "`speaker` and `speaker_id` both say who speaks: expected one of them"
+        "`speaker` and `speaker_id` are both given: expected one of them"
     );
     let named = speaker.cloned().map(|speaker| match speaker {
         Named::Id(id) => Speaker::Id(id),
@@ -89,7 +89,7 @@ mod tests {
         }
         let error = format!("{:#}", parse::<Value>(b"{\"a\": \"\xff\"}", "{}").unwrap_err());
         assert!(error.contains("the byte 0xff at offset 7"), "{error}");
-        // As Windows' own tools write text.
+        // Text as written by Windows' own tools.
         assert!(parse::<Value>(b"\xff\xfe{\0", "{}").unwrap_err().to_string().contains("expected UTF-8"));
     }
 

@@ -1,4 +1,4 @@
-//! One file for each command, and the options that several share.
+//! One module for each command, and the options that several of them share.
 
 #[cfg(not(feature = "full"))]
 pub(crate) mod absent;
@@ -29,7 +29,7 @@ pub(crate) mod verify;
 #[cfg_attr(not(feature = "voices"), path = "voices_absent.rs")]
 pub(crate) mod voices;
 
-// What a build leaves out is known all the same.
+// Commands that a build leaves out are still known.
 #[cfg(not(feature = "batch"))]
 pub(crate) use absent as batch;
 #[cfg(not(feature = "bench"))]
@@ -51,10 +51,10 @@ use vitstream::source::{ReadOptions, WeightSet};
 use vitstream::{Backend, DecoderChoice, OpenOptions, Profile, Voice, Wall};
 use vitstream::{decode_text, read_file};
 
-/// What a process of this program is called with to run a graph for another one.
+/// The argument with which a process of this program runs a graph for another one.
 const GRAPH_WORKER: &str = "graph-worker";
 
-/// Where strangers' graphs run: in processes of this program.
+/// The wall for strangers' graphs: processes of this program.
 pub(crate) fn wall() -> Option<Wall> {
     Some(Wall::new(env::current_exe().ok()?, [GRAPH_WORKER]))
 }
@@ -64,38 +64,41 @@ pub(crate) fn run_graphs() -> Result<()> {
     Ok(vitstream::runtime::serve(io::stdin().lock(), io::stdout().lock())?)
 }
 
-/// How a trained voice is read. Every command that reads one has all of these.
+/// Options for reading a trained voice. Every command that reads one has all of them.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Reading the voice")]
 pub(crate) struct ReadArgs {
-    /// The voice's JSON or its training's config.json [default: NAME.onnx.json, NAME.json or config.json beside NAME.ckpt]
+    /// The voice's JSON or its training's config.json [default: NAME.onnx.json, NAME.json or config.json next
+    /// to NAME.ckpt]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// A hyper-parameter that a checkpoint does not state or states wrongly, such as upsample_rates=8,8,4; may be repeated
+    /// A hyper-parameter that a checkpoint does not state, or states wrongly, such as upsample_rates=8,8,4;
+    /// may be repeated
     #[arg(long = "hparam", value_name = "NAME=VALUE")]
     hparams: Vec<String>,
 
-    /// Which weights of a checkpoint that has them twice [default: those that Piper's own export takes]
+    /// Weights to use from a checkpoint that has two sets [default: the set that Piper's own export uses]
     #[arg(long, value_enum, value_name = "SET")]
     weights: Option<WeightsArg>,
 
-    /// Read weights that are infinite or not numbers; the voice will be noise or silence, and not every runtime speaks it
+    /// Accept weights that are infinite or NaN; the voice will be noise or silence, and some runtimes refuse
+    /// it
     #[arg(long)]
     allow_nan: bool,
 
-    /// Memory that the file's tensors may take [default: twice the file and 64 MiB]
+    /// Memory that the file's tensors may take [default: twice the file's size plus 64 MiB]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     memory_budget: Option<u64>,
 }
 
-/// Spelt on the command line as [`WeightSet`]'s variants.
+/// Command-line names of [`WeightSet`]'s variants.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WeightsArg {
-    /// As the last step of training left them
+    /// Weights after the last step of training
     Raw,
-    /// Averaged over steps
+    /// Weights averaged over steps
     Ema,
 }
 
@@ -115,7 +118,7 @@ impl ReadArgs {
     }
 }
 
-/// How a voice is opened.
+/// Options for opening a voice.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct VoiceArgs {
     /// Threads for each graph
@@ -126,11 +129,12 @@ pub(crate) struct VoiceArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) onnxruntime_library: Option<PathBuf>,
 
-    /// The voice's sample rate in hertz, if its files do not say it
+    /// The voice's sample rate in hertz, if its files do not state it
     #[arg(long, value_name = "HZ")]
     pub(crate) sample_rate: Option<u32>,
 
-    /// What chunks cost on this device, as `bench --calibrate` wrote it [default: in the user's configuration]
+    /// The cost of chunks on this device, as written by `bench --calibrate` [default: in the user's
+    /// configuration]
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
 
@@ -154,7 +158,7 @@ impl VoiceArgs {
         Ok(voice)
     }
 
-    /// How a voice is opened.
+    /// The options for opening a voice.
     pub(crate) fn open_options(
         &self,
         backend: Backend,
@@ -179,7 +183,7 @@ impl VoiceArgs {
         Ok(options)
     }
 
-    /// Where the profile is, or is to be written.
+    /// The path of the profile.
     pub(crate) fn profile_path(&self) -> Result<PathBuf> {
         match &self.profile {
             Some(path) => Ok(path.clone()),
@@ -190,8 +194,8 @@ impl VoiceArgs {
         }
     }
 
-    /// The profile; an empty one when none was ever written. One in the user's configuration that cannot be read is no
-    /// reason not to speak.
+    /// The profile; an empty one if none was ever written. An unreadable profile in the user's configuration
+    /// is only a warning.
     pub(crate) fn read_profile(&self) -> Result<Profile> {
         static WARNED: Once = Once::new();
         let path = match self.profile_path() {
@@ -208,7 +212,7 @@ impl VoiceArgs {
         });
         match profile {
             Err(error) if self.profile.is_none() => {
-                WARNED.call_once(|| tracing::warn!("{}; going on without it", terminal::describe(&error)));
+                WARNED.call_once(|| tracing::warn!("{}; continuing without it", terminal::describe(&error)));
                 Ok(Profile::default())
             }
             profile => profile,
@@ -216,17 +220,17 @@ impl VoiceArgs {
     }
 }
 
-/// Bytes of a profile. Each voice that was measured takes some 100.
+/// Limit on the bytes of a profile. Each measured voice takes about 100.
 const MAX_PROFILE: u64 = 4 << 20;
 
-/// Reads a file of JSON, as an editor may have saved it.
+/// Reads a JSON file in any encoding that an editor may have used.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64) -> Result<T> {
     let bytes = read_file(path, limit)?;
-    let text = decode_text(&bytes).context("not a text")?;
+    let text = decode_text(&bytes).context("not a text file")?;
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Who computes.
+/// The runtime that computes.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RuntimeArg {
@@ -234,7 +238,7 @@ pub(crate) enum RuntimeArg {
     Native,
     /// rten, pure Rust, on an exported folder
     Rten,
-    /// Microsoft's ONNX Runtime, found on this machine, on an exported folder
+    /// Microsoft's ONNX Runtime, if found on this machine, on an exported folder
     Onnxruntime,
 }
 
@@ -258,11 +262,11 @@ impl fmt::Display for RuntimeArg {
     }
 }
 
-/// Spelt on the command line as [`DecoderChoice`]'s variants.
+/// Command-line names of [`DecoderChoice`]'s variants.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DecoderArg {
-    /// decoder.stream.onnx if it is there, else decoder.onnx
+    /// decoder.stream.onnx if it exists, else decoder.onnx
     Auto,
     /// decoder.stream.onnx, which carries its state
     Stateful,

@@ -1,4 +1,4 @@
-//! `vitstream phonemize`: what a voice would read.
+//! `vitstream phonemize`: shows how a voice would read a text.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,16 @@ use vitstream_text::{Sentence, SpokenClause};
 use super::text::{Reader, TextArgs, read_text};
 use super::{ReadArgs, terminal, voices};
 
-/// Text of a longer one is not looked at.
+/// Limit on the bytes of the text.
 const MAX_TEXT: u64 = 16 << 20;
 
-/// Show what a voice reads of a text: clauses, phonemes and ids
+/// Show how a voice reads a text: clauses, phonemes and ids
 ///
-/// Nothing is spoken, and the voice's JSON alone is enough. `speak --ids` speaks the ids.
+/// Nothing is spoken, and the voice's JSON alone is sufficient. `speak --ids` speaks the ids.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The voice: its JSON, its folder, any file that `export` reads, or the name of one that `vitstream voices` got
+    /// The voice: its JSON, its folder, any file that `export` reads, or the name of a voice installed by
+    /// `vitstream voices`
     voice: PathBuf,
 
     /// The text; `-` for standard input
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Print one object of JSON
+    /// Print a JSON object
     #[arg(long)]
     json: bool,
 
@@ -44,10 +45,10 @@ pub(crate) struct Args {
     read: ReadArgs,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Reading<'a> {
-    /// Who says how words sound; nobody for a voice that reads characters.
+    /// The phonemizer; absent for a voice that reads characters.
     library: Option<&'a str>,
     version: Option<&'a str>,
     sentences: Vec<Entry<'a>>,
@@ -109,7 +110,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// The voice's JSON; its network is looked at only where there is none beside it that says how text is read.
+/// The voice's JSON; the network is read only if no JSON next to it describes how text is read.
 fn voice_json(voice: &Path, read: &ReadArgs) -> Result<Map<String, Value>> {
     let says = |config: &VoiceConfig| {
         ["phoneme_id_map", FRONTEND_KEY].iter().any(|&key| config.json().contains_key(key))
@@ -120,7 +121,7 @@ fn voice_json(voice: &Path, read: &ReadArgs) -> Result<Map<String, Value>> {
         let config = VoiceConfig::read(voice)?;
         ensure!(
             says(&config),
-            "{}: expected a voice's JSON, with `phoneme_id_map`; where it stands in other files give the voice itself",
+            "{}: expected a voice's JSON, with `phoneme_id_map`; if other files contain it, give the voice itself",
             voice.display()
         );
         return Ok(config.json().clone());

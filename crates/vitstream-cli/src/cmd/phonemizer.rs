@@ -1,4 +1,4 @@
-//! Which copy of espeak-ng is asked, and the process that asks it for a server.
+//! Selects the copy of espeak-ng, and runs it in a separate process for a server.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use vitstream_text::phonemizer::{
     About, Location, Phonemizer, PhonemizerError, find, from_command, serve_phonemizer,
 };
 
-/// Who says how words sound.
+/// Options for the phonemizer.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Reading text")]
 pub(crate) struct PhonemizerArgs {
-    /// The espeak-ng library that says how words sound, and its data's folder [default: what the environment variable
-    /// VITSTREAM_ESPEAK names, else the library beside this program or the system's, else the program espeak-ng]
+    /// The espeak-ng library to use, and its data folder [default: the environment variable VITSTREAM_ESPEAK,
+    /// else the library next to this program or the system's, else the program espeak-ng]
     #[arg(long, value_name = "LIB[:DATA]", conflicts_with = "phonemizer")]
     pub(super) espeak: Option<String>,
 
-    /// A program that says how words sound: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
+    /// A phonemizer program: espeak-ng, or one that answers lines {"voice": "en-us", "clause": "Hello, "}
     /// with {"ipa": "həlˈoʊ"}
     #[arg(long, value_name = "COMMAND")]
     pub(super) phonemizer: Option<String>,
@@ -31,13 +31,13 @@ impl PhonemizerArgs {
     }
 }
 
-/// What a process of this program is called with to ask espeak-ng for another one.
+/// The argument with which a process of this program runs espeak-ng for another one.
 #[cfg(feature = "serve")]
 const WORKER: &str = "phonemizer-worker";
 
 #[cfg(feature = "serve")]
 impl PhonemizerArgs {
-    /// The same in a process of its own, so that what crashes or hangs there costs a server a clause and not its life.
+    /// As above, in a separate process, so that a crash or hang costs a server one clause and not its life.
     pub(super) fn open_apart(&self) -> Result<Box<dyn Phonemizer + Send>, PhonemizerError> {
         if self.phonemizer.is_some() {
             return self.open();
@@ -52,7 +52,7 @@ impl PhonemizerArgs {
     }
 }
 
-/// Nobody, and why: each clause is answered with it.
+/// No phonemizer; every clause is answered with the reason.
 struct Nobody(String);
 
 impl Phonemizer for Nobody {
@@ -65,7 +65,7 @@ impl Phonemizer for Nobody {
     }
 }
 
-/// `vitstream phonemizer-worker`: answers another process, which starts this one anew if the library ends it.
+/// `vitstream phonemizer-worker`: answers another process, which restarts this one if the library ends it.
 pub(crate) fn serve(args: &PhonemizerArgs) -> Result<()> {
     let mut phonemizer = args.open().unwrap_or_else(|error| Box::new(Nobody(error.to_string())));
     Ok(serve_phonemizer(io::stdin().lock(), io::stdout(), &mut *phonemizer)?)

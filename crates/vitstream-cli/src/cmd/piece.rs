@@ -1,18 +1,18 @@
-//! What the network says in one go.
+//! A unit of speech.
 
 use std::time::Duration;
 
 use vitstream_text::{Sentence, Word};
 
-/// What the network says in one go: ids that were given, or one sentence of a text.
+/// A unit of speech for the network: given ids, or one sentence of a text.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// None for a pause alone.
+    /// Empty for a mere pause.
     pub(crate) ids: Vec<i64>,
-    /// Empty for ids that were given.
+    /// Empty for given ids.
     pub(crate) text: String,
     pub(crate) words: Vec<Word>,
-    /// 1 is the voice's own way, 2 twice as fast.
+    /// Rate of speech: 1 is the voice's own, 2 is twice as fast.
     pub(crate) rate: f32,
     /// Silence after it.
     pub(crate) pause: Duration,
@@ -23,7 +23,7 @@ impl Piece {
         Self { ids, text: String::new(), words: Vec::new(), rate: 1.0, pause: Duration::ZERO }
     }
 
-    /// Whether there is nothing to say, only silence.
+    /// Returns true if there is only silence.
     pub(crate) fn is_pause(&self) -> bool {
         self.ids.is_empty() && !self.pause.is_zero()
     }

@@ -1,9 +1,9 @@
-//! What helps, in the words of the command line: the library names a remedy, and knows no option.
+//! Words remedies for the command line: the library names a remedy, and knows no options.
 
 use vitstream::{Description, Error, PackageOption, Remedy};
 use vitstream_text::phonemizer::PhonemizerError;
 
-/// What to do about `error`, as the rest of a sentence; `None` when nothing is known to help.
+/// The remedy for `error`, as the rest of a sentence; `None` if none is known.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
     let of_voice =
         || error.chain().find_map(|cause| cause.downcast_ref::<Error>()?.remedy()).as_ref().and_then(words);
@@ -46,7 +46,7 @@ fn words(remedy: &Remedy) -> Option<String> {
         Remedy::NoiseInput => {
             "export it with `--noise input`, or speak with --noise-scale 0 and --noise-w 0".to_owned()
         }
-        Remedy::AllowNan => "--allow-nan reads them all the same".to_owned(),
+        Remedy::AllowNan => "--allow-nan accepts them".to_owned(),
         Remedy::Memory => "--memory-budget allows more".to_owned(),
         Remedy::OtherConfig => "change the JSON, or name another with --config".to_owned(),
         Remedy::SingleGraph => "export it without --package and with --layout single".to_owned(),

@@ -1,4 +1,4 @@
-//! `vitstream serve`: voices for many listeners at once.
+//! `vitstream serve`: serves voices to many listeners at once.
 
 mod address;
 #[cfg(feature = "announce")]
@@ -27,79 +27,80 @@ use super::terminal::say;
 use super::{DecoderArg, VoiceArgs, signals, voices};
 use address::Address;
 
-/// Where a key may stand when it is in no file.
+/// Environment variable for a key, if no key file is used.
 const KEY: &str = "VITSTREAM_API_KEY";
 
-/// Bytes of a file of keys.
+/// Limit on the bytes of a key file.
 const MAX_KEYS: u64 = 1 << 20;
 
-/// Threads that move bytes. Those that compute are the scheduler's.
+/// Number of threads for input and output. Computation runs on the scheduler's threads.
 const IO_THREADS: usize = 2;
 
-/// How often it is looked whether a signal came.
+/// Interval at which signals are checked.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Speak for many listeners at once
 ///
-/// Wyoming for Home Assistant, OpenAI's and Piper's HTTP, and ElevenLabs' WebSocket, each as its clients speak it. Everyone's
-/// audio is computed chunk by chunk in the order in which listeners would run dry, so that none does; who would be too much is
-/// told so at once.
+/// The protocols are Wyoming for Home Assistant, OpenAI's and Piper's HTTP, and ElevenLabs' WebSocket, as
+/// their clients use them. Audio is computed chunk by chunk, first for the listener who would run out of
+/// audio first; requests beyond the capacity are refused at once.
 ///
-/// Only this machine can connect unless addresses are given. Others than of this machine need a key, in the file of --key-file
-/// or in the environment variable VITSTREAM_API_KEY, which Wyoming has no place for: --wyoming-lan opens it to a home's network.
+/// By default, only this machine can connect. Other addresses require a key, from the file of --key-file or
+/// from the environment variable VITSTREAM_API_KEY. Wyoming has no keys: --wyoming-lan opens it to the local
+/// network.
 ///
-/// Sockets that systemd passes are used in place of these addresses: the first for HTTP, the second for Wyoming.
+/// Sockets passed by systemd replace these addresses: the first one is for HTTP, the second one for Wyoming.
 ///
-/// SIGTERM and Ctrl-C let what is being spoken come to its end.
+/// On SIGTERM and Ctrl-C, current speech is finished before the server ends.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Voices: files, folders, names of installed voices, or folders of voices. The first one speaks when none is asked for
+    /// Voices: files, folders, names of installed voices, or folders of voices. The first one is the default
     #[arg(value_name = "VOICE", required_unless_present_any = ["voice", "settings"])]
     voices: Vec<PathBuf>,
 
-    /// A voice under a name of your own; may be repeated
+    /// A voice under a name of your choice; may be repeated
     #[arg(long, value_name = "NAME=VOICE")]
     voice: Vec<String>,
 
-    /// A TOML file with these options by their names, without the dashes: `voices = ["a.onnx"]`, `http = "127.0.0.1:5000"`,
-    /// `max-load = 0.8`. What the command line says counts more
+    /// A TOML file with these options under their names, without the dashes: `voices = ["a.onnx"]`, `http =
+    /// "127.0.0.1:5000"`, `max-load = 0.8`. The command line takes precedence
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 
-    /// Where HTTP is served, or `off`
+    /// Address for HTTP, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     http: Address,
 
-    /// Where Wyoming is served: an address, unix:PATH, stdio, or `off`
+    /// Address for Wyoming: a network address, unix:PATH, stdio, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10200")]
     wyoming: Address,
 
-    /// Serve Wyoming to everyone who reaches this machine, on port 10200
+    /// Serve Wyoming to everyone who can reach this machine, on port 10200
     #[arg(long, conflicts_with = "wyoming")]
     wyoming_lan: bool,
 
-    /// Tell the network, so that Home Assistant finds Wyoming by itself, under this name [default: vitstream]
+    /// Announce Wyoming on the network under this name, so that Home Assistant finds it [default: vitstream]
     #[cfg(feature = "announce")]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "vitstream")]
     announce: Option<String>,
 
-    /// Keys that HTTP's clients have to know one of, a line each
+    /// A file of keys, one per line; HTTP clients must send one of them
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
-    /// Another origin whose pages may use the server, such as https://example.org; may be repeated
+    /// Another origin whose web pages may use the server, such as https://example.org; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
 
-    /// How the log is written: lines for people, or JSON, an object a line
+    /// Format of the log: lines of text, or one JSON object per line
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 
-    /// Makes the same request the same audio, unless it brings a seed of its own
+    /// Give the same audio for the same request, unless the request has its own seed
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Memory for voices: when their weights take more, those that were not asked for longest are put aside
+    /// Memory for voices: if their weights take more, the least recently used ones are closed
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: u64,
 
@@ -119,47 +120,47 @@ enum LogFormat {
     Json,
 }
 
-/// How much at once, and for how long.
+/// Limits on the number of requests, and on their times.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits", allow_negative_numbers = true)]
 struct CapacityArgs {
-    /// Threads that compute [default: one for each core]
+    /// Number of computing threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 
-    /// The share of them that listeners may take who hear what is spoken as it is spoken
+    /// Share of these threads that may be used for listeners who play in real time
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     max_load: f64,
 
-    /// The most that are spoken for at once
+    /// Maximum number of streams at the same time
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_streams: usize,
 
-    /// The longest that somebody waits for room before being refused
+    /// Maximum time that a request waits for capacity before it is refused
     #[arg(long, value_name = "SECONDS", default_value_t = 0.15)]
     max_wait: f64,
 
-    /// The most characters of a text
+    /// Maximum number of characters of a text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     max_text: usize,
 
-    /// The most bytes of a request's body
+    /// Maximum number of bytes of a request's body
     #[arg(long, value_name = "N", default_value_t = 1 << 20)]
     max_body: usize,
 
-    /// The most connections
+    /// Maximum number of connections
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_connections: usize,
 
-    /// How long a request may take to arrive
+    /// Maximum time for a request to arrive
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     arrival_timeout: f64,
 
-    /// How long a connection may neither take nor give anything
+    /// Maximum time that a connection may be idle
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     idle_timeout: f64,
 
-    /// How long what is being spoken may go on after SIGTERM
+    /// Maximum time for finishing current speech after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     drain_timeout: f64,
 }
@@ -191,7 +192,7 @@ impl CapacityArgs {
     }
 }
 
-/// A day is longer than any of these makes sense.
+/// No useful value exceeds a day.
 fn seconds(option: &str, seconds: f64) -> Result<Duration> {
     ensure!((0.0..=86_400.0).contains(&seconds), "{option}: expected 0 to 86400 seconds, found {seconds}");
     Ok(Duration::from_secs_f64(seconds))
@@ -204,8 +205,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     if let Some(http) = passed.http.as_ref().map(StdListener::local_addr).transpose()?.or(args.http.tcp()) {
         ensure!(
             access.keys.is_some() || vitstream_serve::is_loopback(&http),
-            "--http {http}: others than this machine could connect there, and no key is asked for; give one with --key-file \
-             or {KEY}, or take an address of this machine such as 127.0.0.1:{}",
+            "--http {http}: other machines could connect there without a key; give keys with --key-file \
+             or {KEY}, or use a local address such as 127.0.0.1:{}",
             http.port()
         );
     }
@@ -213,7 +214,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     {
         ensure!(
             args.wyoming_lan || vitstream_serve::is_loopback(&address),
-            "--wyoming {address}: others than this machine could connect there, and Wyoming has no keys; --wyoming-lan says \
+            "--wyoming {address}: other machines could connect there, and Wyoming has no keys; --wyoming-lan confirms \
              that they may"
         );
     }
@@ -227,12 +228,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let runtime = runtime.context("cannot start the threads that serve")?;
     let result = runtime.block_on(serve(args, &wyoming, &mut passed, service, access, told));
-    // What is still being opened is no reason to wait.
+    // Voices that are still being opened are no reason to wait.
     runtime.shutdown_background();
     result
 }
 
-/// Sockets that were opened by who started this program, as systemd does: the first is HTTP's, the second Wyoming's.
+/// Sockets opened by the parent process, such as systemd: the first one is for HTTP, the second one for
+/// Wyoming.
 struct Passed {
     http: Option<StdListener>,
     wyoming: Option<StdListener>,
@@ -249,7 +251,7 @@ impl Passed {
     }
 }
 
-/// The socket that was passed, else one at `address`.
+/// The passed socket, or else one at `address`.
 async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io::Result<TcpListener> {
     match passed {
         Some(listener) => {
@@ -260,7 +262,7 @@ async fn listener(passed: Option<StdListener>, address: &SocketAddr) -> std::io:
     }
 }
 
-/// Serves until a signal comes.
+/// Serves until a signal arrives.
 async fn serve(
     args: &Args,
     wyoming: &Address,
@@ -306,9 +308,9 @@ async fn serve(
     #[cfg(feature = "announce")]
     ensure!(
         args.announce.is_none() || announcement.is_some(),
-        "--announce: Wyoming is served at no address of the network"
+        "--announce: Wyoming is not served at a network address"
     );
-    ensure!(stdio || !places.is_empty(), "--http and --wyoming are both off: nobody could ask for anything");
+    ensure!(stdio || !places.is_empty(), "--http and --wyoming are both off: there is nothing to serve");
     for place in places {
         say(&place);
     }
@@ -322,7 +324,7 @@ async fn serve(
         }
     };
     if stdio {
-        // The one who started this program has the only conversation; its end is the program's.
+        // The parent process has the only conversation; when it ends, the program ends.
         let never = tokio::sync::watch::Sender::new(false);
         let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
         tokio::select! {
@@ -332,7 +334,7 @@ async fn serve(
     } else {
         server.run(signal).await;
     }
-    // Who looks for it now finds it no more.
+    // Clients that look for it from now on no longer find it.
     #[cfg(feature = "announce")]
     drop(announcement);
     opening.abort();
@@ -340,7 +342,7 @@ async fn serve(
 }
 
 impl Args {
-    /// Puts what the settings file says before what the command line says.
+    /// Puts the settings of the file before those of the command line.
     pub(crate) fn read_settings(&mut self) -> Result<()> {
         if let Some(path) = &self.settings {
             let words = std::env::args_os().skip_while(|word| word != "serve").skip(1);
@@ -363,7 +365,7 @@ impl Args {
             (None, Err(std::env::VarError::NotPresent)) => None,
             (None, Err(std::env::VarError::NotUnicode(_))) => bail!("{KEY}: not UTF-8"),
         };
-        // A key that was meant to be asked for and is not there would open the door.
+        // A missing key that was meant to be required would open the server to everyone.
         let keys = text.map(|text| {
             let name =
                 || self.key_file.as_ref().map_or_else(|| KEY.to_owned(), |path| path.display().to_string());
@@ -396,7 +398,7 @@ impl Args {
             places.extend(found);
         }
         let open = self.options.open_options(Backend::Auto, DecoderArg::Auto, super::wall())?;
-        // As many as compute at once; none is started before it is asked.
+        // As many as can compute at once; each is started on first use.
         let workers = NonZeroUsize::new(self.capacity.options()?.workers).unwrap_or(NonZeroUsize::MIN);
         let reading = self.reading.clone();
         let phonemizers = Pool::new(workers, TIME_LIMIT, move || reading.open_apart());

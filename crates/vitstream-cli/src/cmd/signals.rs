@@ -1,4 +1,4 @@
-//! What happens when the process is told to end: nothing half-written is left.
+//! Handles signals that end the process, so that nothing half-written is left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +12,18 @@ static HOOKS: Mutex<Vec<Hook>> = Mutex::new(Vec::new());
 
 static FLAG: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
 
-/// Does `hook` before a signal ends the process.
+/// Runs `hook` before a signal ends the process.
 pub(crate) fn before_the_end(hook: impl FnMut() + Send + 'static) {
     HOOKS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
 }
 
-/// Lets the first signal set `flag` for work that ends by itself; a second one ends the process.
+/// Lets the first signal set `flag`, for work that ends by itself; a second one ends the process.
 #[cfg(any(feature = "batch", feature = "serve"))]
 pub(crate) fn finish_first(flag: Arc<AtomicBool>) {
     *FLAG.lock().unwrap_or_else(PoisonError::into_inner) = Some(flag);
 }
 
-/// Whether a signal ends the process now.
+/// Returns true if a signal ends the process now.
 fn ends() -> bool {
     if let Some(flag) = FLAG.lock().unwrap_or_else(PoisonError::into_inner).take() {
         flag.store(true, Ordering::Relaxed);
@@ -33,7 +33,7 @@ fn ends() -> bool {
     staging::abandon()
 }
 
-/// Watches for the signals that end programs. Those that whoever started this one wants ignored stay ignored.
+/// Watches for the signals that end programs. Signals that the parent process ignores stay ignored.
 #[cfg(unix)]
 pub(crate) fn watch() -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -47,7 +47,7 @@ pub(crate) fn watch() -> Result<()> {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             if ends() {
-                // The shell sees that it was the signal.
+                // The shell sees that a signal ended the process.
                 let _ = emulate_default_handler(signal);
             }
         }
@@ -55,7 +55,7 @@ pub(crate) fn watch() -> Result<()> {
     Ok(())
 }
 
-/// The set of ignored signals, where the system tells: `nohup` and shells ignore some for what they start.
+/// The set of ignored signals, if the system reports it: `nohup` and shells ignore some for their children.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

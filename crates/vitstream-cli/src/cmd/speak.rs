@@ -1,4 +1,4 @@
-//! `vitstream speak`: text or phoneme ids in, audio out, each chunk as soon as it is ready.
+//! `vitstream speak`: turns text or phoneme ids into audio, each chunk as soon as it is ready.
 
 mod arriving;
 mod line;
@@ -29,24 +29,25 @@ use sink::Sink;
 
 /// Speak text with an exported voice, or straight from a trained one
 ///
-/// With neither --output nor --raw the loudspeaker plays it.
+/// Without --output and --raw, the audio is played.
 ///
-/// The text is an argument, a file, or standard input, which is spoken while it arrives: each sentence as soon as it is
-/// complete, and what ends in a mark when nothing follows for 0.3 s. Each sentence is spoken as it would be alone, also
-/// with --seed, which holds for every one of them. A sentence that cannot be spoken is reported and the others are spoken;
-/// the exit status is then 1.
+/// The text is an argument, a file, or standard input, which is spoken while it arrives: each sentence as
+/// soon as it is complete, and text that ends in a punctuation mark if nothing follows for 0.3 s. Each
+/// sentence is spoken as it would be alone, also with --seed, which applies to every sentence. A sentence
+/// that cannot be spoken is reported and the others are spoken; the exit status is then 1.
 ///
-/// Standard input that begins with a brace is not text but lines of JSON, one utterance each: {"text": "Hello."} or
-/// {"phoneme_ids": [1, 0, 20, 2]}, or with `phonemes`. A line may also have `speaker` (a number or a name) or `speaker_id`, `length_scale`,
-/// `noise_scale`, `noise_w` and `seed`, which win over the options of the same names, and `output_file`, a WAV file of its
-/// own. A line that cannot be spoken is reported with its number and the others are spoken; the exit status is then 1.
+/// If standard input begins with a brace, it is read as lines of JSON, one utterance each: {"text": "Hello."}
+/// or {"phoneme_ids": [1, 0, 20, 2]}, or with `phonemes`. A line may also have `speaker` (a number or a name)
+/// or `speaker_id`, `length_scale`, `noise_scale`, `noise_w` and `seed`, which override the options of the
+/// same names, and `output_file`, a WAV file for this line. A line that cannot be spoken is reported with its
+/// number and the others are spoken; the exit status is then 1.
 ///
-/// With --output-dir each line is an utterance and has a file of its own, also each line of a text.
+/// With --output-dir, each line of JSON or text is an utterance with its own file.
 ///
-/// Phonemes come from a copy of espeak-ng on this machine; voices that read letters need none.
+/// Phonemes come from a copy of espeak-ng on this machine; voices that read letters do not need it.
 ///
-/// Samples are rounded to the nearest of 16 bits. The audio is as loud as the network makes it; Piper's own player scales
-/// each utterance to full scale, as --normalize does.
+/// Samples are rounded to the nearest 16-bit value. The audio is as loud as the network makes it; Piper's own
+/// player scales each utterance to full scale, as --normalize does.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("destination").args(["output", "output_dir", "raw"]))]
 #[command(group = clap::ArgGroup::new("said").args(["text", "file", "phonemes", "ids", "json_input"]))]
@@ -55,18 +56,18 @@ pub(crate) struct Args {
     /// voice that `vitstream voices` lists
     voice: PathBuf,
 
-    /// What is said; `-` for standard input, even if it begins with a brace [default: standard input]
+    /// The text; `-` for standard input, even if it begins with a brace [default: standard input]
     text: Option<String>,
 
     /// Read the text from a file
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Standard input is lines of JSON, whatever it begins with
+    /// Read standard input as lines of JSON, whatever it begins with
     #[arg(long)]
     json_input: bool,
 
-    /// The utterance as phonemes, IPA as a rule; the characters of a voice that reads characters
+    /// The utterance as phonemes: usually IPA, or characters for a voice that reads characters
     #[arg(long, value_name = "IPA")]
     phonemes: Option<String>,
 
@@ -78,8 +79,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Write a WAV file for each line of the text or of JSON into this folder: 0001.wav for the first one. A file of that
-    /// name that is there already stays; unless it is the same, the line is an error
+    /// Write a WAV file for each line of text or JSON into this folder: 0001.wav for the first one. An
+    /// existing file is kept; unless its contents are equal, the line is an error
     #[arg(short = 'd', long, value_name = "DIR", conflicts_with_all = ["srt", "vtt", "markdown", "whole_sentences"])]
     output_dir: Option<PathBuf>,
 
@@ -87,23 +88,24 @@ pub(crate) struct Args {
     #[arg(long)]
     raw: bool,
 
-    /// Who speaks: a number, or a name of the voice's JSON
+    /// The speaker: a number, or a name from the voice's JSON
     #[arg(long, allow_negative_numbers = true)]
     speaker: Option<String>,
 
-    /// How much the voice varies [default: what the voice's JSON says]
+    /// Variation of the voice [default: from the voice's JSON]
     #[arg(long, allow_negative_numbers = true, value_name = "SCALE")]
     noise_scale: Option<f32>,
 
-    /// How slowly it speaks [default: what the voice's JSON says]
+    /// Slowness of speech [default: from the voice's JSON]
     #[arg(long, allow_negative_numbers = true, value_name = "SCALE")]
     length_scale: Option<f32>,
 
-    /// How much the durations vary [default: what the voice's JSON says]
+    /// Variation of the durations [default: from the voice's JSON]
     #[arg(long, allow_negative_numbers = true, value_name = "SCALE")]
     noise_w: Option<f32>,
 
-    /// Makes the noise the same every time; other runtimes than the native one need a voice exported with `--noise input`
+    /// Make the noise reproducible; with runtimes other than native, the voice must be exported with `--noise
+    /// input`
     #[arg(long)]
     seed: Option<u64>,
 
@@ -111,15 +113,16 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_name = "SECONDS")]
     sentence_silence: f64,
 
-    /// Do not cut a long first sentence of standard input at a comma, as is done to be heard sooner
+    /// Do not divide a long first sentence of standard input at a comma, which is done so that it is heard
+    /// sooner
     #[arg(long)]
     whole_sentences: bool,
 
-    /// Multiply all samples by this; for whole files
+    /// Multiply all samples by this factor; only for whole files
     #[arg(long, allow_negative_numbers = true, value_name = "FACTOR")]
     volume: Option<f32>,
 
-    /// Scale each utterance so that its loudest sample is at full scale, as Piper does; for whole files
+    /// Scale each utterance so that its loudest sample is at full scale, as Piper does; only for whole files
     #[arg(long)]
     normalize: bool,
 
@@ -131,24 +134,26 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
 
-    /// Write when each phoneme and each word is spoken: a line of JSON for each sentence, with seconds from the first
-    /// sample; for voices exported with `--durations`, and those spoken by the native runtime
+    /// Write the times of each phoneme and each word: one line of JSON per sentence, in seconds from the
+    /// first sample; for voices exported with `--durations`, and for the native runtime
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
 
-    /// Write subtitles of what goes to the output: its sentences, cut where they are long if the voice tells durations
+    /// Write subtitles for the output: its sentences, divided if they are long and the voice provides
+    /// durations
     #[arg(long, value_name = "FILE")]
     srt: Option<PathBuf>,
 
-    /// Write subtitles as WebVTT, which also says when each word is spoken
+    /// Write subtitles as WebVTT, which also contains the time of each word
     #[arg(long, value_name = "FILE")]
     vtt: Option<PathBuf>,
 
-    /// Who computes [default: native; rten with --decoder, and for folders that are not read back]
+    /// Runtime that computes the voice [default: native; rten with --decoder, and for folders that cannot be
+    /// read back]
     #[arg(long, value_enum)]
     runtime: Option<RuntimeArg>,
 
-    /// Which of the folder's decoders, for other runtimes than the native one
+    /// Decoder of the folder to use, for runtimes other than native
     #[arg(long, value_enum, default_value_t = DecoderArg::Auto)]
     decoder: DecoderArg,
 
@@ -159,16 +164,16 @@ pub(crate) struct Args {
     options: VoiceArgs,
 }
 
-/// A longer pause is a mistake.
+/// Limit on a pause: a longer one is a mistake.
 const LONGEST_SILENCE: f64 = 60.0;
 
-/// A text of SSML is read whole.
+/// Limit on the bytes of an SSML text, which is read as a whole.
 const MAX_SSML: u64 = 16 << 20;
 
-/// Sentences that fail are told one by one up to here. What fails further on fails for the same reason.
+/// Limit on failed sentences that are reported one by one. Further ones fail for the same reason.
 const MAX_TOLD: u64 = 20;
 
-/// Opens the voice natively, unless what was asked for is another runtime's.
+/// Opens the voice natively, unless the options require another runtime.
 fn open(args: &Args) -> Result<Voice> {
     let graphs = args.decoder != DecoderArg::Auto;
     if args.options.onnxruntime_library.is_some() && args.runtime != Some(RuntimeArg::Onnxruntime) {
@@ -177,7 +182,7 @@ fn open(args: &Args) -> Result<Voice> {
     match args.runtime {
         None if !graphs => args.options.open(&args.voice, Backend::Auto, args.decoder, super::wall()),
         Some(RuntimeArg::Native) if graphs => {
-            bail!("--decoder is for runtimes that run a folder's graphs, the native one does not")
+            bail!("--decoder is for runtimes that run a folder's graphs, which the native one does not")
         }
         runtime => {
             let runtime = runtime.unwrap_or(RuntimeArg::Rten);
@@ -186,23 +191,23 @@ fn open(args: &Args) -> Result<Voice> {
     }
 }
 
-/// Refuses what would have no effect, or could not be kept to, before anything is opened.
+/// Refuses options that would have no effect, or cannot be honoured, before anything is opened.
 fn check(args: &Args) -> Result<()> {
     let live = args.output_dir.is_none() && args.output.as_deref().is_none_or(is_live);
     Loudness::check(args.volume, args.normalize, live)?;
     check_silence(args.sentence_silence)?;
     ensure!(
         args.ids.is_none() || args.srt.is_none() && args.vtt.is_none(),
-        "--srt and --vtt are for text, and ids are none"
+        "--srt and --vtt are for text, not for ids"
     );
     if let Some(option) = args.reading.given()
         && (args.ids.is_some() || args.phonemes.is_some())
     {
-        bail!("{option} is for text, and what is given is none");
+        bail!("{option} is for text, but no text is given");
     }
     ensure!(
         args.chunk.is_none() || args.options.profile.is_none(),
-        "--profile says how chunks are chosen, which --chunk does already: leave one of them out"
+        "--profile and --chunk both determine the chunks: leave one of them out"
     );
     if let Some(path) = &args.options.profile {
         ensure!(path.exists(), "--profile {}: there is no such file", path.display());
@@ -218,12 +223,12 @@ pub(super) fn check_silence(seconds: f64) -> Result<()> {
     Ok(())
 }
 
-/// Whether samples are heard while they are computed: standard output, pipes, devices.
+/// Returns true if samples are heard while they are computed: standard output, pipes, devices.
 fn is_live(path: &Path) -> bool {
     path == Path::new("-") || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Says of a voice of one speaker that it has no others.
+/// Reports that a voice with one speaker has no others.
 fn check_speaker(info: &VoiceInfo, speaker: Option<&Speaker>, option: &str) -> Result<()> {
     let known = |speaker: &Speaker| match speaker {
         Speaker::Id(id) => *id == 0,
@@ -273,7 +278,7 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
         .chunking(args.chunk.map_or(Chunking::Scheduled, Chunking::Fixed));
     check_speaker(info, options.speaker.as_ref(), "--speaker")?;
     let loudness = Loudness::new(args.volume, args.normalize);
-    // Only a single utterance's length is known before its first sample is written.
+    // Only the length of a single utterance is known before its first sample is written.
     let is_single = args.ids.is_some() || args.phonemes.is_some();
     let main = match (&args.output_dir, args.output.as_deref()) {
         (Some(_), _) => None,
@@ -327,49 +332,49 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
     }
 }
 
-/// How a text is delivered to its listener.
+/// The delivery of a text to its listener.
 #[derive(Clone, Copy, PartialEq)]
 enum Delivery {
-    /// It is there as a whole.
+    /// The whole text is available.
     Whole,
-    /// It arrives; its sentences are spoken when they are complete.
+    /// The text arrives; its sentences are spoken when they are complete.
     Sentences,
-    /// So they are, and the beginning of a long first one before that.
+    /// As above, but the beginning of a long first sentence is spoken earlier.
     Soon,
 }
 
-/// What is read.
+/// The input being read.
 struct Source<I> {
-    /// For messages.
+    /// Name for messages.
     name: String,
     input: I,
-    /// Blank lines that were passed over.
+    /// Number of blank lines that were skipped.
     blank: u64,
 }
 
-/// Everything that utterances share.
+/// State shared by all utterances.
 struct Session {
     voice: Voice,
     options: SpeakOptions,
     loudness: Loudness,
-    /// Where the utterances without a file of their own go.
+    /// Destination of utterances without a file of their own.
     main: Option<Sink>,
-    /// Where each utterance has a file, unless it names one itself.
+    /// Folder with a file for each utterance that does not name one itself.
     folder: Option<PathBuf>,
     log: Log,
     outputs: Outputs,
-    /// An error for a voice whose text is not read.
+    /// An error for a voice whose text cannot be read.
     reader: Result<Reader>,
     /// Seconds between sentences.
     silence: f64,
 }
 
-/// The sentences of a text so far.
+/// Counts the sentences of a text.
 #[derive(Default)]
 struct Tally {
     number: u64,
     bad: u64,
-    /// Pieces that were spoken.
+    /// Number of pieces that were spoken.
     spoken: u64,
 }
 
@@ -381,15 +386,15 @@ impl Session {
         }
     }
 
-    /// Speaks standard input; `is_json` is what the user says of it.
+    /// Speaks standard input; `is_json` is the user's statement about its format.
     fn speak_input(self, is_json: Option<bool>, ssml: bool, delivery: Delivery) -> Result<()> {
         let mut stdin = io::stdin().lock();
-        // A voice that reads no text can be given ids only.
+        // A voice that cannot read text accepts only ids.
         let is_json = is_json.or(self.reader.is_err().then_some(true));
         if stdin.is_terminal() {
             say(match is_json {
                 Some(true) => {
-                    "one utterance a line, such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}; Ctrl-D ends"
+                    "one utterance per line, such as {\"phoneme_ids\": [1, 0, 20, 0, 2]}; Ctrl-D ends"
                 }
                 _ => "text to speak; Ctrl-D ends",
             });
@@ -399,7 +404,7 @@ impl Session {
             Some(false) => (Beginning::Text, 0),
             None => beginning(&mut stdin).context(STDIN)?,
         };
-        // What was looked at stays in its buffer.
+        // The bytes already examined stay in its buffer.
         drop(stdin);
         match found {
             Beginning::Json => {
@@ -429,7 +434,7 @@ impl Session {
         self.finish()
     }
 
-    /// The file of an utterance that names none, if each has one.
+    /// The file for an utterance that names none, if each has one.
     fn numbered(&self, number: u64) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(format!("{number:04}.wav")))
     }
@@ -439,7 +444,7 @@ impl Session {
         let Source { name, input, blank } = text;
         let has_folder = self.folder.is_some();
         let reader = self.reader()?;
-        // Without a phonemizer no sentence fares better than the first.
+        // Without a phonemizer every sentence fails like the first.
         reader.prepare()?;
         if has_folder {
             let lines = Source { name, input: BufReader::new(input), blank };
@@ -455,7 +460,7 @@ impl Session {
         let mut may_idle = false;
         loop {
             let event = arriving.next(may_idle).with_context(|| name.clone())?;
-            // One pause is enough: what it did not let out is not over.
+            // One pause is enough: text that it did not release is not complete.
             may_idle = delivery != Delivery::Whole && matches!(event, Event::Bytes(_));
             let is_last = matches!(event, Event::End);
             let sentences = match event {
@@ -492,7 +497,7 @@ impl Session {
         }
         tally.number += 1;
         let name = format!("sentence {}", tally.number);
-        // Bytes that are no text became NULs.
+        // Invalid bytes became NULs.
         let damaged = text.matches('\0').count().min(problems.len());
         let spoken = match problems.drain(..damaged).next() {
             Some(problem) => Err(Error::msg(problem)),
@@ -524,7 +529,7 @@ impl Session {
         self.speak(&Line::default(), &pieces, name)
     }
 
-    /// Speaks lines, which `parse` understands.
+    /// Speaks lines that `parse` reads.
     fn speak_lines(
         mut self,
         lines: Source<impl BufRead>,
@@ -561,7 +566,8 @@ impl Session {
         Ok(())
     }
 
-    /// What a line says. All of its sentences are there before one is spoken, so a line is spoken whole or not at all.
+    /// The pieces of a line. All of its sentences are read before the first is spoken, so a line is spoken
+    /// completely or not at all.
     fn pieces(&mut self, line: &Line) -> Result<Vec<Piece>> {
         if let Some(ids) = &line.phoneme_ids {
             return Ok(vec![Piece::of_ids(ids.clone())]);
@@ -574,8 +580,8 @@ impl Session {
         Ok(sentences.into_iter().map(Piece::from).collect())
     }
 
-    /// Speaks one utterance. The outer error is the main sink's or the log's and ends everything, the inner one is this
-    /// utterance's.
+    /// Speaks one utterance. The outer error concerns the main sink or the log and ends everything, the inner
+    /// one concerns this utterance.
     fn speak(&mut self, line: &Line, pieces: &[Piece], name: &str) -> Result<Result<()>> {
         match &line.output_file {
             None => {
@@ -597,7 +603,7 @@ impl Session {
                     true => Sink::wav_anew(path, rate, is_single),
                     false => Sink::wav(path, rate, is_single),
                 };
-                // What goes wrong with a line's own file is the line's trouble alone.
+                // Problems with a line's own file concern only that line.
                 Ok(match self.speak_to(line, pieces, name, &mut sink) {
                     Ok(Ok(())) => sink.finish(false),
                     Ok(Err(error)) | Err(error) => Err(error),
@@ -606,7 +612,7 @@ impl Session {
         }
     }
 
-    /// Takes a line's `output_file`.
+    /// Claims a line's `output_file`.
     fn check_file(&mut self, path: &Path) -> Result<()> {
         Loudness::check(self.loudness.volume(), self.loudness.normalizes(), is_live(path))?;
         self.outputs.claim("output_file", path)
@@ -714,7 +720,7 @@ fn silence(sink: &mut Sink, sample_rate: u32, seconds: f64) -> Result<()> {
     if samples == 0 { Ok(()) } else { sink.write(&vec![0.0; samples], None) }
 }
 
-/// What is told of the utterances beside their samples.
+/// Reports on the utterances besides their samples.
 struct Log {
     stats: bool,
     timings: Option<Timings>,

@@ -1,4 +1,4 @@
-//! `vitstream speechd`: an output module of speech-dispatcher, which is started by its server and speaks with it on
+//! `vitstream speechd`: an output module for speech-dispatcher, whose server starts it and talks to it on
 //! standard input and output.
 
 mod catalogue;
@@ -29,28 +29,28 @@ use protocol::{CANNOT_SPEAK, Conversation, Request, Step};
 use settings::{Pairs, Settings};
 use wire::Wire;
 
-/// Speak for speech-dispatcher, and so for Orca and other screen readers
+/// Speak for speech-dispatcher, and thus for Orca and other screen readers
 ///
-/// The server starts this and speaks its module protocol on standard input and output: docs/speechd.md says how it is
-/// told to. Each voice is opened once, and audio goes to the server while it is computed. The rate is the voice's own at
-/// 0, three times as fast at 100, a third at -100; a volume of 100 leaves the samples as they are. The pitch is a part
-/// of the voice and is not changed.
+/// The server starts this command and uses its module protocol on standard input and output; docs/speechd.md
+/// describes the setup. Each voice is opened once, and audio is sent to the server while it is computed. A
+/// rate of 0 is the voice's own, 100 is three times as fast, and -100 a third as fast; a volume of 100 leaves
+/// the samples unchanged. The pitch is part of the voice and cannot be changed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Voices as `speak` takes them; the first is the default
+    /// Voices, as for `speak`; the first one is the default
     #[arg(required_unless_present = "module_config")]
     voice: Vec<PathBuf>,
 
-    /// The module's file in the server's configuration, with a line AddVoice "LANGUAGE" "TYPE" "VOICE" for each further
-    /// voice
+    /// The module's file in the server's configuration, with a line AddVoice "LANGUAGE" "TYPE" "VOICE" for
+    /// each additional voice
     #[arg(long, value_name = "FILE")]
     module_config: Option<PathBuf>,
 
-    /// Makes the noise the same every time
+    /// Make the noise reproducible
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Words and how they are said, as for `speak`
+    /// A file of pronunciations, as for `speak`
     #[arg(long, value_name = "FILE", help_heading = "Reading text")]
     lexicon: Option<PathBuf>,
 
@@ -80,7 +80,7 @@ fn open(args: &Args, quiet: bool) -> Result<Catalogue> {
     Catalogue::open(offers, args, quiet)
 }
 
-/// Who speaks while the server is listened to.
+/// The thread that speaks while the server's messages are read.
 struct Worker {
     messages: Sender<Message>,
     thread: JoinHandle<Result<()>>,
@@ -95,14 +95,14 @@ impl Worker {
         Self { messages, thread, listing }
     }
 
-    /// Waits until the last message is over.
+    /// Waits until the last message has ended.
     fn join(self) -> Result<()> {
         drop(self.messages);
         self.thread.join().unwrap_or_else(|_| bail!("the thread that speaks has panicked"))
     }
 }
 
-/// Answers the server until it says `QUIT` or is gone.
+/// Answers the server until it sends `QUIT` or disappears.
 fn serve(
     mut input: impl BufRead,
     wire: &Wire,
@@ -158,10 +158,10 @@ fn serve(
                 None => wire.send("303 ERROR INVALID PARAMETER OR VALUE\n")?,
             },
             Request::Say(kind, text) => match &worker {
-                // The server starts a module anew that has ended.
+                // The server restarts a module that has ended.
                 Some(worker) if worker.thread.is_finished() => break,
                 Some(worker) if control.begin() => {
-                    // Before any event of it.
+                    // Sent before any event of the message.
                     wire.send("200 OK SPEAKING\n")?;
                     let message = Message::new(kind, text, settings.clone());
                     if worker.messages.send(message).is_err() {
@@ -179,21 +179,22 @@ fn serve(
             }
         }
     }
-    // Nobody listens any more, so nobody waits for the rest of a message; what ended the thread is told.
+    // There is no listener any more, so the rest of a message is not waited for; an error of the thread is
+    // reported.
     match worker {
         Some(worker) if worker.thread.is_finished() => worker.join(),
         _ => Ok(()),
     }
 }
 
-/// Answers how audio is to be played.
+/// Answers the audio settings.
 fn audio(pairs: &Pairs) -> &'static str {
     let method = pairs.iter().find(|(name, _)| name == "audio_output_method");
     match method {
         Some((_, method)) if method == "server" => "203 OK AUDIO INITIALIZED\n",
         _ => {
             say(
-                "expected audio_output_method=server: speech-dispatcher 0.11 or later plays the audio itself",
+                "expected audio_output_method=server: speech-dispatcher 0.11 or later, which plays the audio itself",
             );
             "300-expected audio_output_method=server, which speech-dispatcher 0.11 and later have\n300 MODULE ERROR\n"
         }

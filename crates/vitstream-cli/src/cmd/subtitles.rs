@@ -1,4 +1,4 @@
-//! What `speak --srt` and `--vtt` write: sentences and when they are spoken.
+//! The output of `speak --srt` and `--vtt`: sentences and their times.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use vitstream::staging::Output;
 use super::piece::Piece;
 use super::timings::starts;
 
-/// Characters of one cue: two lines of the usual 42.
+/// Limit on the characters of a cue: two lines of the usual 42.
 const LONGEST_CUE: usize = 84;
 
-/// The two formats that players read.
+/// The two subtitle formats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Format {
     Srt,
-    /// WebVTT, which can say when each word is spoken.
+    /// WebVTT, which can contain the time of each word.
     Vtt,
 }
 
-/// Subtitles beside the file that they will be, which takes its place when all is spoken.
+/// Subtitles in a temporary file, which takes its place when everything has been spoken.
 pub(super) struct Subtitles {
     path: PathBuf,
     file: Output,
@@ -47,8 +47,8 @@ impl Subtitles {
         Ok(subtitles)
     }
 
-    /// Adds a sentence of `samples` samples that begins at sample `start` of the output. Without `durations`, in samples
-    /// too, nobody knows when its words are spoken.
+    /// Adds a sentence of `samples` samples that begins at sample `start` of the output. Without `durations`,
+    /// also in samples, the times of its words are unknown.
     pub(super) fn add(
         &mut self,
         piece: &Piece,
@@ -100,7 +100,7 @@ impl Subtitles {
 
 /// The cues of a sentence between two samples of the output.
 fn cues(piece: &Piece, durations: Option<&[usize]>, start: u64, end: u64) -> Vec<Cue> {
-    // White space may hold ends of lines, which would end a cue.
+    // White space may contain line ends, which would end a cue.
     let text = piece.text.split_whitespace().collect::<Vec<_>>().join(" ");
     let durations = durations.unwrap_or_default();
     if text.is_empty() {
@@ -119,7 +119,7 @@ fn cues(piece: &Piece, durations: Option<&[usize]>, start: u64, end: u64) -> Vec
         match cues.last_mut() {
             Some(cue) if length <= LONGEST_CUE => cue.words.push((begin, word.text.clone())),
             last => {
-                // Each is shown until the next one is.
+                // Each is shown until the next one.
                 if let Some(last) = last {
                     last.end = begin;
                 }

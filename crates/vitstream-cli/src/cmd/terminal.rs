@@ -1,5 +1,5 @@
-//! What is written for people. Names and texts from files may hold anything: control characters in them are shown, not
-//! obeyed; here, where text is written, and nowhere else.
+//! Output for people. Names and texts from files may contain anything: control characters in them are shown,
+//! not obeyed. This happens here, where text is written, and nowhere else.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -15,11 +15,11 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::remedy;
 
-/// A longer message helps nobody: some screens of lines.
+/// Limit on the bytes of a message: several screens of lines.
 const LONGEST_MESSAGE: usize = 16 << 10;
 
-/// `text` with its control characters, and those that turn the direction of writing, as escapes that JSON reads too. The
-/// ends of lines and tabulators stay.
+/// `text` with control characters, and characters that change the writing direction, as escapes that JSON
+/// reads too. Line ends and tabs are kept.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_harmless = |c: char| {
         let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -38,8 +38,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Makes everything that is written [`printable`]. Each write must end between two characters, as those of `write!` do: so
-/// a buffer stands behind this, not before.
+/// Makes all output [`printable`]. Each write must end between two characters, as those of `write!` do; a
+/// buffer must therefore come after this writer, not before.
 pub(crate) struct Printable<W>(W);
 
 impl<W: Write> Write for Printable<W> {
@@ -53,7 +53,7 @@ impl<W: Write> Write for Printable<W> {
     }
 }
 
-/// Standard output for text, buffered: to be flushed at the end.
+/// Buffered standard output for text, which must be flushed at the end.
 pub(crate) fn stdout() -> Printable<BufWriter<Stdout>> {
     Printable(BufWriter::new(Stdout))
 }
@@ -65,16 +65,16 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether what is said is a line of the log.
+/// Set if messages are lines of the log.
 static IN_LOG: AtomicBool = AtomicBool::new(false);
 
-/// Makes everything that is said from now on a line of the log, for programs that read standard error.
+/// Makes all further messages lines of the log, for programs that read standard error.
 #[cfg(feature = "serve")]
 pub(crate) fn say_in_log() {
     IN_LOG.store(true, Ordering::Relaxed);
 }
 
-/// Writes a line to standard error. That nobody reads it is no reason to stop.
+/// Writes a line to standard error. If nobody reads it, that is no reason to stop.
 pub(crate) fn say(line: &str) {
     if IN_LOG.load(Ordering::Relaxed) {
         match line.strip_prefix("error: ") {
@@ -86,7 +86,7 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(line));
 }
 
-/// An error with its causes, each once: messages of libraries often hold that of their cause already.
+/// An error with its causes, each once: messages of libraries often contain that of their cause already.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -118,13 +118,13 @@ fn shorten(mut text: String) -> String {
     text
 }
 
-/// Whoever read the output has enough of it.
+/// The reader of the output has closed it.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the output any more")]
+#[error("the reader of the output has closed it")]
 struct ReaderGone;
 
-/// Marks the error of an output whose reader has gone. Other pipes can break too, such as that to a process of this
-/// program's, and then something is wrong.
+/// Marks the error of an output whose reader has closed it. Other pipes can break too, such as one to a
+/// process of this program, and that is a real error.
 pub(crate) fn of_output(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone),
@@ -132,7 +132,7 @@ pub(crate) fn of_output(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether something failed only because whoever read the output has enough of it.
+/// Returns true if something failed only because the reader of the output has closed it.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -153,13 +153,13 @@ impl Write for Stdout {
     }
 }
 
-/// Prints what the library has to say, a line each.
+/// Prints the library's messages, one per line.
 pub(crate) struct Lines {
     colours: bool,
 }
 
 impl Lines {
-    /// For standard error: with colours on terminals, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
+    /// For standard error: in colour on terminals, unless NO_COLOR or CLICOLOR_FORCE is set.
     pub(crate) fn new() -> Self {
         Self { colours: AutoStream::choice(&io::stderr()) != ColorChoice::Never }
     }
@@ -245,7 +245,7 @@ mod tests {
         let error = Wrapped { source: of_output(closed()) };
         assert!(is_closed_pipe(&anyhow::Error::from(error).context("writing")));
         assert!(is_closed_pipe(&anyhow::Error::from(of_output(closed()))));
-        // Another pipe's end is another matter.
+        // The end of another pipe is a different matter.
         assert!(!is_closed_pipe(&anyhow::Error::from(closed()).context("a process")));
         assert!(!is_closed_pipe(&anyhow::Error::from(of_output(io::Error::other("full")))));
     }

@@ -1,4 +1,4 @@
-//! How text becomes what a voice reads: the options of it, and all that stands between a text and its ids.
+//! Options for reading text, and the conversion of text into ids.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -15,13 +15,13 @@ use vitstream_text::{Frontend, Lexicon, Sentence, Sentences};
 use super::lines::Phonemes;
 use super::phonemizer::PhonemizerArgs;
 
-/// Bytes of a lexicon: far more words than a language has.
+/// Limit on the bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
 
-/// What a front end is made from.
+/// Keys of the JSON from which a front end is created.
 const READING: [&str; 5] = ["phoneme_type", "phoneme_id_map", "espeak", "vowel_clusters", FRONTEND_KEY];
 
-/// Phonemes that one message lists.
+/// Limit on the phonemes listed in a message.
 const MAX_LISTED: usize = 20;
 
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -30,27 +30,28 @@ pub(crate) struct TextArgs {
     #[command(flatten)]
     phonemizer: PhonemizerArgs,
 
-    /// Words and how they are said, a line each: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An entry
-    /// without capital letters is for the word in any case
+    /// A file of pronunciations, one per line: `Nguyen = win`, or IPA between slashes: `vits = /vɪts/`. An
+    /// entry without capital letters applies to the word in any case
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// Take Markdown out of the text: its words are read, its marks, code and addresses are not
+    /// Remove Markdown from the text: its words are read, but not its marks, code and addresses
     #[arg(long, conflicts_with = "ssml")]
     markdown: bool,
 
-    /// The text is SSML, of which break, phoneme, sub, prosody rate, say-as characters, p, s and mark are read
+    /// The text is SSML; the elements break, phoneme, sub, prosody rate, say-as characters, p, s and mark are
+    /// supported
     #[arg(long)]
     ssml: bool,
 }
 
 impl TextArgs {
-    /// The files that are read.
+    /// The files that these options read.
     pub(crate) fn inputs(&self) -> [Option<&PathBuf>; 1] {
         [self.lexicon.as_ref()]
     }
 
-    /// For SSML.
+    /// Options for SSML.
     pub(crate) fn of_ssml(phonemizer: PhonemizerArgs, lexicon: Option<PathBuf>) -> Self {
         Self { phonemizer, lexicon, markdown: false, ssml: true }
     }
@@ -59,7 +60,7 @@ impl TextArgs {
         self.ssml
     }
 
-    /// The option that is for text only, if one was given.
+    /// An option that applies only to text, if one was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         [
             ("--espeak", self.phonemizer.espeak.is_some()),
@@ -80,7 +81,7 @@ impl TextArgs {
     }
 }
 
-/// The user's own pronunciations.
+/// The user's pronunciations.
 #[derive(Default)]
 pub(crate) struct Words {
     lexicon: Lexicon,
@@ -88,7 +89,7 @@ pub(crate) struct Words {
     hash: String,
 }
 
-/// Reads text for a voice, and says what became of it.
+/// Reads text for a voice, and reports problems.
 #[cfg_attr(
     not(feature = "batch"),
     expect(dead_code, reason = "`batch` alone asks what decides how a text is read")
@@ -98,15 +99,15 @@ pub(crate) struct Reader {
     args: TextArgs,
     /// SHA-256 of the lexicon.
     words: String,
-    /// The part of the voice's JSON that says how it reads.
+    /// The part of the voice's JSON that defines how it reads text.
     json: Value,
-    /// Phonemes that were said to be missing.
+    /// Phonemes already reported as missing.
     reported: BTreeSet<String>,
     introduced: bool,
 }
 
 impl Reader {
-    /// `json` is the voice's.
+    /// Creates a reader; `json` is the voice's.
     pub(crate) fn new(args: &TextArgs, words: Words, json: &Map<String, Value>) -> Result<Self> {
         let phonemizer = args.phonemizer.clone();
         let reader =
@@ -121,33 +122,33 @@ impl Reader {
         })
     }
 
-    /// Finds the phonemizer, if the voice needs one.
+    /// Searches for the phonemizer, if the voice needs one.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         Ok(self.reader.prepare()?)
     }
 
-    /// Who says how words sound, if the voice needs somebody and it was found.
+    /// Description of the phonemizer, if the voice needs one and it was found.
     pub(crate) fn about(&self) -> Option<About> {
         self.reader.about()
     }
 
-    /// All that decides how a text is read, beside the text: what has the same reads alike.
+    /// Identifies everything besides the text that determines how a text is read.
     #[cfg(feature = "batch")]
     pub(crate) fn identity(&mut self) -> Result<String> {
         self.prepare()?;
         let version = self.about().map(|about| about.version);
         let TextArgs { phonemizer, markdown, ssml, .. } = &self.args;
-        // Where the library lies makes no difference, which program is asked may make one.
+        // The library's path makes no difference; the program used as phonemizer may.
         let phonemizer = phonemizer.phonemizer.as_deref();
         Ok(serde_json::json!([self.json, self.words, phonemizer, version, markdown, ssml]).to_string())
     }
 
-    /// Begins a text, whose [`sentences`](Self::sentence) this finds.
+    /// Begins a text that is divided into [`sentences`](Self::sentence).
     pub(crate) fn begin(&mut self) -> Sentences {
         self.reader.begin()
     }
 
-    /// One of the sentences that a text was cut into. It may hold nothing to say.
+    /// Reads one of the sentences of a divided text. It may contain nothing to speak.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<Vec<Sentence>> {
         let sentences = self.reader.sentence(text)?;
         self.introduce();
@@ -155,7 +156,7 @@ impl Reader {
         Ok(sentences)
     }
 
-    /// A whole text.
+    /// Reads a whole text.
     pub(crate) fn whole(&mut self, text: &str) -> Result<Vec<Sentence>> {
         if self.args.ssml {
             let found = self.reader.ssml(text)?;
@@ -171,7 +172,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// What is given as phonemes.
+    /// Reads text given as phonemes.
     pub(crate) fn phonemes(&mut self, phonemes: &Phonemes) -> Result<Sentence> {
         let sentence = match phonemes {
             Phonemes::Text(text) => self.reader.phonemes(text),
@@ -181,7 +182,7 @@ impl Reader {
         Ok(sentence)
     }
 
-    /// Says which phonemes are left out, each once.
+    /// Reports phonemes that are left out, each once.
     fn report(&mut self, sentences: &[Sentence]) {
         let reported = &mut self.reported;
         let missing = sentences.iter().flat_map(|sentence| &sentence.missing);
@@ -193,7 +194,7 @@ impl Reader {
             let more = new.len().saturating_sub(MAX_LISTED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let listed = new[..new.len().min(MAX_LISTED)].join(", ");
-            tracing::warn!("the voice has no id for {listed}{more}: left out");
+            tracing::warn!("the voice has no id for {listed}{more}, which is left out");
         }
         for (phoneme, spelling) in sentences.iter().flat_map(|sentence| &sentence.replaced) {
             if reported.insert(phoneme.clone()) {
@@ -202,37 +203,37 @@ impl Reader {
         }
     }
 
-    /// Says who answered, once.
+    /// Reports the phonemizer, once.
     fn introduce(&mut self) {
         if mem::replace(&mut self.introduced, true) {
             return;
         }
         match self.about() {
             Some(about) => tracing::info!("phonemes: {about}"),
-            None => tracing::info!("this voice reads characters: no phonemizer was asked"),
+            None => tracing::info!("this voice reads characters: no phonemizer is used"),
         }
     }
 }
 
-/// A phoneme for a message: many are marks that show nothing alone.
+/// A phoneme as shown in messages, because many are combining marks that are invisible alone.
 fn shown(phoneme: &str) -> String {
     let codes: Vec<String> = phoneme.chars().map(|c| format!("U+{:04X}", u32::from(c))).collect();
     format!("\"{phoneme}\" ({})", codes.join(" "))
 }
 
-/// Text out of bytes that arrive piece by piece.
+/// Decodes text from bytes that arrive in pieces.
 #[derive(Default)]
 pub(crate) struct TextDecoder {
-    /// The beginning of a character whose rest has not arrived.
+    /// The start of a character whose rest has not arrived.
     rest: Vec<u8>,
-    /// Bytes before it.
+    /// Number of bytes before it.
     offset: u64,
     lines: u64,
 }
 
 impl TextDecoder {
-    /// More bytes: the text in them. A byte that is none of a text stands there as NUL, which no front end reads, and is
-    /// described by what is added to `problems`.
+    /// Adds bytes and returns their text. An invalid byte becomes a NUL, which every front end refuses, and
+    /// its description is appended to `problems`.
     pub(crate) fn push(&mut self, bytes: &[u8], problems: &mut Vec<String>) -> String {
         let mut all = mem::take(&mut self.rest);
         all.extend_from_slice(bytes);
@@ -270,7 +271,7 @@ impl TextDecoder {
         }
     }
 
-    /// There are no more bytes.
+    /// Ends the input.
     pub(crate) fn finish(&mut self, problems: &mut Vec<String>) -> String {
         let Some(&first) = self.rest.first() else { return String::new() };
         self.rest.clear();

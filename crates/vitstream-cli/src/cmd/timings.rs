@@ -1,4 +1,4 @@
-//! What `speak --timings` writes: when each phoneme is spoken.
+//! The output of `speak --timings`: the times of each phoneme.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use vitstream::staging::Output;
 
 use super::piece::Piece;
 
-/// Lines of JSON beside the file that they will be, which takes its place when all is spoken.
+/// Lines of JSON in a temporary file, which takes its place when everything has been spoken.
 pub(super) struct Timings {
     path: PathBuf,
     file: Output,
@@ -56,14 +56,15 @@ impl Timings {
     pub(super) fn create(path: &Path, voice: &Voice) -> Result<Self> {
         ensure!(
             voice.gives_durations(),
-            "--timings: this voice's encoder.onnx does not tell the phonemes' durations; export the voice with --durations, or \
-             speak straight from the file that it was made of"
+            "--timings: this voice's encoder.onnx does not provide the phonemes' durations; export the voice with --durations, or \
+             speak straight from its source file"
         );
         let sample_rate = f64::from(voice.info().sample_rate);
         Ok(Self { path: path.to_owned(), file: Output::create(path)?, sample_rate })
     }
 
-    /// Adds an utterance of `samples` samples that begins at sample `start` of the output; `durations` are samples too.
+    /// Adds an utterance of `samples` samples that begins at sample `start` of the output; `durations` are in
+    /// samples too.
     pub(super) fn add(
         &mut self,
         utterance: &str,
@@ -102,7 +103,7 @@ impl Timings {
     }
 }
 
-/// At which sample of the output each phoneme begins, and after the last one where it ends.
+/// The sample of the output at which each phoneme begins, and the end of the last one.
 pub(super) fn starts(start: u64, durations: &[usize]) -> Vec<u64> {
     let mut at = start;
     let ends = durations.iter().map(|&duration| {

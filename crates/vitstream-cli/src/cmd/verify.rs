@@ -14,19 +14,20 @@ use super::{ReadArgs, terminal, voices};
 
 /// Prove that an exported voice is right
 ///
-/// Every graph of DIR is loaded and run on made-up utterances of several lengths, without noise: outputs must be finite,
-/// audio within full scale and not silent, and chunks of it, by windows and by carried state, must be the whole.
+/// Every graph of DIR is loaded and run on generated utterances of several lengths, without noise: outputs
+/// must be finite, audio must be within full scale and not silent, and audio decoded in chunks, with windows
+/// and with carried state, must equal audio decoded at once.
 ///
-/// With --against, the pair is also held against what it was made of, or should be equal to: anything that `export`
-/// reads, or a safetensors file of reference values (input, scales, z_p, audio, ... as in the project's golden
-/// files). The source is exported anew in memory and compared weight by weight, which tells which one is damaged; and
-/// every stage is compared in value: durations, latent before and after the flow, audio. A finished voice
-/// (`voice.onnx`) and another pair are run for that in the same runtime; a checkpoint's own values are those of its
-/// new export.
+/// With --against, the pair is also compared with its source, or with anything that it should be equal to:
+/// any input of `export`, or a safetensors file of reference values (input, scales, z_p, audio, ... as in the
+/// project's golden files). The source is exported again in memory and compared weight by weight, which
+/// identifies damaged weights; and the values of every stage are compared: durations, latent before and after
+/// the flow, audio. For that, a finished voice (`voice.onnx`) or another pair is run in the same runtime; the
+/// values of a checkpoint are those of its new export.
 ///
-/// The exit status is 0 when nothing failed, 1 when something did, and 2 when the voice could not be verified: there is
-/// none, what it is held against is broken, or the runtime is missing. What could not be looked at is listed as not
-/// checked, with the reason, and does not fail.
+/// The exit status is 0 if nothing failed, 1 if something did, and 2 if the voice could not be verified: it
+/// does not exist, the source is broken, or the runtime is missing. Checks that were not possible are listed
+/// as not checked, with the reason, and do not fail.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  vitstream verify my-voice\n  \
                         vitstream verify my-voice --against my-voice.ckpt --report report.html\n  \
@@ -35,7 +36,7 @@ use super::{ReadArgs, terminal, voices};
 pub(crate) struct Args {
     /// The voice's folder: encoder.onnx, decoder.onnx, and decoder.stream.onnx if it was exported
     dir: PathBuf,
-    /// What the voice was made of, another voice of the same weights, or reference values
+    /// The source of the voice, another voice with the same weights, or reference values
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     #[command(flatten)]
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     /// Phoneme ids to speak [default: a single id, a few symbols, and every symbol of the voice's JSON]
     #[arg(long, allow_negative_numbers = true, value_name = "ID,ID,...")]
     ids: Option<Ids>,
-    /// Who computes: rten or onnxruntime
+    /// Runtime that computes the graphs: rten or onnxruntime
     #[arg(long, default_value_t = Runtime::default(), value_name = "NAME")]
     runtime: Runtime,
     /// Threads for each graph
@@ -68,7 +69,7 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<ExitCode> {
     }
     ensure!(
         args.against.is_some() || read.config.is_none() && read.hparams.is_empty(),
-        "--config and --hparam say how to read what --against names: give that, or leave them out"
+        "--config and --hparam are for reading the source given by --against: add --against, or leave them out"
     );
     args.dir = voices::resolve(&args.dir, quiet)?;
     args.against = args.against.map(|source| voices::resolve(&source, quiet)).transpose()?;

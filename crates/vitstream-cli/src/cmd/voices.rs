@@ -1,4 +1,4 @@
-//! `vitstream voices`: what is published, what is here, and getting it.
+//! `vitstream voices`: lists published and installed voices, and installs them.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::voices::{self, Entry, Name, Offer, Voices};
 
-/// List Piper's published voices, or get one by its name
+/// List Piper's published voices, or install one by name
 ///
-/// Voices are kept in this user's data folder. The list comes from the Hugging Face hub, or from where VITSTREAM_VOICES_URL
-/// says; HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are
-/// honoured.
+/// Voices are stored in this user's data folder. The list comes from the Hugging Face hub, or from
+/// VITSTREAM_VOICES_URL if set; HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY,
+/// NO_PROXY and SSL_CERT_FILE are honoured.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -32,10 +32,11 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Get voices, and print where they are
+    /// Install voices, and print their paths
     Get {
-        /// A name of the list, such as `en_US-lessac-medium`; `facebook/mms-tts-LANGUAGE`, with a three-letter code
-        /// of ISO 639-3; or any repository of the hub as hf:OWNER/REPO, with @REVISION and :FILE if needed
+        /// A name from the list, such as `en_US-lessac-medium`; `facebook/mms-tts-LANGUAGE`, with a
+        /// three-letter code of ISO 639-3; or any repository of the hub as hf:OWNER/REPO, with @REVISION and
+        /// :FILE if needed
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -59,13 +60,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     }
 }
 
-/// A line of the list as JSON.
+/// An entry of the list as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
     entry: &'a Entry,
     size_bytes: u64,
-    /// Where it is, if it is here.
+    /// Its path, if it is installed.
     path: Option<PathBuf>,
 }
 
@@ -73,7 +74,7 @@ fn list(voices: &Voices, args: &Args) -> Result<()> {
     let index = voices.index()?;
     let mut lines = Vec::new();
     for entry in index.of_language(args.language.as_deref()) {
-        // A folder that cannot be read must not hide what is published.
+        // A folder that cannot be read must not hide the published voices.
         let path = voices.find_published(entry).unwrap_or_default();
         lines.push(Line { entry, size_bytes: entry.size(), path });
     }
@@ -121,25 +122,27 @@ fn get(voices: &Voices, offer: &Offer, quiet: bool) -> Result<PathBuf> {
     path
 }
 
-/// The voice that is meant by `path`, which may be a name. One that is not here is offered on a terminal, elsewhere it is
-/// an error that says how to get it.
+/// The voice meant by `path`, which may be a name. If it is not installed, a terminal user is asked whether
+/// to install it; otherwise it is an error that says how to install it.
 pub(crate) fn resolve(path: &Path, quiet: bool) -> Result<PathBuf> {
     voices::resolve(path, |voices, name| {
         let shown = path.display();
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             bail!(
-                "{shown}: no such file or folder, and no voice of this name is here; try `vitstream voices get {shown}`"
+                "{shown}: no such file or folder, and no voice of this name is installed; try `vitstream voices get {shown}`"
             );
         }
         let offer = voices.offer(name).with_context(|| {
-            format!("{shown}: no such file or folder, and no voice of this name is here or can be got")
+            format!(
+                "{shown}: no such file or folder, and no voice of this name is installed or can be downloaded"
+            )
         })?;
-        eprint!("The voice {shown} is not here. Get it ({})? [Y/n] ", HumanBytes(offer.size()));
+        eprint!("The voice {shown} is not installed. Download it ({})? [Y/n] ", HumanBytes(offer.size()));
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         match answer.trim().to_lowercase().as_str() {
             "" | "y" | "yes" => get(voices, &offer, quiet),
-            _ => bail!("{shown} is not here"),
+            _ => bail!("{shown} is not installed"),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! In a build without the feature `voices` a voice is known by its file or folder alone.
+//! In a build without the feature `voices`, a voice is only known by its file or folder.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ pub(crate) use super::absent::{Args, run};
 
 use super::absent::Absent;
 
-/// The voice at `path`. What is no file's name and not there was meant as a name, which the error explains.
+/// The voice at `path`. A path that does not exist and is not a file name was meant as a voice's name, which
+/// the error explains.
 pub(crate) fn resolve(path: &Path, _quiet: bool) -> Result<PathBuf> {
     let is_remote = path.to_string_lossy().starts_with("hf:");
     if is_remote || path.extension().is_none() && !path.exists() {

@@ -194,7 +194,7 @@ impl Output {
         finish().map_err(Error::io(&path))
     }
 
-    /// As [`finish`](Self::finish), for a name that the user did not choose: what is there already stays.
+    /// As [`finish`](Self::finish), for a name that the user did not choose: an existing file is kept.
     ///
     /// # Errors
     /// When there is a file already that is not the same to the last byte.
@@ -210,7 +210,7 @@ impl Output {
                 return Ok(());
             }
             let problem =
-                "is there already, and is not what is written now: delete it, or name another directory";
+                "exists already, and differs from what is written now: delete it, or name another directory";
             return Err(Error::Output { path: self.path, problem: problem.to_owned() });
         }
         self.finish()
@@ -329,7 +329,7 @@ mod tests {
         write(&large).unwrap();
         for bytes in [&other, &large[1..], &[]] {
             let problem = write(bytes).unwrap_err().to_string();
-            assert!(problem.contains("is there already"), "{problem}");
+            assert!(problem.contains("exists already"), "{problem}");
         }
         assert!(fs::read(&path).unwrap() == large);
         assert_eq!(names(root.path()), ["new"]);

@@ -1,22 +1,22 @@
-//! What a figure was measured on: figures of different machines are of use only with this beside them.
+//! Describes the machine of a measurement, without which figures cannot be compared.
 
 use std::fs;
 
 use serde::Serialize;
 use vitstream::Isa;
 
-/// The machine, as far as the system tells.
+/// The machine, as far as the system describes it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
-    /// The processor's name; absent where the system does not tell.
+    /// The processor's name; absent if the system does not report it.
     cpu: Option<String>,
     architecture: &'static str,
     system: &'static str,
-    /// The widest instruction set that the native runtime has here.
+    /// The widest instruction set available to the native runtime.
     instruction_set: &'static str,
-    /// Threads that can run at once.
+    /// Number of threads that can run at once.
     cores: Option<usize>,
-    /// The clock when it was looked at, in MHz: an estimate, since clocks change all the time.
+    /// The clock in MHz at one moment: an estimate, because clocks change all the time.
     mhz: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Machine {
     }
 }
 
-/// The first value under the first of `names` that `/proc/cpuinfo` has: x86 and ARM name them differently.
+/// The value of the first of `names` in `/proc/cpuinfo`: x86 and ARM use different names.
 fn field<'t>(info: &'t str, names: &[&str]) -> Option<&'t str> {
     let fields = || info.lines().filter_map(|line| line.split_once(':'));
     let of = |name: &&str| fields().find(|(key, _)| key.trim() == *name).map(|(_, value)| value.trim());

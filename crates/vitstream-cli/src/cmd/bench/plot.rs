@@ -1,4 +1,4 @@
-//! When audio was ready, against when it plays.
+//! Plots the time when audio was ready against its position.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use vitstream::staging;
 
 use super::worker::Spoken;
 
-/// Colours that stand out from white, and from each other also for those who tell few colours apart.
+/// Colours that contrast with white and with each other, also for people with impaired colour vision.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 90, 160),
     RGBColor(190, 75, 0),
@@ -20,7 +20,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(170, 20, 50),
 ];
 
-/// What the dashed lines are, below the names of the others.
+/// The explanation of the dashed lines, below the names of the others.
 const DASHES: &str =
     "dashed: the pace of a player that begins with the first chunk; a point above its line came too late";
 
@@ -29,8 +29,8 @@ const CHART_HEIGHT: u32 = 560;
 const ROW_HEIGHT: u32 = 22;
 const MARGIN: i32 = 16;
 
-/// Draws each line's chunks as points (place in the audio, time it was ready), and as a dashed line what a player that
-/// begins with the first chunk needs: a point above its line came too late.
+/// Draws each line's chunks as points (position in the audio, time when ready), and as a dashed line the pace
+/// of a player that begins with the first chunk: a point above its line came too late.
 pub(super) fn draw(path: &Path, lines: &[(String, &Spoken)]) -> Result<()> {
     let mut svg = String::new();
     render(&mut svg, lines).map_err(|error| anyhow::anyhow!("{error}")).context("drawing the plot")?;
@@ -40,7 +40,7 @@ pub(super) fn draw(path: &Path, lines: &[(String, &Spoken)]) -> Result<()> {
 fn render(svg: &mut String, lines: &[(String, &Spoken)]) -> Result<(), Box<dyn std::error::Error>> {
     let audio = lines.iter().map(|(_, spoken)| spoken.audio()).fold(0.1, f64::max);
     let ready = lines.iter().map(|(_, spoken)| spoken.total()).fold(0.0, f64::max) * 1.1;
-    // The legend stands below the chart, where no line can run through it.
+    // The legend is below the chart, where no line can cross it.
     let rows = u32::try_from(lines.len())? + 1;
     let height = CHART_HEIGHT + rows * ROW_HEIGHT + MARGIN as u32;
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
@@ -52,14 +52,14 @@ fn render(svg: &mut String, lines: &[(String, &Spoken)]) -> Result<(), Box<dyn s
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..audio, 0.0..ready)?;
-    chart.configure_mesh().x_desc("place in the audio, seconds").y_desc("ready after, seconds").draw()?;
+    chart.configure_mesh().x_desc("position in the audio, seconds").y_desc("ready after, seconds").draw()?;
     let text = ("sans-serif", 14).into_font();
     for (i, (label, spoken)) in lines.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
         let points = spoken.timeline();
         chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
-        // Only as far as the plot reaches: playing is far slower than computing.
+        // Only as far as the plot reaches: playing takes much longer than computing.
         let first = spoken.first_audio();
         let end = (ready - first).clamp(0.0, audio);
         chart.draw_series(DashedLineSeries::new([(0.0, first), (end, first + end)], 4, 4, colour.into()))?;
@@ -82,7 +82,7 @@ fn render(svg: &mut String, lines: &[(String, &Spoken)]) -> Result<(), Box<dyn s
 mod tests {
     use super::*;
 
-    /// The contrast to white of the Web Content Accessibility Guidelines, which ask for 3 where something is drawn.
+    /// The contrast to white by the Web Content Accessibility Guidelines, which require 3 for graphics.
     fn contrast_to_white(RGBColor(r, g, b): RGBColor) -> f64 {
         let linear = |channel: u8| {
             let value = f64::from(channel) / 255.0;

@@ -1,4 +1,4 @@
-//! Measuring one configuration, in this process.
+//! Measures one configuration in this process.
 
 use std::fs;
 use std::time::Instant;
@@ -10,13 +10,13 @@ use vitstream::{Chunking, Cost, Scales, SpeakOptions, Voice};
 use super::super::read_json;
 use super::{Job, Workload};
 
-/// Bytes of a file of utterances: a million ids.
+/// Limit on the bytes of a file of utterances: a million ids.
 const MAX_UTTERANCES: u64 = 8 << 20;
 
 /// No noise, so that every round and every pair of the same voice has the same durations.
 const QUIET: Scales = Scales { noise: 0.0, length: 1.0, noise_w: 0.0 };
 
-/// What one process measured. Times in seconds.
+/// The measurements of one process, in seconds.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) load: f64,
@@ -54,7 +54,7 @@ impl Spoken {
         self.chunks.last().map_or(f64::NAN, |chunk| chunk.ready)
     }
 
-    /// Each chunk's place in the audio and when it was ready, both in seconds.
+    /// Each chunk's position in the audio and the time when it was ready, both in seconds.
     pub(super) fn timeline(&self) -> Vec<(f64, f64)> {
         let mut start = 0.0;
         let mut points = Vec::with_capacity(self.chunks.len());
@@ -65,13 +65,14 @@ impl Spoken {
         points
     }
 
-    /// Chunks that were not ready when a player that began with the first would have come to them.
+    /// Number of chunks that were not ready when a player that began with the first would have needed them.
     pub(super) fn starving(&self) -> usize {
         let first = self.first_audio();
         self.timeline().iter().filter(|(start, ready)| *ready > first + start).count()
     }
 
-    /// Frames and seconds of the pushes between the first and the last, which alone take as many frames as they give.
+    /// Frames and seconds of the pushes between the first and the last; only these return as many frames as
+    /// they take.
     pub(super) fn steady_pushes(&self) -> Vec<(usize, f64)> {
         let inner = self.chunks.len().saturating_sub(1);
         self.chunks[..inner].windows(2).map(|pair| (pair[1].frames, pair[1].ready - pair[0].ready)).collect()
@@ -80,7 +81,7 @@ impl Spoken {
 
 pub(super) fn measure(job: &Job) -> Result<Measured> {
     let begun = Instant::now();
-    // This process is a wall of its own, and its memory is what is measured.
+    // This process is itself a wall, and its memory is measured.
     let voice = job.configuration.open(&job.voice, None)?;
     let load = begun.elapsed().as_secs_f64();
     let chunking = match (job.workload.first_chunk, job.workload.chunk) {
@@ -89,7 +90,7 @@ pub(super) fn measure(job: &Job) -> Result<Measured> {
         (_, None) => Chunking::Scheduled,
     };
     let utterances = utterances(&job.workload, &voice)?;
-    // The first run of a session is slower than all others, and no user waits for it.
+    // The first run of a session is slower than the others, and users never wait for it.
     speak(&voice, "warm-up", &utterances[0].1, chunking.clone())?;
     let utterances = utterances
         .iter()
@@ -142,7 +143,8 @@ fn utterances(workload: &Workload, voice: &Voice) -> Result<Vec<(String, Vec<i64
     Ok(utterances)
 }
 
-/// Ids that sound like speech to a voice of Piper's: begin, letters with pauses between, a space now and then, end.
+/// Ids that sound like speech with a Piper voice: begin, letters with pauses in between, an occasional space,
+/// end.
 fn made_up(length: usize, voice: &Voice) -> Vec<i64> {
     let symbols = voice.info().symbols.unwrap_or(usize::MAX) as i64;
     let id = |i: usize| match i {
@@ -156,7 +158,7 @@ fn made_up(length: usize, voice: &Voice) -> Vec<i64> {
     (0..length).map(|i| id(i) % symbols).collect()
 }
 
-/// What a push costs this voice here: chunks of several sizes, in turns.
+/// The cost of a push of this voice on this device: chunks of several sizes, in turns.
 pub(super) fn cost(voice: &Voice) -> Result<Cost> {
     const SIZES: [usize; 4] = [4, 16, 48, 96];
     const ROUNDS: usize = 3;
@@ -177,7 +179,7 @@ pub(super) fn cost(voice: &Voice) -> Result<Cost> {
     Cost::fit(&medians).context("the voice speaks too briefly to be calibrated")
 }
 
-/// The most memory this process ever held, in bytes.
+/// The peak memory of this process in bytes.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

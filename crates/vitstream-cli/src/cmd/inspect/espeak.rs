@@ -1,9 +1,10 @@
-//! Which generation of espeak-ng a voice was trained with: its phonemes are right only from one that says the same.
+//! The generation of espeak-ng that a voice was trained with: only the same generation gives the right
+//! phonemes.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What the JSON of a Piper voice tells of its training.
+/// Facts in the JSON of a Piper voice about its training.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Training {
     /// espeak-ng's voice.
@@ -12,17 +13,19 @@ pub(super) struct Training {
     generation: &'static str,
 }
 
-/// The first release of piper1-gpl. Its snapshots of espeak-ng have espeak-ng#2367, and so has what its voices learned.
+/// The first release of piper1-gpl. Its snapshots of espeak-ng contain espeak-ng#2367, and its voices were
+/// trained accordingly.
 const FIRST_OF_PIPER1: (u64, u64) = (1, 3);
 
 const OLD: &str =
     "piper-phonemize's of 2023; nearest to it are its own library, then Debian's 1.51 and release 1.52";
 const NEW: &str =
     "piper1-gpl's since December 2024, with espeak-ng#2367; piper-tts 1.3 to 1.8 brings the same";
-const UNKNOWN: &str = "not told (no `piper_version`); voices of 2023 and 2024 have piper-phonemize's";
+const UNKNOWN: &str =
+    "unknown (no `piper_version`); voices of 2023 and 2024 were trained with piper-phonemize's";
 
 impl Training {
-    /// `None` for a voice that needs no espeak-ng, or whose JSON is not Piper's.
+    /// `None` for a voice that does not need espeak-ng, or whose JSON is not Piper's.
     pub(super) fn of(json: &Map<String, Value>) -> Option<Self> {
         let kind = json.get("phoneme_type").and_then(Value::as_str).unwrap_or("espeak");
         let voice = json.get("espeak")?.get("voice")?.as_str()?;

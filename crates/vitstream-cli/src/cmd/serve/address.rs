@@ -1,27 +1,27 @@
-//! Where something is served.
+//! Addresses for serving.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Wyoming's usual port for speech.
+/// Wyoming's usual port for speech synthesis.
 pub(super) const WYOMING: u16 = 10_200;
 
-/// Where something is served.
+/// An address for serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// An address of the network.
+    /// A network address.
     Tcp(SocketAddr),
-    /// A socket of this machine.
+    /// A Unix socket.
     Unix(PathBuf),
     /// Standard input and output.
     Stdio,
-    /// Nowhere.
+    /// Not served.
     Off,
 }
 
 impl Address {
-    /// The address, if it is one of the network.
+    /// The address, if it is a network address.
     pub(super) fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
@@ -29,9 +29,9 @@ impl Address {
         }
     }
 
-    /// All addresses that this machine has.
+    /// All addresses of this machine.
     pub(super) fn everywhere(port: u16) -> Self {
-        // Where there is IPv6 this takes IPv4 too.
+        // With IPv6, this also accepts IPv4.
         let any = match std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) {
             Ok(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             Err(_) => SocketAddr::from(([0, 0, 0, 0], port)),
@@ -62,7 +62,7 @@ impl FromStr for Address {
     }
 }
 
-/// A socket at `path`, in place of one that nobody serves any more.
+/// Binds a socket at `path`, replacing one that is no longer served.
 #[cfg(unix)]
 pub(super) fn bind_unix(path: &std::path::Path) -> anyhow::Result<tokio::net::UnixListener> {
     use anyhow::Context as _;

@@ -1,4 +1,4 @@
-//! Tells the network where Wyoming is spoken, so that Home Assistant finds it by itself.
+//! Announces the Wyoming server on the network, so that Home Assistant finds it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use mdns_sd::{ServiceDaemon, ServiceInfo};
 
-/// What Home Assistant looks for.
+/// The service that Home Assistant looks for.
 const SERVICE: &str = "_wyoming._tcp.local.";
 
-/// How long those who listen are waited for at the end: they would learn it a little later by themselves.
+/// Limit on the time for the farewell message: without it, clients notice a little later.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// It lasts until it is dropped.
+/// An announcement, which lasts until it is dropped.
 pub(super) struct Announcement {
     daemon: ServiceDaemon,
     name: String,
 }
 
 impl Announcement {
-    /// That what is at `address` goes by `name`. Should somebody else have the name already, a number is put behind it.
+    /// Announces the server at `address` as `name`. If the name is already taken, a number is appended.
     pub(super) fn new(name: &str, address: &SocketAddr) -> Result<Self> {
         let announce = || -> mdns_sd::Result<Self> {
             let daemon = ServiceDaemon::new()?;
-            // The one label that a host may have: letters, digits and dashes.
+            // A host name of one label: letters, digits and dashes.
             let host =
                 name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
             let host = format!("{host}.local.");
             let service = match address.ip() {
-                // All that this machine has, and gets.
+                // All current and future addresses of this machine.
                 ip if ip.is_unspecified() => {
                     ServiceInfo::new(SERVICE, name, &host, "", address.port(), None)?.enable_addr_auto()
                 }

@@ -1,4 +1,4 @@
-//! A file of settings: the options of `serve` by their names.
+//! Reads a settings file: the options of `serve` under their names.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,27 +10,27 @@ use vitstream::read_file;
 
 use super::Args;
 
-/// Bytes of a file of settings.
+/// Limit on the bytes of a settings file.
 const MAX_SETTINGS: u64 = 1 << 20;
 
-/// The key of what has no name on the command line.
+/// The key for the positional arguments, which have no name on the command line.
 const VOICES: &str = "voices";
 
-/// The options of `serve` where those that come later count.
+/// The options of `serve`, with later ones taking precedence.
 #[derive(Parser)]
 #[command(name = "serve", args_override_self = true)]
 struct Overriding {
     #[command(flatten)]
     args: Args,
-    /// As before `serve`; said already.
+    /// Given before `serve`, and already applied.
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// As before `serve`; said already.
+    /// Given before `serve`, and already applied.
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// The settings of the file at `path`, and behind them the words of the command line.
+/// The settings in the file at `path`, followed by the words of the command line.
 pub(super) fn with(path: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Args> {
     let named = || path.display().to_string();
     let bytes = read_file(path, MAX_SETTINGS)?;
@@ -38,18 +38,18 @@ pub(super) fn with(path: &Path, words: impl IntoIterator<Item = OsString>) -> Re
     let table: toml::Table = text.parse().with_context(named)?;
     let mut all = vec![OsString::from("serve")];
     all.extend(options(&table).with_context(named)?.into_iter().map(OsString::from));
-    // What the file says has to make sense by itself.
+    // The file's settings must be valid by themselves.
     if let Err(error) = Overriding::try_parse_from(&all) {
         let reason = error.to_string();
         let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         bail!("{}: {reason}", named());
     }
     all.extend(words);
-    // The command line alone was taken before, so this is.
+    // The command line alone was accepted before, so this is accepted too.
     Ok(Overriding::from_arg_matches(&Overriding::command().get_matches_from(all))?.args)
 }
 
-/// As they would stand on the command line.
+/// The settings as command-line options.
 fn options(table: &toml::Table) -> Result<Vec<String>> {
     let command = Overriding::command();
     let mut options = Vec::new();
@@ -61,7 +61,7 @@ fn options(table: &toml::Table) -> Result<Vec<String>> {
         if key == VOICES {
             for value in values {
                 match value.as_str() {
-                    // A word of the command line that begins so is an option.
+                    // On the command line, a word that begins like this is an option.
                     Some(voice) if voice.starts_with('-') => bail!("{key}: {voice}: write ./{voice}"),
                     Some(voice) => options.push(voice.to_owned()),
                     None => bail!("{key}: expected strings, found {}", value.type_str()),
@@ -74,7 +74,7 @@ fn options(table: &toml::Table) -> Result<Vec<String>> {
             .filter(|known| !["settings", "help", "quiet", "verbose"].contains(&known.get_id().as_str()))
         else {
             bail!(
-                "{key}: no such setting; `vitstream serve --help` lists them, here without the dashes in front"
+                "{key}: no such setting; `vitstream serve --help` lists the options; write them without the leading dashes"
             );
         };
         let is_flag = !known.get_action().takes_values();

@@ -1,30 +1,30 @@
-//! Text that is spoken while it arrives.
+//! Reads text that is spoken while it arrives.
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// Whoever writes has paused: what ends in a mark is taken for a sentence.
+/// After a pause of this length, text that ends in a mark counts as a sentence.
 pub(super) const IDLE: Duration = Duration::from_millis(300);
 
-/// Bytes that are read at a time.
+/// Number of bytes read at a time.
 const PORTION: usize = 16 << 10;
 
-/// What happened at the input.
+/// An event of the input.
 pub(super) enum Event {
     Bytes(Vec<u8>),
-    /// For [`IDLE`] there was nothing.
+    /// Nothing arrived for [`IDLE`].
     Idle,
     End,
 }
 
-/// An input that is read by a thread of its own, so that waiting for it can end.
+/// An input that is read by a separate thread, so that waiting for it can be interrupted.
 pub(super) struct Arriving(Receiver<io::Result<Vec<u8>>>);
 
 impl Arriving {
     pub(super) fn new(mut input: impl Read + Send + 'static) -> Self {
-        // Nothing is collected: whoever writes waits while we speak.
+        // Nothing is buffered: the writer waits while we speak.
         let (sender, receiver) = sync_channel(1);
         thread::spawn(move || {
             let mut portion = vec![0; PORTION];
@@ -42,7 +42,7 @@ impl Arriving {
         Self(receiver)
     }
 
-    /// Waits for the next event, and for one of idleness only if `may_idle`.
+    /// Waits for the next event, which is an idle event only if `may_idle` is set.
     pub(super) fn next(&self, may_idle: bool) -> io::Result<Event> {
         let bytes = if may_idle {
             match self.0.recv_timeout(IDLE) {
@@ -57,17 +57,17 @@ impl Arriving {
     }
 }
 
-/// What lines of JSON begin with, and no text that one would have spoken.
+/// The first byte of lines of JSON, with which no text to be spoken begins.
 const BRACE: u8 = b'{';
 
-/// What standard input begins with.
+/// The kind of standard input, by its beginning.
 pub(super) enum Beginning {
     Json,
     Text,
     Nothing,
 }
 
-/// Passes over blank lines, whose number is given too, and looks at what follows them.
+/// Skips blank lines, whose number is returned too, and examines what follows them.
 pub(super) fn beginning(input: &mut impl BufRead) -> io::Result<(Beginning, u64)> {
     let mut lines = 0;
     loop {

@@ -1,4 +1,4 @@
-//! One line of standard input: an utterance as JSON.
+//! A line of standard input: an utterance as JSON.
 
 use std::path::PathBuf;
 use std::sync::Once;
@@ -10,17 +10,17 @@ use vitstream::SpeakOptions;
 
 use crate::cmd::lines::{self, Named, Phonemes};
 
-/// What is shown to whoever writes something else.
+/// The example shown in errors.
 const EXAMPLE: &str = "{\"text\": \"Hello.\"} or {\"phoneme_ids\": [1, 0, 20, 2]}";
 
-/// What a line says; what it does not say is as on the command line.
+/// The fields of a line; for absent fields, the command line applies.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cmd) struct Line {
     pub(super) phoneme_ids: Option<Vec<i64>>,
-    /// What is spoken where no ids are given.
+    /// Spoken if there are no ids.
     pub(super) phonemes: Option<Phonemes>,
-    /// What is spoken where neither ids nor phonemes are given.
+    /// Spoken if there are neither ids nor phonemes.
     pub(super) text: Option<String>,
     speaker: Option<Named>,
     speaker_id: Option<i64>,
@@ -28,12 +28,12 @@ pub(in crate::cmd) struct Line {
     noise_scale: Option<f32>,
     noise_w: Option<f32>,
     seed: Option<u64>,
-    /// A WAV file for this utterance alone.
+    /// A WAV file for this utterance only.
     pub(in crate::cmd) output_file: Option<PathBuf>,
-    /// Whether the file has its name by the line's number, and not from the user.
+    /// Set if the file is named by the line's number, not by the user.
     #[serde(skip)]
     pub(super) is_numbered: bool,
-    // Fields of Piper's data sets, which make no difference.
+    // Fields of Piper's data sets, which have no effect.
     audio_path: Option<IgnoredAny>,
     audio_norm_path: Option<IgnoredAny>,
     audio_spec_path: Option<IgnoredAny>,
@@ -46,13 +46,13 @@ impl Line {
         let Some(line) = lines::parse::<Self>(line, EXAMPLE)? else { return Ok(None) };
         ensure!(
             line.phoneme_ids.is_some() || line.phonemes.is_some() || line.text.is_some(),
-            "missing field `phoneme_ids` or `text`, or `phonemes`: one of them says what is spoken"
+            "missing field `phoneme_ids` or `text`, or `phonemes`: one of them must be given"
         );
         let idle = line.idle();
         if !idle.is_empty() {
             WARNED.call_once(|| {
                 tracing::warn!(
-                    "{} in a line makes no difference: {} is what is spoken",
+                    "{} in a line has no effect: {} is spoken",
                     idle.join(", "),
                     match (&line.phoneme_ids, &line.phonemes) {
                         (Some(_), _) => "`phoneme_ids`",
@@ -65,7 +65,7 @@ impl Line {
         Ok(Some(line))
     }
 
-    /// Gives a line that names no file the numbered one, if there are such.
+    /// Gives a line without a file the numbered one, if lines are numbered.
     pub(super) fn numbered(mut self, file: Option<PathBuf>) -> Self {
         if self.output_file.is_none() {
             self.is_numbered = file.is_some();
@@ -80,7 +80,7 @@ impl Line {
         Ok((!text.is_empty()).then(|| Self { text: Some(text.to_owned()), ..Self::default() }))
     }
 
-    /// The fields that make no difference.
+    /// The fields that have no effect.
     fn idle(&self) -> Vec<&'static str> {
         let (ids, phonemes) = (self.phoneme_ids.is_some(), self.phonemes.is_some());
         [
@@ -95,7 +95,7 @@ impl Line {
         .collect()
     }
 
-    /// How this utterance is spoken, where the others are spoken with `options`.
+    /// The options for this utterance, derived from `options` for all.
     pub(super) fn options(&self, options: &SpeakOptions) -> Result<SpeakOptions> {
         let mut options = options.clone();
         if let Some(scales) = &mut options.scales {

@@ -2,17 +2,17 @@
 
 use anyhow::{Result, ensure};
 
-/// Beyond, everything but silence is cut off.
+/// Beyond this factor, everything but silence would be clipped.
 const LOUDEST: f32 = 100.0;
 
-/// What is quieter is not made loud: Piper's own bound.
+/// A quieter peak counts as this one, as in Piper.
 const QUIETEST_PEAK: f32 = 0.01;
 
-/// How loud whole files become.
+/// Scales the samples of whole files.
 pub(super) struct Loudness {
     volume: Option<f32>,
     normalize: bool,
-    /// Samples that were louder than full scale.
+    /// Number of samples that exceeded full scale.
     cut: u64,
 }
 
@@ -21,16 +21,16 @@ impl Loudness {
         Self { volume, normalize, cut: 0 }
     }
 
-    /// Refuses volumes that are none, and both options where samples are heard while they are computed.
+    /// Refuses invalid volumes, and both options if samples are heard while they are computed.
     pub(super) fn check(volume: Option<f32>, normalize: bool, live: bool) -> Result<()> {
         ensure!(
             !(normalize && live),
-            "--normalize is for whole files: an utterance's loudest sample is known only at its end, when a live stream has long \
+            "--normalize is for whole files: the loudest sample of an utterance is known only at its end, when a live stream has long \
              been heard"
         );
         ensure!(
             !(volume.is_some() && live),
-            "--volume is for whole files: that samples were cut off is known only at the end, when a live stream has long been \
+            "--volume is for whole files: clipping is known only at the end, when a live stream has long been \
              heard; use the player's volume"
         );
         if let Some(volume) = volume {
@@ -43,7 +43,7 @@ impl Loudness {
         self.volume
     }
 
-    /// Whether [`apply`](Self::apply) needs the whole utterance.
+    /// Returns true if [`apply`](Self::apply) needs the whole utterance.
     pub(super) fn normalizes(&self) -> bool {
         self.normalize
     }
@@ -57,17 +57,17 @@ impl Loudness {
         if self.normalize || self.volume.is_some() {
             for sample in samples {
                 *sample *= factor;
-                // Scaled by its own inverse a peak may be off in its last bit, which is no loss.
+                // A peak multiplied by its own inverse may be off in the last bit, which is harmless.
                 self.cut += u64::from(sample.abs() > 1.0 + f32::EPSILON);
             }
         }
     }
 
-    /// Says what was lost.
+    /// Reports the number of clipped samples.
     pub(super) fn finish(self) {
         if self.cut > 0 {
             tracing::warn!(
-                "{} samples were louder than full scale and were cut off; lower --volume",
+                "{} samples were louder than full scale and were clipped; lower --volume",
                 self.cut
             );
         }

@@ -1,4 +1,4 @@
-//! Where the samples go.
+//! Destinations of the samples.
 
 use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use vitstream::wav;
 use crate::cmd::terminal::{Stdout, of_output, say};
 use crate::play::Player;
 
-/// Takes samples. Nothing is created, and no loudspeaker asked for, before there are some.
+/// Takes samples. Nothing is created, and no sound device opened, before the first samples.
 pub(super) enum Sink {
-    /// A file, a pipe, standard output.
+    /// A file, a pipe, or standard output.
     Written(Written),
     /// The loudspeaker.
     Played { sample_rate: u32, player: Option<Player>, samples: u64 },
@@ -29,7 +29,7 @@ impl Sink {
         Self::Written(Written::wav(path, sample_rate, single))
     }
 
-    /// A WAV file under a name that the user did not choose: what is there already stays.
+    /// A WAV file under a name that the user did not choose: an existing file is kept.
     pub(super) fn wav_anew(path: &Path, sample_rate: u32, single: bool) -> Self {
         Self::Written(Written { replaces: false, ..Written::wav(path, sample_rate, single) })
     }
@@ -39,7 +39,7 @@ impl Sink {
         Self::Played { sample_rate, player: None, samples: 0 }
     }
 
-    /// Samples so far.
+    /// Number of samples so far.
     pub(super) fn written(&self) -> u64 {
         match self {
             Self::Written(file) => file.written,
@@ -47,7 +47,7 @@ impl Sink {
         }
     }
 
-    /// `total`: samples of this utterance.
+    /// Writes samples; `total` is the number of samples of this utterance.
     pub(super) fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
         match self {
             Self::Written(file) => file.write(samples, total),
@@ -62,7 +62,7 @@ impl Sink {
         }
     }
 
-    /// Nothing follows at once: what is there is heard, and silence after it is no gap.
+    /// No samples follow immediately: those so far are played, and silence after them is not a gap.
     pub(super) fn end_utterance(&mut self) -> Result<()> {
         match self {
             Self::Played { player: Some(player), .. } => player.end_utterance(),
@@ -70,7 +70,8 @@ impl Sink {
         }
     }
 
-    /// Puts a file into its place, or waits until everything is heard. `stats` says how often the sound broke off.
+    /// Puts a file into its place, or waits until everything has been played. With `stats`, reports the
+    /// number of underruns.
     pub(super) fn finish(self, stats: bool) -> Result<()> {
         match self {
             Self::Written(file) => file.finish(),
@@ -92,9 +93,9 @@ pub(super) struct Written {
     path: Option<PathBuf>,
     /// `None` writes no header.
     sample_rate: Option<u32>,
-    /// Whether the first utterance is the only one.
+    /// Set if the first utterance is the only one.
     single: bool,
-    /// Whether what is there already is replaced.
+    /// Set if an existing file is replaced.
     replaces: bool,
     written: u64,
     target: Option<Target>,
@@ -117,7 +118,7 @@ impl Written {
         Self { path, sample_rate: Some(sample_rate), single, replaces: true, written: 0, target: None }
     }
 
-    /// `total`: samples of this utterance.
+    /// Writes samples; `total` is the number of samples of this utterance.
     fn write(&mut self, samples: &[f32], total: Option<usize>) -> Result<()> {
         let mut bytes = Vec::new();
         let mut target = match self.target.take() {
@@ -171,7 +172,7 @@ impl Target {
             }
             Self::Output(output) => {
                 output.write_all(bytes)?;
-                // Somebody may be listening.
+                // The stream may have a listener.
                 if output.is_stream() { output.flush() } else { Ok(()) }
             }
         }

@@ -1,4 +1,4 @@
-//! The voices that clients can choose from.
+//! The voices from which clients can choose.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,31 +13,31 @@ use super::settings::Settings;
 use crate::cmd::text::{Reader, TextArgs};
 use crate::cmd::{DecoderArg, voices, wall};
 
-/// A voice, opened once.
+/// A voice that was opened.
 pub(super) struct Loaded {
     pub(super) voice: Voice,
     pub(super) reader: Reader,
 }
 
-/// What clients choose: a voice, or one of its speakers.
+/// A choice for clients: a voice, or one of its speakers.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     name: String,
     language: String,
     voice_type: Option<String>,
     pub(super) speaker: Option<String>,
-    /// Its place among those that were opened.
+    /// Index among the opened voices.
     pub(super) loaded: usize,
 }
 
-/// All of them.
+/// All choices.
 pub(super) struct Catalogue {
     pub(super) loaded: Vec<Loaded>,
     entries: Vec<Entry>,
 }
 
 impl Catalogue {
-    /// Opens all voices, so that none makes a listener wait later.
+    /// Opens all voices at the start, so that no listener has to wait later.
     pub(super) fn open(offers: Vec<Offer>, args: &Args, quiet: bool) -> Result<Self> {
         let (mut loaded, mut entries) = (Vec::new(), Vec::new());
         for offer in offers {
@@ -54,7 +54,7 @@ impl Catalogue {
         Ok(Self { loaded, entries })
     }
 
-    /// The lines that answer `LIST VOICES`.
+    /// The lines of the answer to `LIST VOICES`.
     pub(super) fn listing(&self) -> String {
         let mut text = String::new();
         for Entry { name, language, speaker, .. } in &self.entries {
@@ -64,14 +64,13 @@ impl Catalogue {
         text
     }
 
-    /// Who speaks with these settings.
+    /// The choice for these settings.
     pub(super) fn choose(&self, settings: &Settings) -> &Entry {
         choose(&self.entries, settings)
     }
 }
 
-/// The one that was chosen by name; else one that speaks the language, of the wished type if there is one; else the
-/// first.
+/// The choice by name if given; else one with the language, preferably of the requested type; else the first.
 fn choose<'a>(entries: &'a [Entry], settings: &Settings) -> &'a Entry {
     let is = |a: &Option<String>, b: &str| a.as_ref().is_some_and(|a| a.to_lowercase() == b.to_lowercase());
     if let Some(named) = entries.iter().find(|entry| is(&settings.voice, &entry.name)) {
@@ -82,11 +81,11 @@ fn choose<'a>(entries: &'a [Entry], settings: &Settings) -> &'a Entry {
         let is_type = entry.voice_type.as_ref().is_some_and(|own| is(&settings.voice_type, own));
         (likeness(wanted, &entry.language), is_type)
     };
-    // Of equal ones the last is found, which is the first from behind.
+    // `max_by_key` returns the last of several equal ones, which in reverse order is the first.
     entries.iter().rev().max_by_key(|entry| fitness(entry)).expect("there is a voice")
 }
 
-/// How much two languages have in common: all, the language without its region, nothing.
+/// The similarity of two languages: equal, equal without region, different.
 fn likeness(a: &str, b: &str) -> u8 {
     let (a, b) = (a.replace('_', "-").to_lowercase(), b.to_lowercase());
     let main = |tag: &str| tag.split('-').next().unwrap_or_default().to_owned();
@@ -122,19 +121,19 @@ impl Entry {
     }
 }
 
-/// What a voice is called: its file's or folder's name without what says its format.
+/// The name of a voice: that of its file or folder without the ending of its format.
 fn name(voice: &Path) -> String {
     let name = if voice.is_dir() { voice.file_name() } else { voice.file_stem() };
     name.map_or_else(|| "voice".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The language that a voice's JSON says.
+/// The language stated in a voice's JSON.
 fn language(json: &Map<String, Value>) -> String {
     let text = |object: &str, key: &str| json.get(object)?.get(key)?.as_str();
     text("language", "code").or_else(|| text("espeak", "voice")).unwrap_or("und").to_owned()
 }
 
-/// A name that is one field of one line.
+/// A name as a single field of a line.
 fn plain(name: &str) -> String {
     name.replace(char::is_control, "_")
 }

@@ -1,20 +1,20 @@
-//! The module's file among the server's: which voices there are.
+//! The module's file in the server's configuration, which lists the voices.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use vitstream::read_file;
 
-/// Bytes of the file.
+/// Limit on the bytes of the file.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A voice that is offered.
+/// A voice offered to clients.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Offer {
     pub(super) voice: PathBuf,
-    /// Its language, where the voice's own word is not what clients ask for.
+    /// Its language, if the voice's own designation is not what clients ask for.
     pub(super) language: Option<String>,
-    /// Such as `male1`.
+    /// The type, such as `male1`.
     pub(super) voice_type: Option<String>,
 }
 
@@ -24,11 +24,12 @@ impl From<PathBuf> for Offer {
     }
 }
 
-/// The voices of the file.
+/// Reads the voices in the file.
 pub(super) fn read(path: &Path) -> Result<Vec<Offer>> {
     let bytes = read_file(path, MAX_FILE)?;
-    let text =
-        vitstream::decode_text(&bytes).context("not a text").with_context(|| path.display().to_string())?;
+    let text = vitstream::decode_text(&bytes)
+        .context("not a text file")
+        .with_context(|| path.display().to_string())?;
     parse(&text).with_context(|| path.display().to_string())
 }
 
@@ -52,7 +53,7 @@ fn parse(text: &str) -> Result<Vec<Offer>> {
 }
 
 fn offer(line: &str) -> Option<Offer> {
-    // The server's own reader takes keywords in any case.
+    // The server's own reader accepts keywords in any case.
     let (keyword, rest) = line.split_once(char::is_whitespace)?;
     let [space, language, between, voice_type, again, voice, end] =
         rest.split('"').collect::<Vec<_>>().try_into().ok()?;

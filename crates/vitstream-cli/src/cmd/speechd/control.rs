@@ -1,19 +1,19 @@
-//! How a message that is being spoken is stopped.
+//! Stops a message that is being spoken.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vitstream::Cancel;
 
-/// What the server wants of the message that is being spoken.
+/// The server's request about the message that is being spoken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wish {
-    /// Nothing more of it, at once.
+    /// Stop immediately.
     Stop,
-    /// Nothing more behind the next of the server's own marks.
+    /// Stop after the next of the server's own marks.
     Pause,
 }
 
-/// Shared by who listens and who speaks.
+/// Shared by the thread that listens and the thread that speaks.
 #[derive(Default)]
 pub(super) struct Control(Mutex<State>);
 
@@ -25,7 +25,7 @@ struct State {
 }
 
 impl Control {
-    /// Begins a message; not while there is another.
+    /// Begins a message, unless another one is being spoken.
     pub(super) fn begin(&self) -> bool {
         let mut state = self.lock();
         let is_free = !state.is_busy;
@@ -35,12 +35,12 @@ impl Control {
         is_free
     }
 
-    /// The message is over.
+    /// Ends the message.
     pub(super) fn end(&self) {
         *self.lock() = State::default();
     }
 
-    /// Without a message there is nothing to wish.
+    /// Records a request; ignored without a message.
     pub(super) fn wish(&self, wish: Wish) {
         let mut state = self.lock();
         if !state.is_busy || state.wish == Some(Wish::Stop) {
@@ -56,7 +56,7 @@ impl Control {
         self.lock().wish
     }
 
-    /// What is computed from now on, which a stop ends.
+    /// The computation from now on, which a stop cancels.
     pub(super) fn computing(&self, cancel: Cancel) {
         let mut state = self.lock();
         if state.wish == Some(Wish::Stop) {
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_stop_reaches_what_is_computed_before_and_after_it() {
         let control = Control::default();
-        // Nothing is there to be stopped.
+        // There is nothing to stop.
         control.wish(Wish::Stop);
         assert!(control.begin() && !control.begin());
         assert_eq!(control.wished(), None);

@@ -1,4 +1,4 @@
-//! A message on its way to the server: its sentences, chunk by chunk, and the marks between them.
+//! Sends a message to the server: its sentences, chunk by chunk, and the marks between them.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,16 +16,16 @@ use super::wire::{BLOCK, Event, Wire};
 use crate::cmd::terminal::describe;
 use crate::cmd::text::Reader;
 
-/// The server puts marks whose names begin so between sentences, and goes on from the last of them after a pause.
+/// Prefix of marks that the server inserts between sentences; after a pause, it continues from the last one.
 const OF_SERVER: &str = "__spd_";
 
-/// Length scales that voices speak with.
+/// Length scales that voices support.
 const LENGTHS: std::ops::RangeInclusive<f32> = 0.05..=20.0;
 
-/// Silence is sent in portions, between which one can stop.
+/// Silence is sent in portions, between which a stop is possible.
 static SILENCE: [f32; BLOCK] = [0.0; BLOCK];
 
-/// What is to be said.
+/// The content to be spoken.
 pub(super) struct Message {
     kind: Kind,
     text: String,
@@ -46,7 +46,7 @@ impl Message {
             }
             Kind::Text => text.into(),
             Kind::Char => escaped(text).into(),
-            // `shift_a` is two keys; one alone may be this character.
+            // `shift_a` is two keys; a single one may be this character.
             Kind::Key | Kind::SoundIcon if is_one => escaped(text).into(),
             Kind::Key | Kind::SoundIcon => escaped(&text.replace(['_', '-'], " ")).into(),
         }
@@ -62,7 +62,8 @@ pub(super) struct Voices {
 }
 
 impl Voices {
-    /// Speaks a message to its end or to where it is stopped, and says which. An error is the server's absence.
+    /// Speaks a message until its end or until it is stopped, and reports which. An error means that the
+    /// server has gone.
     pub(super) fn say(&mut self, message: &Message) -> Result<()> {
         let mut way = Way { wire: &self.wire, control: &self.control, has_begun: false };
         let entry = self.catalogue.choose(&message.settings);
@@ -77,13 +78,13 @@ impl Voices {
             }
         };
         way.begin()?;
-        // The next message may follow at once.
+        // The next message may follow immediately.
         self.control.end();
         Ok(self.wire.event(ending)?)
     }
 }
 
-/// Whoever listens has nothing else: what is not understood of the markup is left out, and the text is read.
+/// Users of a screen reader depend on it: unknown markup is ignored, and the text is read.
 fn read(reader: &mut Reader, text: &str) -> Result<Vec<Sentence>> {
     reader.whole(text).or_else(|error| match error.downcast_ref::<TextError>() {
         Some(TextError::Markup(_) | TextError::Unsupported { .. }) => {
@@ -105,12 +106,12 @@ fn without_markup(text: &str) -> String {
     while let Some((before, tag)) = rest.split_once('<') {
         plain.push_str(before);
         let Some((_, after)) = tag.split_once('>') else {
-            // It opens none.
+            // It does not open a tag.
             plain.push('<');
             rest = tag;
             break;
         };
-        // Words do not join where a tag stood.
+        // Words must not join where a tag was.
         plain.push(' ');
         rest = after;
     }
@@ -123,7 +124,7 @@ fn without_markup(text: &str) -> String {
     plain
 }
 
-/// The way of one message.
+/// The state of one message.
 struct Way<'a> {
     wire: &'a Wire,
     control: &'a Control,
@@ -146,7 +147,7 @@ impl Way<'_> {
         Ok(Event::End)
     }
 
-    /// `None` at its end, else how it ended before.
+    /// Speaks a sentence; `None` at its end, else the event that ended it earlier.
     fn sentence(
         &mut self,
         loaded: &Loaded,
@@ -205,7 +206,7 @@ impl Way<'_> {
         Ok(None)
     }
 
-    /// The sentence could not be spoken, or was not to be.
+    /// Handles a sentence that could not be spoken, or was stopped.
     fn failed(&self, error: vitstream::Error) -> Option<Event> {
         if self.is_stopped() {
             return Some(Event::Stop);
@@ -235,7 +236,7 @@ impl Way<'_> {
         Ok(None)
     }
 
-    /// Tells the marks up to a sample.
+    /// Reports the marks up to a sample.
     fn marks(&mut self, marks: &mut VecDeque<(usize, &str)>, at: usize) -> Result<Option<Event>> {
         while let Some((_, name)) = marks.pop_front_if(|(place, _)| *place <= at) {
             if self.is_stopped() {
@@ -251,10 +252,10 @@ impl Way<'_> {
     }
 }
 
-/// Before which sample each mark stands. Without durations those within the sentence stand at its end, so that none is
-/// told before what it follows.
+/// The sample before which each mark is reported. Without durations, marks within the sentence are reported
+/// at its end, so that none is reported before the text that it follows.
 fn places<'a>(sentence: &'a Sentence, durations: Option<&[usize]>) -> VecDeque<(usize, &'a str)> {
-    // Marks stand in order, so the durations are added up once.
+    // Marks are in order, so the durations are added up only once.
     let (mut ids, mut samples) = (0, 0);
     let mut place = |mark: &Mark| match (mark.word, sentence.words.get(mark.word), durations) {
         (0, ..) => 0,

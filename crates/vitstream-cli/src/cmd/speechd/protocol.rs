@@ -1,11 +1,11 @@
-//! What the server says, line by line, and when it is answered.
+//! Parses the server's lines and determines when they are answered.
 
 use super::settings::Pairs;
 
-/// Of one message, as of one SSML document.
+/// Limit on the bytes of a message, equal to that of an SSML document.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// What the server asks for, once all of it has arrived.
+/// A complete request of the server.
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
     Init,
@@ -19,29 +19,29 @@ pub(super) enum Request {
     Quit,
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// SSML.
+    /// A text in SSML.
     Text,
-    /// One character, or the name of one.
+    /// A single character, or its name.
     Char,
-    /// A key and those that are held with it, joined by `_`.
+    /// A key and the modifiers held with it, joined by `_`.
     Key,
-    /// The name of a sound.
+    /// The name of a sound icon.
     SoundIcon,
 }
 
-/// What a line leads to.
+/// The result of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    /// More lines follow.
+    /// More lines are expected.
     More,
     Reply(&'static str),
     Request(Request),
 }
 
-/// A command with lines of its own, up to one with a dot.
+/// A command followed by lines, up to a line with a dot.
 #[derive(Clone, Copy)]
 enum Command {
     Audio,
@@ -50,7 +50,7 @@ enum Command {
     Say(Kind),
 }
 
-/// The lines of the server.
+/// The state of the conversation with the server.
 #[derive(Default)]
 pub(super) struct Conversation {
     open: Option<Open>,
@@ -63,7 +63,7 @@ struct Open {
 }
 
 impl Conversation {
-    /// The next line, without its end. `None` is one that is too long to be read.
+    /// Processes the next line, without its end. `None` is a line that is too long.
     pub(super) fn line(&mut self, line: Option<&[u8]>) -> Step {
         let Some(open) = &mut self.open else { return self.command(line.unwrap_or_default()) };
         if line == Some(&b"."[..]) {
@@ -72,7 +72,7 @@ impl Conversation {
         }
         open.bytes = open.bytes.saturating_add(line.map_or(usize::MAX, |line| line.len() + 1));
         if open.bytes <= MAX_MESSAGE {
-            // A line of the text that is a dot comes as two.
+            // A line of text that consists of a dot is sent as two dots.
             let line = line.map(|line| if line == b".." { &b"."[..] } else { line }).unwrap_or_default();
             open.lines.push(String::from_utf8_lossy(line).into_owned());
         } else {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::cmd::lines::read_line;
 
-    /// Gives so many bytes at a time.
+    /// Returns a limited number of bytes at a time.
     struct Dripping<'a>(&'a [u8], usize);
 
     impl Read for Dripping<'_> {
@@ -197,7 +197,7 @@ mod tests {
             let steps = steps(format!("{input}\nSTOP\n").as_bytes(), 7);
             assert_eq!(steps[steps.len() - 2..], [answer, Step::Request(Request::Stop)], "{input:?}");
         }
-        // Bytes that are no text are none in the middle of one.
+        // Invalid bytes are invalid in the middle of a text as well.
         let steps = steps(b"SPEAK\na\xff\n.\n", 3);
         assert_eq!(steps[1], Step::Request(Request::Say(Kind::Text, "a\u{fffd}".to_owned())));
     }

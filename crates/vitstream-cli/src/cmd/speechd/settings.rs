@@ -1,24 +1,24 @@
-//! What the server sets for the messages that follow.
+//! Settings of the server for the messages that follow.
 
 /// Names and values.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// How many times as fast the fastest rate is, and as slow the slowest.
+/// Speed factor of the fastest rate, and slowdown of the slowest.
 const FASTEST: f32 = 3.0;
 
-/// What makes a difference here. The voice's pitch is a part of the network, and punctuation and capital letters are
-/// written out by the server before the text comes here.
+/// The settings with an effect. The voice's pitch is part of the network, and the server spells out
+/// punctuation and capital letters before it sends the text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     /// -100 to 100.
     rate: f32,
-    /// -100 to 100, where 100 is as loud as the network makes it.
+    /// -100 to 100; 100 is the loudness produced by the network.
     volume: f32,
     pub(super) is_spelling: bool,
     pub(super) language: Option<String>,
-    /// Such as `male1`.
+    /// The voice type, such as `male1`.
     pub(super) voice_type: Option<String>,
-    /// One of those that were listed.
+    /// One of the listed voices.
     pub(super) voice: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings with these changes; `None` when a value is none of the setting's.
+    /// The settings with these changes; `None` if a value is not valid.
     pub(super) fn with(&self, pairs: &Pairs) -> Option<Self> {
         let mut changed = self.clone();
         for (name, value) in pairs {
@@ -48,12 +48,12 @@ impl Settings {
         Some(changed)
     }
 
-    /// How fast it is spoken; 1 is the voice's own way.
+    /// Rate of speech; 1 is the voice's own.
     pub(super) fn speed(&self) -> f32 {
         FASTEST.powf(self.rate / 100.0)
     }
 
-    /// What samples are multiplied by.
+    /// Factor applied to samples.
     pub(super) fn gain(&self) -> f32 {
         (self.volume + 100.0) / 200.0
     }

@@ -1,4 +1,4 @@
-//! What goes to the server: replies, events, audio.
+//! Sends replies, events and audio to the server.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,16 +8,16 @@ use vitstream::wav::s16le;
 
 use crate::cmd::terminal::of_output;
 
-/// Samples of one block at most. Between blocks one can stop, and what the server has not yet played is not more than
-/// what a pipe holds.
+/// Limit on the samples of a block. A stop is possible between blocks, and the server's unplayed audio is
+/// limited by the capacity of a pipe.
 pub(super) const BLOCK: usize = 4096;
 
-/// What stands before a byte that would be taken for an end of line, or for this one; of the byte itself one bit is
-/// turned then.
+/// Escape byte, written before a byte that would be read as a line end or as this byte; one bit of the
+/// escaped byte is inverted.
 const ESCAPE: u8 = 0x7d;
 const TURNED: u8 = 0x20;
 
-/// The way to the server. What is sent in one call arrives in one piece.
+/// The connection to the server. The data of one call arrive in one piece.
 #[derive(Clone)]
 pub(super) struct Wire(Arc<Mutex<dyn Write + Send>>);
 
@@ -26,12 +26,12 @@ impl Wire {
         Self(Arc::new(Mutex::new(output)))
     }
 
-    /// A reply, or several lines of one.
+    /// Sends a reply of one or several lines.
     pub(super) fn send(&self, text: &str) -> io::Result<()> {
         self.write(text.as_bytes())
     }
 
-    /// An event with its code.
+    /// Sends an event with its code.
     pub(super) fn event(&self, event: Event) -> io::Result<()> {
         self.send(match event {
             Event::Begin => "701 BEGIN\n",
@@ -41,12 +41,12 @@ impl Wire {
         })
     }
 
-    /// The mark of this name is reached.
+    /// Reports that the mark `name` was reached.
     pub(super) fn mark(&self, name: &str) -> io::Result<()> {
         self.send(&format!("700-{name}\n700 INDEX MARK\n"))
     }
 
-    /// Samples for the server to play.
+    /// Sends samples for the server to play.
     pub(super) fn audio(&self, samples: &[f32], sample_rate: u32) -> io::Result<()> {
         self.write(&block(samples, sample_rate))
     }
@@ -57,7 +57,7 @@ impl Wire {
     }
 }
 
-/// What happens to a message.
+/// Events of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Event {
     Begin,
