@@ -1,4 +1,4 @@
-//! Samples to bytes: another rate, another format, while they come.
+//! Converts samples to bytes of another rate and format while they arrive.
 
 mod flac;
 mod mp3;
@@ -17,22 +17,22 @@ use mp3::Mp3;
 use opus::Opus;
 use vitstream_resample::Resampler;
 
-/// What OpenAI's clients take bare samples to be.
+/// The rate that OpenAI's clients assume for bare samples.
 const OPENAI_RATE: u32 = 24_000;
 
-/// What telephones take.
+/// The rate of telephones.
 const TELEPHONE_RATE: u32 = 8_000;
 
-/// What a client may ask for: what telephones, players and sound devices have. Others would have little in common with a
-/// voice's own, and audio would wait for the long blocks that such a change takes.
+/// The rates that a client may request: those of telephones, players and sound devices. Other rates have few
+/// common factors with a voice's own, so the conversion would need long blocks that delay the audio.
 const RATES: [u32; 9] = [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
 
-/// A format that audio can be had in.
+/// An audio format.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {
-    /// WAV, 16 bits. In a stream both sizes of its header are the largest possible.
+    /// WAV, 16 bits. In a stream, both sizes in its header are the maximum.
     #[default]
     Wav,
     /// Bare signed 16-bit little-endian samples.
@@ -48,7 +48,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them, by their names.
+    /// All formats with their names.
     pub const ALL: [(&'static str, Self); 6] = [
         ("wav", Self::Wav),
         ("pcm", Self::Pcm),
@@ -58,10 +58,10 @@ impl Format {
         ("opus", Self::Opus),
     ];
 
-    /// The format of this name.
+    /// The format with this name.
     ///
     /// # Errors
-    /// When there is none; the message lists those that there are.
+    /// When there is none; the message lists the available ones.
     pub fn by_name(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
         found.map(|(_, format)| format).ok_or_else(|| {
@@ -83,7 +83,7 @@ impl Format {
         }
     }
 
-    /// The rate that its clients expect when they name none, for a voice of `rate`.
+    /// The rate that clients of the format expect by default, for a voice of `rate`.
     pub fn default_rate(self, rate: u32) -> u32 {
         match self {
             Self::Wav | Self::Flac => rate,
@@ -92,10 +92,10 @@ impl Format {
         }
     }
 
-    /// Refuses rates that the format has not.
+    /// Checks that the format supports the rate.
     ///
     /// # Errors
-    /// When it has not got this one.
+    /// When it does not.
     pub fn check_rate(self, rate: u32) -> Result<()> {
         let known: &[u32] = match self {
             Self::Opus => &opus::RATES,
@@ -107,7 +107,7 @@ impl Format {
         }
         let known: Vec<String> = known.iter().map(u32::to_string).collect();
         Err(Error::Request(format!(
-            "the sample rate {rate}: expected one that {self} has here, {} hertz",
+            "the sample rate {rate}: expected one that is supported for {self}, {} hertz",
             known.join(", ")
         )))
     }
@@ -120,7 +120,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Makes bytes of samples while they come. What it gives is the same however the samples were cut.
+/// Converts samples to bytes while they arrive. The result does not depend on how the samples are divided.
 pub struct Output {
     resampler: Option<Resampler>,
     coder: Coder,
@@ -135,12 +135,12 @@ enum Coder {
 }
 
 impl Output {
-    /// From samples at the rate `from` to bytes of `format` at the rate `to`.
+    /// Converts samples at the rate `from` to bytes of `format` at the rate `to`.
     ///
     /// # Errors
-    /// When the format has not got this rate.
+    /// When the format does not support this rate.
     pub fn new(format: Format, from: u32, to: u32) -> Result<Self> {
-        // A voice's own rate may be outside what clients can ask for.
+        // A voice's own rate may be outside those that clients can request.
         if from != to || matches!(format, Format::Mp3 | Format::Opus) {
             format.check_rate(to)?;
         }
@@ -156,10 +156,10 @@ impl Output {
         Ok(Self { resampler, coder })
     }
 
-    /// Takes samples, gives the bytes that are ready.
+    /// Takes samples and returns the bytes that are ready.
     ///
     /// # Errors
-    /// When a library fails at it.
+    /// When a library fails.
     pub fn push(&mut self, samples: &[f32]) -> Result<Vec<u8>> {
         match &mut self.resampler {
             None => self.coder.push(samples),
@@ -170,10 +170,10 @@ impl Output {
         }
     }
 
-    /// Gives what is left.
+    /// Returns the remaining bytes.
     ///
     /// # Errors
-    /// When a library fails at it.
+    /// When a library fails.
     pub fn finish(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if let Some(resampler) = &mut self.resampler {

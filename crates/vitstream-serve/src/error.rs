@@ -1,47 +1,47 @@
-//! Why a request gets no speech.
+//! The error type.
 
 use std::time::Duration;
 
 use vitstream::ErrorKind;
 use vitstream_text::phonemizer::PhonemizerError;
 
-/// Characters of a message that goes to a client, which may quote its own text.
+/// Limit on the characters of a message to a client, which may quote the client's own text.
 const LONGEST_MESSAGE: usize = 500;
 
-/// Why a request gets no speech.
+/// The reason why a request gets no speech.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request makes no sense.
+    /// The request is not valid.
     #[error("{0}")]
     Request(String),
-    /// More than is allowed.
+    /// The request exceeds a limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Nothing goes by that name.
-    #[error("no voice is called {0:?}")]
+    /// There is no voice with that name.
+    #[error("there is no voice {0:?}")]
     UnknownVoice(String),
-    /// A voice is known and cannot speak.
+    /// The voice is known but cannot speak.
     #[error("the voice {name:?} cannot speak: {reason}")]
     Voice {
         /// Its name.
         name: String,
-        /// What its files lack; it names them, so it is for whoever runs the server.
+        /// The problem with its files; it names them, so it is only for the operator.
         reason: String,
     },
-    /// There are too many listeners to keep every one's audio without gaps.
-    #[error("all that can be spoken at once is being spoken; try again in {} s", .0.as_secs().max(1))]
+    /// There are too many listeners to provide audio without gaps.
+    #[error("the server has reached its capacity; try again in {} s", .0.as_secs().max(1))]
     Overloaded(Duration),
-    /// The server is ending.
-    #[error("the server is ending")]
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
     Draining,
-    /// Text that could not be turned into ids.
+    /// The text could not be turned into ids.
     #[error(transparent)]
     Text(#[from] vitstream_text::Error),
     /// The voice refuses the request, or failed.
     #[error(transparent)]
     Speech(#[from] vitstream::Error),
-    /// A defect of vitstream.
+    /// A bug in vitstream.
     #[error("{0}")]
     Internal(String),
 }
@@ -55,19 +55,19 @@ impl From<vitstream_resample::Error> for Error {
 /// A [`std::result::Result`] with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose fault a failure is.
+/// The party responsible for a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The client's: the same request fails again.
+    /// The client: the same request fails again.
     Client,
-    /// Nobody's: the same request may be served a little later.
+    /// Nobody: the same request may succeed later.
     Later,
     /// The server's.
     Server,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// The party responsible for the failure.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Request(_) | Self::TooLarge(_) | Self::UnknownVoice(_) => Fault::Client,
@@ -84,7 +84,7 @@ impl Error {
         }
     }
 
-    /// A word for programs, the same in every protocol.
+    /// A code for programs, the same in every protocol.
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownVoice(_) => "voice_not_found",
@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    /// What the client is told. Files of this machine are none of its business.
+    /// The message for the client, which must not reveal files of this machine.
     pub fn for_client(&self) -> String {
         let message = match self {
             Self::Voice { name, .. } => format!("the voice {name:?} cannot speak; the server's log says why"),
@@ -113,7 +113,7 @@ impl Error {
     }
 }
 
-/// One line of bounded length, without control characters.
+/// A single line of limited length, without control characters.
 pub(crate) fn bounded(message: &str) -> String {
     let mut shown = String::new();
     for c in message.chars().take(LONGEST_MESSAGE) {

@@ -1,4 +1,4 @@
-//! HTTP: who may ask, what is answered when something is wrong, and the routes.
+//! HTTP: access control, error responses, and the routes.
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
 mod access;
@@ -23,12 +23,13 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use crate::service::Service;
 pub use access::Keys;
 
-/// Who may use the server over HTTP.
+/// Access control for HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// One of these is asked for, if there are any.
+    /// One of these keys is required, if there are any.
     pub keys: Option<Keys>,
-    /// Other origins whose pages may use it, such as `https://example.org`. Without any, only pages of its own address may.
+    /// Other origins whose pages may use it, such as `https://example.org`. By default, only pages of its own
+    /// address may.
     pub origins: Vec<HeaderValue>,
 }
 

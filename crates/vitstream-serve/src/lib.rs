@@ -1,6 +1,6 @@
-//! Serves voices to many listeners at once, and keeps everyone's latency.
+//! Serves voices to many listeners at once, with low latency for all.
 //!
-//! # What a request goes through
+//! # The path of a request
 //! ```text
 //! Wyoming, HTTP, WebSocket ─▶ Service ─▶ admission ─▶ Scheduler ─▶ Listener ─▶ the client
 //!                                │                       ▲ │
@@ -8,12 +8,13 @@
 //!                                                text, phonemes, Voice, resampling, encoding
 //! ```
 //! - A [`Service`](service::Service) turns a request of any protocol into a stream of bytes.
-//! - The [`scheduler`] decides who is computed next and who is let in. It knows no protocol and no audio.
-//! - [`Voices`](voices::Voices) opens each voice once for all.
+//! - The [`scheduler`] decides on order and admission. It knows neither protocols nor audio.
+//! - [`Voices`](voices::Voices) opens each voice once for all requests.
 //!
 //! # Design
-//! Threads of the runtime only move bytes; all that computes (phonemes, the network, resampling, encoding) runs on the
-//! scheduler's workers, one a core. So a server that is full still answers at once whether it lives, and refuses at once.
+//! Threads of the runtime only move bytes; all computation (phonemes, the network, resampling, encoding) runs
+//! on the scheduler's workers, one per core. A full server therefore still answers health checks and refuses
+//! requests immediately.
 #![forbid(unsafe_code)]
 
 pub mod audio;

@@ -1,23 +1,23 @@
-//! What one client may ask for, and all of them together.
+//! Limits on the requests of one client and of all clients together.
 
 use std::time::Duration;
 
-/// What one client may ask for, and all of them together. Every field can be set by whoever runs the server; the
-/// defaults are for a machine on a network of friends, behind which strangers may be.
+/// Limits on the requests of one client and of all clients together. The operator can set every field; the
+/// defaults are for a machine on a trusted network that strangers may reach.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Characters of a text that comes as a whole, and of one that arrives bit by bit: what OpenAI allows.
+    /// Characters of a text, sent at once or in pieces: OpenAI's limit.
     pub text: usize,
-    /// Bytes of a request's body: far more than its text can be, escaped.
+    /// Bytes of a request's body: far more than its text needs, even escaped.
     pub body: usize,
-    /// How long the head or the body of a request may take to arrive. A client on a slow line needs one second.
+    /// Time for the header or the body of a request to arrive. A client on a slow line needs one second.
     pub arrival: Duration,
-    /// How long a connection may neither take nor give a byte.
+    /// Time for which a connection may be idle in both directions.
     pub idle: Duration,
-    /// How many connections there may be. Each takes some ten kilobytes and a file descriptor.
+    /// Number of connections. Each takes about ten kilobytes and a file descriptor.
     pub connections: usize,
-    /// How long what is being spoken may go on when the server is told to end.
+    /// Time for finishing current speech at shutdown.
     pub drain: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus.
+//! Metrics for Prometheus.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::scheduler::Now;
 
-/// Seconds: from what an idle machine takes to what nobody waits for.
+/// Buckets in seconds: from the time on an idle machine to more than anyone waits.
 const FIRST_AUDIO: [f64; 13] = [0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0];
 
-/// What is counted.
+/// The metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -126,7 +126,7 @@ impl Metrics {
         self.sent.inc_by(bytes as u64);
     }
 
-    /// All of them as text, with how things are now.
+    /// All metrics as text, including the current state.
     pub(crate) fn text(&self, now: &Now, voices: &[(String, u64)]) -> String {
         let states = [
             ("active", now.active),
@@ -146,7 +146,7 @@ impl Metrics {
             self.voices.get_or_create(&label).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }

@@ -1,4 +1,4 @@
-//! A text being spoken: what a stream computes, turn by turn.
+//! Speaks a text: the work of a stream, turn by turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,53 +17,54 @@ use crate::metrics::Metrics;
 use crate::scheduler::{Stop, Turn, Work};
 use crate::voices::OpenVoice;
 
-/// Phoneme ids of one utterance, unless it cannot be cut. An encoder runs without a break, so others wait for all of it: 300
-/// ids take 35 ms to 60 ms on a core of today, and are 15 to 20 seconds of speech, longer than nearly every sentence.
+/// Limit on the phoneme ids of an utterance, unless it cannot be divided. An encoder runs without
+/// interruption, so others wait for all of it: 300 ids take 35 ms to 60 ms on a current core, and are 15 to
+/// 20 seconds of speech, longer than nearly every sentence.
 const MOST_IDS: usize = 300;
-/// What the first chunk plays at least. One listener alone needs less to hear no gap, but here others are computed in between,
-/// and the system has more threads to run than cores.
+/// Minimum duration of the first chunk. A single listener needs less to avoid gaps, but here other streams
+/// are computed in between, and the system has more threads to run than cores.
 const FIRST_CHUNK: Duration = Duration::from_millis(40);
 
-/// A piece of audio, ready to be sent.
+/// A piece of audio that is ready to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Audio {
-    /// In the format that was asked for. May be empty while an encoder waits for more samples.
+    /// Bytes in the requested format. May be empty while an encoder waits for more samples.
     pub bytes: Bytes,
-    /// The voice's samples that it was made of.
+    /// Number of the voice's samples in it.
     pub samples: usize,
-    /// The utterance that begins with its first sample, if one does.
+    /// The utterance that begins with its first sample, if any.
     pub utterance: Option<Box<Utterance>>,
 }
 
-/// What is spoken from some sample on.
+/// An utterance, spoken from some sample on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Utterance {
-    /// The sentence, or the part of it.
+    /// The sentence, or a part of it.
     pub text: String,
-    /// How long it is.
+    /// Its duration.
     pub length: Duration,
-    /// Its words, each with when it begins and ends, counted from the utterance's first sample. Empty for voices that do not
-    /// tell durations.
+    /// Its words with their start and end, relative to the utterance's first sample. Empty for voices that do
+    /// not provide durations.
     pub words: Vec<(String, Duration, Duration)>,
 }
 
 /// A text to speak.
 #[derive(Debug)]
 pub(crate) enum Text {
-    /// All of it.
+    /// The whole text.
     Whole(String),
-    /// All of it, as SSML.
+    /// The whole text, as SSML.
     Ssml(String),
-    /// Bit by bit.
+    /// A text that arrives in pieces.
     Arriving(Receiver<Bit>),
 }
 
-/// A bit of a text that arrives.
+/// A piece of a text that arrives.
 #[derive(Debug)]
 pub(crate) enum Bit {
-    /// More of it.
+    /// More text.
     Text(String),
-    /// What is complete is to be spoken, also if nothing shows yet that it is.
+    /// Complete text is to be spoken, even if nothing shows yet that it is complete.
     Flush,
 }
 
@@ -73,7 +74,7 @@ pub(crate) struct Reading {
     phonemizer: Pool,
     options: SpeakOptions,
     sentences: Sentences,
-    /// Text that is still to come; `None` when there is no more.
+    /// The pieces still to come; `None` if there are no more.
     arriving: Option<Receiver<Bit>>,
     passages: VecDeque<Passage>,
     utterances: VecDeque<Sentence>,
@@ -106,7 +107,7 @@ impl Reading {
         let mut arriving = None;
         match text {
             Text::Whole(text) => {
-                // Nobody waits for the rest of a sentence that is there.
+                // For a text that is available, waiting for the rest of a sentence costs nothing.
                 sentences = sentences.whole_sentences();
                 passages.extend(sentences.push(&text).iter().map(|text| Passage::from(&**text)));
                 passages.extend(sentences.finish().iter().map(|text| Passage::from(&**text)));
@@ -182,13 +183,13 @@ impl Reading {
         }
     }
 
-    /// Takes what has arrived; `false` if nothing has.
+    /// Takes the text that has arrived; `false` if there is none.
     fn take_text(&mut self) -> bool {
         let Some(arriving) = &self.arriving else { return false };
         let texts = match arriving.try_recv() {
             Ok(Bit::Text(text)) => self.sentences.push(&text),
             Ok(Bit::Flush) => {
-                // A word without its mark is asked for as well.
+                // A word without a mark after it is requested as well.
                 self.sentences.flush().into_iter().chain(self.sentences.finish()).collect()
             }
             Err(TryRecvError::Disconnected) => {
@@ -238,7 +239,7 @@ impl Reading {
 }
 
 impl Speaking {
-    /// What begins; its encoder is done.
+    /// The utterance that begins; its encoder is done.
     fn utterance(&self, rate: u32) -> Utterance {
         let time = |samples: usize| Duration::from_secs_f64(samples as f64 / f64::from(rate));
         let words = match self.stream.durations() {

@@ -1,23 +1,26 @@
-//! Who is computed next, and who is let in.
+//! Scheduling and admission.
 //!
 //! # Chunks, not requests
-//! What a listener needs is never to run dry. So the streams that have something to compute stand in one queue, ordered by
-//! their *deadline*: the moment at which all audio that was handed over has been played. A worker takes the earliest, computes
-//! one turn of it (a chunk, some milliseconds), and puts it back. Newcomers are due at once, but the first turn of each, with its
-//! encoder, is the longest of all, and nothing interrupts it: so they stand back until those who have begun have more to play
-//! than some such turns take, and come before them then. Nobody runs dry while the work of all is less than the workers can do,
-//! and whoever reads faster than it plays (a file) gets what is left over.
+//! A listener must never run out of audio. The streams that have something to compute are therefore in one
+//! queue, ordered by their *deadline*: the moment at which all audio sent so far has been played. A worker
+//! takes the earliest one, computes one turn of it (a chunk, a few milliseconds), and puts it back. New
+//! streams are due immediately, but the first turn of each, which includes its encoder, is the longest and
+//! cannot be interrupted. They therefore stand back until the started streams have more audio left than
+//! several such turns take, and then come before them. No stream runs out of audio as long as the total work
+//! is less than the capacity of the workers, and listeners that read faster than playback (into a file) get
+//! the remaining capacity.
 //!
-//! A stream has a channel of a few items. When it is full the stream is *parked*: it costs no computing, and a bounded
-//! amount of memory, until its listener takes one. When its text is still arriving it *waits*. When its [`Listener`] is
-//! dropped, it is cancelled, in the middle of a turn where that is possible.
+//! A stream has a channel of a few items. When it is full, the stream is *parked*: it costs no computation,
+//! and a limited amount of memory, until its listener takes an item. While its text is still arriving, it
+//! *waits*. When its [`Listener`] is dropped, it is cancelled, if possible in the middle of a turn.
 //!
 //! # Admission
-//! A stream weighs what share of a core it takes to be spoken as fast as it plays, its voice's real-time factor. Streams are
-//! let in while the weights of those that have something to compute stay below a share of the cores, and while few enough
-//! have still to begin that the next one begins soon. Weights are estimates, and the cores may have other things to do: so
-//! weights count more when turns take longer than they say, and nobody is let in while somebody has little to play. Others are
-//! held for a moment, a bounded number of them, and then refused.
+//! The weight of a stream is the share of a core needed to speak it in real time: its voice's real-time
+//! factor. Streams are admitted while the total weight of those that have something to compute stays below a
+//! share of the cores, and while the number of streams that have not started is small enough for the next one
+//! to start soon. Weights are estimates, and the cores may have other work: weights therefore count more when
+//! turns take longer than expected, and no stream is admitted while another has little audio left. A limited
+//! number of other requests wait for a moment, and are then refused.
 
 mod admission;
 mod queue;
@@ -37,25 +40,26 @@ pub use admission::Ticket;
 use queue::{Place, Queue};
 pub use work::{Stop, Turn, Work};
 
-/// How the scheduler schedules.
+/// Options for scheduling.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Threads that compute: one a core.
+    /// Number of computing threads: one per core.
     pub workers: usize,
-    /// The share of the workers that real-time streams may take. The rest is for what is not counted: encoders of audio, the
-    /// system, estimates that were too low.
+    /// Share of the workers that real-time streams may take. The rest is for work that is not counted: audio
+    /// encoders, the system, estimates that are too low.
     pub load: f64,
-    /// The most streams at once, whatever they weigh.
+    /// Limit on the number of streams, whatever their weights.
     pub streams: usize,
-    /// How many streams may have been let in and not begun, for each worker: two first chunks, at some 25 ms each, are 50 ms.
+    /// Limit on the admitted streams that have not started, per worker: two first chunks, at about 25 ms
+    /// each, take 50 ms.
     pub starting: usize,
-    /// How long a stream that finds no room is held.
+    /// Time for which a request waits for capacity.
     pub hold: Duration,
-    /// How many are held at once. More would only wait to be refused.
+    /// Limit on the number of waiting requests. More would only wait to be refused.
     pub held: usize,
-    /// Items of a stream's channel. With chunks of 0.2 s to 0.5 s they are a second of audio, which is also what a cancelled
-    /// stream has computed in vain.
+    /// Items in a stream's channel. With chunks of 0.2 s to 0.5 s they are about a second of audio, which is
+    /// also the work wasted by a cancelled stream.
     pub channel: usize,
 }
 
@@ -74,40 +78,41 @@ impl Default for Options {
     }
 }
 
-/// Counts since the scheduler was made.
+/// Counts since the scheduler was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Streams that were let in.
+    /// Number of admitted streams.
     pub accepted: u64,
-    /// Streams that found no room.
+    /// Number of refused streams.
     pub refused: u64,
-    /// Streams whose listener left before their end.
+    /// Number of streams whose listener left before their end.
     pub cancelled: u64,
-    /// Chunks that were ready only after their listener had run dry, if it plays from the first one on.
+    /// Number of chunks that were ready only after their listener had run out of audio, if it plays from the
+    /// first one on.
     pub underruns: u64,
 }
 
-/// How things are now.
+/// The current state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Now {
-    /// Streams that were let in and have not ended.
+    /// Number of streams that were admitted and have not ended.
     pub active: usize,
-    /// Those of them that have something to compute.
+    /// Number of those that have something to compute.
     pub runnable: usize,
-    /// Those whose listener is slower than they are.
+    /// Number of those whose listener is slower than they are.
     pub parked: usize,
-    /// Those that wait for text.
+    /// Number of those that wait for text.
     pub waiting: usize,
-    /// Streams that are held at the door.
+    /// Number of requests waiting for admission.
     pub held: usize,
-    /// The share of the workers that is taken, as admission counts it.
+    /// Share of the workers in use, as counted by admission.
     pub load: f64,
-    /// What happened so far.
+    /// Counts so far.
     pub counts: Counts,
 }
 
-/// Computes streams, one chunk a turn. Cloning shares it; when the last clone is dropped, its threads end.
+/// Computes streams, one chunk per turn. Clones share it; when the last clone is dropped, its threads end.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     shared: Arc<Shared>,
@@ -118,9 +123,9 @@ pub struct Scheduler {
 struct Shared {
     options: Options,
     state: Mutex<State>,
-    /// There may be something to compute.
+    /// Signalled when there may be something to compute.
     work: Condvar,
-    /// How many streams there are.
+    /// Number of streams.
     active: watch::Sender<usize>,
 }
 
@@ -149,17 +154,17 @@ impl Drop for Workers {
         drop(tasks);
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
-            // What a worker computes never panics through it.
+            // Panics of the work are caught inside the worker.
             let _ = thread.join();
         }
     }
 }
 
 impl Scheduler {
-    /// A scheduler with its threads.
+    /// Creates a scheduler and its threads.
     ///
     /// # Errors
-    /// When the system has no more threads.
+    /// When the system cannot start the threads.
     pub fn new(options: Options) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             options,
@@ -176,15 +181,15 @@ impl Scheduler {
         Ok(Self { shared, _workers: Arc::new(workers) })
     }
 
-    /// Asks for room for a stream that takes the share `weight` of a core to be spoken as fast as it plays.
+    /// Requests admission for a stream that needs the share `weight` of a core for real time.
     ///
     /// # Errors
-    /// When there is none, after a moment, and when the scheduler is [draining](Self::drain).
+    /// When there is no capacity, after a short wait, and when the scheduler is [draining](Self::drain).
     pub async fn admit(&self, weight: f64) -> Result<Ticket> {
         admission::admit(&self.shared, weight).await
     }
 
-    /// Begins a stream. Its first chunk is due now.
+    /// Starts a stream. Its first chunk is due now.
     pub fn start<W: Work>(&self, ticket: Ticket, work: W) -> Listener<W::Item> {
         let (sender, receiver) = mpsc::channel(self.shared.options.channel.max(1));
         let stop = Stop::default();
@@ -197,7 +202,7 @@ impl Scheduler {
         Listener { receiver, ticket }
     }
 
-    /// How things are now.
+    /// The current state.
     pub fn now(&self) -> Now {
         let state = self.shared.lock();
         let mut now = Now {
@@ -217,14 +222,14 @@ impl Scheduler {
         now
     }
 
-    /// Lets nobody in any more.
+    /// Stops admitting streams.
     pub fn drain(&self) {
         let mut state = self.shared.lock();
         state.draining = true;
         state.held.refuse_all();
     }
 
-    /// Whether [`drain`](Self::drain) was called.
+    /// Returns true if [`drain`](Self::drain) was called.
     pub fn is_draining(&self) -> bool {
         self.shared.lock().draining
     }
@@ -237,7 +242,7 @@ impl Scheduler {
     }
 }
 
-/// Takes what a stream computes. Dropping it cancels the stream.
+/// Receives the items of a stream. Dropping it cancels the stream.
 #[derive(Debug)]
 pub struct Listener<T> {
     receiver: mpsc::Receiver<Result<T>>,
@@ -245,7 +250,7 @@ pub struct Listener<T> {
 }
 
 impl<T> Listener<T> {
-    /// The next item; `None` behind the last. After an error there are no more.
+    /// The next item; `None` after the last. No items follow an error.
     pub async fn next(&mut self) -> Option<Result<T>> {
         let item = self.receiver.recv().await;
         self.ticket.taken();
@@ -259,13 +264,13 @@ impl<T> Listener<T> {
         item
     }
 
-    /// Wakes the stream when there is something for it to compute.
+    /// Wakes the stream when there is something to compute.
     pub fn waker(&self) -> Waker {
         Waker { shared: self.ticket.shared().clone(), id: self.ticket.id() }
     }
 }
 
-/// Wakes a stream that [waits](Turn::Wait). One that has ended stays so.
+/// Wakes a stream that [waits](Turn::Wait). A stream that has ended is not affected.
 #[derive(Clone, Debug)]
 pub struct Waker {
     shared: Arc<Shared>,
@@ -273,7 +278,7 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// There is something to compute, or nothing will come any more.
+    /// Reports that there is something to compute, or that nothing will follow.
     pub fn wake(&self) {
         if self.shared.lock().queue.wake(self.id, Instant::now()) {
             self.shared.work.notify_one();
@@ -306,7 +311,7 @@ impl Shared {
             let started = Instant::now();
             let next = catch_unwind(AssertUnwindSafe(|| task.turn()));
             let next = next.unwrap_or_else(|_| {
-                task.fail(Error::Internal("a defect of vitstream ended this stream".to_owned()));
+                task.fail(Error::Internal("a bug in vitstream ended this stream".to_owned()));
                 Next::End
             });
             let taken = started.elapsed();
@@ -317,7 +322,7 @@ impl Shared {
             let left = state.queue.put_back(id, task, next, taken);
             self.admit_held(&mut state);
             if left.is_some() {
-                // What a stream holds is large, and freed where nobody waits for the lock.
+                // A stream's data are large, and are freed after the lock has been released.
                 drop(state);
                 drop(left);
                 state = self.lock();
@@ -325,7 +330,7 @@ impl Shared {
         }
     }
 
-    /// Somebody left, or has begun: there may be room.
+    /// A stream has left or started, so there may be capacity.
     fn admit_held(&self, state: &mut State) {
         let State { queue, held, counts, .. } = state;
         held.admit(queue, counts, &self.options, self.workers());
@@ -333,13 +338,13 @@ impl Shared {
     }
 }
 
-/// What becomes of a stream after its turn.
+/// The state of a stream after its turn.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// It has more to compute at once.
+    /// It has more to compute immediately.
     Again,
-    /// It gave something to hear that `plays` so long; its listener runs dry at `deadline`, and had done so before when it is
-    /// `late`.
+    /// It returned an item that plays for `plays`. Its listener runs out of audio at `deadline`; `late` means
+    /// that it already had before.
     Begun { plays: Duration, deadline: Instant, late: bool },
     /// It waits for text.
     Wait,
@@ -347,15 +352,15 @@ enum Next {
     End,
 }
 
-/// A stream, whatever it computes.
+/// A stream with any kind of work.
 trait AnyTask: Send {
     /// Computes one turn. The channel has room.
     fn turn(&mut self) -> Next;
 
-    /// Whether the channel has room for an item.
+    /// Returns true if the channel has room for an item.
     fn has_room(&self) -> bool;
 
-    /// Tells the listener that nothing more comes, and why.
+    /// Tells the listener that nothing follows, and the reason.
     fn fail(&mut self, error: Error);
 }
 
@@ -363,9 +368,9 @@ struct Task<W: Work> {
     work: W,
     sender: mpsc::Sender<Result<W::Item>>,
     stop: Stop,
-    /// When a listener that plays from the first item on runs dry.
+    /// The time when a listener that plays from the first item on runs out of audio.
     due: Option<Instant>,
-    /// It has had to wait for its text or its listener since: that is no gap of ours.
+    /// Set if it has had to wait for its text or its listener since, which does not count as a gap.
     waited: bool,
 }
 
@@ -386,17 +391,17 @@ impl<W: Work> AnyTask for Task<W> {
             }
             Ok(Turn::End) => Next::End,
             Ok(Turn::Item { item, plays }) => {
-                // There was room before the turn, and nobody else sends.
+                // There was room before the turn, and there is no other sender.
                 if self.sender.try_send(Ok(item)).is_err() {
                     return Next::End;
                 }
                 let now = Instant::now();
                 let due = self.due.unwrap_or(now);
                 let late = now > due && !std::mem::take(&mut self.waited);
-                // A listener that ran dry plays on from here.
+                // A listener that ran out of audio continues from here.
                 let deadline = due.max(now) + plays;
                 self.due = Some(deadline);
-                // A listener that has not taken what there is has not run dry.
+                // A listener that has not taken the available audio has not run out.
                 self.waited |= !self.has_room();
                 Next::Begun { plays, deadline, late }
             }

@@ -1,4 +1,4 @@
-//! Addresses, connections, and the end.
+//! Addresses, connections, and shutdown.
 
 mod stalling;
 
@@ -21,27 +21,27 @@ use crate::service::Service;
 use crate::wyoming;
 use stalling::Stalling;
 
-/// Bytes of a request's head. OpenAI's client sends less than one thousand.
+/// Limit on the bytes of a request's header. OpenAI's client sends less than one thousand.
 const MOST_HEAD: usize = 16 << 10;
 
-/// Fields of a request's head.
+/// Limit on the fields of a request's header.
 const MOST_FIELDS: usize = 64;
 
-/// How long accepting rests after it has failed: file descriptors have run out, and will come back.
+/// Pause after accepting has failed: file descriptors have run out, and will become available again.
 const REST: Duration = Duration::from_millis(50);
 
-/// Connections that are served until the server is told to end.
+/// Serves connections until it is told to shut down.
 #[derive(Debug)]
 pub struct Server {
     service: Service,
     places: Arc<Semaphore>,
-    /// Says when connections are to end after what they are doing.
+    /// Tells connections to end after their current work.
     ending: watch::Sender<bool>,
-    /// Every task has a clone of the sender; when all are gone the receiver is told.
+    /// Every task has a clone of the sender; when all are dropped, the receiver is notified.
     running: (mpsc::Sender<Infallible>, mpsc::Receiver<Infallible>),
 }
 
-/// What a connection has of the server.
+/// A connection's share of the server.
 #[derive(Debug)]
 struct Connection {
     ending: watch::Receiver<bool>,
@@ -50,7 +50,7 @@ struct Connection {
 }
 
 impl Server {
-    /// A server that listens nowhere yet.
+    /// Creates a server without addresses.
     pub fn new(service: Service) -> Self {
         let places = Arc::new(Semaphore::new(service.limits().connections));
         Self { service, places, ending: watch::Sender::new(false), running: mpsc::channel(1) }
@@ -68,7 +68,8 @@ impl Server {
             let io = TokioIo::new(Stalling::new(stream, limits.idle));
             let served = http.serve_connection(io, TowerToHyperService::new(router.clone())).with_upgrades();
             async move {
-                // All of it, or the block would take the one field that it uses and leave the place to others.
+                // All of it must be moved in; otherwise the block would capture only the field that it uses,
+                // and release the place.
                 let Connection { mut ending, _place, _running } = connection;
                 let mut served = std::pin::pin!(served);
                 let result = tokio::select! {
@@ -91,7 +92,7 @@ impl Server {
         self.accept(listener, move |stream, connection| talk(service.clone(), stream, connection));
     }
 
-    /// Serves Wyoming on a socket of this machine.
+    /// Serves Wyoming on a Unix socket.
     #[cfg(unix)]
     pub fn wyoming_unix(&self, listener: tokio::net::UnixListener) {
         let (service, listener) = (self.service.clone(), Arc::new(listener));
@@ -104,22 +105,22 @@ impl Server {
         );
     }
 
-    /// Serves HTTP's and Wyoming's connections until `told` is done. Then nobody is let in any more, what is being spoken goes
-    /// on for as long as it may, and this is done when all of it is sent.
+    /// Serves HTTP and Wyoming until `told` is done. Then no connection is accepted any more, current speech
+    /// continues within its time limit, and this returns when all of it has been sent.
     pub async fn run(self, told: impl Future<Output = ()>) {
         told.await;
-        tracing::info!("ending: what is being spoken is finished, nothing new is begun");
+        tracing::info!("ending: current speech is finished, new requests are refused");
         let Self { service, ending, running: (sender, mut receiver), .. } = self;
         service.scheduler().drain();
         drop(sender);
         let finished = async {
             service.scheduler().idle().await;
-            // What is computed has still to be sent.
+            // The computed audio must still be sent.
             ending.send_replace(true);
             while receiver.recv().await.is_some() {}
         };
         if tokio::time::timeout(service.limits().drain, finished).await.is_err() {
-            tracing::warn!("what was still being spoken is broken off");
+            tracing::warn!("speech that had not finished is interrupted");
         }
     }
 
@@ -136,7 +137,7 @@ impl Server {
                 let listener = listener.clone();
                 async move {
                     let (stream, _) = listener.accept().await?;
-                    // A first chunk does not wait for a second one to fill the packet.
+                    // A first chunk must not wait for a second one to fill the packet.
                     stream.set_nodelay(true)?;
                     Ok(stream)
                 }
@@ -172,7 +173,7 @@ impl Server {
                     }
                 };
                 let Ok(place) = places.clone().try_acquire_owned() else {
-                    tracing::warn!("a connection was closed: there are as many as there may be");
+                    tracing::warn!("a connection was closed: the maximum number is reached");
                     continue;
                 };
                 let connection =
@@ -195,13 +196,13 @@ where
     }
 }
 
-/// Waits until the server says that it is ending.
+/// Waits until the server announces its shutdown.
 pub(crate) async fn told(ending: &mut watch::Receiver<bool>) {
-    // A server that is gone has ended.
+    // A server that has been dropped has ended.
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-/// Whether only this machine reaches the address.
+/// Returns true if only this machine can reach the address.
 pub fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

@@ -1,4 +1,4 @@
-//! Requests for speech, whatever protocol they come by.
+//! Requests for speech, independent of the protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::reading::{Audio, Bit, Reading, Text};
 use crate::scheduler::{Listener, Scheduler, Waker};
 use crate::voices::{OpenVoice, Voices};
 
-/// Everything that the protocols share. Cloning shares it.
+/// State shared by the protocols. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -26,42 +26,42 @@ struct Inner {
     voices: Arc<Voices>,
     scheduler: Scheduler,
     limits: Limits,
-    /// Of requests that name none.
+    /// Seed for requests that name none.
     seed: Option<u64>,
     metrics: Arc<Metrics>,
     requests: AtomicU64,
 }
 
-/// How something is to be spoken. What is absent is as the voice has it.
+/// A request for speech. For absent fields, the voice's defaults apply.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Request {
-    /// Which protocol it came by, for logs and metrics.
+    /// The protocol, for logs and metrics.
     pub protocol: &'static str,
-    /// Which voice.
+    /// The voice.
     pub voice: Option<String>,
-    /// Which of its speakers.
+    /// The speaker.
     pub speaker: Option<Speaker>,
-    /// How fast; 2 is twice as fast as the voice speaks by itself.
+    /// Speed; 2 is twice as fast as the voice's own.
     pub speed: Option<f32>,
-    /// In place of what the voice says; `speed` applies to it too.
+    /// Overrides the voice's default; `speed` applies in addition.
     pub length_scale: Option<f32>,
-    /// In place of what the voice says.
+    /// Overrides the voice's default.
     pub noise_scale: Option<f32>,
-    /// In place of what the voice says.
+    /// Overrides the voice's default.
     pub noise_w: Option<f32>,
-    /// Makes the same request the same audio.
+    /// Seed for reproducible audio.
     pub seed: Option<u64>,
-    /// In which format.
+    /// The audio format.
     pub format: Format,
-    /// At which rate.
+    /// The sample rate.
     pub rate: Rate,
 }
 
-/// The sample rate of an answer.
+/// The sample rate of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rate {
-    /// What clients of the format expect.
+    /// The rate that clients of the format expect.
     #[default]
     Usual,
     /// The voice's own.
@@ -70,7 +70,7 @@ pub enum Rate {
     Hertz(u32),
 }
 
-/// What is asked to be spoken.
+/// The content to be spoken.
 #[derive(Clone, Debug)]
 pub enum Said {
     /// A text.
@@ -80,7 +80,7 @@ pub enum Said {
 }
 
 impl Service {
-    /// A service of these voices.
+    /// Creates a service for these voices.
     pub fn new(voices: Arc<Voices>, scheduler: Scheduler, limits: Limits, seed: Option<u64>) -> Self {
         let metrics = Arc::new(Metrics::default());
         Self {
@@ -98,30 +98,30 @@ impl Service {
         &self.inner.scheduler
     }
 
-    /// What clients may ask for.
+    /// The limits on requests.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
-    /// What is counted, as text for Prometheus.
+    /// The metrics as text for Prometheus.
     pub fn metrics(&self) -> String {
         self.inner.metrics.text(&self.inner.scheduler.now(), &self.inner.voices.in_memory())
     }
 
-    /// Whether requests are served: every voice was tried, the default one can speak, and the server is not ending. A voice
-    /// that cannot be opened does not keep the others from speaking.
+    /// Returns true if requests are served: opening every voice was tried, the default one is available, and
+    /// the server is not shutting down. A voice that cannot be opened does not affect the others.
     pub fn is_ready(&self) -> bool {
         self.inner.voices.are_open() && !self.inner.scheduler.is_draining()
     }
 
-    /// Opens every voice once, the default one first, so that those that can speak are known.
+    /// Opens every voice once, the default one first, to determine which ones are available.
     pub async fn open_voices(&self) {
         let voices = &self.inner.voices;
         let default = voices.default_name().to_owned();
         let others = voices.names().filter(|name| **name != default).map(str::to_owned);
         let all: Vec<String> = std::iter::once(default.clone()).chain(others).collect();
         for name in all {
-            // The log says why one cannot be opened.
+            // The log has the reason if one cannot be opened.
             let _ = voices.get(Some(&name)).await;
         }
     }
@@ -129,11 +129,11 @@ impl Service {
     /// Speaks a text.
     ///
     /// # Errors
-    /// When the request makes no sense, its voice cannot speak, or there are too many listeners.
+    /// When the request is not valid, its voice cannot speak, or there are too many listeners.
     pub async fn speak(&self, request: Request, said: Said) -> Result<Speech> {
         let (Said::Text(text) | Said::Ssml(text)) = &said;
         let most = self.inner.limits.text;
-        // Characters are bytes or fewer.
+        // There are at most as many characters as bytes.
         if text.len() > most && text.chars().count() > most {
             return Err(
                 self.refused(&request, Error::TooLarge(format!("the text has more than {most} characters")))
@@ -146,7 +146,7 @@ impl Service {
         self.start(request, text).await
     }
 
-    /// Speaks a text that arrives bit by bit.
+    /// Speaks a text that arrives in pieces.
     ///
     /// # Errors
     /// As [`speak`](Self::speak).
@@ -183,7 +183,7 @@ impl Service {
         }
     }
 
-    /// What stands for a request in the log.
+    /// The number that identifies a request in the log.
     fn number(&self) -> u64 {
         self.inner.requests.fetch_add(1, Ordering::Relaxed)
     }
@@ -231,7 +231,7 @@ impl Service {
     }
 }
 
-/// The request's options, as the voice takes them.
+/// The request's options in the voice's form.
 fn options(request: &Request, voice: &OpenVoice, seed: Option<u64>) -> Result<SpeakOptions> {
     let default = voice.voice.info().scales;
     let mut scales = Scales {
@@ -249,12 +249,12 @@ fn options(request: &Request, voice: &OpenVoice, seed: Option<u64>) -> Result<Sp
     options.speaker = request.speaker.clone();
     options.scales = Some(scales);
     options.seed = request.seed.or(seed);
-    // Nothing is computed here: what would be refused later is refused now.
+    // Nothing is computed here: invalid requests are refused early.
     voice.voice.stream(&[0], &options)?;
     Ok(options)
 }
 
-/// Speech on its way to a client. Dropping it ends the work.
+/// Speech being sent to a client. Dropping it ends the work.
 #[derive(Debug)]
 pub struct Speech {
     listener: Listener<Audio>,
@@ -264,22 +264,22 @@ pub struct Speech {
 }
 
 impl Speech {
-    /// The sample rate of the answer.
+    /// The sample rate of the response.
     pub fn sample_rate(&self) -> u32 {
         self.rate
     }
 
-    /// Who speaks.
+    /// The voice.
     pub fn voice(&self) -> &OpenVoice {
         &self.voice
     }
 
-    /// What stands for the request in the log.
+    /// The number that identifies the request in the log.
     pub fn number(&self) -> u64 {
         self.log.number
     }
 
-    /// The next piece of audio; `None` behind the last. After an error there are no more.
+    /// The next piece of audio; `None` after the last. No pieces follow an error.
     pub async fn next(&mut self) -> Option<Result<Audio>> {
         let item = self.listener.next().await;
         self.log.take(item.as_ref());
@@ -287,22 +287,22 @@ impl Speech {
     }
 }
 
-/// Gives a text that arrives. Dropping it ends the text.
+/// Writes a text that arrives in pieces. Dropping it ends the text.
 #[derive(Debug)]
 pub struct Writer {
-    /// Taken before the stream is told.
+    /// Removed before the stream is notified.
     sender: Option<Sender<Bit>>,
     waker: Waker,
-    /// Characters that may still come.
+    /// Number of characters that may still follow.
     left: usize,
     most: usize,
 }
 
 impl Writer {
-    /// More of the text.
+    /// Adds text.
     ///
     /// # Errors
-    /// When it has more characters than a text may have.
+    /// When the text exceeds the limit.
     pub fn push(&mut self, text: &str) -> Result<()> {
         let characters = text.chars().count();
         if characters > self.left {
@@ -313,13 +313,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Speaks what is there, without waiting for what would show that a sentence is over.
+    /// Speaks the text so far, without waiting for the end of its sentence to be certain.
     pub fn flush(&mut self) {
         self.send(Bit::Flush);
     }
 
     fn send(&mut self, bit: Bit) {
-        // A stream that has ended takes nothing; its listener knows.
+        // A stream that has ended accepts nothing; its listener knows.
         if let Some(sender) = &self.sender
             && sender.send(bit).is_ok()
         {
@@ -335,7 +335,7 @@ impl Drop for Writer {
     }
 }
 
-/// What is told of a request when it is over.
+/// The log entry of a request, written at its end.
 #[derive(Debug)]
 struct Log {
     metrics: Arc<Metrics>,

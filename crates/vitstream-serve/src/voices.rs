@@ -1,4 +1,4 @@
-//! The voices of a server: opened once, shared by all streams, put aside when memory is short.
+//! The voices of a server: opened once, shared by all streams, closed when memory is short.
 
 mod find;
 
@@ -14,42 +14,43 @@ use vitstream_text::phonemizer::Pool;
 use crate::error::{Error, Result};
 pub use find::find;
 
-/// How soon a voice that could not be opened is tried again.
+/// Minimum time before a voice that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// Phoneme ids that a voice speaks when it is measured: some seconds. A word alone is dearer than what listeners ask for.
+/// Phoneme ids that are spoken to measure a voice: a few seconds. A single word is more expensive than
+/// typical requests.
 const MEASURED_IDS: i64 = 100;
 
-/// How often; the quickest counts, as others may be computing.
+/// Number of measurements; the fastest counts, because others may be computing.
 const MEASUREMENTS: usize = 2;
 
-/// A voice that can speak.
+/// A voice that is open.
 #[derive(Debug)]
 pub struct OpenVoice {
-    /// Under which name the server has it.
+    /// Its name in the server.
     pub name: String,
     /// The voice.
     pub voice: Voice,
-    /// Its way from text to ids.
+    /// Its conversion of text into ids.
     pub frontend: Frontend,
-    /// Seconds of a core for a second of audio.
+    /// Seconds of CPU time per second of audio.
     pub rtf: f64,
-    /// Bytes that it takes in memory: its weights as they are packed, or its files where a graph's runtime has them.
+    /// Its memory in bytes: its weights as packed, or its files if a runtime holds the graphs.
     pub bytes: u64,
 }
 
-/// What is told of a voice.
+/// The public description of a voice.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// Under which name the server has it.
+    /// Its name in the server.
     pub name: String,
-    /// Its language as its files name it, such as `en_US`; `und` if they do not.
+    /// Its language as stated in its files, such as `en_US`; `und` if unknown.
     pub language: String,
-    /// Its speakers' names, the first one's first; empty for a voice of one speaker.
+    /// Its speakers' names, the default one first; empty for a voice with one speaker.
     pub speakers: Vec<String>,
-    /// Hertz.
+    /// Sample rate in hertz.
     pub sample_rate: u32,
-    /// Seconds of a core for a second of audio, as measured when it was opened.
+    /// Seconds of CPU time per second of audio, as measured when it was opened.
     pub rtf: f64,
     /// Its JSON.
     pub json: Arc<serde_json::Map<String, serde_json::Value>>,
@@ -62,9 +63,9 @@ pub struct Voices {
     default: String,
     open: OpenOptions,
     phonemizers: Pool,
-    /// Bytes that the voices in memory may take.
+    /// Limit on the bytes of the voices in memory.
     memory: u64,
-    /// Counts how often a voice was asked for.
+    /// Counts requests for voices.
     clock: Mutex<u64>,
 }
 
@@ -72,14 +73,14 @@ pub struct Voices {
 struct Entry {
     path: PathBuf,
     state: Mutex<State>,
-    /// Held while the voice is opened, so that it is opened once.
+    /// Held while the voice is being opened, so that it is opened only once.
     opening: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     open: Option<Arc<OpenVoice>>,
-    /// Of a voice that was opened once and could still be, whether it is in memory or not.
+    /// Description of a voice that was opened before and is still available, in memory or not.
     description: Option<Description>,
     failed: Option<(Instant, String)>,
     used: u64,
@@ -92,10 +93,10 @@ impl Entry {
 }
 
 impl Voices {
-    /// The voices at `places`, the default one first. None is opened yet.
+    /// Registers the voices at `places`, the default one first. None is opened yet.
     ///
     /// # Errors
-    /// When there are none, or two have one name.
+    /// When there are none, or two have the same name.
     pub fn new(
         places: Vec<(String, PathBuf)>,
         open: OpenOptions,
@@ -110,28 +111,30 @@ impl Voices {
             let entry = Entry { path, state: Mutex::default(), opening: tokio::sync::Mutex::default() };
             if let Some(other) = entries.insert(name.clone(), entry) {
                 let other = other.path.display();
-                return Err(Error::Request(format!("two voices are called {name:?}: {other} and {shown}")));
+                return Err(Error::Request(format!(
+                    "two voices have the name {name:?}: {other} and {shown}"
+                )));
             }
         }
         Ok(Self { entries, default, open, phonemizers, memory, clock: Mutex::default() })
     }
 
-    /// The name of the one that speaks when none is asked for.
+    /// The name of the default voice.
     pub fn default_name(&self) -> &str {
         &self.default
     }
 
-    /// Those who say how words sound.
+    /// The phonemizers.
     pub fn phonemizers(&self) -> &Pool {
         &self.phonemizers
     }
 
-    /// The names of all.
+    /// The names of all voices.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Those that can speak, the default one first.
+    /// The descriptions of the available voices, the default one first.
     pub fn descriptions(&self) -> Vec<Description> {
         let mut found: Vec<Description> =
             self.entries.values().filter_map(|entry| entry.state().description.clone()).collect();
@@ -139,7 +142,7 @@ impl Voices {
         found
     }
 
-    /// Whether every voice was tried, and the default one can speak.
+    /// Returns true if opening every voice was tried, and the default one is available.
     pub fn are_open(&self) -> bool {
         self.entries.iter().all(|(name, entry)| {
             let state = entry.state();
@@ -147,7 +150,7 @@ impl Voices {
         })
     }
 
-    /// The bytes that each voice in memory takes.
+    /// The memory of each open voice in bytes.
     pub fn in_memory(&self) -> Vec<(String, u64)> {
         let open = self.entries.values().filter_map(|entry| entry.state().open.clone());
         open.map(|voice| (voice.name.clone(), voice.bytes)).collect()
@@ -169,7 +172,7 @@ impl Voices {
         }
         let (voices, owned) = (self.clone(), name.to_owned());
         let opened = tokio::task::spawn_blocking(move || voices.open(&owned)).await;
-        let opened = opened.unwrap_or_else(|_| Err("a defect of vitstream ended its opening".to_owned()));
+        let opened = opened.unwrap_or_else(|_| Err("a bug in vitstream ended its opening".to_owned()));
         match opened {
             Ok(open) => {
                 self.keep(name, entry, &open);
@@ -185,7 +188,7 @@ impl Voices {
         }
     }
 
-    /// The voice if it is in memory, and the error of its last opening if that was just now.
+    /// The voice if it is in memory, and the error of the last attempt to open it if that was recent.
     fn in_use(&self, name: &str, entry: &Entry) -> Result<Option<Arc<OpenVoice>>> {
         let mut state = entry.state();
         if let Some(open) = state.open.clone() {
@@ -220,7 +223,7 @@ impl Voices {
         Ok(Arc::new(OpenVoice { name: name.to_owned(), voice, frontend, rtf, bytes }))
     }
 
-    /// Keeps a voice in memory, and puts others aside if they are too many: those first that were not asked for longest.
+    /// Keeps a voice in memory, and closes the least recently used ones if they take too much.
     fn keep(&self, name: &str, entry: &Entry, open: &Arc<OpenVoice>) {
         {
             let mut state = entry.state();
@@ -239,10 +242,10 @@ impl Voices {
             });
             let oldest = open.min_by_key(|(used, ..)| *used);
             let Some((_, other, entry)) = oldest.filter(|_| total > self.memory) else { return };
-            // Streams that speak with it keep it until their end.
+            // Streams that use it keep it until their end.
             let aside = entry.state().open.take();
             drop(aside);
-            tracing::info!(voice = other, "put aside, as voices take more memory than they may");
+            tracing::info!(voice = other, "closed, because the voices take more memory than allowed");
         }
     }
 }
@@ -257,7 +260,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Seconds of a core for a second of the voice's audio.
+/// Seconds of CPU time per second of the voice's audio.
 fn measure(voice: &Voice) -> vitstream::Result<f64> {
     let symbols = voice.info().symbols.and_then(|symbols| i64::try_from(symbols).ok()).unwrap_or(1).max(1);
     let ids: Vec<i64> = (0..MEASURED_IDS).map(|id| id % symbols).collect();
@@ -292,7 +295,7 @@ fn describe(open: &OpenVoice) -> Description {
     }
 }
 
-/// What a voice is called that nobody named: its file without endings, or its folder.
+/// The default name of a voice: its file without endings, or its folder.
 pub fn name_of(path: &Path) -> Option<String> {
     find::name_of(path)
 }

@@ -1,4 +1,5 @@
-//! Wyoming, the protocol of Home Assistant's voices: events, each a line of JSON and what it announces.
+//! Wyoming, the protocol of Home Assistant's voices: events, each a line of JSON followed by the data that it
+//! announces.
 
 pub mod frame;
 mod info;

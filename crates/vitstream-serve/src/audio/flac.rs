@@ -10,13 +10,13 @@ use flacenc::source::{Fill as _, FrameBuf};
 use super::{failed, to_i16};
 use crate::error::Result;
 
-/// Samples of a frame: what FLAC's own encoder takes.
+/// Samples per frame, as in FLAC's own encoder.
 const BLOCK: usize = 4_096;
 
 pub(super) struct Flac {
     config: Verified<Encoder>,
     info: StreamInfo,
-    /// Samples that are too few for a frame.
+    /// Samples kept until they fill a frame.
     waiting: Vec<i32>,
     frames: usize,
     header: Option<Vec<u8>>,
@@ -26,7 +26,7 @@ impl Flac {
     pub(super) fn new(rate: u32) -> Result<Self> {
         let config = Encoder::default().into_verified().map_err(|(_, error)| failed("FLAC", error))?;
         let mut stream = Stream::new(rate as usize, 1, 16).map_err(|error| failed("FLAC", error))?;
-        // How many samples there are, and their hash, is not known when the header goes out: both are 0 then.
+        // The number of samples and their hash are unknown when the header is sent, so both are 0.
         let info = stream.stream_info_mut();
         info.set_block_sizes(BLOCK, BLOCK).map_err(|error| failed("FLAC", error))?;
         info.set_frame_sizes(0, 0).map_err(|error| failed("FLAC", error))?;

@@ -5,16 +5,17 @@ use rusty_mp3::{Mp3Encoder, Mp3EncoderConfig};
 use super::failed;
 use crate::error::Result;
 
-/// The lower rates of MP3: a frame there depends on none before it, so that none is held back. Speech has no more.
+/// The lower rates of MP3, at which no frame depends on earlier ones, so that none is held back. Speech has
+/// no higher frequencies.
 pub(super) const RATES: [u32; 6] = [8_000, 11_025, 12_000, 16_000, 22_050, 24_000];
 
-/// Kilobits a second: transparent enough for speech, and every lower rate has it.
+/// Kilobits per second: sufficient for speech, and supported at every lower rate.
 const KBPS: u32 = 64;
 
 pub(super) struct Mp3 {
     encoder: Mp3Encoder,
     rate: u32,
-    /// The frame that says how long the stream is stands first, and knows nothing yet.
+    /// Set until the first frame, which would state the stream's length, has been skipped.
     tag: bool,
 }
 

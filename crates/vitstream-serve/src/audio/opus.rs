@@ -5,31 +5,32 @@ use opus_pure::{Application, MAX_PACKET_BYTES, OggOpusWriter, OpusEncoder, OpusH
 use super::failed;
 use crate::error::Result;
 
-/// The rates that Opus knows.
+/// The rates that Opus supports.
 pub(super) const RATES: [u32; 5] = [8_000, 12_000, 16_000, 24_000, 48_000];
 
-/// Bits a second: speech at 24 kHz is transparent from about here on.
+/// Bits per second: from about this rate on, speech at 24 kHz is transparent.
 const BITS: i32 = 32_000;
 
-/// Half of what the encoder can do: twice as quick, and not to be told apart.
+/// Half of the encoder's maximum: twice as fast, with no audible difference.
 const COMPLEXITY: i32 = 5;
 
-/// Packets a second.
+/// Packets per second.
 const PACKETS: usize = 50;
 
-/// What Ogg counts in.
+/// Ogg's clock rate.
 const TICKS: usize = 48_000;
 
-/// Tells the logical stream from others in the same file. There are none here, and the same speech is the same bytes.
+/// Distinguishes the logical stream from others in the same file. There are no others, and the same speech
+/// must give the same bytes.
 const SERIAL: u32 = 1;
 
 pub(super) struct Opus {
     encoder: OpusEncoder,
-    /// Not there any more when the stream is finished.
+    /// `None` after the stream is finished.
     writer: Option<OggOpusWriter<Vec<u8>>>,
     rate: usize,
     pre_skip: usize,
-    /// Samples that are too few for a packet.
+    /// Samples kept until they fill a packet.
     waiting: Vec<f32>,
     taken: usize,
 }
@@ -43,7 +44,7 @@ impl Opus {
         let pre_skip = usize::from(head.pre_skip);
         let tags = opus_pure::OpusTags::new();
         let mut writer = OggOpusWriter::with_serial(Vec::new(), head, tags, SERIAL).map_err(failed_opus)?;
-        // A page a packet: nobody waits for a page to fill.
+        // One page per packet, so that no packet waits for a page to fill.
         writer.set_page_target(1);
         Ok(Self {
             encoder,
@@ -68,8 +69,8 @@ impl Opus {
         Ok(self.writer.as_mut().and_then(OggOpusWriter::get_mut).map(std::mem::take).unwrap_or_default())
     }
 
-    /// The encoder's last samples come out with the silence that is put behind them, and the last page says where the audio
-    /// ends.
+    /// The encoder's last samples are flushed by the silence appended after them, and the last page states
+    /// the end of the audio.
     pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
         let frame = self.rate / PACKETS;
         let ticks = TICKS / self.rate;
@@ -87,7 +88,7 @@ impl Opus {
         }
     }
 
-    /// `ends`: where the audio ends, if this is the last one.
+    /// Encodes a packet; `ends` is the end of the audio, if this is the last one.
     fn packet(&mut self, samples: &[f32], ends: Option<u64>) -> Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let mut packet = [0; MAX_PACKET_BYTES];

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Something like speech: a tone that changes, and silence.
+/// A signal similar to speech: a changing tone, and silence.
 fn sound(rate: u32, count: usize) -> Vec<f32> {
     let at = |i: usize| {
         let t = i as f32 / rate as f32;
@@ -50,7 +50,7 @@ fn what_is_not_compressed_is_as_long_as_it_was() {
     }
 }
 
-/// The two signals' distance in parts of the first one's loudness, at the best of a few delays.
+/// The difference between two signals relative to the first one's loudness, at the best of several delays.
 fn distance(expected: &[f32], found: &[f32], delays: std::ops::Range<usize>) -> f32 {
     let power = |samples: &[f32]| samples.iter().map(|s| s * s).sum::<f32>();
     let at = |delay: usize| {
@@ -110,7 +110,7 @@ fn mp3_gives_back_the_sound_and_does_not_hold_it() {
             assert_eq!(frame.sample_rate, rate);
             found.extend_from_slice(&frame.samples);
         }
-        // The codec's own delay stands before it.
+        // The codec's own delay precedes it.
         assert!((count..count + 4_000).contains(&found.len()), "{rate} hertz: {} of {count}", found.len());
         let distance = distance(&samples, &found, 0..3_000);
         assert!(distance < 0.4, "{rate} hertz: {distance}");

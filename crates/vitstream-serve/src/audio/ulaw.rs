@@ -1,19 +1,19 @@
-//! ITU-T G.711, mu-law: a byte a sample, finer where it is quiet.
+//! ITU-T G.711, mu-law: one byte per sample, with finer steps at low levels.
 
 /// Added before the exponent is taken, so that every segment has sixteen steps.
 const BIAS: i32 = 0x84;
 
-/// What is louder is cut off.
+/// Louder samples are clipped.
 const LOUDEST: i32 = 32_635;
 
-/// One sample.
+/// Encodes one sample.
 pub(super) fn encode(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let magnitude = i32::from(sample).abs().min(LOUDEST) + BIAS;
-    // The highest bit that is set is one of 7 to 14.
+    // The highest bit that is set is between 7 and 14.
     let exponent = magnitude.ilog2() - 7;
     let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
-    // On the wire all bits are turned round.
+    // All bits are inverted in transmission.
     !(sign | (exponent as u8) << 4 | mantissa as u8)
 }
 
@@ -21,7 +21,7 @@ pub(super) fn encode(sample: i16) -> u8 {
 mod tests {
     use super::*;
 
-    /// As G.711 defines it.
+    /// The inverse as defined by G.711.
     fn decode(byte: u8) -> i32 {
         let byte = !byte;
         let magnitude = ((i32::from(byte & 0x0f) << 3) + BIAS) << ((byte >> 4) & 7);
@@ -49,7 +49,7 @@ mod tests {
     fn every_byte_comes_back() {
         for byte in 0..=u8::MAX {
             let sample = decode(byte) as i16;
-            // There are two zeros, and one of them is sent.
+            // There are two zeros, of which only one is sent.
             assert!(encode(sample) == byte || sample == 0, "{byte}");
         }
     }

@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Access control.
 
 use std::sync::Arc;
 
@@ -13,23 +13,24 @@ use subtle::{Choice, ConstantTimeEq as _};
 use super::Access;
 use super::fault::HttpError;
 
-/// Where ElevenLabs' clients put the key.
+/// The header in which ElevenLabs' clients send the key.
 const ELEVENLABS_KEY: &str = "xi-api-key";
 
-/// Keys, one of which a client has to know. Only hashes of them are kept.
+/// Keys, one of which a client must send. Only their hashes are stored.
 #[derive(Clone)]
 pub struct Keys(Vec<[u8; 32]>);
 
 impl Keys {
-    /// From the lines of a text; `None` if it has none. White space around a key and empty lines do not count.
+    /// Reads keys from the lines of a text; `None` if it has none. White space around a key and empty lines
+    /// are ignored.
     pub fn from_lines(text: &str) -> Option<Self> {
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         let hashes: Vec<[u8; 32]> = keys.map(|key| Sha256::digest(key).into()).collect();
         (!hashes.is_empty()).then_some(Self(hashes))
     }
 
-    /// Whether `key` is one of them. How long that takes tells nothing of them: hashes are compared, all of them, and each
-    /// as a whole.
+    /// Returns true if `key` is one of them. The time it takes reveals nothing about them: all hashes are
+    /// compared, each as a whole.
     fn knows(&self, key: &[u8]) -> bool {
         let hash: [u8; 32] = Sha256::digest(key).into();
         let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
@@ -52,7 +53,7 @@ fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| Some(headers.get(ELEVENLABS_KEY)?.as_bytes()))
 }
 
-/// Refuses who has no key.
+/// Refuses requests without a valid key.
 pub(super) async fn check_key(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let may = match &access.keys {
         None => true,
@@ -61,12 +62,12 @@ pub(super) async fn check_key(State(access): State<Arc<Access>>, request: Reques
     if may {
         return next.run(request).await;
     }
-    HttpError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", "expected a key that this server knows")
+    HttpError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", "expected a valid key for this server")
         .into_response()
 }
 
-/// Refuses what a page of another origin sends. Browsers let every page send to every address, and only keep the answer from
-/// it; they do not even that for WebSockets.
+/// Refuses requests from pages of other origins. Browsers let every page send requests to every address, and
+/// only withhold the response; for WebSockets they do not even do that.
 pub(super) async fn check_origin(
     State(access): State<Arc<Access>>,
     request: Request,

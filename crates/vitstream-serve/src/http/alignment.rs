@@ -1,4 +1,4 @@
-//! When each character is heard.
+//! Times of characters.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::reading::Utterance;
 
-/// An utterance's characters, each with when it begins and how long it is, in milliseconds from the utterance's first sample.
+/// An utterance's characters with their start and duration, in milliseconds from the utterance's first
+/// sample.
 pub(super) fn alignment(utterance: &Utterance) -> Value {
     let (chars, starts) = characters(utterance);
     let milliseconds = |time: Duration| time.as_millis() as u64;
@@ -16,7 +17,7 @@ pub(super) fn alignment(utterance: &Utterance) -> Value {
     json!({"chars": chars, "charStartTimesMs": begins, "charDurationsMs": lengths})
 }
 
-/// The same as answers over HTTP have it: when each begins and ends, in seconds.
+/// The same in the form of HTTP responses: start and end in seconds.
 pub(super) fn timestamps(utterance: &Utterance) -> Value {
     let (chars, starts) = characters(utterance);
     let seconds = |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<f64>>();
@@ -27,8 +28,9 @@ pub(super) fn timestamps(utterance: &Utterance) -> Value {
     })
 }
 
-/// An utterance's characters, and when each begins; behind them when the last one ends. Words begin and end with their
-/// sounds; characters share a word's time evenly, and those between words the time between.
+/// An utterance's characters and their start times, followed by the end of the last one. Words begin and end
+/// with their sounds; characters share a word's time evenly, and those between words share the time in
+/// between.
 fn characters(utterance: &Utterance) -> (Vec<char>, Vec<Duration>) {
     let chars: Vec<char> = utterance.text.chars().collect();
     let mut starts: Vec<Option<Duration>> = vec![None; chars.len() + 1];
@@ -46,14 +48,14 @@ fn characters(utterance: &Utterance) -> (Vec<char>, Vec<Duration>) {
     (chars, even(&starts))
 }
 
-/// Where `word` stands first, its white space being as long as that of the text.
+/// The first position of `word`; its white space may have another length in the text.
 fn find(chars: &[char], word: &str) -> Option<usize> {
     let word: Vec<char> = word.chars().collect();
     let same = |(&a, &b): (&char, &char)| a == b || a.is_whitespace() && b.is_whitespace();
     chars.windows(word.len().max(1)).position(|part| part.iter().zip(&word).all(same))
 }
 
-/// Puts times between those that are known. The first and the last are.
+/// Interpolates between the known times. The first and the last are known.
 fn even(known: &[Option<Duration>]) -> Vec<Duration> {
     let mut times: Vec<Duration> = Vec::with_capacity(known.len());
     for (index, time) in known.iter().enumerate() {

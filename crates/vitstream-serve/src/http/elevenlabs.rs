@@ -1,4 +1,4 @@
-//! ElevenLabs' speech: text word by word over a WebSocket, audio with the time of each character back.
+//! ElevenLabs' speech: text word by word over a WebSocket, answered by audio with the time of each character.
 
 use std::time::Duration;
 
@@ -25,17 +25,17 @@ use crate::error::{Error, Result};
 use crate::reading::Audio;
 use crate::service::{Rate, Request, Said, Service, Writer};
 
-/// MP3 of higher rates than we make is made at this one: it says so itself.
+/// MP3 of a higher rate than we support is produced at this rate, which the stream states.
 const MOST_MP3: u32 = 24_000;
 
-/// Bytes of a message: a text and what stands around it.
+/// Limit on the bytes of a message: a text and its JSON.
 const MOST_MESSAGE: usize = 64 << 10;
 
-/// What stands in the address.
+/// Options in the query.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Options {
-    /// Such as `pcm_24000`, `mp3_22050_32`, `ulaw_8000`, `opus_48000_32`, `wav_22050`; mp3 when absent
+    /// Such as `pcm_24000`, `mp3_22050_32`, `ulaw_8000`, `opus_48000_32`, `wav_22050`; mp3 if absent
     #[param(pattern = "^(wav|pcm|ulaw|flac|mp3|opus)(_[0-9]+){0,2}$")]
     output_format: Option<String>,
 }
@@ -59,30 +59,30 @@ impl Options {
     }
 }
 
-/// What is to be spoken. Fields that are not known are ignored.
+/// A request for speech. Unknown fields are ignored.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct TextRequest {
     /// The text
     #[schema(pattern = r"\S")]
     text: String,
-    /// How it is spoken
+    /// Voice settings
     voice_settings: Option<VoiceSettings>,
-    /// Which of the voice's speakers, by name or number
+    /// The voice's speaker, by name or number
     speaker: Option<SpeakerName>,
-    /// Makes the same request the same audio
+    /// Seed for reproducible audio
     #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 
-/// How it is spoken; of ElevenLabs' settings our voices know the speed.
+/// Voice settings; of ElevenLabs' settings, our voices support the speed.
 #[derive(Deserialize, ToSchema)]
 struct VoiceSettings {
-    /// How fast
+    /// Speed
     #[schema(minimum = 0.25, maximum = 4)]
     speed: Option<f32>,
 }
 
-/// One of the client's messages.
+/// A message of the client.
 #[derive(Deserialize)]
 struct TextMessage {
     #[serde(default)]
@@ -123,10 +123,11 @@ pub(super) async fn speech(
     audio(service.speak(request, text).await?, format).await
 }
 
-/// Speaks a text, and says when each character is heard
+/// Speaks a text with the times of each character
 ///
-/// A line of JSON for each piece of audio: `{"audio_base64", "alignment": {"characters", "character_start_times_seconds",
-/// "character_end_times_seconds"} | null}`, with times from the first sample of that audio.
+/// The response has a line of JSON for each piece of audio: `{"audio_base64", "alignment": {"characters",
+/// "character_start_times_seconds", "character_end_times_seconds"} | null}`, with times from the first sample
+/// of that audio.
 #[utoipa::path(post, path = "/v1/text-to-speech/{voice}/stream/with-timestamps", request_body = TextRequest,
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
@@ -144,10 +145,10 @@ pub(super) async fn speech_with_timestamps(
     timed(service.speak(request, text).await?).await
 }
 
-/// What is asked with all of the text.
+/// A request with the whole text.
 fn whole(voice: String, options: &Options, asked: TextRequest) -> Result<(Request, Said), HttpError> {
     if asked.text.trim().is_empty() {
-        return Err(HttpError::request("text: expected one, found none"));
+        return Err(HttpError::request("text: expected a text, found none"));
     }
     let mut request = request(voice, options)?;
     request.speed = asked.voice_settings.and_then(|settings| settings.speed);
@@ -156,20 +157,21 @@ fn whole(voice: String, options: &Options, asked: TextRequest) -> Result<(Reques
     Ok((request, Said::Text(asked.text)))
 }
 
-/// A WebSocket: text word by word in, audio out as it is spoken
+/// A WebSocket that receives text word by word and sends audio while it is spoken
 ///
-/// The client sends `{"text": " ", "voice_settings": {"speed": 1}}` first, then `{"text": "Hello "}`, with `"flush": true`
-/// where what is there is to be spoken, and `{"text": ""}` at the end. The answers are
-/// `{"audio": BASE64, "alignment": {"chars", "charStartTimesMs", "charDurationsMs"} | null, "isFinal": null}`, with times from
-/// the first sample of that audio, and at the end `{"isFinal": true}`. Closing the socket ends the speech.
+/// The client first sends `{"text": " ", "voice_settings": {"speed": 1}}`, then `{"text": "Hello "}`, with
+/// `"flush": true` if the text so far is to be spoken, and `{"text": ""}` at the end. The answers are
+/// `{"audio": BASE64, "alignment": {"chars", "charStartTimesMs", "charDurationsMs"} | null, "isFinal":
+/// null}`, with times from the first sample of that audio, and at the end `{"isFinal": true}`. Closing the
+/// socket ends the speech.
 #[utoipa::path(get, path = "/v1/text-to-speech/{voice}/stream-input",
     params(("voice" = String, Path, description = "Its name"), Options),
     responses(
         (status = 101, description = "The WebSocket"),
-        (status = 400, description = "The request makes no sense", body = ErrorBody),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
         (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-        (status = 403, description = "The request is of a page that may not use this server", body = ErrorBody),
-        (status = 426, description = "No WebSocket was asked for", body = ErrorBody),
+        (status = 403, description = "The request comes from a page that may not use this server", body = ErrorBody),
+        (status = 426, description = "The request does not ask for a WebSocket", body = ErrorBody),
     ))]
 pub(super) async fn stream_input(
     State(service): State<Service>,
@@ -186,11 +188,11 @@ pub(super) async fn stream_input(
     Ok(upgrade.on_upgrade(move |socket| converse(service, socket, request)))
 }
 
-/// One side of the conversation is over.
+/// The reason why one side of the conversation has ended.
 enum Over {
-    /// The other side has gone, or says nothing any more.
+    /// The peer has disconnected, or is silent for too long.
     Gone,
-    /// Something is wrong.
+    /// There was an error.
     Wrong(Error),
 }
 
@@ -227,10 +229,10 @@ async fn converse(service: Service, mut socket: WebSocket, request: Request) {
     let _ = socket.send(Message::Close(Some(close))).await;
 }
 
-/// Speaks until the text is over and all of it is sent.
+/// Speaks until the text has ended and all of its audio has been sent.
 async fn speak(service: &Service, socket: &mut WebSocket, mut request: Request) -> Result<(), Over> {
     let idle = service.limits().idle;
-    // The first message says how it is spoken.
+    // The first message has the settings.
     let first = loop {
         match receive(socket, idle).await? {
             Received::Text(message) => break message,
@@ -254,19 +256,19 @@ async fn speak(service: &Service, socket: &mut WebSocket, mut request: Request) 
                 Received::Text(message) => take(&mut writer, &message)?,
                 Received::Nothing => {}
                 Received::Silence if writer.is_some() => return Err(Over::Gone),
-                // Whoever has said everything only listens.
+                // A client that has sent all its text only listens.
                 Received::Silence => {}
             },
         }
     }
 }
 
-/// What came from the client.
+/// An event from the client.
 enum Received {
     Text(TextMessage),
-    /// Something that needs no answer of ours.
+    /// An event that needs no answer.
     Nothing,
-    /// Nothing, for as long as it may be silent.
+    /// Silence for the maximum allowed time.
     Silence,
 }
 
@@ -285,7 +287,7 @@ async fn receive(socket: &mut WebSocket, idle: Duration) -> Result<Received, Ove
     }
 }
 
-/// Takes more of the text; nothing at all is its end.
+/// Adds text; an empty text ends it.
 fn take(writer: &mut Option<Writer>, message: &TextMessage) -> Result<()> {
     if message.text.is_empty() && message.flush != Some(true) {
         *writer = None;

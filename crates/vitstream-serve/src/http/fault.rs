@@ -1,4 +1,4 @@
-//! What is answered when something is wrong, in OpenAI's form, which its clients show to their users.
+//! Error responses in OpenAI's form, which its clients show to their users.
 
 use axum::Json;
 use axum::http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
@@ -9,52 +9,52 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::error::{Error, Fault, bounded};
 
-/// An error as it is answered.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct HttpError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// Seconds.
+    /// Seconds after which the client may try again.
     retry_after: Option<u64>,
 }
 
-/// What an error's body has.
+/// The body of an error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
     error: ErrorDetails,
 }
 
-/// What went wrong.
+/// The details of an error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorDetails {
-    /// For people.
+    /// A message for people.
     message: String,
     /// `invalid_request_error` or `server_error`.
     r#type: &'static str,
     /// Always null.
     param: Option<String>,
-    /// For programs.
+    /// A code for programs.
     code: &'static str,
 }
 
-/// How a request for speech that has a body may end instead, for the description.
+/// Other responses to a speech request with a body, for the OpenAPI description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa's macros")]
 pub(super) enum Refused {
-    /// The request makes no sense
+    /// The request is not valid
     #[response(status = 400)]
     Senseless(ErrorBody),
     /// No key, or a wrong one
     #[response(status = 401)]
     Keyless(ErrorBody),
-    /// The request is of a page that may not use this server
+    /// The request comes from a page that may not use this server
     #[response(status = 403)]
     Foreign(ErrorBody),
     /// There is no such voice
     #[response(status = 404)]
     Voiceless(ErrorBody),
-    /// The body came too slowly
+    /// The body arrived too slowly
     #[response(status = 408)]
     Slow(ErrorBody),
     /// The text or the body is too long
@@ -112,10 +112,10 @@ impl IntoResponse for HttpError {
 }
 
 pub(super) async fn not_found(uri: Uri) -> HttpError {
-    HttpError::new(StatusCode::NOT_FOUND, "not_found", format!("nothing is at {}", uri.path()))
+    HttpError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
 }
 
 pub(super) async fn not_allowed(method: Method, uri: Uri) -> HttpError {
-    let message = format!("{method} is not for {}", uri.path());
+    let message = format!("{method} is not allowed for {}", uri.path());
     HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }

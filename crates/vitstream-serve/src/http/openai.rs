@@ -1,4 +1,4 @@
-//! OpenAI's speech, as its clients ask for it.
+//! OpenAI's speech API.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,39 +13,39 @@ use super::fault::{HttpError, Refused};
 use crate::audio::Format;
 use crate::service::{Rate, Request, Said, Service};
 
-/// What the one model is called. Clients insist on naming one, so every name is taken.
+/// The name of the only model. Clients must name one, so every name is accepted.
 const MODEL: &str = "vitstream";
 
-/// What is to be spoken. Fields that are not known are ignored.
+/// A request for speech. Unknown fields are ignored.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SpeechRequest {
     /// The text
     #[schema(pattern = r"\S")]
     input: String,
-    /// Which voice; the default one when absent
+    /// The voice; the default one if absent
     voice: Option<VoiceName>,
     /// Ignored: every voice is its own model
     #[serde(rename = "model", default)]
     _model: Option<Value>,
-    /// mp3 when absent
+    /// mp3 if absent
     #[schema(value_type = Option<Format>)]
     response_format: Option<String>,
-    /// How fast
+    /// Speed
     #[schema(minimum = 0.25, maximum = 4)]
     speed: Option<f32>,
-    /// The audio alone when absent
+    /// Only audio if absent
     stream_format: Option<StreamFormat>,
-    /// A usual one that the format has; 24,000 for pcm, mp3 and opus when absent
+    /// A common rate that the format supports; 24,000 for pcm, mp3 and opus if absent
     #[schema(minimum = 8000, maximum = 48000)]
     sample_rate: Option<u32>,
-    /// Which of the voice's speakers, by name or number
+    /// The voice's speaker, by name or number
     speaker: Option<SpeakerName>,
-    /// Makes the same request the same audio
+    /// Seed for reproducible audio
     #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 
-/// What an answer is made of.
+/// The form of a response.
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum StreamFormat {
@@ -115,14 +115,14 @@ pub(super) async fn speech(State(service): State<Service>, body: Whole) -> Resul
     }
 }
 
-/// A list as OpenAI gives it.
+/// A list in OpenAI's form.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Models {
     object: &'static str,
     data: Vec<Model>,
 }
 
-/// What stands for every voice.
+/// The model that represents every voice.
 #[derive(Serialize, ToSchema)]
 struct Model {
     id: &'static str,
@@ -132,31 +132,31 @@ struct Model {
     owned_by: &'static str,
 }
 
-/// The models; there is one
+/// The models; there is only one
 #[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list", body = Models)))]
 pub(super) async fn models() -> Json<Models> {
     let model = Model { id: MODEL, object: "model", created: 0, owned_by: "vitstream" };
     Json(Models { object: "list", data: vec![model] })
 }
 
-/// A list as Open WebUI reads it.
+/// A list in Open WebUI's form.
 #[derive(Serialize, ToSchema)]
 pub(super) struct VoiceList {
     voices: Vec<ListedVoice>,
 }
 
-/// A voice that can speak.
+/// An available voice.
 #[derive(Serialize, ToSchema)]
 struct ListedVoice {
     id: String,
     name: String,
-    /// Such as `en_US`; `und` when it is not known
+    /// Such as `en_US`; `und` if unknown
     language: String,
-    /// Their names, the first one's first; empty for a voice of one speaker
+    /// The speakers' names, the default one first; empty for a voice with one speaker
     speakers: Vec<String>,
 }
 
-/// The voices that can speak, as Open WebUI reads them
+/// The available voices, in Open WebUI's form
 #[utoipa::path(get, path = "/v1/audio/voices", operation_id = "openai_voices",
     responses((status = 200, description = "A list", body = VoiceList)))]
 pub(super) async fn voices(State(service): State<Service>) -> Json<VoiceList> {
@@ -170,20 +170,20 @@ pub(super) async fn voices(State(service): State<Service>) -> Json<VoiceList> {
     Json(VoiceList { voices: voices.collect() })
 }
 
-/// A list as Open WebUI reads it.
+/// A list in Open WebUI's form.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AudioModels {
     models: Vec<AudioModel>,
 }
 
-/// What stands for every voice.
+/// The model that represents every voice.
 #[derive(Serialize, ToSchema)]
 struct AudioModel {
     id: &'static str,
     name: &'static str,
 }
 
-/// The models, as Open WebUI reads them
+/// The models, in Open WebUI's form
 #[utoipa::path(get, path = "/v1/audio/models", responses((status = 200, description = "A list", body = AudioModels)))]
 pub(super) async fn audio_models() -> Json<AudioModels> {
     Json(AudioModels { models: vec![AudioModel { id: MODEL, name: MODEL }] })

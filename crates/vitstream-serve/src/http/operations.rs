@@ -1,4 +1,4 @@
-//! For those who run the server.
+//! Endpoints for operators.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use crate::audio::Format;
 use crate::metrics::MEDIA_TYPE;
 use crate::service::Service;
 
-/// Everything that can be asked over HTTP.
+/// The whole HTTP interface.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "vitstream serve", description = "Speech of VITS and Piper voices, streamed."),
@@ -37,13 +37,13 @@ use crate::service::Service;
 )]
 struct Description;
 
-/// Whether the server lives
+/// Reports that the server is alive
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does", body = String)))]
 pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Whether requests are served; says nothing of how many there are
+/// Reports whether requests are served, regardless of their number
 #[utoipa::path(get, path = "/readyz", responses(
     (status = 200, description = "They are", body = String),
     (status = 503, description = "Voices are still being opened, the default one cannot be, or the server is ending",
@@ -57,14 +57,14 @@ pub(super) async fn ready(State(service): State<Service>) -> impl IntoResponse {
     }
 }
 
-/// What is counted, for Prometheus
+/// Metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics as text", body = String,
     content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
     ([(CONTENT_TYPE, MEDIA_TYPE)], service.metrics())
 }
 
-/// This description
+/// This OpenAPI description
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI", body = Value)))]
 pub(super) async fn description() -> impl IntoResponse {
     let json = Description::openapi().to_json().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What Piper's own HTTP server is asked: the one of today and those before it.
+//! The interface of Piper's own HTTP server, in its current and earlier forms.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -16,31 +16,31 @@ use super::openai::SpeakerName;
 use crate::audio::Format;
 use crate::service::{Rate, Request, Said, Service};
 
-/// What is to be spoken. Fields that are not known are ignored.
+/// A request for speech. Unknown fields are ignored.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SynthesizeRequest {
     /// The text
     #[schema(pattern = r"\S")]
     text: String,
-    /// Which voice; the default one when absent
+    /// The voice; the default one if absent
     voice: Option<String>,
-    /// Which of its speakers
+    /// The speaker
     speaker: Option<SpeakerName>,
-    /// The same by number
+    /// The speaker by number
     speaker_id: Option<i64>,
-    /// How slowly
+    /// Slowness of speech
     length_scale: Option<f32>,
-    /// How much the voice varies
+    /// Variation of the voice
     noise_scale: Option<f32>,
-    /// How much durations vary
+    /// Variation of durations
     #[serde(alias = "noise_w")]
     noise_w_scale: Option<f32>,
-    /// Makes the same request the same audio
+    /// Seed for reproducible audio
     #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 
-/// A text in the address.
+/// A text in the query.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TextQuery {
@@ -49,7 +49,7 @@ pub(super) struct TextQuery {
     pub(super) text: Option<String>,
 }
 
-/// Speaks a text: a WAV file as it is spoken
+/// Speaks a text as a WAV file, streamed while it is spoken
 ///
 /// The body is JSON, or a plain text.
 #[utoipa::path(post, path = "/", operation_id = "piper_speech", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
@@ -62,7 +62,7 @@ pub(super) async fn speech(
     headers: HeaderMap,
     body: Whole,
 ) -> Result<Response, HttpError> {
-    // `curl -d` calls everything a form, so what is not said to be JSON may still be.
+    // `curl -d` declares everything as a form, so an undeclared body may still be JSON.
     if body.is_object() || is_json(&headers) {
         return speak(&service, body.json()?).await;
     }
@@ -71,7 +71,7 @@ pub(super) async fn speech(
     speak(&service, SynthesizeRequest::of(text)).await
 }
 
-/// Speaks a text: a WAV file as it is spoken
+/// Speaks a text as a WAV file, streamed while it is spoken
 ///
 /// The body is JSON, or a plain text.
 #[utoipa::path(post, path = "/synthesize", request_body(content((SynthesizeRequest = "application/json"), (String = "text/plain"))),
@@ -82,13 +82,13 @@ pub(super) async fn speech(
 #[expect(dead_code, reason = "the description of the other address of `speech`")]
 pub(super) async fn synthesize() {}
 
-/// Speaks a text of the address: a WAV file as it is spoken
+/// Speaks a text in the query as a WAV file, streamed while it is spoken
 #[utoipa::path(get, path = "/", operation_id = "piper_get_speech", params(TextQuery), responses(
     (status = 200, description = "A WAV file, or without a text a page to speak with",
         content((Sound = "audio/wav"), (String = "text/html"))),
-    (status = 400, description = "The request makes no sense", body = ErrorBody),
+    (status = 400, description = "The request is not valid", body = ErrorBody),
     (status = 401, description = "No key, or a wrong one", body = ErrorBody),
-    (status = 403, description = "The request is of a page that may not use this server", body = ErrorBody),
+    (status = 403, description = "The request comes from a page that may not use this server", body = ErrorBody),
     (status = 413, description = "The text is too long", body = ErrorBody),
     (status = 503, description = "Too many listeners; see Retry-After", body = ErrorBody),
 ))]
@@ -97,7 +97,7 @@ pub(super) async fn get_speech(
     query: Result<Query<TextQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, HttpError> {
     let Query(query) = query.map_err(|error| HttpError::request(error.body_text()))?;
-    // Without one the page was the answer.
+    // Without a text, the page was the response.
     speak(&service, SynthesizeRequest::of(query.text.as_deref().unwrap_or_default())).await
 }
 
@@ -109,7 +109,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, HttpError> {
     if asked.text.trim().is_empty() {
-        return Err(HttpError::request("text: expected one, found none"));
+        return Err(HttpError::request("text: expected a text, found none"));
     }
     let request = Request {
         protocol: "piper",
@@ -126,7 +126,7 @@ async fn speak(service: &Service, asked: SynthesizeRequest) -> Result<Response, 
     audio(speech, Format::Wav).await
 }
 
-/// The voices that can speak, each with its JSON
+/// The available voices with their JSON
 #[utoipa::path(get, path = "/voices", operation_id = "piper_voices",
     responses((status = 200, description = "An object by names", body = HashMap<String, Value>)))]
 pub(super) async fn voices(State(service): State<Service>) -> Json<Value> {
@@ -136,16 +136,16 @@ pub(super) async fn voices(State(service): State<Service>) -> Json<Value> {
     Json(Value::Object(voices))
 }
 
-/// What a server says of itself.
+/// Information about the server.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Info {
     name: &'static str,
     version: &'static str,
-    /// Which voice speaks when none is asked for
+    /// The default voice
     default_voice: String,
 }
 
-/// What this server is
+/// Information about this server
 #[utoipa::path(get, path = "/info", responses((status = 200, description = "An object", body = Info)))]
 pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
     let default_voice = service.voices().default_name().to_owned();

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Admission control.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::queue::Queue;
 use super::{Counts, Options, Shared};
 use crate::error::{Error, Result};
 
-/// When somebody who was refused should ask again.
+/// Time after which a refused client should try again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A place among those that are spoken for. Dropping it gives it back.
+/// A place among the admitted streams. Dropping it returns the place.
 #[derive(Debug)]
 pub struct Ticket {
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ impl Drop for Ticket {
         let left = {
             let mut state = self.shared.lock();
             let left = state.queue.remove(self.id);
-            // One that came to its end is not there any more.
+            // A stream that has ended is not there any more.
             if left.is_some() && !state.ended {
                 state.counts.cancelled += 1;
             }
@@ -54,10 +54,11 @@ impl Drop for Ticket {
     }
 }
 
-/// A place in the queue that nobody has called his own yet. It is made under the scheduler's lock, so it must not take it.
+/// A place that has not been claimed yet. It is created under the scheduler's lock, so it must not take that
+/// lock.
 type Granted = Result<u64>;
 
-/// Those who wait at the door.
+/// The waiting requests.
 #[derive(Debug, Default)]
 pub(super) struct Held(VecDeque<(f64, oneshot::Sender<Granted>)>);
 
@@ -66,7 +67,7 @@ impl Held {
         self.0.iter().filter(|(_, sender)| !sender.is_closed()).count()
     }
 
-    /// Lets in whom there is room for, in the order in which they came.
+    /// Admits waiting requests for which there is capacity, in order of arrival.
     pub(super) fn admit(&mut self, queue: &mut Queue, counts: &mut Counts, options: &Options, workers: f64) {
         while let Some((weight, sender)) = self.0.pop_front() {
             if sender.is_closed() {
@@ -85,7 +86,7 @@ impl Held {
         }
     }
 
-    /// Those who gave up take no memory.
+    /// Removes requests that gave up, so that they take no memory.
     fn forget_gone(&mut self) {
         self.0.retain(|(_, sender)| !sender.is_closed());
     }
@@ -98,12 +99,12 @@ impl Held {
 }
 
 pub(super) fn has_room(queue: &Queue, weight: f64, options: &Options, workers: f64, now: Instant) -> bool {
-    // Somebody always is: a voice that is slower than real time is still a voice.
+    // One stream is always admitted: a voice slower than real time is still a voice.
     if queue.len() == 0 {
         return true;
     }
     let weight = queue.weight() + weight;
-    // Weights are estimates, which leave a part of the workers free; what is really taken may be all of them.
+    // Weights are estimates that leave a part of the workers free; the actual use may be all of them.
     let fits =
         weight <= options.load * workers && weight * queue.slowness() <= options.load.max(1.0) * workers;
     fits && queue.len() < options.streams
@@ -136,7 +137,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {
     match timeout(shared.options.hold, receiver.granted()).await {
         Ok(granted) => Ok(Ticket { shared: shared.clone(), id: granted? }),
         Err(_) => {
-            // It may have been let in this very moment.
+            // It may have been admitted at this very moment.
             if let Some(id) = receiver.close()? {
                 return Ok(Ticket { shared: shared.clone(), id });
             }
@@ -146,7 +147,7 @@ pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {
     }
 }
 
-/// Waits at the door. Whoever leaves it, also by being dropped, takes no place with him.
+/// A waiting request. If it gives up, also by being dropped, it takes no place.
 struct Door<'a> {
     shared: &'a Arc<Shared>,
     receiver: Option<oneshot::Receiver<Granted>>,

@@ -1,21 +1,22 @@
-//! Where every stream stands.
+//! The state of every stream.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::{AnyTask, Next, Stop};
 
-/// How much those who have begun have to play before a newcomer is computed: some turns with an encoder, at 20 to 40 ms each.
+/// Audio that all started streams must have left before a new one is computed: several turns with an encoder,
+/// at 20 to 40 ms each.
 const AHEAD: Duration = Duration::from_millis(120);
 
-/// How long a newcomer stands back at most, if those who have begun never come to have that much.
+/// Limit on the time for which a new stream stands back if the started ones never have that much audio.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Seconds of computing after which those before count half.
+/// Half-life, in seconds of computing, of earlier turns in the average.
 const RECENT: f64 = 1.0;
 
-/// How long turns take beside how long they should, by the weights of their streams: longer when the cores have other things to
-/// do, or when a weight was measured in a better hour.
+/// The actual time of turns compared with the time expected from their streams' weights: larger if the cores
+/// have other work, or if a weight was measured under better conditions.
 #[derive(Debug)]
 struct Pace {
     taken: f64,
@@ -23,7 +24,8 @@ struct Pace {
 }
 
 impl Default for Pace {
-    /// As expected, until some turns have shown it: one alone, with an encoder, says nothing.
+    /// As expected, until several turns have shown otherwise: a single turn with an encoder is not
+    /// significant.
     fn default() -> Self {
         Self { taken: RECENT / 2.0, expected: RECENT / 2.0 }
     }
@@ -39,25 +41,24 @@ impl Pace {
         }
     }
 
-    /// How many times longer; never below one, as a good hour passes.
+    /// The slowdown factor; never below one, because good conditions do not last.
     fn factor(&self) -> f64 {
         (self.taken / self.expected.max(f64::MIN_POSITIVE)).max(1.0)
     }
 }
 
-/// The streams that were let in.
+/// The admitted streams.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     slots: HashMap<u64, Slot>,
-    /// Those that can be computed and have begun, the one first that runs dry first; of equally urgent ones the one that came
-    /// first.
+    /// Started streams that can be computed, ordered by the time when they run out of audio, then by arrival.
     begun: BTreeSet<(Instant, u64)>,
-    /// Those that can be computed and have not begun, in the order in which they came.
+    /// New streams that can be computed, in order of arrival.
     newcomers: BTreeSet<(Instant, u64)>,
     next_id: u64,
-    /// Of all that have something to compute.
+    /// Total weight of all streams that have something to compute.
     weight: f64,
-    /// Streams that have given nothing yet.
+    /// Number of streams that have not returned anything yet.
     starting: usize,
     pace: Pace,
 }
@@ -67,19 +68,19 @@ pub(super) struct Queue {
 pub(super) struct Slot {
     place: Place,
     weight: f64,
-    /// Not there while it is being computed, and before it was started.
+    /// `None` while it is being computed, and before it was started.
     task: Option<Box<dyn AnyTask>>,
     stop: Stop,
     starting: bool,
-    /// When its listener runs dry; when it came as long as it is starting.
+    /// The time when its listener runs out of audio; for a new stream, its arrival.
     deadline: Instant,
-    /// It was woken while it was being computed.
+    /// Set if it was woken while it was being computed.
     woken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Let in, and not started.
+    /// Admitted, but not started.
     Admitted,
     /// In the queue.
     Runnable,
@@ -92,7 +93,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Whether there is something to compute.
+    /// Returns true if there is something to compute.
     fn weighs(self) -> bool {
         self != Self::Waiting
     }
@@ -107,7 +108,7 @@ impl Queue {
         self.weight
     }
 
-    /// How many times longer turns take of late than weights say.
+    /// The recent slowdown of turns compared with their weights.
     pub(super) fn slowness(&self) -> f64 {
         self.pace.factor()
     }
@@ -116,7 +117,8 @@ impl Queue {
         self.starting
     }
 
-    /// Whether somebody who has begun, and whom nobody computes at the moment, has too little to play for newcomers.
+    /// Returns true if a started stream that is not being computed has too little audio for new streams to be
+    /// computed.
     pub(super) fn is_short(&self, now: Instant) -> bool {
         self.begun.first().is_some_and(|(deadline, _)| *deadline < now + AHEAD)
     }
@@ -125,7 +127,7 @@ impl Queue {
         self.slots.values().map(|slot| slot.place)
     }
 
-    /// Lets a stream in.
+    /// Admits a stream.
     pub(super) fn admit(&mut self, weight: f64) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -162,7 +164,7 @@ impl Queue {
         Some((id, slot.task.take()?))
     }
 
-    /// A turn is over, and has `taken` that long. Gives back what is over with it.
+    /// Ends a turn that has `taken` this time. Returns the task if it is finished.
     pub(super) fn put_back(
         &mut self,
         id: u64,
@@ -170,7 +172,7 @@ impl Queue {
         next: Next,
         taken: Duration,
     ) -> Option<Box<dyn AnyTask>> {
-        // Its listener left meanwhile.
+        // Its listener left during the turn.
         let Some(slot) = self.slots.get_mut(&id) else { return Some(task) };
         let plays = if let Next::Begun { plays, .. } = next { plays } else { Duration::ZERO };
         self.pace.add(taken, slot.weight * plays.as_secs_f64());
@@ -197,19 +199,19 @@ impl Queue {
         None
     }
 
-    /// The listener took an item. Whether there is now something to compute.
+    /// The listener took an item. Returns true if there is now something to compute.
     pub(super) fn taken(&mut self, id: u64, now: Instant) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         if slot.place != Place::Parked || !slot.task.as_ref().is_some_and(|task| task.has_room()) {
             return false;
         }
-        // It waited for its listener, not for us: it is no more urgent than somebody who comes now.
+        // It waited for its listener, not for us, so it is no more urgent than a new stream.
         slot.deadline = slot.deadline.max(now);
         self.place(id, Place::Runnable);
         true
     }
 
-    /// There is text. Whether there is now something to compute.
+    /// Text has arrived. Returns true if there is now something to compute.
     pub(super) fn wake(&mut self, id: u64, now: Instant) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         if slot.place != Place::Waiting {
@@ -221,7 +223,7 @@ impl Queue {
         true
     }
 
-    /// The listener is gone. Gives back what it did not wait for; `None` when there was no such stream any more.
+    /// Removes the stream of a listener that has left; `None` if there is no such stream any more.
     pub(super) fn remove(&mut self, id: u64) -> Option<Slot> {
         self.slots.get(&id)?.stop.stop();
         self.leave(id)
@@ -242,7 +244,7 @@ impl Queue {
         }
         self.starting -= usize::from(slot.starting);
         if self.slots.is_empty() {
-            // Sums of fractions do not come back to nothing by themselves.
+            // Sums of fractions do not return to zero by themselves.
             self.weight = 0.0;
         }
         Some(slot)
@@ -256,7 +258,7 @@ impl Queue {
             _ => {}
         }
         if place == Place::Waiting && std::mem::take(&mut slot.starting) {
-            // It begins when its text does, and takes nobody's place until then.
+            // It starts when its text does, and takes no place until then.
             self.starting -= 1;
         }
         slot.place = place;

@@ -1,4 +1,4 @@
-//! What a stream computes.
+//! The work of a stream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,37 +8,37 @@ use vitstream::Cancel;
 
 use crate::error::Result;
 
-/// Something that is computed turn by turn.
+/// Work that is done in turns.
 pub trait Work: Send + 'static {
-    /// What its listener gets.
+    /// The items for its listener.
     type Item: Send + 'static;
 
-    /// Computes for some milliseconds. After an error or an end it is not called again.
+    /// Computes for a few milliseconds. It is not called again after an error or the end.
     ///
     /// # Errors
-    /// When nothing more can come; the listener is told.
+    /// When no more items can follow; the listener receives the error.
     fn turn(&mut self, stop: &Stop) -> Result<Turn<Self::Item>>;
 }
 
-/// What a turn gave.
+/// The result of a turn.
 #[derive(Debug)]
 pub enum Turn<T> {
-    /// Something to hear.
+    /// An item for the listener.
     Item {
         /// What the listener gets.
         item: T,
-        /// How long it plays.
+        /// Its playing time.
         plays: Duration,
     },
-    /// Nothing yet; there is more to compute.
+    /// No item yet, but there is more to compute.
     Again,
-    /// Nothing before more text comes.
+    /// No item until more text arrives.
     Wait,
-    /// Nothing any more.
+    /// The end.
     End,
 }
 
-/// Tells a stream that nobody listens.
+/// Tells a stream that its listener has left.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<Inner>);
 
@@ -49,12 +49,12 @@ struct Inner {
 }
 
 impl Stop {
-    /// Whether nobody listens.
+    /// Returns true if the listener has left.
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::SeqCst)
     }
 
-    /// `cancel` ends what the stream computes from now on.
+    /// Registers `cancel`, which then ends the stream's computation from now on.
     pub fn ends(&self, cancel: Cancel) {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopped() {
@@ -63,7 +63,7 @@ impl Stop {
         *running = Some(cancel);
     }
 
-    /// Nobody listens any more.
+    /// Reports that the listener has left.
     pub(super) fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
         let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! A connection whose other side has to take what it is sent.
+//! A connection whose peer must accept the data sent to it.
 
 use std::future::Future as _;
 use std::io;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A connection that ends with an error when nothing of what is written has been taken for so long. How long reading may take
-/// depends on what is read, so that is not its business.
+/// A connection that fails if none of the written data is accepted for a given time. The time for reading
+/// depends on what is read, so it is not limited here.
 #[derive(Debug)]
 pub(super) struct Stalling<S> {
     stream: Pin<Box<S>>,
     limit: Duration,
-    /// Runs while the other side takes nothing.
+    /// Runs while the peer accepts nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -24,7 +24,7 @@ impl<S> Stalling<S> {
         Self { stream: Box::pin(stream), limit, stalled: None }
     }
 
-    /// What writing gave, or an error when it has waited for too long.
+    /// The result of writing, or an error if it has waited for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
@@ -89,7 +89,7 @@ mod tests {
         ours.write_all(&[0; 100]).await.unwrap();
         let error = ours.write_all(&[0; 1]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        // Whoever takes something is given time again.
+        // After accepting data, the peer has the full time again.
         let mut taken = [0; 50];
         theirs.read_exact(&mut taken).await.unwrap();
         ours.write_all(&[0; 50]).await.unwrap();

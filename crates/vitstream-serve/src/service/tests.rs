@@ -10,21 +10,21 @@ use vitstream_text::phonemizer::{Pool, Recorded, TIME_LIMIT};
 use super::*;
 use crate::scheduler::Options;
 
-/// A voice of three speakers that reads letters, and one of one.
+/// A voice with three speakers that reads letters, and one with a single speaker.
 const VOICES: [&str; 2] = ["families/hf", "families/hf-multi"];
 
 fn service(change: impl FnOnce(&mut Options)) -> Service {
     let places = VOICES.map(|place| (place.replace("families/", ""), golden(place))).to_vec();
     let phonemizers = Pool::new(NonZeroUsize::MIN, TIME_LIMIT, || panic!("letters need no phonemizer"));
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
-    // However slow this machine is, only who is to be refused is.
+    // However slow this machine is, only excess requests are refused.
     let hold = Duration::from_secs(60);
     let mut options = Options { workers: 2, starting: 100, hold, ..Options::default() };
     change(&mut options);
     Service::new(Arc::new(voices), Scheduler::new(options).unwrap(), Limits::default(), None)
 }
 
-/// What the voice says alone, without any of this crate.
+/// The voice's audio without this crate.
 fn alone(place: &Path, text: &str, options: &SpeakOptions) -> Vec<u8> {
     let voice = Voice::open(place, &OpenOptions::default()).unwrap();
     let frontend = Frontend::from_json(voice.config()).unwrap();
@@ -64,7 +64,8 @@ fn runtime() -> tokio::runtime::Runtime {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
-    /// However many speak at once, in whatever order they are computed and read: everybody gets the bytes of a single user.
+    /// However many speak at once, and in whatever order they are computed and read, everyone gets the bytes
+    /// of a single user.
     #[test]
     fn everybody_hears_what_one_alone_hears(
         workers in 1_usize..4,
@@ -117,7 +118,7 @@ fn text_that_arrives_is_spoken_as_it_is_read_from_a_pipe() {
         let service = service(|_| {});
         let mut options = SpeakOptions::default();
         options.seed = Some(5);
-        // Cut in the first sentence, as `speak` does on standard input.
+        // Divided in the first sentence, as `speak` does on standard input.
         let parts = [
             "well then, when the day is over, ",
             "all of us will go home and sleep. ",
@@ -135,7 +136,7 @@ fn text_that_arrives_is_spoken_as_it_is_read_from_a_pipe() {
             drop(writer);
             assert!(reader.await.unwrap().unwrap() == expected, "in bits of {size}");
         }
-        // A flush asks for what is there.
+        // A flush requests the text so far to be spoken.
         let (mut writer, mut speech) = service.speak_arriving(request("hf", 5)).await.unwrap();
         writer.push("Nothing").unwrap();
         writer.flush();
@@ -209,7 +210,7 @@ fn what_happened_is_counted() {
     runtime().block_on(async {
         let service = service(|_| {});
         assert!(!service.is_ready());
-        // The first one alone is not all of them.
+        // The first voice alone is not all of them.
         service.voices().get(None).await.unwrap();
         assert!(!service.is_ready());
         service.open_voices().await;

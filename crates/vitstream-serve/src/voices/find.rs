@@ -1,19 +1,20 @@
-//! Where voices lie.
+//! Finds voices in folders.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Voices of one folder. A folder with more is no folder of voices.
+/// Limit on the voices of one folder: a folder with more is not a folder of voices.
 const MOST: usize = 10_000;
 
-/// What makes a folder a voice: an exported pair, or a training's folder.
+/// Files that identify a folder as a voice: an exported pair, or a training's folder.
 const OF_A_VOICE: [&str; 2] = ["encoder.onnx", "config.json"];
 
-/// Endings of files that are a voice.
+/// Endings of files that are voices.
 const ENDINGS: [&str; 4] = ["onnx", "ckpt", "pth", "safetensors"];
 
-/// The voices at `path`: itself, or if it is a folder that is none, those in it, in the order of their names.
+/// The voices at `path`: the path itself, or, if it is a folder but not a voice, the voices in it, sorted by
+/// name.
 ///
 /// # Errors
 /// When the folder cannot be read, or has no voices.
@@ -50,7 +51,7 @@ fn is_voice(path: &Path) -> bool {
     path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
-/// What a voice is called that nobody named: its file without endings, or its folder.
+/// The default name of a voice: its file without endings, or its folder.
 pub(super) fn name_of(path: &Path) -> Option<String> {
     // `.` and `..` have a name too.
     let path = fs::canonicalize(path).ok()?;
@@ -58,13 +59,13 @@ pub(super) fn name_of(path: &Path) -> Option<String> {
     Some(name?.to_string_lossy().into_owned())
 }
 
-/// Bytes of a voice's files: about what its weights take in memory where nothing else says it.
+/// The bytes of a voice's files: approximately the memory of its weights, if nothing better is known.
 pub(super) fn bytes(path: &Path) -> u64 {
     let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
     if !path.is_dir() {
         return size(path);
     }
-    // A folder may have one voice in several forms, of which one is opened.
+    // A folder may contain one voice in several forms, of which only one is opened.
     let folder = fs::read_dir(path).into_iter().flatten().flatten();
     let sizes =
         folder.map(|entry| (entry.file_name().into_string().unwrap_or_default(), size(&entry.path())));

@@ -1,16 +1,16 @@
-//! Events as bytes.
+//! Encodes and decodes events.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Bytes of an event's first line. Its own peers, which are Python's, read no more.
+/// Limit on the bytes of an event's first line. The protocol's own implementation in Python reads no more.
 pub const MOST_LINE: usize = 64 << 10;
 
-/// Bytes that follow the line. Of what is sent to us nothing is larger than a text.
+/// Limit on the bytes after the line. Clients send nothing larger than a text.
 pub const MOST_BODY: usize = 1 << 20;
 
-/// What this program speaks.
+/// The protocol version of this program.
 const VERSION: &str = "1.10.2";
 
 /// An event.
@@ -18,23 +18,23 @@ const VERSION: &str = "1.10.2";
 pub struct Event {
     /// Its type.
     pub kind: String,
-    /// What it says.
+    /// Its data.
     pub data: Map<String, Value>,
-    /// Bytes, of audio as a rule.
+    /// Further bytes, usually audio.
     pub payload: Bytes,
 }
 
-/// Why bytes are no event.
+/// The reason why bytes are not an event.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The line does not end.
+    /// The line has no end.
     #[error("an event's line: expected at most {MOST_LINE} bytes")]
     Line,
-    /// The line announces too much.
-    #[error("an event: expected at most {MOST_BODY} bytes behind its line, found {0} announced")]
+    /// The line announces too many bytes.
+    #[error("an event: expected at most {MOST_BODY} bytes after its line, found {0} announced")]
     Body(u64),
-    /// Something is no JSON, or has another form.
+    /// A part is not JSON, or has the wrong form.
     #[error("an event: {0}")]
     Json(String),
 }
@@ -71,13 +71,13 @@ impl Event {
         Self { kind: kind.to_owned(), data, payload: Bytes::new() }
     }
 
-    /// The same with a payload.
+    /// The same event with a payload.
     #[must_use]
     pub fn with_payload(self, payload: Bytes) -> Self {
         Self { payload, ..self }
     }
 
-    /// Its bytes. What it says stands behind the line, which is short then whatever it is.
+    /// The event's bytes. The data follow the line, which is therefore always short.
     pub fn encode(&self) -> Vec<u8> {
         let data = if self.data.is_empty() {
             Vec::new()
@@ -97,17 +97,18 @@ impl Event {
         bytes
     }
 
-    /// A text among what it says.
+    /// A string in its data.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key)?.as_str()
     }
 }
 
-/// Finds events in bytes that arrive. It holds one event and what came with it, and after an error nothing follows.
+/// Finds events in bytes that arrive. It holds one event and the bytes received with it; after an error no
+/// events follow.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: BytesMut,
-    /// Bytes known to have no end of a line.
+    /// Number of bytes known to contain no line end.
     searched: usize,
     line: Option<Line>,
 }
@@ -119,12 +120,12 @@ impl std::fmt::Debug for Line {
 }
 
 impl Decoder {
-    /// More bytes.
+    /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether an event has begun.
+    /// Returns true if an event has begun.
     pub fn is_within(&self) -> bool {
         self.line.is_some() || !self.bytes.is_empty()
     }
@@ -132,7 +133,7 @@ impl Decoder {
     /// The next event, if it is complete.
     ///
     /// # Errors
-    /// When the bytes are none.
+    /// When the bytes are not an event.
     pub fn event(&mut self) -> Result<Option<Event>, FrameError> {
         loop {
             let Some(line) = &self.line else {
@@ -160,7 +161,7 @@ impl Decoder {
         }
     }
 
-    /// Reads the first line, if it is there. Empty ones are skipped.
+    /// Reads the first line, if it is complete. Empty lines are skipped.
     fn take_line(&mut self) -> Result<bool, FrameError> {
         let end = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n');
         let length = end.map_or(self.bytes.len(), |end| self.searched + end);
@@ -241,7 +242,7 @@ mod tests {
             let error = all(bytes, 1000).unwrap_err().to_string();
             assert!(error.contains(part), "{part}: {error}");
         }
-        // Without its end it is refused as soon as it is too long.
+        // A line without an end is refused as soon as it is too long.
         assert_eq!(all(&long[..MOST_LINE + 1], 1 << 20), Err(FrameError::Line));
     }
 

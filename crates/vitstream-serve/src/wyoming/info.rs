@@ -1,4 +1,4 @@
-//! What Home Assistant is told of the voices.
+//! The description of the voices for Home Assistant.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::voices::Description;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Those that can speak now, and nothing that cannot.
+/// The available voices only.
 pub(super) fn info(voices: &[Description]) -> Event {
     let voices: Vec<Value> = voices.iter().map(voice).collect();
     let program = json!({
@@ -37,7 +37,7 @@ fn voice(voice: &Description) -> Value {
         "speakers": if speakers.is_empty() { Value::Null } else { speakers.into() },
         "attribution": attribution(),
         "installed": true,
-        // What Home Assistant shows.
+        // Shown by Home Assistant.
         "description": voice.name,
         "version": Value::Null,
     })

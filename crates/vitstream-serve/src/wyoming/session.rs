@@ -17,16 +17,16 @@ use crate::reading::Audio;
 use crate::server::told;
 use crate::service::{Rate, Request, Said, Service, Speech, Writer};
 
-/// Events that wait for their turn before no more are read.
+/// Limit on the waiting events, after which no more are read.
 const MOST_WAITING: usize = 64;
 
-/// Bytes that are read at once.
+/// Number of bytes read at a time.
 const READ: usize = 8 << 10;
 
-/// Answers until the other side has had enough, or until `ending` says so and nothing is being spoken.
+/// Answers until the peer disconnects, or until `ending` announces the shutdown and nothing is being spoken.
 ///
 /// # Errors
-/// When the connection breaks, or what comes over it is no Wyoming.
+/// When the connection breaks, or the data are not Wyoming.
 pub async fn converse(
     service: &Service,
     mut reader: impl AsyncRead + Unpin + Send,
@@ -41,7 +41,7 @@ pub async fn converse(
         let idle = service.limits().idle;
         let may_read = session.waiting.len() < MOST_WAITING;
         tokio::select! {
-            // Audio first: who sends us much is not heard the later for it.
+            // Audio first: a client that sends a lot is not served later for it.
             biased;
             item = next(&mut session.speaking) => session.give(item).await?,
             () = told(&mut ending), if session.speaking.is_none() => return Ok(()),
@@ -54,7 +54,7 @@ pub async fn converse(
                     }
                 }
                 Ok(Err(error)) => return Err(error),
-                // Who listens has nothing to say.
+                // A listening client has nothing to send.
                 Err(_) if session.speaking.is_some() && !decoder.is_within() => {}
                 Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             },
@@ -83,21 +83,21 @@ struct Session<'a, W> {
 
 struct Speaking {
     speech: Speech,
-    /// Whether its text comes bit by bit.
+    /// Set if its text arrives in pieces.
     streaming: bool,
-    /// Takes the text, until it is over.
+    /// Accepts the text until its end.
     text: Option<Writer>,
-    /// Samples that were sent, if any were.
+    /// Number of samples sent, if any.
     sent: Option<u64>,
 }
 
 impl<W: AsyncWrite + Unpin> Session<'_, W> {
-    /// Answers what waits, as far as it can be answered now.
+    /// Answers the waiting events as far as possible.
     async fn answer(&mut self) -> io::Result<()> {
         let mut later = VecDeque::new();
         while let Some(event) = self.waiting.pop_front() {
             let busy = self.speaking.is_some();
-            // The text of what is being spoken comes in its turn, before anything that waits.
+            // The text of the current speech comes before anything that waits.
             let takes_text = later.is_empty() && self.speaking.as_ref().is_some_and(|one| one.text.is_some());
             match &*event.kind {
                 "describe" => {
@@ -108,7 +108,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                     let pong = Event::new("pong", Value::Object(event.data));
                     self.send(&pong).await?;
                 }
-                // For servers that know no streams.
+                // Sent for servers without streaming.
                 "synthesize" if takes_text => {}
                 "synthesize-chunk" if takes_text => self.push(event.text("text").unwrap_or_default()).await?,
                 "synthesize-stop" if takes_text => {
@@ -121,7 +121,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                 }
                 "synthesize" => self.begin(&event, false).await?,
                 "synthesize-start" => self.begin(&event, true).await?,
-                // Not known, or the rest of a stream that was refused.
+                // Unknown, or the rest of a refused stream.
                 _ => {}
             }
         }
@@ -155,7 +155,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
         Ok(Speaking { speech, streaming, text: None, sent: None })
     }
 
-    /// Which voice is asked for: by its name, else the first one of a language.
+    /// The requested voice: by name, else the first one of a language.
     fn request(&self, event: &Event) -> Request {
         let voice = event.data.get("voice");
         let text = |key: &str| voice.and_then(|voice| voice.get(key)?.as_str()).map(str::to_owned);
@@ -188,7 +188,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
         }
     }
 
-    /// Sends what was spoken.
+    /// Sends audio.
     async fn give(&mut self, item: Option<Result<Audio>>) -> io::Result<()> {
         let Some(speaking) = &mut self.speaking else { return Ok(()) };
         let rate = speaking.speech.sample_rate();
@@ -212,7 +212,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                 let (sent, streaming) = (speaking.sent, speaking.streaming);
                 self.speaking = None;
                 if sent.is_none() {
-                    // Nothing to hear is no error, and who waits for audio has to be told.
+                    // Silence is not an error, but a client that waits for audio must be told.
                     self.send(&Event::new("audio-start", form(rate, 0))).await?;
                 }
                 let milliseconds = sent.unwrap_or(0) * 1_000 / u64::from(rate);
@@ -236,7 +236,7 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
     }
 }
 
-/// How audio is said to be; `before`: samples of it that were sent.
+/// The description of audio; `before` is the number of its samples sent so far.
 fn form(rate: u32, before: u64) -> Value {
     json!({"rate": rate, "width": 2, "channels": 1, "timestamp": before * 1_000 / u64::from(rate)})
 }
