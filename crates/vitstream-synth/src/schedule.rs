@@ -5,9 +5,9 @@
 //! its overlap again on every push, so its overlap is part of the overhead. Playing `n` frames takes `n * T`,
 //! where `T` is the hop length divided by the sample rate.
 //!
-//! - *The first chunk* is the smallest that could be repeated for ever: with `n * T >= margin * (overhead + n
-//!   * per_frame)`, its own playing time covers the computation of a second one like it. A smaller chunk
-//!   would start earlier and then stall.
+//! - *The first chunk* is the smallest that could be repeated for ever: with
+//!   `n * T >= margin * (overhead + n * per_frame)`, its own playing time covers the computation of a second
+//!   one like it. A smaller chunk would start earlier and then stall.
 //! - *Each later chunk* is as large as the audio already available allows: the next push must be ready while
 //!   the `buffered` seconds play, so `margin * (overhead + n * per_frame) <= buffered`. It is at most twice
 //!   the previous chunk, because the costs are estimates and a small chunk risks little.

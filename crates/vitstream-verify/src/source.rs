@@ -85,7 +85,7 @@ impl Comparison {
         match (&found.w, &expected.w) {
             (Some(a), Some(b)) => self.w.add(relative(a, b), |d| id(d.at)),
             (None, _) => {
-                self.w.missing("not found in the pair's encoder: it rounds up nothing, or several values")
+                self.w.missing("not found in the pair's encoder: it rounds up nothing, or several values");
             }
             (_, None) => self.w.missing("unknown for the source"),
         }
