@@ -6,40 +6,41 @@ use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, padded, 
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
-/// Which convolution a [`Decoder`](crate::Decoder) uses. Either gives the same bits for every way of cutting an
-/// utterance into pushes and for any number of threads. An [`Encoder`](crate::Encoder) uses Winograd's method in
-/// both modes.
+/// The convolution method of a [`Decoder`](crate::Decoder). Each gives the same bits for every division of an
+/// utterance into pushes and for any number of threads. An [`Encoder`](crate::Encoder) always uses Winograd's
+/// method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Winograd's method where it takes fewer multiplications and its tiles wait for at most a frame more.
+    /// Winograd's method where it needs fewer multiplications and its tiles wait for at most one additional
+    /// frame.
     #[default]
     Winograd,
-    /// Direct sums everywhere: the plainest computation, to hold the other against. The audio differs by
-    /// rounding, less than 2e-5.
+    /// Direct sums everywhere: the simplest computation, for comparison. The audio differs by rounding, less
+    /// than 2e-5.
     Direct,
 }
 
-/// What packing depends on besides the weights.
+/// Parameters of packing besides the weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) kernels: Kernels,
-    /// Where the weights go.
+    /// The destination of the weights.
     pub(crate) arena: &'a Arena,
-    /// Which tiles of Winograd's method may be used, if any.
+    /// The tiles of Winograd's method that may be used, if any.
     pub(crate) tiles: Option<Tiles>,
 }
 
-/// What limits the tiles of Winograd's method.
+/// Limits on the tiles of Winograd's method.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tiles {
-    /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
+    /// Set for layers before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Whether weights are held transformed, which takes up to twice the memory and pays where few rows share
-    /// them; otherwise they are transformed whenever enough rows are computed, so that only a whole sequence
-    /// has results that depend on nothing else.
+    /// Set if weights are stored transformed, which takes up to twice the memory and pays if few rows share
+    /// them. Otherwise they are transformed whenever enough rows are computed, so the result is independent
+    /// of the division only for a whole sequence.
     pub(crate) transformed: bool,
-    /// Where the input of a stream is known, and for how many rows a tile may wait beyond that.
+    /// The end of the known input of a stream, and the number of rows for which a tile may wait beyond it.
     pub(crate) wait: Option<(Edge, i64)>,
 }
 
@@ -56,11 +57,12 @@ impl Tiles {
 /// Input channels below which the transforms cost more than they save.
 const MIN_CHANNELS: usize = 32;
 
-/// Tiles below which it costs more to transform the weights than is saved.
+/// Number of tiles below which transforming the weights costs more than it saves.
 const MIN_TILES: usize = 8;
 
-/// Weights in the order in which the kernels read them: panels of two registers of output channels (a last
-/// one of a single register where the padded channels leave it), each `[taps][c_in][channels of the panel]`.
+/// Weights in the order in which the kernels read them: panels of two registers of output channels (the last
+/// one may have a single register, depending on the padded channels), each `[taps][c_in][channels of the
+/// panel]`.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
@@ -68,19 +70,19 @@ pub(crate) struct Panels {
     bias: Vec<Line>,
     taps: usize,
     c_in: usize,
-    /// Of the panels.
+    /// Channels of the panels.
     channels: usize,
 }
 
 impl Panels {
-    /// Packs into `weights`, which are zeros.
+    /// Packs into `weights`, which must be zeros.
     fn pack(mut weights: Block, lanes: usize, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
         taps.pack(lanes, floats_mut(&mut weights));
         Self { weights, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
     }
 
-    /// Panels of values computed on the way, one tap, no bias: `value(o, c) = values[o * o_step + c * c_step]` for a
-    /// `shape` of output channels and `c_in`.
+    /// Panels of computed values, with one tap and without bias: `value(o, c) = values[o * o_step + c *
+    /// c_step]` for a `shape` of output channels and `c_in`.
     pub(crate) fn of_values(
         kernels: Kernels,
         (channels, c_in): (usize, usize),
@@ -128,7 +130,8 @@ impl Panels {
         }
     }
 
-    /// Becomes panels of zeros with one tap and no bias, unless they have this shape. Returns their values.
+    /// Resizes to panels of zeros with one tap and no bias, unless they already have this shape. Returns
+    /// their values.
     fn fit(&mut self, (channels, c_in): (usize, usize)) -> &mut [f32] {
         let channels = padded(channels);
         if (self.channels, self.c_in, self.taps) != (channels, c_in, 1) {
@@ -168,8 +171,8 @@ impl Panels {
         });
     }
 
-    /// The same for Winograd's method, `[products][groups][c_in][channels of the panel]`; `target` lends the memory for
-    /// the panels between.
+    /// The same for Winograd's method, `[products][groups][c_in][channels of the panel]`; `target` provides
+    /// scratch memory for the intermediate panels.
     fn transformed(target: Target<'_>, plan: Plan, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
         let (channels, c_in) = (taps.starts.len(), taps.c_in);
         let products = plan.products() * plan.groups;
@@ -189,7 +192,7 @@ impl Panels {
         Self { weights, bias, taps: products, c_in, channels }
     }
 
-    /// The bias in panel order, to be replaced for a speaker.
+    /// The bias in panel order, which is replaced for a speaker.
     pub(crate) fn bias(&self) -> &[Line] {
         &self.bias
     }
@@ -199,11 +202,12 @@ impl Panels {
     }
 }
 
-/// Where the weights of a convolution lie: `data[start of the channel + c * c_step + tap * tap_step] * factor`.
+/// The location of a convolution's weights: `data[start of the channel + c * c_step + tap * tap_step] *
+/// factor`.
 #[derive(Debug)]
 struct Taps<'a> {
     data: &'a [f32],
-    /// Of each channel of the panels; [`PADS`] for one that only pads.
+    /// Start of each channel of the panels; [`PADS`] for a padding channel.
     starts: Vec<usize>,
     c_in: usize,
     c_step: isize,
@@ -212,11 +216,11 @@ struct Taps<'a> {
     factor: f32,
 }
 
-/// The start of no channel: whatever is added to it lies outside every slice.
+/// The start of a padding channel: whatever is added to it is outside every slice.
 const PADS: usize = usize::MAX / 2;
 
 impl Taps<'_> {
-    /// Floats of the panels.
+    /// Number of floats of the panels.
     fn floats(&self) -> usize {
         self.starts.len() * self.c_in * self.taps
     }
@@ -226,7 +230,7 @@ impl Taps<'_> {
         for starts in self.starts.chunks(2 * lanes) {
             let (panel, rest) = out.split_at_mut(starts.len() * self.c_in * self.taps);
             out = rest;
-            // The taps of one input channel after the other: what is read lies side by side.
+            // The taps of one input channel after the other, so that adjacent memory is read.
             for c in 0..self.c_in {
                 for tap in 0..self.taps {
                     let offset = c as isize * self.c_step + tap as isize * self.tap_step;
@@ -253,7 +257,7 @@ fn packed_bias(channels: usize, value: impl Fn(usize) -> f32) -> Vec<Line> {
     lines
 }
 
-/// How the engine's own algebra changes a convolution's channels while packing.
+/// Changes to a convolution's channels made by the engine's own algebra while packing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fold {
     /// Factor of the weights.
@@ -278,11 +282,11 @@ pub(crate) struct Conv {
     packed: Packed,
     /// Context rows on each side.
     reach: usize,
-    /// Output channel of each channel of the panels; `None` pads.
+    /// Output channel for each channel of the panels; `None` for padding.
     order: Vec<Option<usize>>,
 }
 
-/// Panels and how they are computed with.
+/// Panels and the method to compute with them.
 #[derive(Debug)]
 struct Packed {
     panels: Panels,
@@ -292,11 +296,11 @@ struct Packed {
     winograd: Option<Winograd>,
 }
 
-/// How Winograd's method computes a convolution.
+/// The parameters of Winograd's method for a convolution.
 #[derive(Debug)]
 struct Winograd {
     plan: Plan,
-    /// Whether the panels are transformed; then there is no direct way.
+    /// Set if the panels are stored transformed; they cannot be used directly then.
     transformed: bool,
 }
 
@@ -323,7 +327,7 @@ impl Conv {
         Self::part(target, spec, 0..spec.c_in, 0..spec.c_out, fold)
     }
 
-    /// Packs a gate: the channels of tanh and of sigmoid side by side, a register of each in a panel.
+    /// Packs a gate: the channels of tanh and of sigmoid interleaved, one register of each per panel.
     pub(crate) fn gate(target: Target<'_>, spec: &ConvSpec<'_>) -> Self {
         let lanes = target.kernels.lanes();
         let hidden = spec.c_out / 2;
@@ -376,7 +380,7 @@ impl Conv {
         self.packed.panels.bytes()
     }
 
-    /// The bias plus `extra[channel]`, packed: what a speaker makes of it.
+    /// The packed bias plus `extra[channel]`, for a speaker.
     pub(crate) fn bias_with(&self, extra: &[f32]) -> Vec<Line> {
         let mut bias = self.packed.panels.bias().to_vec();
         for (b, o) in floats_mut(&mut bias).iter_mut().zip(&self.order) {
@@ -387,7 +391,8 @@ impl Conv {
         bias
     }
 
-    /// Computes the rows `from..to` of `input`'s time, whole blocks from `from` on; the last may lack rows.
+    /// Computes the rows `from..to` of `input`'s time, in whole blocks from `from` on; the last block may be
+    /// incomplete.
     pub(crate) fn run(
         &self,
         kernels: Kernels,
@@ -427,7 +432,7 @@ impl Packed {
         self.winograd.as_ref().map_or(1, |winograd| winograd.plan.outputs() * self.dilation)
     }
 
-    /// Computes `rows` rows; `x` begins with what tap 0 of the first reads.
+    /// Computes `rows` rows; `x` starts with the input of tap 0 for the first row.
     fn run(
         &self,
         kernels: Kernels,
@@ -491,7 +496,7 @@ struct Phase {
 impl Up {
     pub(crate) fn new(target: Target<'_>, spec: &UpSpec<'_>, factor: f32) -> Self {
         let channels = padded(spec.c_out);
-        // All phases are computed for the same input rows, so tiles must be of one length.
+        // All phases are computed for the same input rows, so tiles must have one length.
         let taps = spec.kernel / spec.stride;
         let tiles = target.tiles.filter(|_| spec.kernel.is_multiple_of(spec.stride));
         let plan = tiles.and_then(|tiles| tiles.plan(taps, 1, spec.c_in));
@@ -499,7 +504,7 @@ impl Up {
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
                 let taps = (spec.kernel - first).div_ceil(spec.stride);
-                // Tap 0 reads the earliest row, which the kernel's last tap of this phase multiplies.
+                // Tap 0 reads the earliest row, which is multiplied by the kernel's last tap of this phase.
                 let last = first + (taps - 1) * spec.stride;
                 let taps = Taps {
                     data: &spec.weight,
@@ -543,7 +548,7 @@ impl Up {
         self.phases.iter().map(|p| p.packed.panels.bytes()).sum()
     }
 
-    /// Computes the output rows of the input rows `from..to`; the slices begin at the first of them.
+    /// Computes the output rows for the input rows `from..to`; the slices begin at the first of them.
     pub(crate) fn run(
         &self,
         kernels: Kernels,

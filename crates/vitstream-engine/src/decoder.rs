@@ -12,10 +12,10 @@ use crate::rows::SMALL;
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 use crate::winograd::Plan;
 
-/// Frames that are fed at once: longer pushes are cut, so that memory does not grow with them.
+/// Number of frames processed at once: longer pushes are divided, so that memory does not grow with them.
 const BLOCK: usize = 56;
 
-/// Rows that a stage of the generator makes at once.
+/// Number of rows that a stage of the generator computes at once.
 const STAGE_BLOCK: usize = 448;
 
 /// Slope of every LeakyReLU of the generator but the last (`modules.LRELU_SLOPE`).
@@ -32,7 +32,7 @@ pub struct Decoder {
     shape: Shape,
 }
 
-/// Where the latent enters: the halves that the couplings exchange.
+/// The inputs of the latent: the halves that the couplings exchange.
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     a: Buf,
@@ -52,8 +52,8 @@ impl Decoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// lacks.
+    /// When shapes disagree, weights are not finite, sizes exceed the limits, or `options` request something
+    /// that this machine lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let workers = Workers::new(options.threads)?;
@@ -70,11 +70,11 @@ impl Decoder {
         Ok(Self { program: Arc::new(program), workers, ports, shape })
     }
 
-    /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the
+    /// Opens a stream for one utterance. `g: [gin_channels]` is the speaker's embedding, given exactly if the
     /// network has speakers.
     ///
     /// # Errors
-    /// When `g` is missing, unexpected, of another length or not finite.
+    /// When `g` is missing, unexpected, of the wrong length or not finite.
     pub fn stream(&self, g: Option<&[f32]>) -> Result<Stream, Error> {
         let g = g.unwrap_or_default();
         if g.len() != self.shape.gin {
@@ -109,13 +109,14 @@ impl Decoder {
         self.shape.hop
     }
 
-    /// Frames on each side that a sample depends on, rounded up.
+    /// Frames on each side on which a sample depends, rounded up.
     pub fn receptive_field(&self) -> usize {
         self.shape.reach
     }
 
-    /// Frames by which the samples lag behind the pushes, until the end: the receptive field, up to a row at
-    /// each rate, since all phases of an input row are computed at once, and what tiles wait for.
+    /// Frames by which the samples lag behind the pushes, until the end: the receptive field, up to one
+    /// additional row at each rate, because all phases of an input row are computed at once, plus the frames
+    /// that tiles wait for.
     pub fn look_ahead(&self) -> usize {
         self.shape.look_ahead
     }
@@ -125,7 +126,7 @@ impl Decoder {
         self.program.kernels.isa()
     }
 
-    /// Bytes of packed weights.
+    /// Size of the packed weights in bytes.
     pub fn weight_bytes(&self) -> usize {
         self.program.bytes()
     }
@@ -139,7 +140,7 @@ pub struct Stream {
     ports: Ports,
     shape: Shape,
     frames: usize,
-    /// Samples given so far.
+    /// Number of samples returned so far.
     given: usize,
     /// Samples that are known before they are due.
     early: Vec<f32>,
@@ -147,20 +148,19 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes the next `frames` frames and appends to `out` the samples of as many, or, near the beginning,
-    /// those of the frames that more than [`Decoder::look_ahead`] frames have followed.
+    /// Takes the next `frames` frames and appends the samples of as many frames to `out`, or, near the
+    /// beginning, those of the frames that are followed by more than [`Decoder::look_ahead`] frames.
     ///
     /// `z`: `[inter_channels, frames]`, row-major, as upstream's `z_p`.
     ///
     /// # Errors
-    /// When the stream is finished, `frames` is 0, or `z` has another size or a value that is not finite;
-    /// nothing is consumed then. When a sample is not a number: nothing is appended then, and the stream is
-    /// finished.
+    /// When the stream is finished, `frames` is 0, or `z` has the wrong size or a value that is not finite;
+    /// nothing is consumed then. When a sample is NaN: nothing is appended then, and the stream is finished.
     pub fn push(&mut self, z: &[f32], frames: usize, out: &mut Vec<f32>) -> Result<(), Error> {
         self.push_strided(z, frames, frames, out)
     }
 
-    /// [`Stream::push`] of `frames` columns of a longer latent: channel `c` begins at `z[c * stride]`.
+    /// [`Stream::push`] for `frames` columns of a longer latent: channel `c` begins at `z[c * stride]`.
     ///
     /// # Errors
     /// As for [`Stream::push`].
@@ -211,7 +211,7 @@ impl Stream {
         self.give(due, out)
     }
 
-    /// Appends the samples up to sample `due`, if all that are there are numbers.
+    /// Appends the samples up to sample `due`, if all available samples are finite.
     fn give(&mut self, due: usize, out: &mut Vec<f32>) -> Result<(), Error> {
         if let Some(at) = self.early.iter().position(|sample| !sample.is_finite()) {
             self.finished = true;
@@ -222,11 +222,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the utterance and appends the remaining samples: `frames * hop` in all.
+    /// Ends the utterance and appends the remaining samples: `frames * hop` in total.
     ///
     /// # Errors
-    /// When the stream is already finished, or no frame was pushed. When a sample is not a number: nothing is
-    /// appended then.
+    /// When the stream is already finished, or no frame was pushed. When a sample is NaN: nothing is appended
+    /// then.
     pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), Error> {
         if self.finished {
             return Err(Error::Finished);
@@ -240,12 +240,12 @@ impl Stream {
         self.give(self.frames * self.shape.hop, out)
     }
 
-    /// Frames pushed.
+    /// Number of frames pushed.
     pub fn frames(&self) -> usize {
         self.frames
     }
 
-    /// Bytes held besides the weights: constant but for the longest push so far.
+    /// Size in bytes of the memory held besides the weights: constant except for the longest push so far.
     pub fn bytes(&self) -> usize {
         self.state.bytes()
     }
@@ -360,7 +360,7 @@ fn check_resblock(layer: &str, spec: &ResBlockSpec<'_>, c: usize) -> Result<(), 
     Ok(())
 }
 
-/// The speaker embedding's length, on which all conditioned layers must agree.
+/// The length of the speaker embedding, on which all conditioned layers must agree.
 fn gin_channels(spec: &DecoderSpec<'_>) -> Result<usize, Error> {
     let flows = spec.flow.layers.iter().enumerate();
     let conds: Vec<(String, Option<usize>)> = flows
@@ -372,7 +372,7 @@ fn gin_channels(spec: &DecoderSpec<'_>) -> Result<usize, Error> {
     for (name, found) in conds {
         match (gin, found) {
             (Some(gin), Some(found)) if found != gin || gin == 0 => {
-                return Err(shape(&name, format!("{gin} channels of g, as elsewhere"), found));
+                return Err(shape(&name, format!("{gin} channels of g, as in other layers"), found));
             }
             _ => {}
         }
@@ -387,7 +387,7 @@ fn branch_reach(spec: &ResBlockSpec<'_>) -> usize {
     }
 }
 
-/// Frames on each side that a sample depends on.
+/// Frames on each side on which a sample depends.
 fn reach(spec: &DecoderSpec<'_>) -> usize {
     let generator = &spec.generator;
     let kernels = generator.resblocks.len() / generator.ups.len();
@@ -401,7 +401,7 @@ fn reach(spec: &DecoderSpec<'_>) -> usize {
     reach + generator.conv_pre.reach() + flow
 }
 
-/// Packs the weights of operations as their places in the program allow.
+/// Packs the weights of operations according to their places in the program.
 #[derive(Clone, Copy)]
 struct Packer<'a> {
     kernels: Kernels,
@@ -410,10 +410,10 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    /// For an operation that needs `after` more rows of a stream of which is known as much as `edge` says.
+    /// The target for an operation that needs `after` more rows of a stream with the end `edge`.
     ///
-    /// Of the tiles that save the most multiplications it takes those that wait for at most a frame more:
-    /// until they are full no sample is known, and so every frame is one more to be computed before the first
+    /// Among the tiles that save the most multiplications, it uses those that wait for at most one additional
+    /// frame: no sample is known before a tile is full, so every such frame must be computed before the first
     /// audio.
     fn target(self, edge: Edge, after: usize, accurate: bool) -> Target<'a> {
         let Self { kernels, arena, mode } = self;
@@ -423,8 +423,8 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// The couplings in reverse. A `Flip` reverses all channels: the halves change places, and the reversal
-/// within each goes into the channel order of the next weights.
+/// Builds the couplings in reverse. A `Flip` reverses all channels: the halves swap places, and the reversal
+/// within each half is folded into the channel order of the next weights.
 fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) -> [Buf; 2] {
     let half = flow.channels / 2;
     program.segment(BLOCK, 1);
@@ -465,7 +465,7 @@ fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) ->
             let skip = Op::new(skip, acts);
             program.push(if l == 0 { skip.store(output) } else { skip.accumulate(output) });
         }
-        // x1 - m, so m comes with its sign changed.
+        // x1 - m, so m is computed with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
         let post = Conv::new(target(program, output, 0), post, fold);
         program.push(Op::new(Kind::Conv(post), output).accumulate(halves[sink]));
@@ -487,7 +487,7 @@ fn build_generator(
     let mut act = program.buffer(pre.c_out, 1);
     // The halves lag differently, so each has its own part of the convolution.
     let inputs = if flipped { [half..pre.c_in, 0..half] } else { [0..half, half..pre.c_in] };
-    // Of the two, the last coupling's target is the slower one and completes the sum.
+    // The last coupling's target is the slower of the two, and completes the sum.
     let mut parts: Vec<(Buf, std::ops::Range<usize>)> = halves.into_iter().zip(inputs).collect();
     if flipped {
         parts.reverse();
@@ -511,7 +511,8 @@ fn build_generator(
 
     let stages = spec.ups.len();
     let num_kernels = spec.resblocks.len() / stages;
-    // The mean over the branches: LeakyReLU commutes with positive factors, so the next weights can carry it.
+    // The mean over the branches: LeakyReLU commutes with positive factors, so the next weights can include
+    // it.
     let mut factor = 1.0;
     let mut rate = 1;
     for (i, (up, blocks)) in spec.ups.iter().zip(spec.resblocks.chunks(num_kernels)).enumerate() {
@@ -524,7 +525,8 @@ fn build_generator(
         act = program.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
         let sum = program.buffer(channels, rate);
-        // A branch that looks further ahead lags further behind, and must find the others' sum complete.
+        // A branch that looks further ahead lags further behind, and must find the sum of the others
+        // complete.
         let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
         branches.sort_by_key(|b| branch_reach(b));
         for (j, block) in branches.into_iter().enumerate() {
@@ -543,7 +545,7 @@ fn build_generator(
     Ports { a: halves[0], b: halves[1] }
 }
 
-/// A stream of rows, as it is and through LeakyReLU.
+/// A stream of rows, unchanged and after LeakyReLU.
 #[derive(Clone, Copy)]
 struct Stage {
     raw: Buf,

@@ -1,7 +1,7 @@
-//! What can go wrong at load or at call.
+//! Errors of loading and of calls.
 
-/// Errors of the engine. Everything a network can get wrong is found by the constructors; calls fail only on
-/// what is handed to them.
+/// Errors of the engine. All problems of a network are found by the constructors; calls fail only because of
+/// their arguments.
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -10,9 +10,9 @@ pub enum Error {
     Shape {
         /// The layer, named as upstream names its module.
         layer: String,
-        /// What would have fitted.
+        /// The expected value.
         expected: String,
-        /// What the specification holds.
+        /// The value in the specification.
         found: String,
     },
     /// A weight is infinite or not a number.
@@ -22,10 +22,10 @@ pub enum Error {
         layer: String,
         /// Flat index into the tensor.
         index: usize,
-        /// The offending value.
+        /// The invalid value.
         value: f32,
     },
-    /// A size is outside what the engine accepts.
+    /// A size exceeds the engine's limits.
     #[error("{layer}: {what} is {found}, the engine accepts {accepted}")]
     Limit {
         /// The layer, named as upstream names its module.
@@ -37,7 +37,7 @@ pub enum Error {
         /// The accepted range, in words.
         accepted: &'static str,
     },
-    /// The processor (or this build) lacks the instruction set that was asked for.
+    /// The processor, or this build, lacks the requested instruction set.
     #[error("instruction set {0} is not available here; use Isa::Auto")]
     Isa(&'static str),
     /// An input of a call has the wrong size or content.
@@ -45,31 +45,31 @@ pub enum Error {
     Input {
         /// The argument.
         what: &'static str,
-        /// What it should be.
+        /// The expected value.
         expected: String,
-        /// What it was.
+        /// The value found.
         found: String,
     },
-    /// The caller asked for an end.
-    #[error("stopped before the end, as the caller asked")]
+    /// The caller requested a stop.
+    #[error("stopped by the caller before the end")]
     Stopped,
     /// `push` or `finish` after `finish`.
     #[error("the stream is finished; open another with Decoder::stream")]
     Finished,
     /// The network's sums overflow: a sample is infinite or not a number.
     #[error(
-        "sample {sample} is not a number: the weights are damaged, or the scales far beyond those that the voice was trained for"
+        "sample {sample} is not a number: the weights are damaged, or the scales are far beyond those that the voice was trained for"
     )]
     NotANumber {
-        /// Counts from the utterance's first.
+        /// Index from the start of the utterance.
         sample: usize,
     },
     /// The threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
-        /// How many were asked for.
+        /// The requested number.
         threads: usize,
-        /// What the system answered.
+        /// The system's reason.
         reason: String,
     },
 }

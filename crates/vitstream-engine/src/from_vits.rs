@@ -1,4 +1,4 @@
-//! The halves of a network as the engine's descriptions: the same weights, borrowed.
+//! Converts the halves of a network to the engine's descriptions, borrowing the same weights.
 
 use vitstream_vits::attentions::Encoder;
 use vitstream_vits::duration::Duration;

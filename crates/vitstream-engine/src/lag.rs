@@ -1,10 +1,10 @@
-//! How far the rows of a stream lie behind the frames that were pushed, worked out before anything runs.
+//! Computes how far the rows of a stream lag behind the pushed frames, before anything runs.
 
-/// What is known of a stream's end whenever `frames` frames are known, `rate` rows each: it lies at `frames * rate` less
-/// `least` to `most` rows, and at a time that is `phase` more than a multiple of `step`.
+/// The end of a stream when `frames` frames are known, with `rate` rows per frame: it is at `frames * rate`
+/// minus `least` to `most` rows, and at a time that exceeds a multiple of `step` by `phase`.
 ///
-/// All of it is about a stream that goes on: near the beginning there may be no row yet, and at the end of an utterance
-/// every row is known.
+/// This describes a stream that continues: near the beginning there may be no row yet, and at the end of an
+/// utterance every row is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edge {
     rate: i64,
@@ -14,36 +14,36 @@ pub(crate) struct Edge {
     phase: i64,
 }
 
-/// Blocks of rows that are computed whole: the first ends at `first`, each further one has `block` rows.
+/// Blocks of rows that are computed as a whole: the first ends at `first`, each later one has `block` rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
     pub(crate) block: i64,
-    /// 0 where the first is as long as the others.
+    /// 0 if the first block is as long as the others.
     pub(crate) first: i64,
 }
 
 impl Edge {
-    /// The frames themselves.
+    /// The stream of the frames themselves.
     pub(crate) fn frames() -> Self {
         Self { rate: 1, least: 0, most: 0, step: 1, phase: 0 }
     }
 
-    /// Fewest rows behind.
+    /// Smallest lag in rows.
     pub(crate) fn least(self) -> i64 {
         self.least
     }
 
-    /// Most rows behind.
+    /// Largest lag in rows.
     pub(crate) fn most(self) -> i64 {
         self.most
     }
 
-    /// Rows a frame.
+    /// Rows per frame.
     pub(crate) fn rate(self) -> i64 {
         self.rate
     }
 
-    /// The end of what needs `rows` more rows of this stream.
+    /// The end of a stream that needs `rows` more rows of this one.
     pub(crate) fn behind(self, rows: i64) -> Self {
         Self {
             least: self.least + rows,
@@ -53,9 +53,9 @@ impl Edge {
         }
     }
 
-    /// The end of what needs as many rows of another stream of the same rate.
+    /// The end of a stream that needs as many rows of another stream with the same rate.
     pub(crate) fn meet(self, other: Self) -> Self {
-        // One that is always ahead of the other decides nothing.
+        // A stream that is always ahead of the other has no influence.
         if self.least >= other.most {
             return self;
         }
@@ -72,7 +72,7 @@ impl Edge {
         }
     }
 
-    /// The end in rows of which there are `stride` to each of these.
+    /// The end in rows of a stream with `stride` rows for each row of this one.
     pub(crate) fn times(self, stride: i64) -> Self {
         Self {
             rate: self.rate * stride,
@@ -83,17 +83,18 @@ impl Edge {
         }
     }
 
-    /// Where blocks of `block` rows wait least: where this end comes to lie anyway, as far as it keeps step with them.
+    /// The blocks of `block` rows that wait least: those that end where this stream ends anyway, as far as it
+    /// keeps step with them.
     pub(crate) fn grid(self, block: i64) -> Grid {
         Grid { block, first: self.phase.rem_euclid(gcd(self.step, block)) }
     }
 
-    /// Rows that a [grid](Self::grid) of blocks of `block` rows waits for at most.
+    /// Largest number of rows that the blocks of a [grid](Self::grid) with `block` rows wait for.
     pub(crate) fn wait(self, block: i64) -> i64 {
         block - gcd(self.step, block)
     }
 
-    /// The end of what is computed in whole blocks of its [grid](Self::grid).
+    /// The end of a stream computed in whole blocks of its [grid](Self::grid).
     pub(crate) fn on(self, grid: Grid) -> Self {
         if self.step % grid.block == 0 {
             return self;
@@ -103,18 +104,19 @@ impl Edge {
 }
 
 impl Grid {
-    /// The last end of a block that is not behind `end`; less than 1 where there is none.
+    /// The last end of a block at or before `end`; less than 1 if there is none.
     pub(crate) fn floor(self, end: i64) -> i64 {
         end - (end - self.first).rem_euclid(self.block)
     }
 
-    /// Where to stop first on the way from `from` to `to`, so that what is computed at once consists of blocks alike.
+    /// The first stop on the way from `from` to `to` such that the rows computed at once consist of equal
+    /// blocks.
     pub(crate) fn stop(self, from: i64, to: i64) -> i64 {
         if from < self.first { to.min(self.first) } else { to }
     }
 }
 
-/// Greatest common divisor; of a number and 0 it is the number.
+/// Greatest common divisor; for a number and 0, the number.
 fn gcd(a: i64, b: i64) -> i64 {
     let (mut a, mut b) = (a.abs(), b.abs());
     while b != 0 {
@@ -128,13 +130,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What can be done with a stream.
+    /// An operation on a stream.
     #[derive(Debug, Clone)]
     enum Step {
         Behind(i64),
         Blocks(i64),
         Times(i64),
-        /// Meets itself as it was that many steps ago, if the rate is still the same.
+        /// Combines the stream with its earlier form, that many steps ago, if the rate is still the same.
         Meet(usize),
     }
 
@@ -148,7 +150,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is said of an end holds for every number of frames, and no more than that is claimed.
+        /// The statements about an end hold for every number of frames, and are tight.
         #[test]
         fn ends_are_where_they_are_said_to_be(steps in prop::collection::vec(step(), 1..9)) {
             let frames = 0..700i64;
@@ -202,8 +204,8 @@ mod tests {
         }
     }
 
-    /// The reason for choosing where blocks end: a chain of convolutions that look ahead by as many rows as a block
-    /// has, or fewer, waits once and not for each.
+    /// The reason for choosing the ends of blocks: a chain of convolutions that look ahead by at most as many
+    /// rows as a block has waits only once.
     #[test]
     fn a_chain_waits_once() {
         let mut edge = Edge::frames();

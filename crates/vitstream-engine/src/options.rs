@@ -1,18 +1,19 @@
-//! How a network is computed, and by whom.
+//! Options for computing a network.
 
 use crate::conv::Mode;
 use crate::error::Error;
 use crate::kernels::Isa;
 
-/// How a [`Decoder`](crate::Decoder) or an [`Encoder`](crate::Encoder) computes.
+/// Options for a [`Decoder`](crate::Decoder) or an [`Encoder`](crate::Encoder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Which convolution, in a decoder.
+    /// The convolution method of a decoder.
     pub mode: Mode,
-    /// Which instruction set.
+    /// The instruction set.
     pub isa: Isa,
-    /// Threads, 1 to 256. They change no bit of the result. More than one needs the feature `threads`.
+    /// Number of threads, 1 to 256. It does not change a single bit of the result. More than one needs the
+    /// feature `threads`.
     pub threads: usize,
 }
 
@@ -29,26 +30,26 @@ impl Options {
         Self::default()
     }
 
-    /// Which convolution, in a decoder.
+    /// Sets the convolution method of a decoder.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Which instruction set.
+    /// Sets the instruction set.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = isa;
         self
     }
 
-    /// Threads, 1 to 256. They change no bit of the result.
+    /// Sets the number of threads, 1 to 256. It does not change a single bit of the result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 }
 
-/// The threads of a network; none but the caller's own for a single one.
+/// The threads of a network; for a single thread, only the caller's own.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     #[cfg(feature = "threads")]
@@ -59,7 +60,7 @@ impl Workers {
     pub(crate) fn new(threads: usize) -> Result<Self, Error> {
         let refused = |reason: String| Error::Threads { threads, reason };
         if !(1..=256).contains(&threads) {
-            return Err(refused("1 to 256 are possible".to_owned()));
+            return Err(refused("expected 1 to 256".to_owned()));
         }
         #[cfg(feature = "threads")]
         {

@@ -4,16 +4,16 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::kernels::{Arena, Block};
 
-/// Floats in a [`Line`]: what every row is padded to.
+/// Number of floats in a [`Line`], to which every row is padded.
 pub(crate) const LINE: usize = 16;
 
-/// Weights and values of rows that are smaller count as zero: 300 dB below a full-scale sample.
+/// Weights and row values below this count as zero: it is 300 dB below a full-scale sample.
 ///
-/// Products of what is left are no denormal numbers, with which some processors compute a hundred times more slowly:
-/// so neither silence nor weights that training has let decay take longer than anything else.
+/// Products of the remaining values are never denormal numbers, with which some processors compute a hundred
+/// times more slowly; silence and decayed weights therefore take no longer than anything else.
 pub(crate) const SMALL: f32 = 8.881_784e-16;
 
-/// A cache line of floats; what all buffers are made of, so that rows are aligned for every instruction set.
+/// A cache line of floats, the element of all buffers, so that rows are aligned for every instruction set.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; LINE]);
@@ -47,8 +47,8 @@ pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
 /// time.
 ///
 /// Time 0 is the stream's first row; the rows before it are the zeros of the left padding. Old rows are
-/// dropped when room is needed, as far as [`Rows::keep_from`] allows: so the buffer's size depends on the
-/// longest push, never on the length of the stream.
+/// dropped when space is needed, as far as [`Rows::keep_from`] allows, so the buffer's size depends on the
+/// longest push and never on the length of the stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
     data: Block,
@@ -58,12 +58,12 @@ pub(crate) struct Rows {
     base: i64,
     /// Rows stored.
     len: usize,
-    /// Time of the first row that is still wanted.
+    /// Time of the first row that is still needed.
     keep: i64,
 }
 
 impl Rows {
-    /// An empty stream behind `before` rows of zeros.
+    /// An empty stream after `before` rows of zeros.
     pub(crate) fn new(channels: usize, before: usize) -> Self {
         let lines = channels.div_ceil(LINE);
         let before = before as i64;
@@ -76,24 +76,24 @@ impl Rows {
         }
     }
 
-    /// A stream of `rows` rows of zeros from time 0 on, behind `before` of them.
+    /// A stream of `rows` rows of zeros from time 0 on, after `before` further ones.
     pub(crate) fn zeros(channels: usize, before: usize, rows: usize) -> Self {
         Self { base: -(before as i64), keep: -(before as i64), ..Self::new(channels, before + rows) }
     }
 
-    /// The same with room for `rows` rows.
+    /// The same with space for `rows` rows.
     pub(crate) fn within(arena: &Arena, channels: usize, before: usize, rows: usize) -> Self {
         let lines = channels.div_ceil(LINE);
         Self { data: arena.zeros(lines * rows.max(before)), ..Self::new(channels, before) }
     }
 
-    /// Makes it empty again, behind `before` rows of zeros as it began.
+    /// Empties it, leaving `before` rows of zeros as at the start.
     pub(crate) fn restart(&mut self, before: usize) {
         (self.base, self.len, self.keep) = (-(before as i64), before, -(before as i64));
         self.data[..before * self.lines].fill(Line::zeroed());
     }
 
-    /// Floats from a row to the next.
+    /// Number of floats from a row to the next.
     pub(crate) fn stride(&self) -> usize {
         self.lines * LINE
     }
@@ -103,7 +103,7 @@ impl Rows {
         self.base + self.len as i64
     }
 
-    /// Declares the rows before `time` unwanted.
+    /// Declares the rows before `time` as no longer needed.
     pub(crate) fn keep_from(&mut self, time: i64) {
         self.keep = self.keep.max(time.min(self.end()));
     }
@@ -123,7 +123,7 @@ impl Rows {
         (time - self.base) as usize * self.stride()
     }
 
-    /// Makes rows exist up to `end`. Their contents are unspecified.
+    /// Extends the rows up to `end`. Their contents are unspecified.
     pub(crate) fn extend_to(&mut self, end: i64) {
         let Ok(more) = usize::try_from(end - self.end()) else { return };
         if (self.len + more) * self.lines > self.data.len() {
@@ -148,7 +148,7 @@ impl Rows {
         self.since_mut(from).fill(0.0);
     }
 
-    /// Bytes held.
+    /// Size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.data)
     }

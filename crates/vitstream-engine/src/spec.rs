@@ -1,8 +1,7 @@
-//! Plain descriptions of a network: weights in PyTorch layout, weight norm already folded, nothing else
-//! folded.
+//! Plain descriptions of a network: weights in PyTorch layout, with only weight norm folded in.
 //!
-//! Fields carry upstream's attribute names (`models.py`, `modules.py`, `attentions.py` of VITS). Slices may
-//! borrow from a mapped file; the engine packs what it needs and keeps no reference.
+//! Fields have upstream's attribute names (`models.py`, `modules.py`, `attentions.py` of VITS). Slices may
+//! borrow from a mapped file; the engine packs what it needs and keeps no references.
 
 use std::borrow::Cow;
 
@@ -21,7 +20,7 @@ pub struct ConvSpec<'a> {
     pub c_out: usize,
     /// Taps.
     pub kernel: usize,
-    /// Distance of two taps.
+    /// Distance between two taps.
     pub dilation: usize,
     /// 1, or `c_in` for a depth-wise convolution.
     pub groups: usize,
@@ -59,8 +58,8 @@ impl<'a> ConvSpec<'a> {
         (self.kernel - 1) * self.dilation / 2
     }
 
-    /// Checks sizes, symmetry of the padding and finiteness, and that the channels are those the neighbours
-    /// have.
+    /// Checks sizes, symmetry of the padding, finiteness, and that the channels match those of the
+    /// neighbours.
     pub(crate) fn check(&self, layer: &str, c_in: usize, c_out: usize) -> Result<(), Error> {
         limit(layer, "kernel", self.kernel, 1..=1024, "1 to 1024")?;
         limit(layer, "dilation", self.dilation, 1..=65_536, "1 to 65536")?;
@@ -73,7 +72,7 @@ impl<'a> ConvSpec<'a> {
             ));
         }
         if self.groups != 1 && (self.groups != self.c_in || self.c_in != self.c_out) {
-            return Err(shape(layer, "1 group, or one a channel", format!("{} groups", self.groups)));
+            return Err(shape(layer, "1 group, or one per channel", format!("{} groups", self.groups)));
         }
         if !((self.kernel - 1) * self.dilation).is_multiple_of(2) {
             return Err(shape(
@@ -185,7 +184,7 @@ pub struct WnSpec<'a> {
 pub struct CouplingSpec<'a> {
     /// `[hidden, channels / 2, 1]`.
     pub pre: ConvSpec<'a>,
-    /// The network between.
+    /// The network in between.
     pub wn: WnSpec<'a>,
     /// `[channels / 2, hidden, 1]`.
     pub post: ConvSpec<'a>,
@@ -273,13 +272,13 @@ pub struct DdsConvSpec<'a> {
 pub struct ConvFlowSpec<'a> {
     /// `[filter, 1, 1]`.
     pub pre: ConvSpec<'a>,
-    /// The network between.
+    /// The network in between.
     pub convs: DdsConvSpec<'a>,
     /// `[3 * bins - 1, filter, 1]`.
     pub proj: ConvSpec<'a>,
 }
 
-/// `StochasticDurationPredictor`, as much of it as inference runs.
+/// `StochasticDurationPredictor`, as far as inference runs it.
 #[derive(Debug, Clone)]
 pub struct StochasticDurationPredictorSpec<'a> {
     /// `[filter, hidden, 1]`.
@@ -318,7 +317,7 @@ pub struct DurationPredictorSpec<'a> {
     pub cond: Option<ConvSpec<'a>>,
 }
 
-/// Which duration predictor.
+/// The duration predictor.
 #[derive(Debug, Clone)]
 pub enum DurationSpec<'a> {
     /// `use_sdp = True`.
@@ -369,7 +368,7 @@ pub(crate) fn tensor(name: &str, data: &[f32], dims: &[usize]) -> Result<(), Err
     if data.len() != dims.iter().product::<usize>() {
         return Err(shape(name, format!("{dims:?}"), format!("{} elements", data.len())));
     }
-    // Without a way out in the middle the loop is a vector's.
+    // Without an early exit the loop can be vectorised.
     if data.iter().fold(true, |finite, v| finite & v.is_finite()) {
         return Ok(());
     }

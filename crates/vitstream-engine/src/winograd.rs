@@ -1,8 +1,8 @@
 //! One-dimensional Winograd (Toom-Cook) convolution: the algebra.
 //!
-//! A tile of `m` outputs of an `r`-tap convolution is a product of two polynomials in disguise. Evaluated at
-//! `n = m + r - 1` points (the last is infinity) it takes `n` multiplications instead of `m * r`: `y = A^T
-//! [(G w) * (B^T x)]`, as in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
+//! A tile of `m` outputs of an `r`-tap convolution is equivalent to a product of two polynomials. Evaluated
+//! at `n = m + r - 1` points (the last is infinity), it takes `n` multiplications instead of `m * r`: `y =
+//! A^T [(G w) * (B^T x)]`, as in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 //!
 //! The points come in pairs of opposite sign: `0, +-1, +-2`, then `+-1/2`, then `+-3/4`, so that `n` is 6, 8
 //! or 10. Then the row of `B^T` of a point `p` is `(x^2 + p x) Q_p(x^2)`, with `Q_p` the product of `x^2 -
@@ -14,13 +14,13 @@
 //! two or three pairs and 1e-5 with four, over random inputs (tested); `+-4` as a fourth pair would be four
 //! to five times worse.
 
-/// The positive points, in the order of their use.
+/// The positive points, in the order of use.
 pub(crate) const POINTS: [f64; 4] = [1.0, 2.0, 0.5, 0.75];
 
-/// Longest group of taps.
+/// Limit on the taps of a group.
 pub(crate) const MAX_TAPS: usize = 7;
 
-/// Coefficients for `PAIRS` pairs, as the kernels use them.
+/// Coefficients for `PAIRS` pairs, for use in the kernels.
 pub(crate) struct Coefficients<const PAIRS: usize>;
 
 impl<const PAIRS: usize> Coefficients<PAIRS> {
@@ -118,10 +118,10 @@ const fn product_without(skip: usize, pairs: usize) -> [f64; 5] {
     product
 }
 
-/// How a kernel is cut and transformed.
+/// The division and transformation of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Groups of taps, each with its own transform, summed before the way back.
+    /// Groups of taps, each with its own transform, summed before the inverse transform.
     pub(crate) groups: usize,
     /// Taps of a group.
     pub(crate) taps: usize,
@@ -130,17 +130,17 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Most outputs of a tile.
+    /// Limit on the outputs of a tile.
     pub(crate) const MAX_OUTPUTS: usize = 7;
 
-    /// The plans for a kernel of `kernel` taps, those with fewer multiplications and larger tiles first; none
-    /// where there is nothing to gain.
+    /// The plans for a kernel of `kernel` taps, with fewer multiplications and larger tiles first; none if
+    /// there is nothing to gain.
     ///
-    /// Before the generator, which amplifies errors, fewer pairs are `accurate` enough.
+    /// Before the generator, which amplifies errors, only fewer pairs are `accurate` enough.
     pub(crate) fn choices(kernel: usize, accurate: bool) -> impl Iterator<Item = Self> {
         let groups = kernel.div_ceil(MAX_TAPS).max(1);
         let taps = kernel.div_ceil(groups);
-        // More pairs than 3 for 3 taps or than 2 for 2 save little more.
+        // More than 3 pairs for 3 taps, or 2 for 2 taps, save little more.
         let pairs: &[usize] = match (taps, accurate) {
             _ if !(2..=2 * MAX_TAPS).contains(&kernel) => &[],
             (2, _) => &[2],
@@ -177,8 +177,8 @@ mod tests {
     use crate::rows::Rows;
     use crate::spec::ConvSpec;
 
-    /// Largest error of a convolution against double precision, relative to the largest output; tiles wait
-    /// for `wait` rows at most.
+    /// Largest error of a convolution compared with double precision, relative to the largest output; tiles
+    /// wait for at most `wait` rows.
     fn error(kernels: Kernels, kernel: usize, accurate: bool, seed: u32, wait: i64) -> f64 {
         let (c_in, c_out, dilation, t) = (48, 40, 1 + seed as usize % 3, 150i64);
         let mut state = seed;

@@ -9,13 +9,13 @@ use crate::kernels::{Kernels, SoftmaxTask};
 use crate::rows::{LINE, Line, floats_mut, padded};
 use crate::spec::{ConvSpec, EncoderLayerSpec, tensor};
 
-/// Rows of the score matrix that exist at a time: memory stays linear in the number of ids.
+/// Number of rows of the score matrix that exist at a time, so that memory stays linear in the number of ids.
 const QUERIES: usize = 56;
 
 /// One head of a layer.
 #[derive(Debug)]
 struct Head {
-    /// With `1 / sqrt(d_k)` in it.
+    /// Includes the factor `1 / sqrt(d_k)`.
     q: Linear,
     k: Linear,
     v: Linear,
@@ -25,8 +25,8 @@ struct Head {
     rel_v: Panels,
 }
 
-/// What the layers compute in, each after the other: to be given fresh memory every time costs a long
-/// utterance a twentieth of its time.
+/// Buffers that the layers use in turn: allocating them every time would cost a long utterance a twentieth of
+/// its time.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     heads: Vec<HeadRoom>,
@@ -34,7 +34,7 @@ pub(super) struct Room {
     hidden: Sequence,
 }
 
-/// What a head computes in.
+/// Buffers of a head.
 #[derive(Debug, Default)]
 struct HeadRoom {
     q: Sequence,
@@ -95,7 +95,7 @@ impl EncoderLayer {
                     |conv: &ConvSpec<'_>, fold| Linear::part(target, conv, 0..hidden, channels.clone(), fold);
                 let first = if heads_of == 1 { 0 } else { h * one };
                 let (rel_k, rel_v) = (&spec.emb_rel_k[first..], &spec.emb_rel_v[first..]);
-                // The bias enters with the first head.
+                // The bias is added by the first head.
                 let o = Fold { bias: if h == 0 { 1.0 } else { 0.0 }, ..Fold::default() };
                 Head {
                     q: part(&spec.conv_q, scaled),
@@ -151,7 +151,7 @@ impl EncoderLayer {
         room.y = y;
     }
 
-    /// One head's share of `x`, to `attended`.
+    /// Computes one head's contribution to `x`, into `attended`.
     fn attend(&self, kernels: Kernels, head: &Head, x: &Sequence, room: &mut HeadRoom) {
         let HeadRoom { q, k, v, keys, values, scores, band, attended } = room;
         for (linear, out) in [(&head.q, &mut *q), (&head.k, k), (&head.v, v)] {

@@ -1,4 +1,4 @@
-//! Both duration predictors, as inference runs them.
+//! Both duration predictors, as they run at inference.
 
 use super::attention::check_pointwise;
 use super::layers::{Depthwise, Linear, Norm, Sequence};
@@ -12,7 +12,7 @@ use crate::spec::{
     tensor,
 };
 
-/// A speaker's vector added to every row: `weight @ g + bias`.
+/// The addition of a speaker's vector to every row: `weight @ g + bias`.
 #[derive(Debug)]
 pub(super) struct Cond {
     weight: Vec<f32>,
@@ -57,7 +57,7 @@ impl DdsConv {
         if n == 0 || lengths != [n; 3] {
             return Err(shape(
                 layer,
-                "as many convs_sep, convs_1x1, norms_1 and norms_2",
+                "equal numbers of convs_sep, convs_1x1, norms_1 and norms_2",
                 format!("{n}, {lengths:?}"),
             ));
         }

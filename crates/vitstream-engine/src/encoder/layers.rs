@@ -8,7 +8,7 @@ use crate::kernels::{DepthwiseTask, Epilogue, Kernels, NormTask};
 use crate::rows::{Line, Rows, aligned, floats, padded, zeros};
 use crate::spec::{ConvSpec, NormSpec};
 
-/// All rows of an item, with rows of zeros on both sides where a convolution will look there.
+/// All rows of an item, with rows of zeros on both sides for convolutions that read them.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     rows: Rows,
@@ -16,7 +16,7 @@ pub(super) struct Sequence {
     len: usize,
 }
 
-/// Rows of zeros on both sides: enough for any convolution here that was not told otherwise.
+/// Default number of rows of zeros on both sides, sufficient for most convolutions here.
 const MARGIN: usize = 2;
 
 impl Sequence {
@@ -25,8 +25,8 @@ impl Sequence {
         Self { rows: Rows::zeros(channels, reach, len + reach), channels, len }
     }
 
-    /// Becomes `len` rows of zeros with a margin of `reach` rows, unless it has this shape; then its rows are
-    /// unspecified.
+    /// Resizes to `len` rows of zeros with a margin of `reach` rows, unless it already has this shape; then
+    /// the rows are unspecified.
     pub(super) fn fit(&mut self, channels: usize, len: usize, reach: usize) {
         if (self.channels, self.len, self.margin()) != (channels, len, reach) {
             *self = Self::new(channels, len, reach);
@@ -103,7 +103,7 @@ impl Linear {
         Self { conv: Conv::part(target, spec, inputs, outputs, fold), c_out }
     }
 
-    /// The convolution, and ReLU after it where asked for.
+    /// Runs the convolution, followed by ReLU if `relu` is set.
     pub(super) fn run(&self, kernels: Kernels, x: &Sequence, relu: bool) -> Sequence {
         let mut out = Sequence::default();
         self.run_into(kernels, x, relu, None, &mut out);

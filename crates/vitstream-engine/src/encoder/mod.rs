@@ -21,42 +21,42 @@ use duration::{DurationPredictor, StochasticDurationPredictor};
 use layers::{Linear, Sequence};
 use noise::Normal;
 
-/// Most ids of a call.
+/// Limit on the ids of a call.
 pub const MAX_IDS: usize = 1 << 16;
 
-/// Most frames of a call: 25 minutes at Piper's rates.
+/// Limit on the frames of a call: 25 minutes at Piper's rates.
 pub const MAX_FRAMES: usize = 1 << 17;
 
-/// Most floats that the zeros around the sequences of all layers may take together, 128 MiB, as a stream of the
-/// decoder may: published voices need less than a hundredth of it.
+/// Limit on the floats of zeros around the sequences of all layers together, 128 MiB, as for a stream of the
+/// decoder: published voices need less than a hundredth of it.
 const MAX_CONTEXT: usize = 1 << 25;
 
-/// The three numbers that shape an utterance, upstream's `scales`.
+/// The three numbers that control an utterance, upstream's `scales`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scales {
-    /// Of the latent's noise.
+    /// Scale of the latent's noise.
     pub noise: f32,
-    /// Of the durations: above 1 is slower.
+    /// Scale of the durations: larger than 1 is slower.
     pub length: f32,
-    /// Of the durations' noise.
+    /// Scale of the durations' noise.
     pub noise_w: f32,
 }
 
-/// What the encoder says about an utterance.
+/// The encoder's result for an utterance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latent {
-    /// `[inter_channels, frames]`, row-major: what [`Stream::push`](crate::Stream::push) takes.
+    /// `[inter_channels, frames]`, row-major: the input of [`Stream::push`](crate::Stream::push).
     pub z_p: Vec<f32>,
-    /// Frames: the sum of the durations, at least 1.
+    /// Number of frames: the sum of the durations, at least 1.
     pub frames: usize,
     /// Frames of each id, upstream's `w_ceil`.
     pub durations: Vec<usize>,
-    /// `[gin_channels]`: what [`Decoder::stream`](crate::Decoder::stream) takes; `None` without speakers.
+    /// `[gin_channels]`: the input of [`Decoder::stream`](crate::Decoder::stream); `None` without speakers.
     pub g: Option<Vec<f32>>,
 }
 
-/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone: weights
-/// are shared.
+/// `enc_p`, `dp` and the alignment of `SynthesizerTrn.infer`, packed for the kernels. Cheap to clone, because
+/// weights are shared.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     weights: Arc<Weights>,
@@ -89,12 +89,13 @@ impl Encoder {
     /// Checks and packs a network.
     ///
     /// # Errors
-    /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// lacks.
+    /// When shapes disagree, weights are not finite, sizes exceed the limits, or `options` request something
+    /// that this machine lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
-        // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
+        // An utterance is encoded at once, so Winograd's method does not make the result depend on its
+        // division.
         let tiles = Tiles { accurate: true, transformed: false, wait: None };
         let target = Target { kernels, arena, tiles: Some(tiles) };
         let hidden = spec.hidden;
@@ -148,7 +149,7 @@ impl Encoder {
                 gin,
             }),
         };
-        // The layers are checked now, so that these are small numbers.
+        // The layers have been checked, so these are small numbers.
         let held = contexts(spec).fold(0usize, usize::saturating_add);
         limit(
             "enc_p and dp",
@@ -165,12 +166,12 @@ impl Encoder {
         self.weights.inter
     }
 
-    /// Ids that the embedding knows: 0 up to this.
+    /// Number of ids of the embedding: ids are less than this.
     pub fn vocabulary(&self) -> usize {
         self.weights.emb.len() / self.weights.hidden
     }
 
-    /// Speakers; 0 when the network has no speaker embedding.
+    /// Number of speakers; 0 if the network has no speaker embedding.
     pub fn speakers(&self) -> usize {
         self.weights.emb_g.len().checked_div(self.weights.gin).unwrap_or(0)
     }
@@ -180,7 +181,7 @@ impl Encoder {
         self.weights.kernels.isa()
     }
 
-    /// Speaks `ids` as `speaker`, which is given exactly when the network has speakers.
+    /// Encodes `ids` spoken by `speaker`, which is given exactly if the network has speakers.
     ///
     /// # Errors
     /// When `ids` are empty, too many or unknown, the speaker is missing, unexpected or unknown, a scale is
@@ -195,8 +196,8 @@ impl Encoder {
         self.encode_unless(ids, speaker, scales, noise, &|| false)
     }
 
-    /// As [`encode`](Self::encode), but ends with [`Error::Stopped`] soon after `stop` becomes true: it is asked before
-    /// each layer and each part.
+    /// As [`encode`](Self::encode), but ends with [`Error::Stopped`] soon after `stop` becomes true: it is
+    /// checked before each layer and each part.
     ///
     /// # Errors
     /// As [`encode`](Self::encode), and when it was stopped.
@@ -278,7 +279,7 @@ impl Encoder {
         Ok(x)
     }
 
-    /// Bytes of packed weights.
+    /// Size of the packed weights in bytes.
     pub fn weight_bytes(&self) -> usize {
         let weights = &*self.weights;
         size_of_val(weights.emb.as_slice())
@@ -289,7 +290,7 @@ impl Encoder {
     }
 }
 
-/// Floats around the sequence that each convolution reads.
+/// Number of floats around the sequence read by each convolution.
 fn contexts(spec: &EncoderSpec<'_>) -> impl Iterator<Item = usize> {
     let dds = |convs: &DdsConvSpec<'_>| convs.convs_sep.iter().map(context).collect::<Vec<_>>();
     let predictor = match &spec.duration {
@@ -306,11 +307,11 @@ fn context(conv: &ConvSpec<'_>) -> usize {
     2 * conv.reach() * padded(conv.c_in)
 }
 
-/// Frames of which noise is laid out at a time: the latent's rows are far apart.
+/// Number of frames of noise arranged at a time, because the latent's rows are far apart.
 const FRAMES: usize = 64;
 
 impl Weights {
-    /// `m_p + noise * exp(logs_p) * noise_scale`, each id's statistics repeated for its frames.
+    /// `m_p + noise * exp(logs_p) * noise_scale`, with each id's statistics repeated for its frames.
     fn align(
         &self,
         m: &Sequence,
@@ -342,7 +343,7 @@ impl Weights {
         }
         let stride = m.stride();
         let spoken = durations.iter().sum();
-        // A few channels at a time: their rows are far apart.
+        // A few channels at a time, because their rows are far apart.
         for channels in (0..inter).step_by(LINE).map(|c| c..inter.min(c + LINE)) {
             let mut first = 0;
             for (i, &n) in durations.iter().enumerate() {
@@ -356,7 +357,8 @@ impl Weights {
                 first += n;
             }
         }
-        // A frame beyond all durations, when they sum to 0: statistics 0, so the noise itself.
+        // A frame after all durations, which occurs if they sum to 0: the statistics are 0, so the result is
+        // the noise itself.
         for row in z_p.chunks_exact_mut(frames) {
             for v in &mut row[spoken..] {
                 *v *= scale;
@@ -410,7 +412,7 @@ fn durations(logw: &[f32], length_scale: f32) -> Result<Vec<usize>, Error> {
         if total.is_nan() {
             return Err(input(
                 "durations",
-                "numbers; the weights are damaged, or the scales far too large",
+                "numbers; the weights are damaged, or the scales are far too large",
                 w,
             ));
         }

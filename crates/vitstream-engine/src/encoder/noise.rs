@@ -1,27 +1,27 @@
-//! Normal draws: given, or from a seed, the same on every platform.
+//! Normal draws: given, or derived from a seed, the same on every platform.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// Where the encoder's two draws come from.
+/// The source of the encoder's two draws.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum DrawsFrom<'a> {
     /// ChaCha8 with the seed's little-endian bytes as the first eight of its key, the others zero. Stream 0
     /// gives the durations' noise `[2, ids]` in row-major order, stream 1 the latent's frame by frame,
-    /// `inter_channels` values each, so that a longer utterance begins with the draws of a shorter. Each pair
-    /// of words `a, b` makes two draws by Box and Muller: `sqrt(-2 ln u) cos v`, then the same with `sin`, `u
-    /// = (a + 1) / 2^32`, `v = 2 pi b / 2^32`, in double precision with `libm`'s functions, rounded to
-    /// single.
+    /// `inter_channels` values each, so that a longer utterance begins with the draws of a shorter one. Each
+    /// pair of words `a, b` gives two draws by the Box-Muller method: `sqrt(-2 ln u) cos v`, then the same
+    /// with `sin`, where `u = (a + 1) / 2^32` and `v = 2 pi b / 2^32`, in double precision with `libm`'s
+    /// functions, rounded to single.
     Seed(u64),
-    /// The draws themselves, as a test or a reference gives them.
+    /// The draws themselves, for tests and references.
     Given {
         /// `[2, ids]`; may be empty for the plain duration predictor, which draws nothing.
         dp: &'a [f32],
-        /// `[inter_channels, n]` with at least as many columns as frames are spoken; the first are used.
+        /// `[inter_channels, n]` with at least as many columns as frames; the first ones are used.
         p: &'a [f32],
     },
-    /// Draws of the caller's own generator, asked for when it is known how many are needed.
+    /// Draws of the caller's own generator, requested when their number is known.
     Generator(&'a dyn Draws),
 }
 

@@ -5,20 +5,20 @@
 const MIN_BIN: f32 = 1e-3;
 const MIN_DERIVATIVE: f32 = 1e-3;
 
-/// Most bins that [`inverse`] takes; upstream has 10.
+/// Limit on the bins for [`inverse`]; upstream has 10.
 pub(super) const MAX_BINS: usize = 32;
 
 /// Inverts the spline at `y`. `h`: `bins` widths, `bins` heights (both already divided by
 /// `sqrt(filter_channels)`) and `bins - 1` derivatives, before softmax and softplus.
 pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
-    // Written so that a value that is not a number passes through as itself.
+    // Written such that a NaN passes through unchanged.
     if !(-tail_bound..=tail_bound).contains(&y) {
         return y;
     }
     let widths = knots(&h[..bins], tail_bound);
     let heights = knots(&h[bins..2 * bins], tail_bound);
-    // The bin is the last whose lower knot is not above y; upstream nudges the last knot so that y = bound
-    // has a bin.
+    // The bin is the last one whose lower knot is not above y; upstream shifts the last knot slightly, so
+    // that y = bound is in a bin.
     let bin = heights[1..bins].iter().filter(|&&knot| y >= knot).count();
     // At both ends the spline continues the tails, whose slope is 1.
     let derivative = |i: usize| {
@@ -33,12 +33,12 @@ pub(super) fn inverse(y: f32, h: &[f32], bins: usize, tail_bound: f32) -> f32 {
     let a = bend + height * (delta - d0);
     let b = height * d0 - bend;
     let c = -delta * above;
-    // Rounding can push a discriminant of 0 below it.
+    // Rounding can make a discriminant of 0 negative.
     let root = 2.0 * c / (-b - (b * b - 4.0 * a * c).max(0.0).sqrt());
     root * width + widths[bin]
 }
 
-/// Softmax, a least share for each bin, and the running sum over `-tail_bound..=tail_bound`: `bins + 1`
+/// Softmax, a minimum share for each bin, and the cumulative sum over `-tail_bound..=tail_bound`: `bins + 1`
 /// knots.
 fn knots(logits: &[f32], tail_bound: f32) -> [f32; MAX_BINS + 1] {
     let bins = logits.len();
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The spline forwards, in double precision, to undo the inverse with.
+    /// The spline in the forward direction and double precision, to verify the inverse.
     fn forward(x: f64, h: &[f32], bins: usize) -> f64 {
         let widths = knots(&h[..bins], 5.0).map(f64::from);
         let heights = knots(&h[bins..2 * bins], 5.0).map(f64::from);

@@ -1,7 +1,7 @@
 //! The kernels' loops over rows and panels, generic in the register.
 //!
-//! `L` floats a register, `FMA` whether multiply-adds are fused, `ROWS` the most rows that a tile keeps in
-//! registers.
+//! `L` is the number of floats in a register, `FMA` is true for fused multiply-adds, and `ROWS` is the
+//! largest number of rows that a tile keeps in registers.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -12,8 +12,8 @@ use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxT
 use super::tile::{self, Run, Source};
 pub(super) use super::winograd::{transform_weights, winograd_rows};
 
-/// Rows of the next tile when `left` are to be done: as few tiles as possible, of nearly equal height, since
-/// a low tile streams as many weights as a high one.
+/// Number of rows of the next tile when `left` remain: as few tiles as possible, of nearly equal height,
+/// because a low tile reads as many weights as a high one.
 #[inline(always)]
 pub(super) fn next_rows(left: usize, max: usize) -> usize {
     left.div_ceil(left.div_ceil(max))
@@ -38,7 +38,7 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 taps: task.taps,
                 tap_step: task.tap_step,
                 c_in: task.c_in,
-                // The next panel, of this layer or the next, lies behind this one.
+                // The next panel, of this layer or the next, follows this one in memory.
                 ahead: if row + rows == task.rows { (task.taps * task.c_in * 2 * L) as isize } else { 0 },
                 weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
             };
@@ -63,19 +63,19 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     }
 }
 
-/// The epilogue of a panel's registers, its slices as pointers: what a register takes is a few instructions,
-/// of which finding a slice and checking its length would be most.
+/// The epilogue of a panel's registers, with its slices as pointers: finishing a register takes a few
+/// instructions, most of which would otherwise be finding a slice and checking its length.
 pub(super) enum Finish<'t, const L: usize> {
     Linear(Linear<'t, L>),
     Gate(Gate<'t, L>),
 }
 
-/// [`Epilogue::Linear`]. What is not there to be added is a register of zeros, so that no branch stands
-/// between the sums and their result: where branches meet, the compiler no longer sees a register.
+/// [`Epilogue::Linear`]. A missing addend is a register of zeros, so that there is no branch between the sums
+/// and their result: where branches meet, the compiler no longer keeps an array in a register.
 pub(super) struct Linear<'t, const L: usize> {
-    /// Residual, addend and what `raw` held, each with the mask of its offsets.
+    /// Residual, addend and the previous contents of `raw`, each with the mask of its offsets.
     added: [(*const f32, usize); 3],
-    /// Whether there is anything to be added.
+    /// Set if there is anything to add.
     pub(super) adds: bool,
     raw: Option<NonNull<f32>>,
     act: Option<NonNull<f32>>,
@@ -140,7 +140,7 @@ impl<'t, const L: usize> Finish<'t, L> {
     }
 }
 
-/// What is added where there is nothing to add.
+/// The addend if there is nothing to add.
 static ZEROS: [f32; 16] = [0.0; 16];
 
 impl<const L: usize> Linear<'_, L> {
@@ -198,7 +198,7 @@ impl<const L: usize> Gate<'_, L> {
     }
 }
 
-/// Zero where a value is smaller than [`SMALL`].
+/// Replaces values smaller than [`SMALL`] by zero.
 #[inline(always)]
 fn audible<const L: usize>(v: &[f32; L]) -> [f32; L] {
     std::array::from_fn(|l| if v[l].abs() < SMALL { 0.0 } else { v[l] })
@@ -222,7 +222,7 @@ pub(super) fn dot_tanh<const L: usize, const FMA: bool, const ROWS: usize>(
     let last = task.out.len() - 1;
     for (block, out) in task.out.chunks_mut(L).enumerate() {
         let mut samples = [0f32; L];
-        // Four chains at a time, so that none waits for itself.
+        // Four chains at a time, so that no chain waits for its own result.
         for (i, samples) in samples.chunks_exact_mut(4).enumerate() {
             let rows: [&[f32]; 4] =
                 std::array::from_fn(|r| &task.x[(block * L + i * 4 + r).min(last) * task.x_stride..]);
@@ -292,7 +292,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
                 most[l] = if x[l] > most[l] { x[l] } else { most[l] };
             }
         }
-        // Of what is not a number it says nothing, but the differences are none either, and so the sum.
+        // For a NaN it has no meaning, but then the differences are NaN as well, and so is the sum.
         let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         let mut sum = [0f32; L];
         for x in row.chunks_exact_mut(L) {
@@ -302,7 +302,7 @@ pub(super) fn softmax<const L: usize, const FMA: bool, const ROWS: usize>(
             }
             x.copy_from_slice(&v);
         }
-        // exp(-87), what clamping makes of the padding, vanishes in a sum of at least 1.
+        // exp(-87), the clamped value of the padding, vanishes in a sum of at least 1.
         *scale = 1.0 / total(sum);
         row[task.len..].fill(0.0);
     }
@@ -336,7 +336,7 @@ fn gelu<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
         for c in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
             p = fma::<FMA>(p, t, c);
         }
-        // 1 - erf(z), half of which is the tail of the normal distribution beyond |x|.
+        // 1 - erf(z); half of it is the tail of the normal distribution beyond |x|.
         let tail = 0.5 * p * t * e[l];
         x[l] * if x[l] < 0.0 { tail } else { 1.0 - tail }
     })
@@ -367,7 +367,7 @@ fn leaky<const L: usize>(v: &[f32; L], slope: f32) -> [f32; L] {
     })
 }
 
-/// Sum of a register's lanes by halving, the same tree wherever it is taken.
+/// Sum of a register's lanes by halving, always with the same tree.
 #[inline(always)]
 fn total<const L: usize>(mut v: [f32; L]) -> f32 {
     let mut n = L;
@@ -385,7 +385,7 @@ fn total<const L: usize>(mut v: [f32; L]) -> f32 {
 /// in two as Cody and Waite do.
 #[inline(always)]
 fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
-    /// Adding it to a small number leaves the number rounded in the low bits of the sum.
+    /// Adding it to a small number leaves the rounded number in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -397,7 +397,7 @@ fn exp<const L: usize, const FMA: bool>(x: &[f32; L]) -> [f32; L] {
         for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = fma::<FMA>(p, r, c);
         }
-        // The low bits of `shifted` are n; shifted into the exponent they make 2^n.
+        // The low bits of `shifted` are n; shifted into the exponent they give 2^n.
         let scale = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
         p * scale
     })
@@ -410,8 +410,8 @@ pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// `tanh(a) * sigmoid(b)` with one division: `(1 - u) / ((1 + u) * (1 + v))`, `u = exp(-2a)`, `v = exp(-b)`.
 ///
-/// Beyond +-9 tanh is +-1 in single precision; beyond +-80 sigmoid is 0 or 1 to within 2e-35. An overflow of
-/// the product gives 0, the right limit.
+/// Beyond +-9, tanh is +-1 in single precision; beyond +-80, sigmoid is 0 or 1 to within 2e-35. An overflow
+/// of the product gives 0, which is the correct limit.
 #[inline(always)]
 fn gate<const L: usize, const FMA: bool>(a: &[f32; L], b: &[f32; L]) -> [f32; L] {
     let u = exp::<L, FMA>(&std::array::from_fn(|l| clamp(a[l], 9.0) * -2.0));
@@ -425,8 +425,8 @@ fn tanh<const L: usize, const FMA: bool>(a: &[f32; L]) -> [f32; L] {
     std::array::from_fn(|l| (1.0 - u[l]) / (1.0 + u[l]))
 }
 
-/// Into `-bound..=bound`, written so that it compiles to a minimum and a maximum. What is not a number stays so:
-/// as a bound it would pass for a gate's full value, and for the loudest sample.
+/// Clamps to `-bound..=bound`, written so that it compiles to a minimum and a maximum. A NaN stays a NaN: as
+/// a bound it would be mistaken for a gate's full value, and for the loudest sample.
 #[inline(always)]
 fn clamp(x: f32, bound: f32) -> f32 {
     let x = if bound < x { bound } else { x };

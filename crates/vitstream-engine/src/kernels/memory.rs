@@ -1,7 +1,8 @@
-//! Zeroed memory out of large mappings, which the system backs with huge pages where it is asked to.
+//! Zeroed memory from large mappings, which the system backs with huge pages on request.
 //!
-//! A push reads all weights once: with small pages (4 KiB on most systems, 16 or 64 on some) much of that time
-//! goes into finding them, and most of the time of loading into having them given. Elsewhere than on Linux a block is a plain allocation.
+//! A push reads all weights once: with small pages (4 KiB on most systems, 16 or 64 on some), much of that
+//! time is spent on finding pages, and most of the time of loading on allocating them. On systems other than
+//! Linux, a block is a plain allocation.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +12,7 @@ use crate::rows::Line;
 #[cfg(all(target_os = "linux", not(miri)))]
 use mapped::{Part, Rest};
 
-/// Hands out blocks that lie behind each other in memory.
+/// Allocates blocks that follow each other in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     #[cfg(all(target_os = "linux", not(miri)))]
@@ -19,7 +20,7 @@ pub(crate) struct Arena {
     scratch: RefCell<Vec<Line>>,
 }
 
-/// Lines of its owner's alone.
+/// Lines owned exclusively.
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Memory);
 
@@ -40,8 +41,8 @@ impl Arena {
         Block::from(vec![bytemuck::Zeroable::zeroed(); lines])
     }
 
-    /// `lines` lines of whatever was written to them last, for as long as `work` takes: new memory each time would take
-    /// longer than what is done with it.
+    /// Provides `lines` lines with arbitrary old contents for the duration of `work`: allocating new memory
+    /// each time would take longer than the work.
     pub(crate) fn with_scratch(&self, lines: usize, work: impl FnOnce(&mut [Line])) {
         let mut scratch = self.scratch.borrow_mut();
         if scratch.len() < lines {
@@ -105,25 +106,25 @@ mod mapped {
 
     use crate::rows::Line;
 
-    /// Bytes of a mapping, unless a block needs more. What no block uses is never touched.
+    /// Size of a mapping in bytes, unless a block needs more. Unused memory is never touched.
     const MAPPING: usize = 64 << 20;
 
-    /// What is left of a mapping.
+    /// The rest of a mapping.
     #[derive(Debug)]
     pub(super) struct Rest {
         map: Arc<MmapRaw>,
-        /// Bytes given away.
+        /// Number of bytes already allocated.
         used: usize,
     }
 
     impl Rest {
-        /// The next `lines` lines, of a new mapping where this one has too few; `None` where there is no
-        /// mapping.
+        /// The next `lines` lines, from a new mapping if this one has too few; `None` on systems without
+        /// mappings.
         pub(super) fn take(rest: &mut Option<Self>, lines: usize) -> Option<Part> {
             let bytes = lines.checked_mul(size_of::<Line>())?;
             if rest.as_ref().is_none_or(|rest| rest.map.len() - rest.used < bytes) {
                 let map = MmapRaw::from(MmapMut::map_anon(bytes.max(MAPPING)).ok()?);
-                // Without huge pages it works as well.
+                // It works without huge pages as well.
                 let _ = map.advise(Advice::HugePage);
                 *rest = Some(Self { map: Arc::new(map), used: 0 });
             }
@@ -136,7 +137,7 @@ mod mapped {
     }
 
     impl Drop for Rest {
-        /// Gives back what was never given away of the last huge page.
+        /// Releases the unallocated part of the last huge page.
         fn drop(&mut self) {
             let unused = page_size().and_then(|page| unused(self.used, self.map.len(), page));
             let Some(Range { start, end }) = unused else { return };
@@ -145,19 +146,19 @@ mod mapped {
             // and it ends with the page in which the mapping ends, which holds nothing behind the mapping.
             let given_back =
                 unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
-            // A system that does not want to leaves the pages here, which is no harm.
+            // The system may keep the pages, which does no harm.
             drop(given_back);
         }
     }
 
-    /// Bytes of a page of this system, 4 to 64 KiB; `None` where the system does not say.
+    /// Size of a page of this system, 4 to 64 KiB; `None` if the system does not report it.
     fn page_size() -> Option<usize> {
         // SAFETY: the call answers with a number and touches no memory of this program's.
         let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two())
     }
 
-    /// The whole pages behind the first `used` of a mapping's `len` bytes, if there are any.
+    /// The whole pages after the first `used` bytes of a mapping of `len` bytes, if there are any.
     fn unused(used: usize, len: usize, page: usize) -> Option<Range<usize>> {
         let start = used.checked_next_multiple_of(page)?;
         (start < len).then_some(start..len)
@@ -199,7 +200,7 @@ mod mapped {
     mod tests {
         use super::*;
 
-        /// What the system drops is whole pages: none of them may hold a byte that a part has.
+        /// The system drops whole pages, none of which may contain a byte of a part.
         #[test]
         fn no_page_with_a_used_byte_is_given_back_whatever_a_page_is() {
             for page in [4 << 10, 8 << 10, 16 << 10, 64 << 10, 2 << 20] {

@@ -5,13 +5,13 @@
 //! compiler turns an array into a register; [`Kernels`] chooses among them at run time.
 //!
 //! # Contracts
-//! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is
-//!   what makes the calls of `#[target_feature]` functions sound.
-//! - A block of [`memory`] is a range of a mapping that nothing else refers to.
+//! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine, which
+//!   makes calls of `#[target_feature]` functions sound.
+//! - A block of [`memory`] is a range of a mapping to which nothing else refers.
 //! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the
-//!   first read and panics otherwise. [`Epilogue::check`] does so for what the epilogues in [`generic`] read
-//!   and write. Winograd's transforms cut the slices that they go through by pointer to the length they need.
-//!   Everything else indexes slices.
+//!   first read and panics otherwise. [`Epilogue::check`] does the same for the memory that the epilogues in
+//!   [`generic`] read and write. Winograd's transforms cut the slices that they access by pointer to the
+//!   required length. All other code indexes slices.
 //!
 //! # Same sum, same order
 //! An output value is one chain of fused multiply-adds: taps in order of time, input channels in order. Which
@@ -39,7 +39,7 @@ use task::{Columns, Split};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Isa {
-    /// The widest that this machine has.
+    /// The widest available on this machine.
     #[default]
     Auto,
     /// x86-64 with AVX-512 F, VL, BW, DQ.
@@ -55,7 +55,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The widest that this machine has: what `Auto` stands for.
+    /// The widest available on this machine, which `Auto` selects.
     pub fn widest() -> Self {
         let widest_first = [Self::Avx512, Self::Avx2, Self::Neon, Self::Simd128];
         widest_first.into_iter().find(|isa| isa.available()).unwrap_or(Self::Scalar)
@@ -100,11 +100,11 @@ impl Isa {
 pub(crate) struct Kernels {
     /// Never `Auto`, always available.
     isa: Isa,
-    /// Among how many threads a task may be split.
+    /// Number of threads among which a task may be divided.
     threads: usize,
 }
 
-/// Whether this thread belongs to a pool, so that [`join`] stays in it.
+/// Returns true if this thread belongs to a pool, so that [`join`] stays in it.
 fn in_pool() -> bool {
     #[cfg(feature = "threads")]
     return rayon::current_thread_index().is_some();
@@ -112,7 +112,7 @@ fn in_pool() -> bool {
     false
 }
 
-/// Runs both, at the same time where there are threads.
+/// Runs both, in parallel if there are threads.
 fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     #[cfg(feature = "threads")]
     rayon::join(a, b);
@@ -124,11 +124,11 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
 }
 
 thread_local! {
-    /// What the other thread computed of some channels, for as long as a task takes.
+    /// The other thread's results for some channels, for the duration of a task.
     static COLUMNS: Cell<Columns> = const { Cell::new(Columns::new()) };
 }
 
-/// Multiply-adds below which a task is not worth a second thread.
+/// Number of multiply-adds below which a second thread is not worthwhile.
 const MIN_COST: usize = 1 << 19;
 
 impl Kernels {
@@ -154,7 +154,7 @@ impl Kernels {
         self.share(task, self.threads);
     }
 
-    /// Splits a task among `threads` threads of the pool that this thread belongs to, if it does.
+    /// Divides a task among `threads` threads of the pool that this thread belongs to, if any.
     fn share<T: Split>(self, mut task: T, threads: usize) {
         if threads < 2 || task.rows() * task.row_cost() < MIN_COST || !in_pool() {
             return task.run(self);
@@ -178,7 +178,7 @@ impl Kernels {
         }
     }
 
-    /// Does `work` for each of `items` in a room of its own, the threads shared among them.
+    /// Applies `work` to each of `items`, each with its own buffers, distributed over the threads.
     pub(crate) fn for_each<T: Sync, R: Send>(
         self,
         items: &[T],
@@ -280,7 +280,7 @@ instantiate! {
         fn transform_weights(task: &mut TransformTask<'_>);
         /// Computes samples: a convolution to one channel, then tanh.
         fn dot_tanh(task: &mut DotTask<'_>);
-        /// Layer norm, perhaps GELU.
+        /// Layer norm, optionally followed by GELU.
         fn layer_norm(task: &mut NormTask<'_>);
         /// Softmax.
         fn softmax(task: &mut SoftmaxTask<'_>);

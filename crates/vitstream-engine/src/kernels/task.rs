@@ -1,4 +1,4 @@
-//! What a kernel is asked to do, and the proof that it may.
+//! The tasks of the kernels, and the checks that make them safe.
 
 use bytemuck::Zeroable;
 
@@ -11,7 +11,7 @@ use crate::winograd::Plan;
 /// Output row `r` is `sum over tap, c of x[r * x_stride + tap * tap_step + c] * weights[..]`, in this order,
 /// then the epilogue. Offsets and strides count floats.
 pub(crate) struct ConvTask<'a> {
-    /// Input, beginning with what tap 0 of output row 0 reads.
+    /// Input, starting with the input of tap 0 for output row 0.
     pub(crate) x: &'a [f32],
     pub(crate) x_stride: usize,
     pub(crate) tap_step: usize,
@@ -19,22 +19,22 @@ pub(crate) struct ConvTask<'a> {
     pub(crate) c_in: usize,
     /// Panels, each `[taps][c_in][panel]`: see [`Panels`](crate::conv::Panels).
     pub(crate) weights: &'a [f32],
-    /// In panel order, as long as all panels are wide.
+    /// Bias in panel order, as long as if all panels were wide.
     pub(crate) bias: &'a [f32],
     /// Number of output rows.
     pub(crate) rows: usize,
-    /// Distance of two output rows, in every slice of the epilogue.
+    /// Distance between two output rows, in every slice of the epilogue.
     pub(crate) step: usize,
     pub(crate) epilogue: Epilogue<'a>,
 }
 
-/// What becomes of the sums. Each slice begins at output row 0.
+/// How the sums are stored. Each slice begins at output row 0.
 pub(crate) enum Epilogue<'a> {
     /// `v = sum + bias (+ residual) (+ addend) (+ raw)`; stored to `raw`, and through LeakyReLU to `act`.
     Linear {
         residual: Option<&'a [f32]>,
         addend: Option<&'a [f32]>,
-        /// Whether what `raw` holds is added before it is overwritten.
+        /// Set if the previous contents of `raw` are added before it is overwritten.
         accumulate: bool,
         raw: Option<&'a mut [f32]>,
         act: Option<(&'a mut [f32], f32)>,
@@ -44,7 +44,7 @@ pub(crate) enum Epilogue<'a> {
 }
 
 impl<'a> ConvTask<'a> {
-    /// Panels of two registers, and whether one of a single register follows.
+    /// Number of panels with two registers; the flag is true if a panel with a single register follows.
     pub(super) fn panels(&self, lanes: usize) -> (usize, bool) {
         (self.bias.len() / (2 * lanes), !self.bias.len().is_multiple_of(2 * lanes))
     }
@@ -66,7 +66,7 @@ impl<'a> ConvTask<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// The rows before `at`, a number of floats, and those from there on.
+    /// Splits the rows before `at`, a number of floats, from the others.
     fn split_at(self, at: usize) -> (Self, Self) {
         match self {
             Epilogue::Linear { residual, addend, accumulate, raw, act } => {
@@ -97,8 +97,8 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The channels before `channel`, and those from `channel` on, which are stored in `room`: two mutable slices cannot
-    /// share rows.
+    /// Splits the channels before `channel` from the others, which are stored in `room`, because two mutable
+    /// slices cannot share rows.
     fn split_channels<'b>(
         &'b mut self,
         channel: usize,
@@ -201,7 +201,7 @@ pub(crate) struct WinogradTask<'a> {
 }
 
 impl WinogradTask<'_> {
-    /// Floats of a panel for each of its channels.
+    /// Floats of a panel per channel.
     pub(super) fn depth(&self) -> usize {
         let taps = if self.transformed { self.plan.products() * self.plan.groups } else { self.kernel };
         taps * self.c_in
@@ -221,7 +221,7 @@ pub(crate) struct TransformTask<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-/// Room for the columns that a second thread computes.
+/// Memory for the columns computed by a second thread.
 #[derive(Debug, Default)]
 pub(super) struct Columns([Vec<Line>; 2]);
 
@@ -231,7 +231,7 @@ impl Columns {
     }
 }
 
-/// The first `len` floats of `lines`, which grow where they are too few.
+/// The first `len` floats of `lines`, which grow if necessary.
 fn lines_for(lines: &mut Vec<Line>, len: usize) -> &mut [f32] {
     if lines.len() * LINE < len {
         lines.resize(len.div_ceil(LINE), Line::zeroed());
@@ -248,26 +248,28 @@ pub(super) trait Split: Sized + Send {
 
     /// Output rows.
     fn rows(&self) -> usize;
-    /// Rows that should stay together.
+    /// Number of rows that should stay together.
     fn grain(&self) -> usize;
-    /// Multiply-adds of a row.
+    /// Number of multiply-adds per row.
     fn row_cost(&self) -> usize;
-    /// The first `rows` rows, and the others.
+    /// Splits the first `rows` rows from the others.
     fn split(self, rows: usize) -> (Self, Self);
-    /// Computes it on this thread.
+    /// Computes the task on this thread.
     fn run(&mut self, kernels: Kernels);
     /// Channels of the panels.
     fn channels(&self) -> usize;
-    /// Rows up to which threads do less in all when each has some of the channels: those by whom rows are shared all
-    /// read, and perhaps transform, all weights; those by whom channels are shared all read the input.
+    /// Number of rows up to which threads do less work in total if each computes some of the channels: if
+    /// rows are shared, every thread reads, and possibly transforms, all weights; if channels are shared,
+    /// every thread reads the input.
     fn rows_for_channels(&self) -> usize;
-    /// The channels before `channel`, the first of a panel, and the others, computed to `room`.
+    /// Splits the channels before `channel`, the first of a panel, from the others, which are computed into
+    /// `room`.
     fn split_channels<'b>(
         &'b mut self,
         channel: usize,
         room: &'b mut Columns,
     ) -> (Self::Part<'b>, Self::Part<'b>);
-    /// Takes from `room` what was computed there.
+    /// Copies the columns computed in `room`.
     fn take_channels(&mut self, channel: usize, room: &Columns);
 }
 
@@ -346,7 +348,7 @@ impl Split for WinogradTask<'_> {
         self.rows
     }
 
-    /// Whole tiles, so that each is the same whoever computes it.
+    /// Whole tiles, so that each is the same on any thread.
     fn grain(&self) -> usize {
         self.plan.outputs() * self.dilation
     }
@@ -406,7 +408,7 @@ impl Split for WinogradTask<'_> {
 
 /// Rows of a convolution to one channel, followed by tanh.
 pub(crate) struct DotTask<'a> {
-    /// Input, beginning with what tap 0 of the first sample reads; rows hold zeros past the channels.
+    /// Input, starting with the input of tap 0 for the first sample; rows are zero past the channels.
     pub(crate) x: &'a [f32],
     pub(crate) x_stride: usize,
     /// `[taps][x_stride]`, zeros past the channels.
@@ -416,7 +418,7 @@ pub(crate) struct DotTask<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-/// `LayerNorm` of rows in place, and GELU after it where asked for.
+/// `LayerNorm` of rows in place, optionally followed by GELU.
 pub(crate) struct NormTask<'a> {
     /// Whole rows of `stride` floats; those past the channels stay zero.
     pub(crate) rows: &'a mut [f32],
@@ -430,22 +432,21 @@ pub(crate) struct NormTask<'a> {
     pub(crate) gelu: bool,
 }
 
-/// Softmax of rows in place, but for a factor of each row.
+/// Softmax of rows in place, except for a factor per row.
 pub(crate) struct SoftmaxTask<'a> {
     /// Whole rows of `stride` floats; those past `len` become 0.
     pub(crate) rows: &'a mut [f32],
     pub(crate) stride: usize,
     pub(crate) len: usize,
-    /// What each row is still to be multiplied by: less work where what becomes of a row is shorter than the
-    /// row.
+    /// The remaining factor of each row: this saves work if the row's product is shorter than the row.
     pub(crate) scales: &'a mut [f32],
 }
 
 /// A depth-wise convolution.
 pub(crate) struct DepthwiseTask<'a> {
-    /// Input, beginning with what tap 0 of output row 0 reads.
+    /// Input, starting with the input of tap 0 for output row 0.
     pub(crate) x: &'a [f32],
-    /// Floats of a row, here and in `out`.
+    /// Floats per row, here and in `out`.
     pub(crate) stride: usize,
     pub(crate) tap_step: usize,
     /// `[taps][stride]`.

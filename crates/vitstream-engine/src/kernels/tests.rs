@@ -1,4 +1,4 @@
-//! The kernels' functions against double precision.
+//! Compares the kernels' functions with double precision.
 
 use super::*;
 #[cfg(feature = "threads")]
@@ -15,7 +15,7 @@ fn available() -> impl Iterator<Item = Kernels> {
         .filter_map(|isa| Kernels::new(isa, 1).ok())
 }
 
-/// `tanh(a) * sigmoid(b)` by way of a convolution with the identity.
+/// `tanh(a) * sigmoid(b)`, computed through a convolution with the identity.
 fn gate(kernels: Kernels, a: f32, b: f32) -> f32 {
     let lanes = kernels.lanes();
     let mut weights = zeros(2 * 2 * lanes);
@@ -100,7 +100,8 @@ fn softmax_and_layer_norm_and_gelu_are_what_they_are_called() {
     }
 }
 
-/// Whoever computes which rows or channels, every bit and every float around them stays the same.
+/// However rows and channels are shared among threads, every bit of the result and every float around it
+/// stays the same.
 #[test]
 #[cfg(feature = "threads")]
 fn threads_share_rows_and_channels_and_change_no_bit() {
@@ -121,13 +122,13 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
             let target = Target { kernels: one, arena: &Arena::default(), tiles };
             let conv =
                 if gated { Conv::gate(target, &spec) } else { Conv::new(target, &spec, Fold::default()) };
-            // Fewer rows than channels and more, and more than four times as many.
+            // Fewer rows than channels, more, and more than four times as many.
             for rows in [24, 200, 700] {
                 let mut x = Rows::new(c_in, 1);
                 x.extend_to(rows);
                 x.since_mut(0).fill_with(&mut next);
                 x.pad(1);
-                // Rows are further apart than they are wide, and more than are computed.
+                // Rows are further apart than they are wide, and there are more than are computed.
                 let step = 2 * c_out;
                 let buffer: Vec<f32> = (0..(rows as usize + 3) * step).map(|_| next()).collect();
                 let run = |threads: usize, accumulate: bool| {

@@ -1,8 +1,8 @@
 //! The micro-kernel: a tile of rows times a panel of one or two registers of output channels.
 //!
-//! Straight-line code, a variable per accumulator: with a loop over an array of accumulators the compiler
-//! keeps them in memory and a third of the speed is left. The example `measure` shows it: GFLOP/s of every
-//! shape beside the peak of register multiply-adds.
+//! Straight-line code with a variable per accumulator: with a loop over an array of accumulators, the
+//! compiler keeps them in memory and only a third of the speed remains. The example `measure` shows it:
+//! GFLOP/s of every shape next to the peak of register multiply-adds.
 
 /// Reads a register.
 ///
@@ -14,7 +14,7 @@ pub(super) unsafe fn load<const L: usize>(p: *const f32) -> [f32; L] {
     unsafe { p.cast::<[f32; L]>().read_unaligned() }
 }
 
-/// Asks for the cache line at `p`, which may be any address.
+/// Prefetches the cache line at `p`, which may be any address.
 #[inline(always)]
 pub(super) fn prefetch(p: *const f32) {
     #[cfg(target_arch = "x86_64")]
@@ -35,10 +35,10 @@ pub(super) fn mul_add<const L: usize, const FMA: bool>(x: f32, w: &[f32; L], acc
     }
 }
 
-/// Where a tile reads.
+/// The memory that a tile reads.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
-    /// What tap 0 of the tile's first row reads.
+    /// The input of tap 0 for the tile's first row.
     pub(super) x: *const f32,
     pub(super) x_stride: usize,
     pub(super) taps: usize,
@@ -46,23 +46,23 @@ pub(super) struct Source {
     pub(super) c_in: usize,
     /// The panel, `[taps][c_in][registers * L]`.
     pub(super) weights: *const f32,
-    /// Floats from a weight to what is fetched into the cache meanwhile; 0 for nothing.
+    /// Distance in floats from a weight to the data prefetched meanwhile; 0 for none.
     pub(super) ahead: isize,
 }
 
-/// The sums of a tile: for each row two registers, of which the second is unspecified in a narrow panel.
+/// The sums of a tile: two registers for each row, of which the second is unspecified in a narrow panel.
 pub(super) type Sums<const L: usize> = [[[f32; L]; 2]; ROWS];
 
 /// The tiles of an instruction set, see [`tiles`].
 pub(super) type Run<const L: usize> = unsafe fn(usize, bool, Source, &mut Sums<L>);
 
-/// The most rows a tile has on any instruction set.
+/// Largest number of rows of a tile on any instruction set.
 pub(super) const ROWS: usize = 14;
 
 /// Defines the tiles of an instruction set, and `run`, which chooses among them.
 ///
-/// Each is a function of its own: inlined into one, their accumulators meet where the branches join, and the
-/// compiler then no longer sees registers in them.
+/// Each tile is a separate function: if they were inlined into one, their accumulators would meet where the
+/// branches join, and the compiler would no longer keep them in registers.
 macro_rules! tiles {
     ($feature:tt $lanes:literal $fma:literal $max:literal) => {
         tile::tiles!(@each $feature $lanes $fma $max []
@@ -131,7 +131,7 @@ macro_rules! tiles {
                     for c in 0..s.c_in {
                         let (w0, w1) = (tile::load::<$lanes>(w), tile::load::<$lanes>(w.add($lanes)));
                         tile::prefetch(w.wrapping_offset(s.ahead));
-                        // Two of the narrower registers lie in one line.
+                        // Two of the narrower registers share a cache line.
                         if $lanes > 8 {
                             tile::prefetch(w.wrapping_offset(s.ahead).wrapping_add($lanes));
                         }

@@ -9,23 +9,23 @@ use bytemuck::Zeroable;
 use std::cell::Cell;
 
 thread_local! {
-    /// Room for the transformed input of some tiles and the transformed weights of a panel.
+    /// Memory for the transformed input of some tiles and the transformed weights of a panel.
     static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Batches of tiles that share a panel which has to be transformed first.
+/// Number of batches of tiles that share a panel which must be transformed first.
 const BATCHES: usize = 8;
 
-/// Floats between the parts of transformed weights in the scratch: parts of a multiple of 4 KiB would all be
-/// written to the same few lines of the cache.
+/// Floats between the parts of transformed weights in the scratch memory: parts with a size of a multiple of
+/// 4 KiB would all use the same few cache lines.
 const GAP: usize = 8 * LINE;
 
-/// Most products of a tile.
+/// Limit on the products of a tile.
 const PRODUCTS: usize = 10;
 
 /// `B^T x` of one register of channels.
 ///
-/// A loop over lanes with a long scalar body: the shape that the compiler turns into one pass of whole
+/// A loop over lanes with a long scalar body, a form that the compiler turns into one pass over whole
 /// registers.
 #[inline(always)]
 fn forward<const L: usize, const FMA: bool, const PAIRS: usize>(
@@ -101,7 +101,7 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
 ) {
     let (products, taps) = (2 * PAIRS + 2, 2 * PAIRS + 3 - M);
     let groups = kernel.div_ceil(taps);
-    // Of a tap, and of a group of a product.
+    // Floats of a tap, and of a group of a product.
     let size = c_in * width;
     assert!(
         from.len() >= kernel * size
@@ -110,7 +110,7 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     );
     let g = &Coefficients::<PAIRS>::G;
     for group in 0..groups {
-        // The last group may lack taps, which are zeros.
+        // The last group may lack taps, which count as zeros.
         let present = taps.min(kernel - group * taps);
         for at in (0..size).step_by(L) {
             let mut w = [[0f32; L]; MAX_TAPS];
@@ -162,7 +162,7 @@ macro_rules! planned {
     };
 }
 
-/// Where panel `panel` of `rows` rows of channels begins, and its width.
+/// The start of panel `panel` of `rows` rows of channels, and its width.
 fn panel_at(lanes: usize, channels: usize, rows: usize, panel: usize) -> (usize, usize) {
     (panel * rows * 2 * lanes, (channels - panel * 2 * lanes).min(2 * lanes))
 }
@@ -190,8 +190,8 @@ pub(super) fn winograd_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     planned!(task.plan, tiles::<L, FMA, ROWS>(task, run));
 }
 
-/// Tiles of `M` outputs; those of a dilated convolution are `dilation` rows apart, and so are a tile's
-/// inputs.
+/// Computes tiles of `M` outputs. The tiles of a dilated convolution are `dilation` rows apart, and so are a
+/// tile's inputs.
 #[inline(always)]
 fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize, const M: usize>(
     task: &mut WinogradTask<'_>,
@@ -208,7 +208,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
 
     let batch = ROWS.min(tile::ROWS);
     let batches = if task.transformed { 1 } else { BATCHES };
-    // Of a batch's transformed input, and of a panel's transformed weights.
+    // Floats of a batch's transformed input, and of a panel's transformed weights.
     let v_len = products * groups * batch * width;
     let w_len = if task.transformed { 0 } else { products * (groups * task.c_in * 2 * L + GAP) };
     let mut scratch = SCRATCH.take();
@@ -216,7 +216,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
         scratch.resize((batches * v_len + w_len).div_ceil(LINE), Line::zeroed());
     }
 
-    // A phase is the outputs with the same remainder of row / dilation, cut into tiles.
+    // A phase consists of the outputs with the same remainder of row / dilation, divided into tiles.
     let phases = task.dilation.min(task.rows);
     let tiles_of = |phase: usize| (task.rows - phase).div_ceil(task.dilation).div_ceil(M);
     let count: usize = (0..phases).map(tiles_of).sum();
@@ -258,7 +258,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                 panel_weights = w;
             }
             let wide = panel_width > L;
-            // The next panel, of this layer or the next, lies behind this one.
+            // The next panel, of this layer or the next, follows this one in memory.
             let distance = behind.addr().wrapping_sub(panel_weights.as_ptr().addr()) as isize;
             let mut ahead = distance / size_of::<f32>() as isize;
             for ((v, first_rows), &n) in v.chunks_exact(v_len).zip(&first_rows).zip(&heights) {
@@ -372,13 +372,13 @@ fn input<const L: usize, const FMA: bool, const PAIRS: usize>(
     let outputs = products + 1 - taps;
     let width = task.c_in.next_multiple_of(L);
     let apart = task.dilation * task.x_stride;
-    // Rows that exist: the last that the last output needs.
+    // Number of existing rows: the last one is the last input of the last output.
     let known = task.rows + (task.kernel - 1) * task.dilation;
     assert!(v.len() >= ((products * groups - 1) * batch + 1) * width, "no room for the transformed input");
     for group in 0..groups {
         let row = first + group * taps * task.dilation;
-        // The last group may have more taps than there are: what only these would see is zeros, whether it is
-        // known or not, as the sums' last bits would tell.
+        // The last group may have fewer taps: inputs used only by the missing taps are zeros, whether they
+        // are known or not, because the last bits of the sums would reveal the difference.
         let seen = (task.kernel - group * taps + outputs - 1).min(products);
         let present = known.saturating_sub(row).div_ceil(task.dilation).min(seen);
         let x = if present == 0 {
