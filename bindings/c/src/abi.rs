@@ -12,79 +12,81 @@ use crate::failure::{self, Failure, borrowed, guarded, needed, null, text};
 use crate::speech::{Said, Speech, Stop};
 use crate::voice::Opened;
 
-/// A voice. Any number of threads may use one at once.
+/// A voice. Any number of threads may use it at the same time.
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_voice(Arc<Opened>);
 
-/// Speech that is on its way. One thread at a time asks it for chunks; any may cancel it.
+/// Speech in progress. One thread at a time requests chunks; any thread may cancel it.
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_stream {
-    /// With the samples of the chunk that was given last.
+    /// Includes the samples of the last chunk returned.
     speech: Mutex<(Speech, Vec<f32>)>,
     stop: Arc<Stop>,
 }
 
-/// How a voice is opened. `vitstream_open_options_init` fills it; texts are UTF-8 and may be NULL.
+/// Options for opening a voice. Initialise with `vitstream_open_options_init`; strings are UTF-8 and may be
+/// NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_open_options {
-    /// Bytes of this structure as the caller knows it, so that it can grow.
+    /// Size of this structure in bytes as known to the caller, so that it can be extended.
     pub size: usize,
-    /// Threads, 1 to 256. They change no bit of the samples.
+    /// Number of threads, 1 to 256. It does not change a single bit of the samples.
     pub threads: u32,
-    /// Hertz, for a voice whose files do not say it; 0 otherwise.
+    /// Sample rate in hertz, for a voice whose files do not state it; otherwise 0.
     pub sample_rate: u32,
-    /// The path of the voice's JSON, where it is not beside the file under the usual name.
+    /// The path of the voice's JSON, if it is not next to the file under the usual name.
     pub config: *const c_char,
-    /// The library of espeak-ng, `LIBRARY` or `LIBRARY:DATA`; NULL for what the environment variable VITSTREAM_ESPEAK names,
-    /// else the system's, else the program espeak-ng.
+    /// The library of espeak-ng, `LIBRARY` or `LIBRARY:DATA`. NULL selects the one in the environment
+    /// variable VITSTREAM_ESPEAK, else the system's, else the program espeak-ng.
     pub espeak: *const c_char,
-    /// A command that says how words sound instead.
+    /// A command to use as phonemizer instead.
     pub phonemizer: *const c_char,
 }
 
-/// How a text is spoken. `vitstream_speak_options_init` fills it with what the voice's JSON says.
+/// Options for speaking. `vitstream_speak_options_init` fills them with the defaults of the voice's JSON.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_speak_options {
-    /// Bytes of this structure as the caller knows it, so that it can grow.
+    /// Size of this structure in bytes as known to the caller, so that it can be extended.
     pub size: usize,
     /// The speaker's number.
     pub speaker: i64,
-    /// How slowly, 0.05 to 20.
+    /// Slowness of speech, 0.05 to 20.
     pub length_scale: f32,
-    /// How much the voice varies, 0 to 5.
+    /// Variation of the voice, 0 to 5.
     pub noise_scale: f32,
-    /// How much the durations vary, 0 to 2.
+    /// Variation of the durations, 0 to 2.
     pub noise_w: f32,
-    /// Whether `seed` makes the noise the same every time.
+    /// True if `seed` makes the noise reproducible.
     pub has_seed: bool,
     /// The seed of each sentence.
     pub seed: u64,
 }
 
-/// A piece of a stream.
+/// A chunk of a stream.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct vitstream_chunk {
-    /// Samples, mono, about -1 to 1. They are the stream's until it is asked for the next chunk or freed.
+    /// Mono samples, about -1 to 1. They are owned by the stream and valid until the next chunk is requested
+    /// or the stream is freed.
     pub samples: *const f32,
-    /// How many.
+    /// Number of samples.
     pub num_samples: usize,
-    /// The sentence that they belong to, from 0.
+    /// Index of the sentence that they belong to, from 0.
     pub sentence: usize,
-    /// Samples of the sentence before this chunk.
+    /// Number of the sentence's samples before this chunk.
     pub start: usize,
-    /// Seconds from the beginning of the sentence's work to this chunk.
+    /// Seconds from the start of the sentence's computation to this chunk.
     pub ready: f64,
-    /// Whether the sentence ends with it.
+    /// True if the sentence ends with this chunk.
     pub last: bool,
 }
 
-/// The version of the interface of this library: programs compare it with VITSTREAM_ABI_VERSION.
+/// The version of this library's interface, to be compared with VITSTREAM_ABI_VERSION.
 #[unsafe(no_mangle)]
 pub extern "C" fn vitstream_abi_version() -> u32 {
     VITSTREAM_ABI_VERSION
@@ -96,19 +98,20 @@ pub extern "C" fn vitstream_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The kind of the last error of the calling thread, VITSTREAM_OK if there was none.
+/// The kind of the calling thread's last error, or VITSTREAM_OK if there was none.
 #[unsafe(no_mangle)]
 pub extern "C" fn vitstream_last_error_kind() -> c_int {
     failure::last_kind()
 }
 
-/// What the last error of the calling thread says, in UTF-8; empty if there was none. It is there until the thread's next error.
+/// The message of the calling thread's last error in UTF-8; empty if there was none. It is valid until the
+/// thread's next error.
 #[unsafe(no_mangle)]
 pub extern "C" fn vitstream_last_error_message() -> *const c_char {
     failure::last_message()
 }
 
-/// Fills the options with defaults.
+/// Initialises the options with defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_open_options_init(options: *mut vitstream_open_options) {
     let defaults = vitstream_open_options {
@@ -125,7 +128,7 @@ pub unsafe extern "C" fn vitstream_open_options_init(options: *mut vitstream_ope
     }
 }
 
-/// Refuses structures that are not filled.
+/// Refuses structures that were not initialised.
 fn check_size(size: usize, expected: usize, what: &str) -> Result<(), Failure> {
     if size == expected {
         return Ok(());
@@ -135,7 +138,7 @@ fn check_size(size: usize, expected: usize, what: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Opens what `input` is.
+/// Opens the voice in `input`.
 ///
 /// # Safety
 /// The options are null or filled.
@@ -162,8 +165,8 @@ unsafe fn open(
     Ok(Box::into_raw(Box::new(vitstream_voice(Arc::new(opened)))))
 }
 
-/// Opens the voice at `path`: an exported folder, a checkpoint or a finished voice. NULL, and an error, when it cannot be read.
-/// `options` may be NULL.
+/// Opens the voice at `path`: an exported folder, a checkpoint or a finished voice. Returns NULL and sets an
+/// error if it cannot be read. `options` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_open(
     path: *const c_char,
@@ -177,7 +180,8 @@ pub unsafe extern "C" fn vitstream_voice_open(
     })
 }
 
-/// Opens the voice that a file holds, given its `contents`, which are copied, and the text of its JSON, which may be NULL.
+/// Opens a voice from the `contents` of its file, which are copied, and the text of its JSON, which may be
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_open_bytes(
     contents: *const u8,
@@ -200,7 +204,7 @@ pub unsafe extern "C" fn vitstream_voice_open_bytes(
     })
 }
 
-/// Frees a voice; NULL is nothing. Its streams go on.
+/// Frees a voice; NULL is ignored. Its streams remain valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_free(voice: *mut vitstream_voice) {
     if !voice.is_null() {
@@ -212,21 +216,21 @@ pub unsafe extern "C" fn vitstream_voice_free(voice: *mut vitstream_voice) {
     }
 }
 
-/// Hertz; 0 for NULL.
+/// The sample rate in hertz; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_sample_rate(voice: *const vitstream_voice) -> u32 {
     // SAFETY: the caller's promise.
     guarded(|_| 0, || Ok(unsafe { borrowed(voice, "voice") }?.0.voice.info().sample_rate))
 }
 
-/// How many speakers there are; 0 for NULL.
+/// The number of speakers; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_voice_speakers(voice: *const vitstream_voice) -> usize {
     // SAFETY: the caller's promise.
     guarded(|_| 0, || Ok(unsafe { borrowed(voice, "voice") }?.0.voice.info().speakers))
 }
 
-/// Fills the options with what the voice's JSON says; VITSTREAM_OK, or the kind of an error.
+/// Fills the options with the defaults of the voice's JSON. Returns VITSTREAM_OK, or the kind of an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_speak_options_init(
     options: *mut vitstream_speak_options,
@@ -254,7 +258,7 @@ pub unsafe extern "C" fn vitstream_speak_options_init(
     })
 }
 
-/// How it is spoken; NULL is the voice's own way.
+/// The options for speaking; NULL selects the voice's defaults.
 ///
 /// # Safety
 /// The options are null or filled.
@@ -276,7 +280,7 @@ fn stream(speech: Speech) -> *mut vitstream_stream {
     Box::into_raw(Box::new(vitstream_stream { speech: Mutex::new((speech, Vec::new())), stop }))
 }
 
-/// Speaks a text of UTF-8. NULL, and an error, when it cannot be spoken; `options` may be NULL.
+/// Speaks a text in UTF-8. Returns NULL and sets an error if it cannot be spoken; `options` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_speak_text(
     voice: *const vitstream_voice,
@@ -324,7 +328,8 @@ pub unsafe extern "C" fn vitstream_speak_ids(
     })
 }
 
-/// The next chunk: VITSTREAM_OK, VITSTREAM_DONE behind the last, or the kind of an error, after which there are no more.
+/// Computes the next chunk. Returns VITSTREAM_OK, VITSTREAM_DONE after the last one, or the kind of an error,
+/// after which no chunks follow.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_stream_next(
     stream: *mut vitstream_stream,
@@ -354,7 +359,8 @@ pub unsafe extern "C" fn vitstream_stream_next(
     })
 }
 
-/// Cancels a stream, from any thread; NULL is nothing. Whoever waits for a chunk gets VITSTREAM_ERR_INTERRUPTED.
+/// Cancels a stream from any thread; NULL is ignored. A thread that waits for a chunk receives
+/// VITSTREAM_ERR_INTERRUPTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_stream_cancel(stream: *const vitstream_stream) {
     if !stream.is_null() {
@@ -366,7 +372,7 @@ pub unsafe extern "C" fn vitstream_stream_cancel(stream: *const vitstream_stream
     }
 }
 
-/// Frees a stream; NULL is nothing. No thread may be within another of its functions.
+/// Frees a stream; NULL is ignored. No thread may be inside another function of the stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vitstream_stream_free(stream: *mut vitstream_stream) {
     if !stream.is_null() {

@@ -1,4 +1,4 @@
-//! Errors at the border: the last one of each thread, in C's words.
+//! Errors at the boundary: the last one of each thread, in terms of the C interface.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -10,7 +10,7 @@ use vitstream_text::phonemizer::PhonemizerError;
 
 use crate::codes;
 
-/// Why a call failed.
+/// The reason why a call failed.
 pub(crate) struct Failure {
     pub(crate) kind: c_int,
     message: String,
@@ -61,7 +61,7 @@ impl From<vitstream_text::Error> for Failure {
     }
 }
 
-/// The message of an error and of what lies below it, without control characters.
+/// The message of an error and of its causes, without control characters.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -79,14 +79,15 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 thread_local! {
-    /// What the last call of this thread that failed said.
+    /// The last error of this thread.
     static LAST: RefCell<(c_int, CString)> = RefCell::new((codes::VITSTREAM_OK, CString::default()));
 }
 
-/// Does `work` for C: what fails, or panics, is kept as the thread's last error, and `failed` makes of its kind what the
-/// function gives.
+/// Runs `work` for C: an error or panic is stored as the thread's last error, and `failed` converts its kind
+/// to the function's result.
 pub(crate) fn guarded<T>(failed: impl FnOnce(c_int) -> T, work: impl FnOnce() -> Result<T, Failure>) -> T {
-    // What a panic leaves half done is a handle's own state, which is not used any more: streams end with an error.
+    // A panic can only leave a handle's own state inconsistent, which is not used any more: streams end with
+    // an error.
     let result = catch_unwind(AssertUnwindSafe(work));
     let failure = match result {
         Ok(Ok(value)) => return value,
@@ -103,7 +104,7 @@ pub(crate) fn guarded<T>(failed: impl FnOnce(c_int) -> T, work: impl FnOnce() ->
     failed(failure.kind)
 }
 
-/// A pointer that says there is nothing.
+/// A null pointer as result.
 pub(crate) fn null<T>(_: c_int) -> *mut T {
     ptr::null_mut()
 }
@@ -116,7 +117,7 @@ pub(crate) fn last_message() -> *const c_char {
     LAST.with_borrow(|last| last.1.as_ptr())
 }
 
-/// C's text; `what` names it in messages.
+/// A string from C; `what` names it in messages.
 ///
 /// # Safety
 /// It is null or ends with a NUL.
@@ -132,7 +133,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<
     }
 }
 
-/// C's text where there must be one.
+/// A required string from C.
 ///
 /// # Safety
 /// As [`text`].
@@ -142,7 +143,7 @@ pub(crate) unsafe fn needed<'a>(given: *const c_char, what: &str) -> Result<&'a 
         .ok_or_else(|| Failure::request(format!("{what}: expected a text, found NULL")))
 }
 
-/// What a handle or structure holds.
+/// The value behind a handle or structure.
 ///
 /// # Safety
 /// It is null or points to what it says.

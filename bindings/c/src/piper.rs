@@ -1,4 +1,5 @@
-//! The functions of libpiper under their names, for `include/piper.h`: a sentence at a time, as the network gives it.
+//! The functions of libpiper under their names, for `include/piper.h`: one sentence at a time, as returned by
+//! the network.
 
 use std::ffi::{c_char, c_int};
 use std::mem;
@@ -13,14 +14,14 @@ use crate::failure::{Failure, borrowed, guarded, needed, null, text};
 use crate::speech::Speech;
 use crate::voice::Opened;
 
-/// All is well.
+/// Success.
 pub const PIPER_OK: c_int = 0;
 /// There is no more audio.
 pub const PIPER_DONE: c_int = 1;
-/// Something failed; `vitstream_last_error_message` says what.
+/// An error; `vitstream_last_error_message` gives the reason.
 pub const PIPER_ERR_GENERIC: c_int = -1;
 
-/// A voice and what it says now.
+/// A voice and its current speech.
 #[allow(non_camel_case_types, reason = "C's names")]
 pub struct piper_synthesizer {
     opened: Arc<Opened>,
@@ -28,7 +29,7 @@ pub struct piper_synthesizer {
     given: Sentence,
 }
 
-/// What a chunk's pointers point to.
+/// The data that a chunk's pointers refer to.
 #[derive(Default)]
 struct Sentence {
     samples: Vec<f32>,
@@ -53,7 +54,7 @@ pub struct piper_audio_chunk {
     pub num_alignments: usize,
 }
 
-/// How a text is spoken.
+/// Options for speaking.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, missing_docs, reason = "C's names, which piper.h explains")]
@@ -64,7 +65,7 @@ pub struct piper_synthesize_options {
     pub noise_w_scale: f32,
 }
 
-/// How a voice is opened.
+/// Options for opening a voice.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, missing_docs, reason = "C's names, which piper.h explains")]
@@ -77,7 +78,7 @@ pub struct piper_create_options {
     pub data_dir: *const c_char,
 }
 
-/// Opens a voice. The data of espeak-ng are those of the library that VITSTREAM_ESPEAK names, or of the system's:
+/// Opens a voice. The data of espeak-ng are those of the library in VITSTREAM_ESPEAK, or of the system's:
 /// `espeak_data_path` has no effect.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_create(
@@ -108,7 +109,7 @@ pub unsafe extern "C" fn piper_create_with_options(
         || {
             // SAFETY: the caller's promise.
             let options = unsafe { borrowed(options, "options") }?;
-            // Fields that came later are behind those that are used.
+            // Fields that were added later follow those that are used.
             let least = mem::offset_of!(piper_create_options, g2pw_model_dir);
             if options.struct_size < least {
                 let found = options.struct_size;
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn piper_create_with_options(
     unsafe { piper_create(model, config, ptr::null()) }
 }
 
-/// Frees a voice; NULL is nothing.
+/// Frees a voice; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_free(synth: *mut piper_synthesizer) {
     if !synth.is_null() {
@@ -136,7 +137,7 @@ pub unsafe extern "C" fn piper_free(synth: *mut piper_synthesizer) {
     }
 }
 
-/// What the voice's JSON says.
+/// The defaults of the voice's JSON.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_default_synthesize_options(
     synth: *mut piper_synthesizer,
@@ -154,7 +155,7 @@ pub unsafe extern "C" fn piper_default_synthesize_options(
     )
 }
 
-/// Begins a text; what was left of the one before it is dropped.
+/// Begins a text; the rest of the previous one is dropped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_synthesize_start(
     synth: *mut piper_synthesizer,
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn piper_synthesize_start(
             let how = match unsafe { options.as_ref() } {
                 None => SpeakOptions::new(),
                 Some(options) => SpeakOptions::new()
-                    // A voice of one speaker is not asked who speaks.
+                    // The speaker is ignored for a voice with one speaker.
                     .speaker(
                         (synth.opened.voice.info().speakers > 1)
                             .then_some(Speaker::Id(options.speaker_id.into())),
@@ -187,7 +188,7 @@ pub unsafe extern "C" fn piper_synthesize_start(
             };
             synth.speech = None;
             let mut speech = Speech::of_text(synth.opened.clone(), text, how)?;
-            // libpiper says nothing of a text with nothing to say.
+            // libpiper accepts a text without anything to speak.
             speech.may_be_silent();
             synth.speech = Some(speech);
             Ok(PIPER_OK)
@@ -195,7 +196,7 @@ pub unsafe extern "C" fn piper_synthesize_start(
     )
 }
 
-/// The next sentence. What its chunk points to is there until the next call.
+/// Computes the next sentence. Its chunk's pointers are valid until the next call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn piper_synthesize_next(
     synth: *mut piper_synthesizer,
@@ -211,7 +212,7 @@ pub unsafe extern "C" fn piper_synthesize_next(
             if chunk.is_null() {
                 return Err(Failure::request("chunk: expected a pointer, found NULL"));
             }
-            // What fails ends the text.
+            // An error ends the text.
             let mut speech = synth.speech.take();
             let next = match &mut speech {
                 Some(speech) => sentence(&synth.opened, speech)?,
@@ -265,7 +266,7 @@ fn sentence(opened: &Opened, speech: &mut Speech) -> Result<Option<Sentence>, Fa
         let ends = ids.encode(&[], true).ids.len();
         let starts = ids.encode(&said.phonemes, true).starts;
         let all = said.ids.len();
-        // What begins a sentence stands before the first phoneme, what ends it behind the last.
+        // Samples before the first phoneme belong to its start, those after the last one to its end.
         let head = starts.first().copied().unwrap_or(all);
         let tail = all - ends.saturating_sub(head).min(all);
         let groups = said.phonemes.iter().enumerate().map(|(index, phoneme)| {

@@ -1,4 +1,4 @@
-//! A text on its way.
+//! A text being spoken.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +9,10 @@ use vitstream_text::Sentence;
 use crate::failure::Failure;
 use crate::voice::Opened;
 
-/// What is said in one go.
+/// A unit of speech for the network.
 pub(crate) struct Said {
     pub(crate) ids: Vec<i64>,
-    /// Empty for ids that were given.
+    /// Empty for given ids.
     pub(crate) phonemes: Vec<String>,
 }
 
@@ -22,21 +22,21 @@ impl From<Sentence> for Said {
     }
 }
 
-/// The utterances of a text, one after the other.
+/// The utterances of a text, in order.
 pub(crate) struct Speech {
     opened: Arc<Opened>,
     options: SpeakOptions,
-    /// Sentences that are not read yet.
+    /// Sentences that have not been read yet.
     texts: VecDeque<String>,
     said: VecDeque<Said>,
     current: Option<SpeechStream>,
     cancel: Arc<Stop>,
     begun: usize,
-    /// Whether a text with nothing to say is an error.
+    /// Set if a text without anything to speak is an error.
     needs_words: bool,
 }
 
-/// Stops a speech, from any thread.
+/// Stops speech from any thread.
 #[derive(Default)]
 pub(crate) struct Stop(Mutex<(bool, Option<Cancel>)>);
 
@@ -49,7 +49,7 @@ impl Stop {
         }
     }
 
-    /// What is computed now. Whether it was stopped before.
+    /// Registers the current computation. Returns true if speech was stopped before.
     fn watch(&self, cancel: Option<Cancel>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.1 = cancel;
@@ -60,7 +60,7 @@ impl Stop {
 impl Speech {
     pub(crate) fn of_text(opened: Arc<Opened>, text: &str, options: SpeakOptions) -> Result<Self, Failure> {
         let texts = opened.read(|reader| {
-            // Without a phonemizer no sentence fares better than the first.
+            // Without a phonemizer every sentence fails like the first.
             reader.prepare()?;
             let mut stream = reader.begin().whole_sentences();
             Ok(stream.push(text).into_iter().chain(stream.finish()).collect())
@@ -75,13 +75,14 @@ impl Speech {
         said: VecDeque<Said>,
         options: SpeakOptions,
     ) -> Result<Self, Failure> {
-        // Every voice has this id, and nothing is computed: what is wrong with the options is told before the first sentence.
+        // Every voice has this id, and nothing is computed: problems with the options are reported before the
+        // first sentence.
         opened.voice.stream(&[0], &options)?;
         let (texts, cancel) = (VecDeque::new(), Arc::default());
         Ok(Self { opened, options, texts, said, current: None, cancel, begun: 0, needs_words: true })
     }
 
-    /// Lets a text with nothing to say be silence.
+    /// Accepts a text without anything to speak as silence.
     pub(crate) fn may_be_silent(&mut self) {
         self.needs_words = false;
     }
@@ -90,12 +91,12 @@ impl Speech {
         self.cancel.clone()
     }
 
-    /// Which utterance is spoken, from 0.
+    /// Index of the current utterance, from 0.
     pub(crate) fn sentence(&self) -> usize {
         self.begun.saturating_sub(1)
     }
 
-    /// Whether there is another utterance; reads texts until one is found.
+    /// Returns true if there is another utterance; reads texts until one is found.
     pub(crate) fn has_more(&mut self) -> Result<bool, Failure> {
         while self.said.is_empty()
             && let Some(text) = self.texts.pop_front()
@@ -106,7 +107,7 @@ impl Speech {
         Ok(!self.said.is_empty())
     }
 
-    /// The next utterance; `None` behind the last.
+    /// The next utterance; `None` after the last.
     pub(crate) fn begin(&mut self) -> Result<Option<(Said, SpeechStream)>, Failure> {
         self.has_more()?;
         let Some(said) = self.said.pop_front() else {
@@ -125,7 +126,7 @@ impl Speech {
         Ok(Some((said, stream)))
     }
 
-    /// The next chunk; `None` behind the last. After an error there are no more.
+    /// The next chunk; `None` after the last. No chunks follow an error.
     pub(crate) fn next(&mut self) -> Result<Option<Chunk>, Failure> {
         let next = self.advance();
         if next.is_err() {

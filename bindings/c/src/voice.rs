@@ -1,4 +1,4 @@
-//! A voice behind a handle.
+//! A voice represented by a handle.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +8,10 @@ use vitstream_text::{Frontend, Reader};
 
 use crate::failure::Failure;
 
-/// What streams of a voice share.
+/// State shared by the streams of a voice.
 pub(crate) struct Opened {
     pub(crate) voice: vitstream::Voice,
-    /// Why a voice reads no text; told when it is asked to.
+    /// The reason why a voice cannot read text, reported when a text is given.
     reader: Mutex<Result<Reader, String>>,
 }
 
@@ -29,17 +29,17 @@ impl Opened {
         };
         let reader = match Frontend::from_json(voice.config()) {
             Ok(frontend) => Ok(Reader::new(frontend, MAX_IDS, find)),
-            Err(error) => Err(format!("this voice reads no text, give it ids: {error}")),
+            Err(error) => Err(format!("this voice cannot read text, use ids instead: {error}")),
         };
         Ok(Self { voice, reader: Mutex::new(reader) })
     }
 
-    /// Reads with the voice's reader, one text at a time.
+    /// Uses the voice's reader, for one text at a time.
     pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&mut Reader) -> Result<T, vitstream_text::Error>,
     ) -> Result<T, Failure> {
-        // What fails or panics leaves the reader as it was: it holds nothing of a text.
+        // An error or panic leaves the reader unchanged, because it stores nothing about a text.
         let mut reader: MutexGuard<'_, _> = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.as_mut().map_err(|why| Failure::request(why.clone()))?;
         Ok(work(reader)?)

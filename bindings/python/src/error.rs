@@ -1,10 +1,10 @@
-//! Errors as Python's exceptions, with what helps in Python's words.
+//! Converts errors to Python's exceptions, with remedies in Python's terms.
 
 use pyo3::prelude::*;
 use vitstream::{Description, ErrorKind, PackageOption, Remedy};
 use vitstream_text::phonemizer::PhonemizerError;
 
-/// Anything that becomes one of the package's exceptions.
+/// An error that becomes one of the package's exceptions.
 pub(crate) struct Failure {
     kind: &'static str,
     message: String,
@@ -64,7 +64,7 @@ impl From<vitstream_text::Error> for Failure {
     }
 }
 
-/// The message of an error and of what lies below it.
+/// The message of an error and of its causes.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -78,7 +78,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     printable(&message)
 }
 
-/// Without control characters, which files and their names may hold.
+/// Escapes control characters, which files and their names may contain.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
@@ -113,7 +113,7 @@ fn of_voice(remedy: &Remedy) -> Option<String> {
         Remedy::NoiseInput => {
             "export it with noise=\"input\", or speak with noise_scale=0 and noise_w=0".to_owned()
         }
-        Remedy::AllowNan => "allow_nan=True reads them all the same".to_owned(),
+        Remedy::AllowNan => "allow_nan=True accepts them".to_owned(),
         Remedy::Memory => "memory_budget= allows more bytes".to_owned(),
         Remedy::OtherConfig => "change the JSON, or name another with config=".to_owned(),
         Remedy::SingleGraph => "export it without package= and with layout=\"single\"".to_owned(),

@@ -1,4 +1,4 @@
-//! Voices as files: exported, looked into, verified.
+//! Exports, inspects and verifies voices as files.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use vitstream::{NoiseSource, Progress, Runtime, Wall, staging};
 use crate::error::Failure;
 use crate::voice::{ReadArguments, Source};
 
-/// A callback of Python's, and what it raised.
+/// A Python callback, and the exception that it raised.
 struct Callback {
     progress: Progress,
     raised: Arc<Mutex<Option<PyErr>>>,
@@ -27,7 +27,7 @@ impl Callback {
         let kept = raised.clone();
         let progress = Progress::new(move |step| {
             let told = Python::attach(|py| {
-                // Ctrl-C is heard between the steps.
+                // Ctrl-C is handled between the steps.
                 py.check_signals()?;
                 match &callback {
                     Some(callback) => callback.call1(py, (step.next, step.done, step.of)).map(drop),
@@ -45,7 +45,7 @@ impl Callback {
         Self { progress, raised }
     }
 
-    /// What the work gave, unless the callback raised something.
+    /// The result of the work, unless the callback raised an exception.
     fn finish<T>(self, result: Result<T, Failure>) -> PyResult<T> {
         match self.raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Err(error),
@@ -54,7 +54,7 @@ impl Callback {
     }
 }
 
-/// How a voice is exported.
+/// Options for exporting a voice.
 #[derive(FromPyObject)]
 pub(crate) struct ExportArguments {
     layout: String,
@@ -115,7 +115,7 @@ impl ExportArguments {
     }
 }
 
-/// Writes a voice's files; the summary as JSON.
+/// Writes a voice's files; returns the summary as JSON.
 #[pyfunction]
 pub(crate) fn export(
     py: Python<'_>,
@@ -132,7 +132,7 @@ pub(crate) fn export(
     Ok(json(&summary))
 }
 
-/// What a file holds, as JSON.
+/// Returns the contents of a file as JSON.
 #[pyfunction]
 pub(crate) fn inspect(py: Python<'_>, source: Source, read: ReadArguments) -> PyResult<String> {
     let options = read.options()?;
@@ -140,7 +140,7 @@ pub(crate) fn inspect(py: Python<'_>, source: Source, read: ReadArguments) -> Py
     Ok(json(&found))
 }
 
-/// How a voice is verified.
+/// Options for verifying a voice.
 #[derive(FromPyObject)]
 pub(crate) struct VerifyArguments {
     against: Option<PathBuf>,
@@ -151,7 +151,7 @@ pub(crate) struct VerifyArguments {
     wall: Option<(PathBuf, Vec<String>)>,
 }
 
-/// Verifies a folder: whether it passed, the report as JSON, as a table and as a page.
+/// Verifies a folder; returns whether it passed, and the report as JSON, as a table and as a page.
 #[pyfunction]
 pub(crate) fn verify(
     py: Python<'_>,
@@ -184,14 +184,14 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers are always JSON")
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 #[pyfunction]
 pub(crate) fn write_file(py: Python<'_>, path: PathBuf, contents: &[u8]) -> PyResult<()> {
     py.detach(|| staging::write(&path, contents))
         .map_err(|error| Failure::from(vitstream::Error::from(error)).into())
 }
 
-/// Runs graphs for another process, which speaks to this one by its standard input and output.
+/// Runs graphs for another process, which communicates through standard input and output.
 #[pyfunction]
 pub(crate) fn serve_graphs(py: Python<'_>) -> PyResult<()> {
     Ok(py.detach(|| vitstream::runtime::serve(io::stdin().lock(), io::stdout().lock()))?)

@@ -1,7 +1,7 @@
-//! What Python's package `vitstream` is made of: the parts that compute. The package itself, `python/vitstream`, gives them
-//! Python's manners.
+//! The native module of Python's package `vitstream`, which performs all computation. The package itself,
+//! `python/vitstream`, provides the Python interface.
 //!
-//! Nothing here holds the interpreter while it computes or waits.
+//! The interpreter's lock is released during all computing and waiting.
 
 mod error;
 mod files;

@@ -12,10 +12,10 @@ use vitstream_text::{Frontend, Lexicon, Reader, Sentence, Sentences};
 
 use crate::error::Failure;
 
-/// Bytes of a lexicon: far more words than a language has.
+/// Limit on the bytes of a lexicon: far more words than a language has.
 const MAX_LEXICON: u64 = 64 << 20;
 
-/// How a voice's text is read.
+/// Options for reading a voice's text.
 #[derive(FromPyObject)]
 pub(crate) struct ReadingOptions {
     espeak: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) struct ReadingOptions {
 pub(crate) struct Reading(Mutex<State>);
 
 struct State {
-    /// Why a voice reads no text; told when it is asked to.
+    /// The reason why a voice cannot read text, reported when a text is given.
     reader: Result<Reader, String>,
     /// The process that the phonemizer belongs to.
     process: u32,
@@ -52,27 +52,27 @@ impl Reading {
         };
         let reader = match Frontend::from_json(voice.config()) {
             Ok(frontend) => Ok(Reader::new(frontend, MAX_IDS, find).lexicon(lexicon).markdown(markdown)),
-            Err(error) => Err(format!("this voice reads no text, give it ids: {error}")),
+            Err(error) => Err(format!("this voice cannot read text, use ids instead: {error}")),
         };
         Ok(Self(Mutex::new(State { reader, process: process::id() })))
     }
 
-    /// Reads with the voice's reader. To be called without the interpreter, as it may wait.
+    /// Uses the voice's reader. To be called without the interpreter's lock, because it may wait.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Failure>) -> Result<T, Failure> {
-        // What fails or panics leaves the reader as it was: it holds nothing of a text.
+        // An error or panic leaves the reader unchanged, because it stores nothing about a text.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let here = process::id();
         let forked = mem::replace(&mut state.process, here) != here;
         let reader = state.reader.as_mut().map_err(|why| Failure::request(why.clone()))?;
         if forked {
-            // A program that answers the parent is the parent's, also to end.
+            // A program that answers the parent belongs to the parent, which also ends it.
             mem::forget(reader.take_phonemizer());
         }
         work(reader)
     }
 }
 
-/// A sentence as Python's side takes it.
+/// A sentence in the form expected by the Python side.
 #[derive(IntoPyObject)]
 pub(crate) struct Read {
     text: String,
@@ -110,7 +110,7 @@ pub(crate) fn all(sentences: Vec<Sentence>) -> Vec<Read> {
     sentences.into_iter().map(Read::from).collect()
 }
 
-/// Cuts text that arrives piece by piece into sentences.
+/// Divides text that arrives in pieces into sentences.
 #[pyclass(frozen, module = "vitstream._vitstream")]
 pub(crate) struct TextStream(Mutex<Sentences>);
 
@@ -122,12 +122,12 @@ impl TextStream {
 
 #[pymethods]
 impl TextStream {
-    /// Takes more text; the sentences that are complete now.
+    /// Adds text; returns the sentences that are now complete.
     fn push(&self, text: &str) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text)
     }
 
-    /// There is no more text; what was left of it.
+    /// Ends the text; returns the rest.
     fn finish(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).finish()
     }

@@ -1,4 +1,4 @@
-//! What the network says in one go, chunk by chunk.
+//! A unit of speech for the network, chunk by chunk.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use vitstream::{Cancel, SpeechStream, wav};
 
 use crate::error::Failure;
 
-/// How samples are given.
+/// The sample format.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Format {
     Float32,
@@ -25,14 +25,14 @@ impl Format {
     }
 }
 
-/// Samples of float32 as signed 16-bit little-endian bytes.
+/// Converts float32 samples to signed 16-bit little-endian bytes.
 #[pyfunction]
 pub(crate) fn pcm<'py>(py: Python<'py>, samples: &[u8]) -> Bound<'py, PyBytes> {
     let samples: Vec<f32> = samples.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect();
     PyBytes::new(py, &wav::s16le(&samples))
 }
 
-/// The header of a WAV file of 16 bits.
+/// The header of a 16-bit WAV file.
 #[pyfunction]
 pub(crate) fn wav_header(py: Python<'_>, sample_rate: u32, samples: u64) -> Bound<'_, PyBytes> {
     PyBytes::new(py, &wav::header(sample_rate, Some(samples)))
@@ -64,12 +64,12 @@ impl Utterance {
     }
 }
 
-/// Samples, seconds until they were ready, whether they are the last.
+/// Samples, seconds until they were ready, and true if they are the last.
 type Chunk<'py> = (Bound<'py, PyBytes>, f64, bool);
 
 #[pymethods]
 impl Utterance {
-    /// The next chunk, computed without the interpreter; None behind the last.
+    /// The next chunk, computed without the interpreter's lock; None after the last.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Chunk<'py>>> {
         let next = py.detach(|| {
             let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Utterance {
         self.cancel.cancel();
     }
 
-    /// Samples of each id, once the first chunk is there.
+    /// Samples of each id; known after the first chunk.
     fn durations(&self, py: Python<'_>) -> Option<Vec<usize>> {
         py.detach(|| {
             let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +93,7 @@ impl Utterance {
         })
     }
 
-    /// Samples of all of it, once the first chunk is there.
+    /// Samples of the whole utterance; known after the first chunk.
     fn total_samples(&self, py: Python<'_>) -> Option<usize> {
         py.detach(|| self.stream.lock().unwrap_or_else(PoisonError::into_inner).total_samples())
     }

@@ -1,4 +1,4 @@
-//! A voice, as Python holds it.
+//! A voice for Python.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::error::Failure;
 use crate::reading::{self, Read, Reading, ReadingOptions, TextStream};
 use crate::utterance::{Format, Utterance};
 
-/// Beyond, everything but silence is cut off.
+/// Beyond this factor, everything but silence would be clipped.
 const LOUDEST: f32 = 100.0;
 
-/// What is said of a voice beside its file.
+/// Facts about a voice that its file does not state.
 #[derive(FromPyObject)]
 pub(crate) struct ReadArguments {
     config: Option<PathBuf>,
@@ -47,7 +47,7 @@ impl ReadArguments {
     }
 }
 
-/// A voice's file: a path, or a name, the contents and what lies beside them.
+/// A voice's file: a path, or a name, the contents and the files next to them.
 #[derive(FromPyObject)]
 pub(crate) enum Source {
     Memory(String, PyBackedBytes, BTreeMap<String, PyBackedBytes>),
@@ -66,7 +66,7 @@ impl Source {
     }
 }
 
-/// How a voice is opened.
+/// Options for opening a voice.
 #[derive(FromPyObject)]
 struct OpenArguments {
     backend: String,
@@ -116,14 +116,14 @@ impl OpenArguments {
     }
 }
 
-/// A speaker, as Python names it.
+/// A speaker, by name or number.
 #[derive(FromPyObject)]
 enum Named {
     Id(i64),
     Name(String),
 }
 
-/// How an utterance is spoken.
+/// Options for speaking an utterance.
 #[derive(FromPyObject)]
 struct SpeakArguments {
     speaker: Option<Named>,
@@ -136,15 +136,15 @@ struct SpeakArguments {
     volume: f32,
 }
 
-/// What an open voice is.
+/// The state of an open voice.
 struct Open {
     voice: vitstream::Voice,
     reading: Reading,
-    /// The process that opened it, if no child of it may speak with it.
+    /// The process that opened it, if its children cannot use it.
     bound_to: Option<u32>,
 }
 
-/// A voice. Any number of threads may use it at once.
+/// A voice. Any number of threads may use it at the same time.
 #[pyclass(frozen, module = "vitstream._vitstream")]
 pub(crate) struct Voice(RwLock<Option<Arc<Open>>>);
 
@@ -242,7 +242,7 @@ impl Voice {
         Ok(serde_json::Value::Object(self.open()?.voice.config().clone()).to_string())
     }
 
-    /// Who says how words sound: the library or program and its version. Looks for it.
+    /// The phonemizer: library or program, and its version. Searches for it.
     fn phonemizer(&self, py: Python<'_>) -> PyResult<Option<(String, String)>> {
         let open = self.open()?;
         let about = py.detach(|| {
@@ -263,19 +263,20 @@ impl Voice {
         Ok(reading::all(read?))
     }
 
-    /// What one of the sentences of a [`TextStream`] says.
+    /// The contents of one of the sentences of a [`TextStream`].
     fn read_sentence(&self, py: Python<'_>, text: &str) -> PyResult<Vec<Read>> {
         let open = self.open()?;
         Ok(reading::all(py.detach(|| open.reading.with(|reader| Ok(reader.sentence(text)?)))?))
     }
 
-    /// Phonemes that were written down.
+    /// A text given as phonemes.
     fn read_phonemes(&self, py: Python<'_>, phonemes: &str) -> PyResult<Read> {
         let open = self.open()?;
         Ok(py.detach(|| open.reading.with(|reader| Ok(reader.phonemes(phonemes)?)))?.into())
     }
 
-    /// The ids of phonemes one by one; `near` as in `Frontend::near_phonemes`. The second list has those without an id.
+    /// The ids of separate phonemes; `near` as in `Frontend::near_phonemes`. The second list has those
+    /// without an id.
     fn encode(&self, py: Python<'_>, phonemes: Vec<String>, near: bool) -> PyResult<(Vec<i64>, Vec<String>)> {
         let open = self.open()?;
         let encoded =
@@ -283,12 +284,12 @@ impl Voice {
         Ok((encoded.ids, encoded.missing.into_iter().collect()))
     }
 
-    /// Begins a text that arrives piece by piece.
+    /// Begins a text that arrives in pieces.
     fn text_stream(&self, py: Python<'_>, whole_sentences: bool) -> PyResult<TextStream> {
         let open = self.open()?;
         let sentences = py.detach(|| {
             open.reading.with(|reader| {
-                // Without a phonemizer no sentence fares better than the first.
+                // Without a phonemizer every sentence fails like the first.
                 reader.prepare()?;
                 Ok(reader.begin())
             })
@@ -296,7 +297,7 @@ impl Voice {
         Ok(TextStream::new(if whole_sentences { sentences.whole_sentences() } else { sentences }))
     }
 
-    /// Refuses what no utterance of this voice can be spoken with.
+    /// Checks the options for utterances of this voice.
     fn check(&self, how: SpeakArguments) -> PyResult<()> {
         // Nothing is computed; every voice has this id.
         self.utterance(vec![0], 1.0, how).map(drop)

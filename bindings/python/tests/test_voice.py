@@ -342,7 +342,7 @@ def test_arguments_of_open_are_checked(place):
 
 def test_errors_say_what_helps_in_words_of_python(place, tmp_path):
     contents = (place / "letters.ckpt").read_bytes()
-    with pytest.raises(vitstream.RequestError, match="reads no text, give it ids"):
+    with pytest.raises(vitstream.RequestError, match="cannot read text, use ids instead"):
         vitstream.Voice.open(contents, sample_rate=22050).synthesize("a")
     vitstream.export(place / "letters.ckpt", tmp_path / "voice")
     with pytest.raises(vitstream.Error, match='noise="input"') as caught:

@@ -1,11 +1,11 @@
-"""A trained VITS / Piper voice, streamed: the first sound after a twentieth of a second, on one core.
+"""A trained VITS / Piper voice, streamed: with the first sound after a twentieth of a second, on one core.
 
 >>> import vitstream
 >>> voice = vitstream.Voice.open("joe/voice")                     # doctest: +SKIP
 >>> for chunk in voice.stream("Hello. It speaks."):               # doctest: +SKIP
 ...     loudspeaker.write(chunk)
 
-``vitstream.piper`` has the names of the package ``piper-tts``.
+``vitstream.piper`` provides the classes of the package ``piper-tts``.
 """
 
 from ._audio import Audio, Chunk, Timing, Utterance, Word

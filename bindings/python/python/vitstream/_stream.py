@@ -1,4 +1,4 @@
-"""Speech that is on its way."""
+"""Speech in progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _piece(piece: object) -> str:
 
 
 class _Text:
-    """The sentences of a text that arrives piece by piece."""
+    """The sentences of a text that arrives in pieces."""
 
     def __init__(self, native: _vitstream.Voice, whole_sentences: bool) -> None:
         self._native, self._whole = native, whole_sentences
@@ -48,7 +48,7 @@ class _Text:
 
 
 def of_pieces(native: _vitstream.Voice, pieces: Iterable[str], whole_sentences: bool) -> Iterator[Dict[str, Any]]:
-    """What is said of a text, each sentence read when it is its turn."""
+    """The sentences of a text, each read only when needed."""
     text = _Text(native, whole_sentences)
     for piece in pieces:
         for sentence in text.push(piece):
@@ -60,7 +60,7 @@ def of_pieces(native: _vitstream.Voice, pieces: Iterable[str], whole_sentences: 
 async def of_arriving(
     native: _vitstream.Voice, pieces: AsyncIterator[str], whole_sentences: bool
 ) -> AsyncIterator[Dict[str, Any]]:
-    """The same of a text whose pieces are awaited."""
+    """The same for a text whose pieces are awaited."""
     text = _Text(native, whole_sentences)
     async for piece in pieces:
         for sentence in await _aside(lambda piece=piece: text.push(piece)):
@@ -78,10 +78,10 @@ async def _aside(work: Callable[[], _T]) -> _T:
 class Stream:
     """The chunks of a text, as an iterator and as an asynchronous one.
 
-    Nothing is computed before a chunk is asked for. Closing it, from any thread, ends the work within a chunk; so does leaving
-    its ``with`` block and cancelling the task that awaits a chunk. After an exception there are no more chunks.
+    Nothing is computed before a chunk is requested. Closing the stream, from any thread, stops the work within a chunk; so does
+    leaving its ``with`` block, or cancelling the task that awaits a chunk. No chunks follow an exception.
 
-    Several threads may ask for chunks; each chunk goes to one of them.
+    Several threads may request chunks; each chunk goes to one of them.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Stream:
         symbols: Callable[[], Dict[int, str]],
     ) -> None:
         self.sample_rate: int = native.sample_rate
-        """Hertz."""
+        """The sample rate in hertz."""
         self.format: str = how.format
         """``"float32"`` or ``"int16"``."""
         self.utterances: List[Utterance] = []
-        """What was spoken so far."""
+        """The utterances so far."""
         self._native, self._how, self._symbols = native, how, symbols
         self._sync = sentences if hasattr(sentences, "__next__") else None
         self._async = None if self._sync is not None else sentences
@@ -108,7 +108,7 @@ class Stream:
         self._current: Optional[_vitstream.Utterance] = None
         self._said: Dict[str, Any] = {}
         self._utterance: Optional[Utterance] = None
-        #: Samples of silence that come next.
+        #: Number of samples of silence that come next.
         self._pause = 0
         self._index = 0
         self._start = 0
@@ -116,7 +116,7 @@ class Stream:
     # One chunk
 
     def _begin(self, said: Dict[str, Any]) -> None:
-        """Begins a sentence, and before it the silence that is due."""
+        """Begins a sentence, preceded by any silence that is due."""
         rate = said.get("rate", 1.0)
         if said["ids"] or not said.get("pause"):
             self._current = self._native.utterance(said["ids"], rate, self._how)
@@ -139,7 +139,7 @@ class Stream:
         return chunk
 
     def _computed(self) -> Optional[Chunk]:
-        """The next chunk of what was begun; ``None`` when a sentence is needed."""
+        """The next chunk of the current sentence; ``None`` if a new sentence is needed."""
         if self._closed:
             return None
         if self._pause > 0:
@@ -173,7 +173,7 @@ class Stream:
         return self._made(samples, ready, last, self._utterance)
 
     def _finish(self) -> None:
-        """There are no more sentences."""
+        """Ends the stream: there are no more sentences."""
         if self._closed:
             return
         self._closed = True
@@ -181,7 +181,7 @@ class Stream:
             raise _errors.made("request", _NOTHING_TO_SAY)
 
     def _failed(self, error: BaseException) -> bool:
-        """Whether the error is that the stream was closed."""
+        """True if the error only means that the stream was closed."""
         was_closed = self._closed
         self._closed = True
         self._current = None
@@ -215,7 +215,7 @@ class Stream:
         """The next chunk.
 
         Raises:
-            Error: as ``Voice.stream``, and when computing fails.
+            Error: as ``Voice.stream``, and when the computation fails.
         """
         iter(self)
         chunk = self._next()
@@ -227,7 +227,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> Chunk:
-        """The next chunk, computed aside of the event loop."""
+        """The next chunk, computed outside the event loop."""
         try:
             chunk = await (_aside(self._next) if self._sync is not None else self._next_arriving())
         except asyncio.CancelledError:
@@ -262,7 +262,7 @@ class Stream:
     # Ending
 
     def close(self) -> None:
-        """Ends the work, from any thread. Whoever waits for a chunk gets none."""
+        """Stops the work, from any thread. A thread that waits for a chunk gets none."""
         self._closed = True
         current = self._current
         if current is not None:

@@ -30,15 +30,15 @@ from ._stream import Stream, of_arriving, of_pieces
 StrPath = Union[str, "os.PathLike[str]"]
 Source = Union[StrPath, bytes, bytearray, memoryview]
 
-#: A longer pause is a mistake.
+#: Limit on a pause: a longer one is a mistake.
 _LONGEST_SILENCE = 60.0
 
-#: More than these no machine makes use of.
+#: No machine can use more threads than this.
 _MOST_THREADS = 256
 
 
 class Scales(NamedTuple):
-    """How a voice speaks when nothing else is asked: what its JSON says."""
+    """The default scales of a voice, from its JSON."""
 
     noise: float
     length: float
@@ -46,7 +46,7 @@ class Scales(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """A clause of a sentence, what it sounds like, and the mark behind it."""
+    """A clause of a sentence, its pronunciation, and the mark after it."""
 
     text: str
     ipa: str
@@ -54,18 +54,18 @@ class Clause(NamedTuple):
 
 
 class Sentence:
-    """What a voice reads of a sentence.
+    """A sentence as read by a voice.
 
     Attributes:
         text: the sentence.
         phonemes: its phonemes, or the characters of a voice that reads characters.
-        ids: what the network is given.
+        ids: the input of the network.
         missing: phonemes without an id, which are left out.
-        replaced: phonemes that the voice spells differently, each with its spelling.
+        replaced: phonemes that the voice spells differently, with the voice's spelling.
         clauses: its clauses.
-        words: its words, each with the range of ``ids`` that says it.
-        rate: how fast it is spoken; 1 is the voice's own way.
-        pause: seconds of silence after it.
+        words: its words, each with its range of ``ids``.
+        rate: rate of speech; 1 is the voice's own.
+        pause: silence after it, in seconds.
     """
 
     __slots__ = ("clauses", "ids", "missing", "pause", "phonemes", "rate", "replaced", "text", "words")
@@ -86,7 +86,7 @@ class Sentence:
 
 
 def _source(source: Source, name: Optional[str], config: object) -> Tuple[object, Optional[str]]:
-    """What names a voice to the native side, and the path of its JSON."""
+    """The voice in the form of the native side, and the path of its JSON."""
     if isinstance(source, (str, os.PathLike)):
         if name is not None:
             raise TypeError("name: it is for contents in memory, a path has one")
@@ -108,7 +108,7 @@ _KINDS = {"a whole number": numbers.Integral, "a number": numbers.Real}
 
 
 def _checked(words: str, **given: object) -> None:
-    """Says of arguments what they should have been."""
+    """Raises a ``TypeError`` for arguments of the wrong type."""
     for name, value in given.items():
         is_one = isinstance(value, _KINDS[words]) and not isinstance(value, bool)
         if value is not None and not is_one:
@@ -137,15 +137,15 @@ def _read(
 
 
 def _wall() -> Optional[Tuple[str, List[str]]]:
-    """The program in whose processes graphs of strangers run."""
+    """The program whose processes run strangers' graphs."""
     return (sys.executable, ["-m", "vitstream._graph_worker"]) if sys.executable else None
 
 
 class Voice:
-    """A voice. Any number of threads may use one at once; nothing holds the interpreter while it computes.
+    """A voice. Any number of threads may use it at the same time; the interpreter's lock is released while it computes.
 
-    A voice that was opened natively with one thread, which is the default, goes on speaking in a forked process. Others say
-    there that they have to be opened anew.
+    A voice that was opened natively with one thread, which is the default, continues to work in a forked process. Other
+    voices raise an error there, saying that they must be opened again.
     """
 
     __slots__ = ("_native", "_symbols")
@@ -179,37 +179,37 @@ class Voice:
 
         Args:
             source: a path, or the contents of a file.
-            name: what contents in memory are called in messages.
-            config: the path of the voice's JSON or of its training's config.json, where it is not beside the file under the
+            name: a name for contents in memory, used in messages.
+            config: the path of the voice's JSON or of its training's config.json, if it is not next to the file under the
                 usual name; for contents in memory also the JSON itself, as a dict.
-            hparams: hyper-parameters that a checkpoint does not state or states wrongly, such as
+            hparams: hyper-parameters that a checkpoint does not state, or states wrongly, such as
                 ``{"upsample_rates": [8, 8, 4]}``.
-            weights: ``"raw"`` or ``"ema"``, of a checkpoint that has both.
-            allow_nan: read weights that are infinite or not numbers.
-            memory_budget: bytes that the file's tensors may take; by default twice the file and 64 MiB.
-            sample_rate: hertz, for a voice whose files do not say it.
+            weights: ``"raw"`` or ``"ema"``, for a checkpoint that has both.
+            allow_nan: accept weights that are infinite or NaN.
+            memory_budget: bytes that the file's tensors may take; by default twice the file's size plus 64 MiB.
+            sample_rate: the sample rate in hertz, for a voice whose files do not state it.
             backend: ``"native"``, vitstream's own engine; ``"rten"`` or ``"onnxruntime"``, which run the graphs of an exported
-                folder in processes of their own; ``"auto"`` is native where that can be.
-            threads: 1 to 256. They change no bit of native audio.
+                folder in separate processes; ``"auto"`` is native where possible.
+            threads: 1 to 256. The number does not change native audio.
             decoder: ``"auto"``, ``"stateful"`` or ``"windowed"``, for backends that run graphs.
             library: ONNX Runtime's shared library, if it is not where it is usually found.
-            espeak: the espeak-ng library that says how words sound, ``LIBRARY`` or ``LIBRARY:DATA``; by default what the
-                environment variable ``VITSTREAM_ESPEAK`` names, else the system's, else the program ``espeak-ng``.
-            phonemizer: a program that says it instead.
-            lexicon: a file of words and how they are said.
-            markdown: take Markdown out of texts.
+            espeak: the espeak-ng library to use, ``LIBRARY`` or ``LIBRARY:DATA``; by default the one in the environment
+                variable ``VITSTREAM_ESPEAK``, else the system's, else the program ``espeak-ng``.
+            phonemizer: a program to use as phonemizer instead.
+            lexicon: a file of pronunciations.
+            markdown: remove Markdown from texts.
 
         Raises:
             Error: ``FileError``, ``InputError`` or ``UnsupportedError`` when the voice cannot be read; ``RequestError`` when an
-                argument makes no sense, or nothing says the sample rate; ``ComputeError`` when the backend is not there.
-            TypeError: when an argument is of another type.
+                argument is not valid, or the sample rate is unknown; ``ComputeError`` when the backend is not available.
+            TypeError: when an argument has the wrong type.
         """
         native, path = _source(source, name, config)
         _checked("a whole number", threads=threads, sample_rate=sample_rate, memory_budget=memory_budget)
         if not 1 <= threads <= _MOST_THREADS:
             raise _errors.made("request", f"threads: expected 1 to {_MOST_THREADS}, found {threads}")
         if espeak is not None and phonemizer is not None:
-            raise _errors.made("request", "espeak and phonemizer both say how words sound: expected one of them")
+            raise _errors.made("request", "espeak and phonemizer are both given: expected one of them")
         return cls(
             _vitstream.Voice(
                 native,
@@ -226,21 +226,21 @@ class Voice:
             )
         )
 
-    # What it is
+    # Properties
 
     @property
     def sample_rate(self) -> int:
-        """Hertz."""
+        """The sample rate in hertz."""
         return self._native.sample_rate
 
     @property
     def hop_length(self) -> int:
-        """Samples of a frame: durations and chunks are multiples of it."""
+        """Samples per frame: durations and chunks are multiples of it."""
         return self._native.hop_length
 
     @property
     def speakers(self) -> int:
-        """How many speakers there are."""
+        """The number of speakers."""
         return self._native.speakers
 
     @property
@@ -250,12 +250,12 @@ class Voice:
 
     @property
     def symbols(self) -> Optional[int]:
-        """How many phoneme ids there are; ids are below it."""
+        """The number of phoneme ids; ids are less than this."""
         return self._native.symbols
 
     @property
     def scales(self) -> Scales:
-        """What is used when the caller gives no scales."""
+        """The scales used when the caller gives none."""
         return Scales(*self._native.scales)
 
     @property
@@ -265,37 +265,37 @@ class Voice:
 
     @property
     def backend(self) -> str:
-        """Who computes: ``"native"``, ``"rten"`` or ``"onnxruntime"``."""
+        """The backend in use: ``"native"``, ``"rten"`` or ``"onnxruntime"``."""
         return self._native.backend
 
     @property
     def warnings(self) -> List[str]:
-        """What was unusual about its files."""
+        """Warnings about its files."""
         return self._native.warnings
 
     @property
     def gives_durations(self) -> bool:
-        """Whether it tells when each phoneme is spoken: native voices always, others if they were exported so."""
+        """True if the length of each phoneme is known: always for native voices, for others if exported with durations."""
         return self._native.gives_durations
 
     @property
     def phonemizer(self) -> Optional[Tuple[str, str]]:
-        """Who says how words sound: library or program, and version; ``None`` for a voice that reads letters.
+        """The phonemizer: library or program, and version; ``None`` for a voice that reads letters.
 
         Raises:
-            PhonemizerError: when somebody is needed and nobody is there.
+            PhonemizerError: when one is needed but none is found.
         """
         with reading:
             return self._native.phonemizer()
 
-    # What it says
+    # Speaking
 
     def phonemize(self, text: str, *, ssml: bool = False) -> List[Sentence]:
-        """What the voice reads of a text: sentences with phonemes and ids.
+        """Returns how the voice reads a text: sentences with phonemes and ids.
 
         Raises:
-            RequestError: when the voice reads no text, or the text has a NUL.
-            UnsupportedError: when its phonemes are not made here.
+            RequestError: when the voice cannot read text, or the text has a NUL.
+            UnsupportedError: when its phonemes are not supported.
             PhonemizerError: when there is no espeak-ng, or it does not answer.
         """
         with reading:
@@ -328,20 +328,20 @@ class Voice:
             phonemes: the phonemes of one utterance: IPA, or the characters of a voice that reads characters.
             ssml: the text is SSML.
             speaker: number or name; the first one by default.
-            length_scale: how slowly, 0.05 to 20; by default what the voice's JSON says, as for the next two.
-            noise_scale: how much the voice varies, 0 to 5.
-            noise_w: how much the durations vary, 0 to 2.
-            seed: makes the noise the same every time; each sentence is spoken as it would be alone.
-            volume: multiplies all samples, 0 to 100. Samples of int16 are clipped, those of float32 are not.
+            length_scale: slowness of speech, 0.05 to 20; the default, as for the next two, is from the voice's JSON.
+            noise_scale: variation of the voice, 0 to 5.
+            noise_w: variation of the durations, 0 to 2.
+            seed: makes the noise reproducible; each sentence is spoken as it would be alone.
+            volume: factor for all samples, 0 to 100. Samples of int16 are clipped, those of float32 are not.
             format: ``"float32"``, about -1 to 1, or ``"int16"``.
             chunk: frames of each chunk; by default small first, then growing.
             sentence_silence: seconds of silence between sentences.
-            whole_sentences: do not cut a long first sentence of text that arrives at a comma, to be heard sooner.
+            whole_sentences: do not divide a long first sentence of arriving text at a comma, which makes it heard sooner.
 
         Raises:
-            RequestError: when an argument makes no sense for this voice, or it is closed.
-            TypeError: when one is of another type.
-            The stream raises these too, since texts are read when their turn comes, and what ``phonemize`` raises.
+            RequestError: when an argument is not valid for this voice, or the voice is closed.
+            TypeError: when an argument has the wrong type.
+            The stream raises these too, because texts are read only when needed, and the exceptions of ``phonemize``.
         """
         said = [name for name, given in (("text", text), ("ids", ids), ("phonemes", phonemes)) if given is not None]
         if len(said) != 1:
@@ -396,7 +396,7 @@ class Voice:
             sentences = of_pieces(native, iter(text), whole_sentences)  # type: ignore[arg-type]
         else:
             raise TypeError(f"text: expected str or an iterator of str, found {type(text).__name__}")
-        # What is wrong with the arguments is told now and not with the first chunk.
+        # Problems with the arguments are reported now and not with the first chunk.
         native.check(how)
         return Stream(native, sentences, how, sentence_silence, self._symbols_by_id)
 
@@ -417,7 +417,7 @@ class Voice:
         chunk: Optional[int] = None,
         sentence_silence: float = 0.0,
     ) -> Audio:
-        """Speaks a text, phonemes or ids and gives all samples at once; arguments and exceptions as in ``stream``."""
+        """Speaks a text, phonemes or ids and returns all samples at once; arguments and exceptions as in ``stream``."""
         with self.stream(
             text,
             ids=ids,
@@ -450,12 +450,12 @@ class Voice:
     # Ending
 
     def close(self) -> None:
-        """Gives its memory back once no stream speaks with it any more. What is called after that raises ``RequestError``."""
+        """Releases its memory once no stream uses it any more. Later calls raise ``RequestError``."""
         self._native.close()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """True if it was closed."""
         return self._native.closed
 
     def __enter__(self) -> "Voice":
