@@ -139,8 +139,8 @@ def verify(
     ids: Optional[Sequence[int]] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> Report:
-    """Verifies an exported pair: that it runs, that streaming it gives the same audio as decoding it at once, and that it is the
-    same voice as its source.
+    """Verifies an exported pair: that it runs, that streaming it gives the same audio as decoding it at once, and that it
+    is the same voice as its source.
 
     Args:
         folder: the pair.
