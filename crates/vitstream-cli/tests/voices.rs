@@ -204,8 +204,8 @@ fn a_name_that_is_not_here_is_an_error_that_says_how_to_get_it() {
     world.refused(speak("./voice"), &["./voice"]);
     assert_eq!(world.server.requests().len(), 0);
     world.refused(world.get("de_DE-tugao-low"), &["did you mean de_DE-tugão-low?"]);
-    world.refused(world.get("../x"), &["\"../x\" is no voice's name"]);
-    world.refused(world.get("/etc/passwd"), &["is no voice's name"]);
+    world.refused(world.get("../x"), &["\"../x\" is not a voice's name"]);
+    world.refused(world.get("/etc/passwd"), &["is not a voice's name"]);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn nobody_is_waited_for_forever() {
         world.server.once(GRAPH, &faults);
         let mut command = world.get(KEY);
         command.env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
-        world.refused(command, &["nothing came for 1 seconds"]);
+        world.refused(command, &["no data for 1 seconds"]);
     }
     for bad in ["0", "-1", "x", "1e9", "99999999999999999999"] {
         let mut command = world.get(KEY);
@@ -320,7 +320,7 @@ fn a_list_without_end_or_sense_is_refused() {
     world.server.once(INDEX, &[]);
     for bad in ["", "[]", "<html>", "\u{0}", "{\"a\": "] {
         world.server.put(INDEX, bad);
-        world.refused(world.vitstream(&["voices"]), &["not what Piper publishes"]);
+        world.refused(world.vitstream(&["voices"]), &["not in the format that Piper publishes"]);
     }
 }
 
@@ -480,7 +480,7 @@ fn only_the_hub_is_told_the_token() {
 fn circles_are_left() {
     let world = World::new();
     world.server.always(GRAPH, Fault::Redirect(GRAPH.to_owned()));
-    world.refused(world.get(KEY), &["sent elsewhere more than 6 times"]);
+    world.refused(world.get(KEY), &["redirected more than 6 times"]);
     for to in ["ftp://example.org/x", "file:///etc/passwd", ""] {
         world.server.always(GRAPH, Fault::Redirect(to.to_owned()));
         world.refused(world.get(KEY), &["not to an address that can be followed"]);
@@ -495,7 +495,7 @@ fn offline_nothing_is_asked() {
         command.env("HF_HUB_OFFLINE", "1");
         command
     };
-    world.refused(offline(&["voices"]), &["HF_HUB_OFFLINE", "never got"]);
+    world.refused(offline(&["voices"]), &["HF_HUB_OFFLINE", "never downloaded"]);
     world.refused(offline(&["voices", "get", KEY]), &["HF_HUB_OFFLINE"]);
     assert_eq!(world.server.requests().len(), 0);
     world.index();

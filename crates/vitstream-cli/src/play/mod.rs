@@ -1,8 +1,8 @@
-//! Playback: samples to the loudspeaker, through whatever this machine has.
+//! Playback: sends samples to the loudspeaker with whatever this machine has.
 //!
-//! Samples go into a [queue](queue::Queue), a device takes them out as it plays. On Linux and the like the device is
-//! PulseAudio or PipeWire, spoken to over its socket; without one, the first program found that plays what it is fed. On
-//! macOS and Windows it is the system's own interface.
+//! Samples go into a [queue](queue::Queue), and a device takes them out as it plays. On Linux and similar
+//! systems the device is PulseAudio or PipeWire, used over its socket; without one, it is the first program
+//! found that plays its input. On macOS and Windows it is the system's own interface.
 
 #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
 mod native;
@@ -20,7 +20,7 @@ use vitstream::wav;
 
 use queue::Queue;
 
-/// There is nothing here to play with.
+/// This machine has nothing to play with.
 #[derive(Debug)]
 pub(crate) struct NoPlayer;
 
@@ -32,35 +32,36 @@ impl fmt::Display for NoPlayer {
 
 impl std::error::Error for NoPlayer {}
 
-/// What a device holds beside the queue is heard in less time: sound servers and players buffer about two seconds. What
-/// takes longer was stopped, by a person or because the device is gone, and a program that waits for it would never end.
+/// The maximum time to wait for the device to finish. Sound servers and players buffer about two seconds
+/// beyond the queue. A device that takes longer was stopped by a person or has disappeared, and without this
+/// limit the program would never end.
 const MOST_BUFFERED: Duration = Duration::from_secs(30);
 
-/// What plays the samples of a queue.
+/// A device that plays the samples of a queue.
 trait Device {
-    /// Waits until everything was heard, but not beyond `deadline`: the queue is closed already, or has failed. Returns
-    /// how often the sound broke off within an utterance, if the device can tell.
+    /// Waits until everything was played, but not beyond `deadline`; the queue is closed already, or has
+    /// failed. Returns how often the sound was interrupted within an utterance, if the device can tell.
     fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>>;
 }
 
-/// Why a device is not waited for any longer.
+/// The error for a device that did not finish in time.
 fn late() -> Error {
-    anyhow!("the sound device has stopped: it did not play to the end in the time that this takes")
+    anyhow!("the sound device has stopped: it did not finish playing in time")
 }
 
-/// A loudspeaker in use. Dropped without [`finish`](Self::finish), it falls silent at once.
+/// A loudspeaker in use. It falls silent at once if it is dropped without [`finish`](Self::finish).
 pub(crate) struct Player {
     queue: Arc<Queue>,
-    /// `None` once it has failed.
+    /// `None` after a failure.
     device: Option<Box<dyn Device>>,
     clock: Clock,
-    /// For a device of another rate.
+    /// For a device with another sample rate.
     #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
     resampler: Option<vitstream_resample::Resampler>,
 }
 
 impl Player {
-    /// The first device there is. The error is [`NoPlayer`] if there is none.
+    /// Opens the first device that works. The error is [`NoPlayer`] if there is none.
     pub(crate) fn open(sample_rate: u32) -> Result<Self> {
         let queue = Arc::new(Queue::new(sample_rate));
         #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
@@ -88,7 +89,8 @@ impl Player {
         }
     }
 
-    /// Plays a chunk after all before it. Blocks while much more is waiting than the device has played.
+    /// Plays a chunk after all earlier ones. Blocks while much more audio is waiting than the device has
+    /// played.
     pub(crate) fn write(&mut self, samples: &[f32]) -> Result<()> {
         self.clock.arrived(samples.len(), Instant::now());
         #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
@@ -101,7 +103,7 @@ impl Player {
 
     fn push(&mut self, samples: &[f32]) -> Result<()> {
         if self.queue.push(&wav::s16le(samples)).is_err() {
-            // The device knows best why nobody listens any more.
+            // The device knows best why playback ended.
             if let Some(device) = self.device.take() {
                 device.finish(Instant::now() + MOST_BUFFERED)?;
             }
@@ -110,7 +112,7 @@ impl Player {
         Ok(())
     }
 
-    /// The utterance is complete: that the sound breaks off now is no underrun.
+    /// Marks the utterance as complete: a pause from here on is not an underrun.
     pub(crate) fn end_utterance(&mut self) -> Result<()> {
         #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
         if let Some(resampler) = &mut self.resampler {
@@ -122,8 +124,8 @@ impl Player {
         Ok(())
     }
 
-    /// Waits until everything was heard. Returns how often the sound broke off within an utterance because the next
-    /// samples were not there.
+    /// Waits until everything was played. Returns how often the sound was interrupted within an utterance
+    /// because the next samples were missing.
     pub(crate) fn finish(mut self) -> Result<u64> {
         self.end_utterance()?;
         self.queue.close();
@@ -134,12 +136,12 @@ impl Player {
     }
 }
 
-/// A way that is there but does not work; told with `-v`.
+/// Reports, with `-v`, a way to play that exists but does not work.
 fn passed_over(name: &str, error: &Error) {
     tracing::info!("not played by {name}: {error:#}");
 }
 
-/// The first way to be heard that works.
+/// Opens the first device that works.
 fn open_device(queue: &Arc<Queue>, sample_rate: u32) -> Option<Box<dyn Device>> {
     #[cfg(all(feature = "playback", unix, not(target_vendor = "apple")))]
     match pulse::Pulse::open(queue, sample_rate) {
@@ -156,10 +158,11 @@ fn open_device(queue: &Arc<Queue>, sample_rate: u32) -> Option<Box<dyn Device>> 
     None
 }
 
-/// Tells underruns by the clock alone: what arrives after all before it must have been played came too late.
+/// Detects underruns from the clock alone: samples that arrive after all earlier ones must have been played
+/// are late.
 struct Clock {
     sample_rate: u32,
-    /// Until when there is something to play; `None` between utterances.
+    /// The time until which there is something to play; `None` between utterances.
     until: Option<Instant>,
     underruns: u64,
 }
@@ -200,13 +203,13 @@ mod tests {
             clock.underruns
         };
         assert_eq!(at(0, 100), 0);
-        assert_eq!(at(90, 50), 0, "played until 150");
+        assert_eq!(at(90, 50), 0, "audio until 150");
         assert_eq!(at(150, 10), 0, "just in time");
         assert_eq!(at(200, 10), 1, "40 ms of silence");
-        assert_eq!(at(205, 10), 1, "the gap moves what follows");
+        assert_eq!(at(205, 10), 1, "the gap delays the rest");
         assert_eq!(at(219, 10), 1);
         clock.utterance_ended();
         clock.arrived(10, start + Duration::from_secs(9));
-        assert_eq!(clock.underruns, 1, "between utterances is silence");
+        assert_eq!(clock.underruns, 1, "silence between utterances is no underrun");
     }
 }

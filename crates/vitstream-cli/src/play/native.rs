@@ -13,7 +13,7 @@ use cpal::{BufferSize, OutputCallbackInfo, Stream, StreamConfig};
 use super::queue::Queue;
 use super::{Device, late};
 
-/// How often it is looked whether the device is still there.
+/// Interval of the checks that the device still exists.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The system's default device.
@@ -21,17 +21,17 @@ pub(super) struct Native {
     queue: Arc<Queue>,
     stream: Stream,
     underruns: Arc<AtomicU64>,
-    /// Tells, once the last sample was taken, when it will have been heard.
+    /// Receives, once the last sample was taken, the time until it will have been played.
     taken: Receiver<Duration>,
 }
 
 impl Native {
-    /// Also returns the rate at which the device takes samples.
+    /// Also returns the device's sample rate.
     pub(super) fn open(queue: &Arc<Queue>, sample_rate: u32) -> Result<(Self, u32)> {
         let device = cpal::default_host().default_output_device().context("there is no sound device")?;
         let default = device.default_output_config()?;
         let mut refusal = None;
-        // Some devices take any rate, others only their own.
+        // Some devices accept any rate, others only their own.
         for rate in [sample_rate, default.sample_rate()] {
             let channels = default.channels();
             let config = StreamConfig { channels, sample_rate: rate, buffer_size: BufferSize::Default };
@@ -57,7 +57,7 @@ impl Native {
                 Err(error) => refusal = Some(error),
             }
         }
-        Err(refusal.map_or_else(|| anyhow!("the sound device takes no samples"), Error::from))
+        Err(refusal.map_or_else(|| anyhow!("the sound device accepts no samples"), Error::from))
     }
 }
 
@@ -83,13 +83,13 @@ impl Device for Native {
     }
 }
 
-/// Gives the device what it asks for, in its own thread.
+/// Supplies the samples that the device requests, in the device's own thread.
 struct Feed {
     queue: Arc<Queue>,
     underruns: Arc<AtomicU64>,
     channels: usize,
     started: bool,
-    /// Whether the silence that is played is counted already.
+    /// True if the current silence was counted already.
     dry: bool,
     tell: Sender<Duration>,
 }
@@ -97,7 +97,7 @@ struct Feed {
 impl Feed {
     fn fill(&mut self, frames: &mut [f32], info: &OutputCallbackInfo, rate: u32) {
         let count = frames.len() / self.channels;
-        // Asked before samples are taken: then there was more to come if there are too few.
+        // Checked before samples are taken: if too few are waiting now, more were still to come.
         let within = self.queue.is_within_utterance();
         let bytes = self.queue.take_now(2 * count);
         let samples =
@@ -116,7 +116,7 @@ impl Feed {
         if self.queue.is_done() {
             let at = info.timestamp();
             let buffer = Duration::from_secs_f64(count as f64 / f64::from(rate.max(1)));
-            // The receiver is there until it is told.
+            // The receiver exists until it has received this.
             let _ = self.tell.send(at.playback.duration_since(at.callback) + buffer);
         }
     }

@@ -1,4 +1,4 @@
-//! Other programs that play what they are fed, for machines without a sound server's socket.
+//! Other programs that play their standard input, for machines without a sound server's socket.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -16,18 +16,18 @@ use super::queue::Queue;
 use super::{Device, late};
 use crate::cmd::signals;
 
-/// How one program is asked to play mono s16le samples from its standard input.
+/// The call of a program that plays mono s16le samples from its standard input.
 pub(super) struct Player {
     pub(super) name: &'static str,
-    /// `RATE` stands for the sample rate.
+    /// `RATE` is replaced by the sample rate.
     args: &'static [&'static str],
-    /// Whether a WAV header comes first.
+    /// True if the program expects a WAV header first.
     header: bool,
-    /// What `--help` must speak of, where only newer versions read samples from a pipe.
+    /// A word that the output of `--help` must contain, if only newer versions read samples from a pipe.
     needs: Option<&'static str>,
 }
 
-/// In the order in which they are looked for: those of sound servers first, which mix with what else is heard.
+/// In order of preference: players of sound servers first, because they mix with other sounds.
 pub(super) const PLAYERS: [Player; 5] = [
     Player {
         name: "pw-play",
@@ -47,7 +47,7 @@ pub(super) const PLAYERS: [Player; 5] = [
         header: false,
         needs: None,
     },
-    // Its options for bare samples differ from version to version; WAV is understood by all.
+    // Its options for raw samples differ between versions; every version reads WAV.
     Player {
         name: "ffplay",
         args: &["-nodisp", "-autoexit", "-loglevel", "error", "-probesize", "32", "-f", "wav", "-i", "-"],
@@ -62,13 +62,13 @@ pub(super) const PLAYERS: [Player; 5] = [
     },
 ];
 
-/// Bytes written at once: much less than a pipe holds, so that a program that goes on playing is soon heard of.
+/// Bytes written at once: much less than a pipe holds, so that the end of the program is noticed soon.
 const BLOCK: usize = 1 << 13;
 
-/// How often it is looked whether the program has ended.
+/// Interval of the checks whether the program has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The most that is read of what the program has to say.
+/// The maximum number of bytes read of the program's error messages.
 const LONGEST_COMPLAINT: u64 = 2_000;
 
 /// A program that plays the queue.
@@ -81,7 +81,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// `None` if the program is not installed, or reads no pipe.
+    /// Returns `None` if the program is not installed, or cannot read a pipe.
     pub(super) fn start(player: &Player, queue: &Arc<Queue>, sample_rate: u32) -> Result<Option<Self>> {
         let Some(path) = find(player.name, env::var_os("PATH")) else { return Ok(None) };
         if player.needs.is_some_and(|option| !helps_with(&path, option)) {
@@ -108,7 +108,7 @@ impl Program {
             let mut text = Vec::new();
             let mut stderr = stderr;
             let _ = stderr.by_ref().take(LONGEST_COMPLAINT).read_to_end(&mut text);
-            // What more it says must not make it wait.
+            // Further messages are discarded, so that the program does not block on its pipe.
             let _ = io::copy(&mut stderr, &mut io::sink());
             String::from_utf8_lossy(&text).into_owned()
         });
@@ -137,8 +137,8 @@ fn feed(queue: &Queue, stdin: &mut ChildStdin, header: &[u8]) -> io::Result<()> 
 impl Device for Program {
     fn finish(self: Box<Self>, deadline: Instant) -> Result<Option<u64>> {
         let Self { name, queue, running, feed, complaint } = *self;
-        let panicked = |_| anyhow!("a thread that plays has panicked");
-        // The queue ends, and then closes the pipe: what was written is heard, then the program ends.
+        let panicked = |_| anyhow!("a playback thread has panicked");
+        // The queue ends and then closes the pipe: the program plays the rest, then ends.
         let Some(status) = running.0.wait(deadline)? else {
             queue.fail(late());
             drop(running);
@@ -154,7 +154,7 @@ impl Device for Program {
     }
 }
 
-/// Why a program did not play to the end.
+/// Builds the error for a program that did not play everything.
 fn ended(name: &str, status: ExitStatus, complaint: &str, failure: Option<Error>) -> Error {
     let said = complaint.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().escape_debug());
     match (said, failure) {
@@ -164,7 +164,7 @@ fn ended(name: &str, status: ExitStatus, complaint: &str, failure: Option<Error>
     }
 }
 
-/// Ends the child when it is not waited for any more.
+/// Kills the child if it is no longer waited for.
 struct Watched(Arc<Running>);
 
 impl Drop for Watched {
@@ -173,7 +173,7 @@ impl Drop for Watched {
     }
 }
 
-/// The child, which two may want to end.
+/// The child process, which two threads may kill.
 struct Running(Mutex<Child>);
 
 impl Running {
@@ -181,7 +181,7 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the deadline, without keeping others from killing it.
+    /// Waits until the deadline, without keeping other threads from killing it.
     fn wait(&self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
             let status = self.child().try_wait()?;
@@ -199,15 +199,16 @@ impl Running {
     }
 }
 
-/// A program that is still fed plays on after we are gone, as long as its buffer lasts.
+/// Without this, a program that still has samples in its buffer would go on playing after this process has
+/// ended.
 fn stop_with_signals(running: Arc<Running>) {
     signals::before_the_end(move || running.kill());
 }
 
-/// The file that a shell would run.
+/// Finds the file that a shell would run.
 fn find(name: &str, path: Option<OsString>) -> Option<PathBuf> {
     let name = format!("{name}{}", env::consts::EXE_SUFFIX);
-    // An empty entry is the current folder, where nothing of ours is to be looked for.
+    // An empty entry means the current folder, which is not searched.
     env::split_paths(&path?)
         .filter(|dir| !dir.as_os_str().is_empty())
         .map(|dir| dir.join(&name))
@@ -247,6 +248,6 @@ mod tests {
         queue.close();
         let error = Box::new(device).finish(Instant::now() + Duration::from_millis(20)).unwrap_err();
         assert!(format!("{error:#}").contains("sleep: the sound device has stopped"), "{error:#}");
-        assert!(running.child().try_wait().unwrap().is_some(), "it was ended");
+        assert!(running.child().try_wait().unwrap().is_some(), "it was killed");
     }
 }

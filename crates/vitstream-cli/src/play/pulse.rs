@@ -1,7 +1,7 @@
-//! PulseAudio, and PipeWire in its place, over the socket that both listen on: no C library is needed.
+//! PulseAudio, or PipeWire in its place, over the socket that both listen on: no C library is needed.
 //!
-//! The protocol's messages are the crate `pulseaudio`'s. Its client is not used, for it drops the events that tell of
-//! underruns, and waits without end for a server that does not answer.
+//! The messages of the protocol come from the crate `pulseaudio`. Its client is not used, because it drops
+//! the events that report underruns, and waits forever for a server that does not answer.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -27,26 +27,28 @@ use pulseaudio::protocol::{
 use super::queue::Queue;
 use super::{Device, late};
 
-/// A server that is there answers at once; a socket that nobody reads must not hold up the speech.
+/// Timeout for the server's answers. A running server answers at once; a socket that nobody reads must not
+/// delay the speech.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether the server has played everything.
+/// Interval of the checks whether the server has played everything.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The most bytes of a message: a server tells of streams in a few hundred.
+/// The maximum size of a message; a server describes a stream in a few hundred bytes.
 const LONGEST_MESSAGE: u32 = 1 << 20;
 
-/// Length of the server's cookie; where the user is known by the socket its bytes do not matter.
+/// Length of the server's cookie. Its bytes do not matter if the server identifies the user by the socket.
 const COOKIE: usize = 256;
 
-/// A server starts when as much has arrived, and starts again after it ran dry: the first chunk is enough, whatever its
-/// length, because the chunks' schedule keeps the next ones coming.
+/// The number of buffered bytes at which a server starts to play, and starts again after an underrun. The
+/// first chunk is enough, whatever its length, because the schedule of the chunks makes the next ones arrive
+/// in time.
 const PREBUFFER: u32 = SAMPLE as u32;
 
 /// Bytes of a sample.
 const SAMPLE: usize = 2;
 
-/// The most bytes sent at once.
+/// The maximum number of bytes sent at once.
 const BLOCK: usize = 1 << 16;
 
 /// A stream of the server's default device.
@@ -54,7 +56,8 @@ pub(super) struct Pulse {
     queue: Arc<Queue>,
     connected: Connected,
     underruns: Arc<AtomicU64>,
-    /// The one that feeds the server, and the one that follows it until all was heard.
+    /// The thread that sends samples to the server, and the thread that follows its events until everything
+    /// was played.
     threads: [JoinHandle<()>; 2],
 }
 
@@ -66,7 +69,7 @@ impl Pulse {
         socket.set_write_timeout(Some(PATIENCE))?;
         let mut connection = Connection::open(socket.try_clone()?)?;
         let stream = connection.create_stream(sample_rate)?;
-        // From now on the server speaks when it wants, and stops listening while it has enough.
+        // From here on the server sends messages at any time, and stops reading while it has enough data.
         socket.set_read_timeout(None)?;
         socket.set_write_timeout(None)?;
         tracing::info!("played by the sound server at {}", path.display());
@@ -108,14 +111,14 @@ impl Device for Pulse {
             thread::sleep(LOOK);
         }
         for thread in threads {
-            thread.join().map_err(|_| anyhow!("a thread that plays has panicked"))?;
+            thread.join().map_err(|_| anyhow!("a playback thread has panicked"))?;
         }
         drop(connected);
         queue.failure().map_or_else(|| Ok(Some(underruns.load(Ordering::Relaxed))), Err)
     }
 }
 
-/// A server ends the streams of a connection that is closed, and with them the sound.
+/// A server ends the streams of a closed connection, and with them the sound.
 struct Connected(UnixStream);
 
 impl Connected {
@@ -130,7 +133,7 @@ impl Drop for Connected {
     }
 }
 
-/// The connection while it is one question, one answer.
+/// The connection during the set-up, when each request has one reply.
 struct Connection {
     socket: BufReader<UnixStream>,
     version: u16,
@@ -160,7 +163,7 @@ impl Connection {
         let seq = self.next_seq();
         protocol::write_command_message(self.socket.get_mut(), seq, command, self.version)?;
         let (replied, reply) = protocol::read_reply_message(&mut self.socket, self.version)?;
-        ensure!(replied == seq, "the sound server answered message {replied}, asked was {seq}");
+        ensure!(replied == seq, "the sound server answered message {replied} instead of {seq}");
         Ok(reply)
     }
 
@@ -175,10 +178,11 @@ impl Connection {
             props,
             ..PlaybackStreamParams::default()
         }))
-        .context("no stream could be made")
+        .context("the stream could not be created")
     }
 
-    /// The next message and its number; `None` for one that this protocol's version does not know.
+    /// Returns the next message and its number; `None` for a message that this version of the protocol does
+    /// not know.
     fn next(&mut self) -> Result<Option<(u32, Command)>> {
         let descriptor = protocol::read_descriptor(&mut self.socket)?;
         ensure!(
@@ -192,17 +196,18 @@ impl Connection {
     }
 }
 
-/// What the server tells while it plays.
+/// The messages that the server sends while it plays.
 struct Events {
     queue: Arc<Queue>,
     underruns: Arc<AtomicU64>,
     channel: u32,
-    /// The number of the message that asks for everything to be heard.
+    /// The number of the message that requests to play everything.
     drain: u32,
 }
 
 impl Events {
-    /// Follows the server until all was heard. When this ends, `requests` ends, and so whoever waits for it.
+    /// Follows the server until everything was played. When this ends, `requests` is closed, which also ends
+    /// the threads that wait for it.
     fn follow(&self, mut connection: Connection, requests: &Sender<usize>) -> Result<()> {
         loop {
             match connection.next()? {
@@ -216,7 +221,7 @@ impl Events {
     fn handle(&self, command: &Command, requests: &Sender<usize>) -> Result<()> {
         match command {
             Command::Request(request) if request.channel == self.channel => {
-                // The feed is gone once it has sent everything.
+                // The feed has ended once it has sent everything.
                 let _ = requests.send(request.length as usize);
             }
             Command::Underflow(underflow)
@@ -234,7 +239,7 @@ impl Events {
     }
 }
 
-/// Sends samples when the server asks for them.
+/// Sends samples when the server requests them.
 struct Feed {
     channel: u32,
     drain: u32,
@@ -249,7 +254,7 @@ impl Feed {
             while wanted < SAMPLE {
                 match requested.recv() {
                     Ok(more) => wanted += more,
-                    // Nobody listens to the server any more, and whoever did has told why.
+                    // The other thread has ended, and has reported the reason.
                     Err(_) => return Ok(()),
                 }
             }
@@ -266,17 +271,15 @@ impl Feed {
     }
 }
 
-/// Where the server listens: where the environment says, else where it does for this user, else for the whole machine.
+/// Finds the server's socket: the one in the environment, else this user's, else that of the whole machine.
 fn socket_path() -> Result<PathBuf> {
     let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(server) = env::var("PULSE_SERVER").ok().filter(|server| !server.is_empty()) {
-        // Such as `unix:/run/user/1000/pulse/native`, with `{machine}` before it if it is for one machine only.
+        // For example `unix:/run/user/1000/pulse/native`, with `{machine}` before it if it is for one machine
+        // only.
         let path = server.rsplit_once('}').map_or(server.as_str(), |(_, server)| server);
         let path = Path::new(path.strip_prefix("unix:").unwrap_or(path));
-        ensure!(
-            path.is_absolute(),
-            "PULSE_SERVER: only sockets of this machine are spoken to, found {server:?}"
-        );
+        ensure!(path.is_absolute(), "PULSE_SERVER: expected a socket of this machine, found {server:?}");
         return Ok(path.to_owned());
     }
     let user = fs::metadata("/proc/self").ok().map(|this| PathBuf::from(format!("/run/user/{}", this.uid())));
@@ -290,7 +293,7 @@ fn socket_path() -> Result<PathBuf> {
     sockets.find(|socket| socket.exists()).context("no socket of a sound server was found")
 }
 
-/// What the server gave this user to be known by, in the length that it expects.
+/// Reads the cookie with which the server identifies this user, in the expected length.
 fn cookie() -> Vec<u8> {
     let read = |path| {
         File::open(path).and_then(|file| {

@@ -1,15 +1,16 @@
-//! Samples that wait to be played: the voice puts them in as they are computed, a device takes them out as they are heard.
+//! Samples that wait to be played: the voice adds them as they are computed, and a device takes them out as
+//! they are played.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Error;
 
-/// How much may wait, in seconds. Chunks grow up to several seconds, and a slow machine needs the time that the ones before
-/// play; beyond that a voice that computes ahead costs memory only.
+/// The maximum length of the waiting audio, in seconds. Chunks grow up to several seconds, and a slow machine
+/// needs the time in which the earlier ones play; beyond that, computing ahead only costs memory.
 const SECONDS: usize = 60;
 
-/// Nobody takes samples out any more.
+/// The device no longer takes samples.
 #[derive(Debug)]
 pub(super) struct Gone;
 
@@ -23,10 +24,10 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// Whether more of the same utterance is to come.
+    /// True if more of the same utterance will follow.
     within_utterance: bool,
     closed: bool,
-    /// Why the device plays no more.
+    /// The reason why the device has stopped.
     failure: Option<Error>,
     failed: bool,
 }
@@ -38,11 +39,11 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half done by those who hold it.
+        // No thread leaves the state inconsistent, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds samples, once fewer than the capacity wait.
+    /// Adds samples as soon as fewer than the capacity are waiting.
     pub(super) fn push(&self, bytes: &[u8]) -> Result<(), Gone> {
         let full = |state: &mut State| state.bytes.len() >= self.capacity && !state.failed;
         let mut state = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +60,7 @@ impl Queue {
         self.lock().within_utterance = false;
     }
 
-    /// Nothing more will come.
+    /// Declares that no more samples will follow.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -67,7 +68,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The device plays no more, and this is why.
+    /// Stops the queue because the device has failed, with the reason.
     pub(super) fn fail(&self, error: Error) {
         let mut state = self.lock();
         state.failed = true;
@@ -75,24 +76,25 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Bytes that wait.
+    /// Number of waiting bytes.
     pub(super) fn waiting(&self) -> usize {
         self.lock().bytes.len()
     }
 
-    /// Why the device failed, once.
+    /// Returns the reason why the device failed, once.
     pub(super) fn failure(&self) -> Option<Error> {
         self.lock().failure.take()
     }
 
-    /// Whether silence now would be heard as a gap.
+    /// True if silence now would be heard as a gap.
     #[cfg_attr(not(feature = "playback"), allow(dead_code, reason = "asked by devices that count underruns"))]
     pub(super) fn is_within_utterance(&self) -> bool {
         let state = self.lock();
         state.within_utterance || !state.bytes.is_empty()
     }
 
-    /// Up to `most` bytes, at least one sample; waits for them. `None` when there will be no more.
+    /// Takes up to `most` bytes, at least one sample, and waits for them. Returns `None` when no more will
+    /// follow.
     pub(super) fn take(&self, most: usize) -> Option<Vec<u8>> {
         let empty = |state: &mut State| state.bytes.is_empty() && !state.closed && !state.failed;
         let mut state = self.changed.wait_while(self.lock(), empty).unwrap_or_else(PoisonError::into_inner);
@@ -106,10 +108,10 @@ impl Queue {
     }
 }
 
-/// For devices that ask, and do not wait.
+/// Functions for devices that request samples and must not wait.
 #[cfg(all(feature = "playback", any(windows, target_vendor = "apple")))]
 impl Queue {
-    /// Up to `most` bytes of those that are there.
+    /// Takes up to `most` of the waiting bytes.
     pub(super) fn take_now(&self, most: usize) -> Vec<u8> {
         let mut state = self.lock();
         let n = most.min(state.bytes.len());
@@ -118,7 +120,7 @@ impl Queue {
         taken
     }
 
-    /// Whether all was taken that will ever come.
+    /// True if all samples were taken and no more will follow.
     pub(super) fn is_done(&self) -> bool {
         let state = self.lock();
         state.closed && state.bytes.is_empty()
@@ -164,7 +166,7 @@ mod tests {
         queue.fail(Error::msg("unplugged"));
         queue.fail(Error::msg("a later consequence"));
         assert!(writer.join().unwrap());
-        assert!(queue.take(1).is_none(), "what waited is not played any more");
+        assert!(queue.take(1).is_none(), "waiting samples are dropped");
         assert_eq!(queue.failure().unwrap().to_string(), "unplugged");
     }
 
@@ -175,7 +177,7 @@ mod tests {
         queue.push(&[0; 4]).unwrap();
         assert!(queue.is_within_utterance());
         queue.end_utterance();
-        assert!(queue.is_within_utterance(), "its samples are not played yet");
+        assert!(queue.is_within_utterance(), "its samples are still to be played");
         queue.take(4).unwrap();
         assert!(!queue.is_within_utterance());
     }

@@ -1,4 +1,4 @@
-//! One file, taken up where it was left off, and right at the end.
+//! Downloads a single file: continues an interrupted download, and checks the result.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -13,19 +13,21 @@ use sha2::Sha256;
 use super::http::{Answer, Client, Failure};
 use super::{Digest, Part};
 
-/// How often a server is asked again that has sent nothing since it was last asked.
+/// Number of attempts in succession that may bring no data.
 const MOST_FAILURES: u32 = 4;
 
-/// How often altogether, so that one that sends a few bytes each time has an end.
+/// Total number of attempts, so that a server that sends a few bytes each time cannot keep this going
+/// forever.
 const MOST_ATTEMPTS: u32 = 100;
 
-/// Before a server is asked again the first time; doubled each time after.
+/// Pause before the second attempt; it doubles with each further attempt without data.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Read at once.
+/// Bytes read at once.
 const BLOCK: usize = 1 << 16;
 
-/// Makes `partial` the whole of `part`; what is there of it already is kept. `progress` is told how much is there.
+/// Completes the file `partial` so that it holds the whole of `part`; data already present is kept.
+/// `progress` receives the number of bytes present.
 pub(super) fn download(
     client: &Client,
     part: &Part,
@@ -40,7 +42,7 @@ pub(super) fn download(
         Err(found) => found,
     };
     fs::remove_file(partial).with_context(name)?;
-    // What was left off may have been of another version.
+    // The earlier download may have been of another version.
     if !resumed {
         return Err(found);
     }
@@ -58,7 +60,7 @@ fn length(path: &Path) -> io::Result<u64> {
     }
 }
 
-/// Asks until `partial` has the size of `part`.
+/// Sends requests until `partial` has the size of `part`.
 fn complete(client: &Client, part: &Part, partial: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let name = || partial.display().to_string();
     let mut file = File::options().create(true).append(true).open(partial).with_context(name)?;
@@ -80,17 +82,17 @@ fn complete(client: &Client, part: &Part, partial: &Path, progress: &mut dyn FnM
         failures = if have > before { 1 } else { failures + 1 };
         if failures >= MOST_FAILURES || attempts >= MOST_ATTEMPTS {
             return Err(error.context(format!(
-                "{} of {} bytes are here, and the next attempt continues with them",
+                "{} of {} bytes were downloaded, and the next attempt continues with them",
                 have, part.size
             )));
         }
-        tracing::info!("{error:#}; asking again");
+        tracing::info!("{error:#}; trying again");
         thread::sleep(PAUSE * 2u32.pow(failures - 1));
     }
     file.sync_all().with_context(name)
 }
 
-/// Asks once. `have` is what is in the file, also after an error.
+/// Sends one request. `have` is the number of bytes in the file, also after an error.
 fn fetch(
     client: &Client,
     part: &Part,
@@ -101,7 +103,7 @@ fn fetch(
     let local = |error: io::Error| Failure::Lasting(anyhow!("{}: {error}", part.file));
     let Answer { body, from } = client.get(&part.url, *have)?;
     if from != *have {
-        // The server gives whole files only.
+        // The server supports whole files only.
         file.set_len(from).map_err(local)?;
         *have = from;
     }
@@ -117,7 +119,7 @@ fn fetch(
             }
         };
         if *have + read as u64 > part.size {
-            // Nothing of it can be right.
+            // The server announced another size, so the data cannot be right.
             file.set_len(0).map_err(local)?;
             *have = 0;
             return Err(Failure::Lasting(anyhow!(
@@ -136,7 +138,7 @@ fn fetch(
     Ok(())
 }
 
-/// The inner error is for a content that is wrong.
+/// The inner error means that the content is wrong.
 fn verify(part: &Part, path: &Path) -> io::Result<Result<()>> {
     let (what, expected, found) = match &part.digest {
         None => return Ok(Ok(())),

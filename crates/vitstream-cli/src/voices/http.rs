@@ -1,5 +1,5 @@
-//! Asking servers, of whom nothing is taken for granted: what they send is bounded, how long they are silent too, and only
-//! the hub is told who asks.
+//! A client for servers that are not trusted: it bounds the size of their answers and the time without data,
+//! and sends the user's token to the hub only.
 
 use std::env;
 use std::fmt::Write as _;
@@ -14,31 +14,31 @@ use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
-/// The hub sends from the repository to a cache and on to a storage; a server that goes on is a circle.
+/// The hub redirects from the repository to a cache and on to a storage; more redirects than this are a loop.
 const MOST_REDIRECTS: usize = 6;
 
-/// The most that is read of the certificates that the user trusts.
+/// The maximum size of the file of certificates that the user trusts.
 const LONGEST_PEM: u64 = 16 << 20;
 
-/// Asks servers.
+/// The HTTP client.
 pub(super) struct Client {
     agent: Agent,
-    /// The hub's origin, and what is told to it alone.
+    /// The hub's origin, and the token that is sent to it alone.
     token: Option<(String, String)>,
     offline: bool,
     timeout: Duration,
 }
 
-/// An answer that there is something.
+/// A successful answer.
 pub(super) struct Answer {
     pub(super) body: Body,
-    /// From which byte on, when less than the whole was asked for and given.
+    /// The offset of the first byte, if a part was requested and sent; else 0.
     pub(super) from: u64,
 }
 
-/// Why there is no answer.
+/// The reason why a request failed.
 pub(super) enum Failure {
-    /// Asking again may help.
+    /// Another attempt may succeed.
     Passing(Error),
     Lasting(Error),
 }
@@ -49,7 +49,7 @@ impl Client {
         let config = Agent::config_builder()
             .user_agent(concat!("vitstream/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            // Followed here, where it is known who may be told the token.
+            // Redirects are followed in this module, which knows which origin may receive the token.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(timeout))
@@ -65,7 +65,7 @@ impl Client {
         self.offline
     }
 
-    /// A whole short file.
+    /// Reads a short file completely.
     pub(super) fn get_whole(&self, url: &str, longest: u64) -> Result<Vec<u8>> {
         let Answer { body, .. } = self.get(url, 0).map_err(|failure| match failure {
             Failure::Passing(error) | Failure::Lasting(error) => error,
@@ -77,7 +77,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// The content from byte `from` on, or from the first on when the server gives only that.
+    /// Requests the content from byte `from` on; it starts at byte 0 if the server ignores the range.
     pub(super) fn get(&self, url: &str, from: u64) -> Result<Answer, Failure> {
         if self.offline {
             return Err(Failure::Lasting(anyhow!("{url}: HF_HUB_OFFLINE is set")));
@@ -104,14 +104,14 @@ impl Client {
                     let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                     at = to.and_then(|to| redirected(&at, to)).ok_or_else(|| {
                         Failure::Lasting(anyhow!(
-                            "{at}: sends elsewhere, but not to an address that can be followed"
+                            "{at}: redirects, but not to an address that can be followed"
                         ))
                     })?;
                 }
                 _ => return Err(refused(&at, status)),
             }
         }
-        Err(Failure::Lasting(anyhow!("{url}: sent elsewhere more than {MOST_REDIRECTS} times")))
+        Err(Failure::Lasting(anyhow!("{url}: redirected more than {MOST_REDIRECTS} times")))
     }
 
     fn explain(&self, url: &str, error: ureq::Error) -> Failure {
@@ -126,14 +126,14 @@ impl Client {
         }
     }
 
-    /// What broke off while a body was read.
+    /// Describes an error that occurred while a body was read.
     pub(super) fn explain_read(&self, error: &std::io::Error) -> String {
         let timed_out = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref())
             .is_some_and(|inner| matches!(inner, ureq::Error::Timeout(_)));
         if timed_out || error.kind() == std::io::ErrorKind::TimedOut {
-            return format!("nothing came for {} seconds", self.timeout.as_secs());
+            return format!("no data for {} seconds", self.timeout.as_secs());
         }
         error.to_string()
     }
@@ -143,7 +143,7 @@ fn refused(url: &str, status: u16) -> Failure {
     match status {
         404 | 410 => Failure::Lasting(anyhow!("{url}: there is no such file (status {status})")),
         401 | 403 => Failure::Lasting(anyhow!(
-            "{url}: not for everybody, or not there (status {status}); the hub knows who may have it by the token in HF_TOKEN"
+            "{url}: access is restricted, or the file does not exist (status {status}); set HF_TOKEN to a token that has access"
         )),
         408 | 429 | 500..=599 => {
             Failure::Passing(anyhow!("{url}: the server cannot answer now (status {status})"))
@@ -152,13 +152,13 @@ fn refused(url: &str, status: u16) -> Failure {
     }
 }
 
-/// The first byte of a part, from `bytes 100-199/200`.
+/// Returns the offset of the first byte of a part, from `bytes 100-199/200`.
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes")?;
     range.trim_start().split('-').next()?.parse().ok()
 }
 
-/// Scheme, host and port, `None` for what is no address of the web.
+/// Returns scheme, host and port; `None` if `url` is not an address of the web.
 pub(super) fn origin(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let port = match uri.scheme_str()? {
@@ -170,7 +170,8 @@ pub(super) fn origin(url: &str) -> Option<String> {
     Some(format!("{}://{host}:{}", uri.scheme_str()?, uri.port_u16().unwrap_or(port)))
 }
 
-/// Where `to`, found at `from`, leads. From an encrypted page nowhere unencrypted.
+/// Resolves the redirect to `to` of the address `from`. An encrypted address must not redirect to an
+/// unencrypted one.
 fn redirected(from: &str, to: &str) -> Option<String> {
     let scheme = from.split("://").next()?;
     let url = match to {
@@ -184,7 +185,7 @@ fn redirected(from: &str, to: &str) -> Option<String> {
     (origin(&url)?.starts_with("https:") || scheme != "https").then_some(url)
 }
 
-/// A path as an address writes it.
+/// Escapes a path for use in an address.
 pub(super) fn escape(path: &str) -> String {
     let mut escaped = String::new();
     for byte in path.bytes() {
@@ -197,8 +198,8 @@ pub(super) fn escape(path: &str) -> String {
     escaped
 }
 
-/// Whom to trust: the certificates that come with this program, so that it needs none of the system's; instead of them
-/// those of `SSL_CERT_FILE`, for networks that have their own.
+/// Returns the trusted certificates: those that are built into this program, so that it needs none of the
+/// system's, or those of `SSL_CERT_FILE` instead, for networks that have their own.
 fn trusted() -> Result<RootCerts> {
     let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
@@ -213,7 +214,7 @@ fn trusted() -> Result<RootCerts> {
             }
         }
         if certificates.is_empty() {
-            bail!("no certificate in it");
+            bail!("it contains no certificate");
         }
         Ok(RootCerts::Specific(Arc::new(certificates)))
     };

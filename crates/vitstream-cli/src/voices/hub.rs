@@ -8,19 +8,19 @@ use super::index::LARGEST_FILE;
 use super::name::{Name, Repository, is_plain};
 use super::{Digest, Offer, Part};
 
-/// The most bytes of the list of a folder: the hub lists a thousand files at once, in a few hundred bytes each.
+/// The maximum size of a folder's list: the hub lists a thousand files at once, in a few hundred bytes each.
 const LONGEST_LIST: u64 = 4 << 20;
 
-/// The most bytes of a file beside the weights. The largest of a voice are vocabularies of some hundred kilobytes.
+/// The maximum size of a file other than the weights. The largest are vocabularies of some hundred kilobytes.
 const LARGEST_JSON: u64 = 16 << 20;
 
-/// Weights by file name, the preferred form first: the same voice is often there in several.
+/// File names of weights, the preferred format first: many repositories have the same voice in several.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// What weights and voices of other names end in.
+/// Endings of the names of other files with weights or voices.
 const ENDINGS: [&str; 6] = [".onnx", ".safetensors", ".ckpt", ".pth", ".pt", ".bin"];
 
-/// One line of the hub's list of a folder.
+/// One entry of the hub's list of a folder.
 #[derive(Deserialize)]
 struct Listed {
     r#type: String,
@@ -30,23 +30,23 @@ struct Listed {
     lfs: Option<Lfs>,
 }
 
-/// Of files that are too large for Git.
+/// Properties of a file that is too large for Git.
 #[derive(Deserialize)]
 struct Lfs {
     oid: String,
     size: u64,
 }
 
-/// The weights, and the JSON files beside them.
+/// Lists the weights and the JSON files next to them.
 pub(super) fn offer(client: &Client, hub: &str, repository: &Repository) -> Result<Offer> {
     let Repository { owner, name, revision, path } = repository;
     let folder = path.as_deref().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-    // A revision is one part of this address, slashes or not.
+    // A revision is a single segment of this address, even if it contains slashes.
     let escaped = http::escape(revision).replace('/', "%2F");
     let list = format!("{hub}/api/models/{owner}/{name}/tree/{escaped}/{}", http::escape(folder));
     let bytes = client.get_whole(list.trim_end_matches('/'), LONGEST_LIST)?;
-    let listed: Vec<Listed> =
-        serde_json::from_slice(&bytes).with_context(|| format!("{list}: not the hub's list of a folder"))?;
+    let listed: Vec<Listed> = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{list}: not a list of a folder as the hub sends it"))?;
 
     let mut files = Vec::new();
     for listed in listed.into_iter().filter(|listed| listed.r#type == "file") {
@@ -54,13 +54,13 @@ pub(super) fn offer(client: &Client, hub: &str, repository: &Repository) -> Resu
             "" => Some(listed.path.as_str()),
             folder => listed.path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
         };
-        // Hidden files are no part of a voice, those of other folders were not asked for.
+        // Hidden files are not part of a voice, and files of other folders were not requested.
         let Some(file) = file.filter(|file| is_plain(file)) else { continue };
         let (size, digest) = match listed.lfs {
             Some(lfs) => {
                 ensure!(
                     lfs.oid.len() == 64 && lfs.oid.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                    "{list}: {file}: {:?} is no SHA-256",
+                    "{list}: {file}: {:?} is not a SHA-256",
                     lfs.oid
                 );
                 (lfs.size, Some(Digest::Sha256(lfs.oid.to_ascii_lowercase())))
@@ -73,7 +73,7 @@ pub(super) fn offer(client: &Client, hub: &str, repository: &Repository) -> Resu
 
     let weights = choose(&files, path.as_deref()).with_context(|| format!("hf:{owner}/{name}"))?.file.clone();
     let json = format!("{weights}.json");
-    // A graph of Piper's has its JSON beside it, every other form has several files of fixed names.
+    // A graph of Piper has its own JSON next to it; every other format has several files with fixed names.
     let own = files.iter().any(|part| part.file == json);
     files.retain(|part| {
         part.file == weights || if own { part.file == json } else { part.file.ends_with(".json") }
@@ -82,7 +82,7 @@ pub(super) fn offer(client: &Client, hub: &str, repository: &Repository) -> Resu
         let largest = if part.file == weights { LARGEST_FILE } else { LARGEST_JSON };
         ensure!(
             part.size <= largest,
-            "{}: {} bytes are no voice's, the most is {largest}",
+            "{}: {} bytes are too many for a voice, the maximum is {largest}",
             part.url,
             part.size
         );
@@ -90,7 +90,7 @@ pub(super) fn offer(client: &Client, hub: &str, repository: &Repository) -> Resu
     Ok(Offer { folder: Name::Hub(repository.clone()).folder(), opens: weights, parts: files })
 }
 
-/// The file that is the voice.
+/// Finds the file that holds the voice.
 fn choose<'a>(files: &'a [Part], path: Option<&str>) -> Result<&'a Part> {
     if let Some(path) = path {
         let file = path.rsplit('/').next().unwrap_or(path);
@@ -107,7 +107,9 @@ fn choose<'a>(files: &'a [Part], path: Option<&str>) -> Result<&'a Part> {
         files.iter().filter(|part| ENDINGS.iter().any(|ending| part.file.ends_with(ending))).collect();
     match candidates[..] {
         [part] => Ok(part),
-        [] => bail!("there is no voice at its top; name the file, as in hf:OWNER/REPO:FOLDER/FILE.onnx"),
+        [] => {
+            bail!("there is no voice in its top folder; name the file, as in hf:OWNER/REPO:FOLDER/FILE.onnx")
+        }
         _ => {
             let names: Vec<&str> = candidates.iter().take(8).map(|part| part.file.as_str()).collect();
             let more = if candidates.len() > names.len() { ", ..." } else { "" };

@@ -9,16 +9,16 @@ use serde_json::Value as Json;
 use super::name::{is_inside, is_plain};
 use super::{Digest, Offer, Part, http};
 
-/// Its name where the voices are published.
+/// Its file name where the voices are published.
 pub(super) const FILE: &str = "voices.json";
 
-/// The most bytes of it: the published one has a third of a megabyte.
+/// The maximum size of the index; the published one has a third of a megabyte.
 pub(super) const LONGEST: u64 = 16 << 20;
 
-/// The most bytes of a file of a voice: the largest published one has 0.1 GB.
+/// The maximum size of a voice's file; the largest published one has 0.1 GB.
 pub(super) const LARGEST_FILE: u64 = 4 << 30;
 
-/// One published voice, as far as it is used here.
+/// One published voice; only the fields used here.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
     pub(crate) key: String,
@@ -32,7 +32,7 @@ pub(crate) struct Entry {
     aliases: Vec<String>,
 }
 
-/// What is spoken.
+/// The language of a voice.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Language {
     pub(crate) code: String,
@@ -60,16 +60,16 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Entries that cannot be used are passed over: one that is damaged must not hide all others.
+    /// Skips entries that cannot be used, so that a damaged one does not hide all others.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        let all: BTreeMap<String, Json> =
-            serde_json::from_slice(bytes).context("the list of voices is not what Piper publishes")?;
+        let all: BTreeMap<String, Json> = serde_json::from_slice(bytes)
+            .context("the list of voices is not in the format that Piper publishes")?;
         let published = all.len();
         let mut entries = BTreeMap::new();
         for (key, json) in all {
             match Entry::parse(&key, json) {
                 Ok(entry) => drop(entries.insert(key, entry)),
-                Err(error) => tracing::info!("{key:?} of the list of voices is passed over: {error:#}"),
+                Err(error) => tracing::info!("skipping {key:?} of the list of voices: {error:#}"),
             }
         }
         if entries.len() < published {
@@ -78,17 +78,18 @@ impl Index {
         Ok(Self { entries })
     }
 
-    /// Those that speak `language`: a family (`de`), a code (`de_DE`), or its name in English or in itself.
+    /// Returns the voices for `language`: a family (`de`), a code (`de_DE`), or the language's name in
+    /// English or in itself.
     pub(crate) fn of_language<'a>(&'a self, language: Option<&'a str>) -> impl Iterator<Item = &'a Entry> {
         self.entries.values().filter(move |entry| language.is_none_or(|language| entry.language.is(language)))
     }
 
-    /// The voice of this key, or of this former name.
+    /// Finds the voice with this key or this former name.
     pub(super) fn find(&self, key: &str) -> Result<&Entry> {
         let alias = || self.entries.values().find(|entry| entry.aliases.iter().any(|alias| alias == key));
         self.entries.get(key).or_else(alias).ok_or_else(|| {
             let near = self.entries.keys().map(|known| (strsim::jaro_winkler(key, known), known));
-            // Less alike than this is something else.
+            // Names less similar than this are unrelated.
             let near = near.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
             let hint = near.map_or_else(String::new, |(_, known)| format!("; did you mean {known}?"));
             anyhow!("no published voice is called {key}{hint}")
@@ -98,7 +99,7 @@ impl Index {
 
 impl Language {
     fn is(&self, asked: &str) -> bool {
-        // `de-DE` is what most of the world writes.
+        // `de-DE` is the more common form.
         let asked = asked.replace('-', "_").to_lowercase();
         [&self.family, &self.code, &self.name_english, &self.name_native]
             .iter()
@@ -109,38 +110,38 @@ impl Language {
 impl Entry {
     fn parse(key: &str, json: Json) -> Result<Self> {
         let entry: Self = serde_json::from_value(json)?;
-        ensure!(entry.key == key, "it calls itself {:?}", entry.key);
-        ensure!(is_plain(key), "its name is not that of a file");
-        // Shown on terminals, which obey control characters.
+        ensure!(entry.key == key, "its key is {:?}", entry.key);
+        ensure!(is_plain(key), "its name is not a valid file name");
+        // These are shown on terminals, which interpret control characters.
         let shown = [&entry.name, &entry.quality, &entry.language.code, &entry.language.name_english];
         ensure!(!shown.iter().any(|text| text.chars().any(char::is_control)), "control characters in a name");
         entry.offer("")?;
         Ok(entry)
     }
 
-    /// Bytes of all files that are got.
+    /// Total size of all files to download, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.offer("").map_or(0, |offer| offer.size())
     }
 
-    /// The graph, its JSON, and the card that says who made the voice and under which licence.
+    /// Lists the graph, its JSON, and the card that states the voice's author and licence.
     pub(super) fn offer(&self, base: &str) -> Result<Offer> {
         let mut parts = Vec::new();
         for (path, file) in &self.files {
-            ensure!(is_inside(path), "{path:?} leads outside the voice's folder");
+            ensure!(is_inside(path), "{path:?} is outside the voice's folder");
             let name = path.rsplit('/').next().unwrap_or(path);
             if !(name.ends_with(".onnx") || name.ends_with(".onnx.json") || name == "MODEL_CARD") {
                 continue;
             }
             ensure!(
                 file.size_bytes <= LARGEST_FILE,
-                "{path}: {} bytes are no voice's, the most is {LARGEST_FILE}",
+                "{path}: {} bytes are too many for a voice, the maximum is {LARGEST_FILE}",
                 file.size_bytes
             );
             let md5 = file.md5_digest.to_ascii_lowercase();
             ensure!(
                 md5.len() == 32 && md5.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                "{path}: {:?} is no MD5",
+                "{path}: {:?} is not an MD5",
                 file.md5_digest
             );
             parts.push(Part {
@@ -156,7 +157,7 @@ impl Entry {
         };
         let count = |file: &str| parts.iter().filter(|part| part.file == file).count();
         ensure!(count(&format!("{graph}.json")) == 1, "expected one file {graph}.json");
-        ensure!(count("MODEL_CARD") <= 1, "there are several MODEL_CARD");
+        ensure!(count("MODEL_CARD") <= 1, "there is more than one file MODEL_CARD");
         let opens = graph.to_owned();
         Ok(Offer { folder: self.key.clone(), opens, parts })
     }
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(
             index.find("de_DE-some-low").unwrap().size(),
             78,
-            "of what is no part of a voice nothing is taken"
+            "files that are not part of a voice are ignored"
         );
         assert_eq!(index.find("de-some-low").unwrap().key, "de_DE-some-low");
         let error = index.find("de_DE-somme-low").unwrap_err().to_string();

@@ -1,8 +1,9 @@
-//! Voices by name: found in the user's data folder, or got from where they are published.
+//! Voices by name: finds them in the user's data folder, or downloads them from where they are published.
 //!
-//! A name is one of [Piper's published voices](index) or a repository of the Hugging Face hub. What is got is
-//! bounded by what the index says, checked against it, and put in its place as a whole or not at all. Files are data: only
-//! the kinds that voices consist of are taken, and none is executed.
+//! A name is one of [Piper's published voices](index) or a repository of the Hugging Face hub. A download is
+//! limited to the size in the index, checked against the index, and put in its place completely or not at
+//! all. Files are only data: only the kinds of files that voices consist of are downloaded, and none is
+//! executed.
 
 mod download;
 mod http;
@@ -24,19 +25,19 @@ pub(crate) use name::Name;
 use http::Client;
 use store::Store;
 
-/// Where the hub is, unless the environment says otherwise.
+/// The hub's address, unless the environment sets another.
 const HUB: &str = "https://huggingface.co";
 
 /// The repository of Piper's voices.
 const PIPER: &str = "rhasspy/piper-voices/resolve/main";
 
-/// How long a server may be silent, as for the hub's own programs.
+/// The maximum time without data, the same as in the hub's own programs.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that may be asked for.
+/// The maximum for `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds.
 const LONGEST_TIMEOUT: u64 = 3_600;
 
-/// One file that a voice consists of.
+/// One file of a voice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     url: String,
@@ -46,29 +47,29 @@ struct Part {
     digest: Option<Digest>,
 }
 
-/// What the content must hash to, in lower-case hexadecimal.
+/// The expected hash of the content, in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Digest {
     Md5(String),
     Sha256(String),
 }
 
-/// A voice that can be got.
+/// A voice that can be downloaded.
 pub(crate) struct Offer {
     folder: String,
-    /// The one of the files that is opened.
+    /// The name of the file to open.
     opens: String,
     parts: Vec<Part>,
 }
 
 impl Offer {
-    /// Bytes of all files.
+    /// Total size of all files, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.parts.iter().map(|part| part.size).fold(0, u64::saturating_add)
     }
 }
 
-/// Where voices come from, and where they are kept.
+/// The sources of voices, and the folder in which they are kept.
 pub(crate) struct Voices {
     store: Store,
     client: Client,
@@ -77,8 +78,9 @@ pub(crate) struct Voices {
 }
 
 impl Voices {
-    /// As the environment says: `VITSTREAM_VOICES_URL` is where Piper's index is, `HF_ENDPOINT`, `HF_TOKEN`,
-    /// `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` mean what they mean to the hub's own programs.
+    /// Reads the environment: `VITSTREAM_VOICES_URL` is the address of Piper's index; `HF_ENDPOINT`,
+    /// `HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` have the same meaning as for the hub's own
+    /// programs.
     pub(crate) fn from_env() -> Result<Self> {
         let hub = address("HF_ENDPOINT")?.unwrap_or_else(|| HUB.to_owned());
         let piper = address("VITSTREAM_VOICES_URL")?.unwrap_or_else(|| format!("{hub}/{PIPER}"));
@@ -95,16 +97,16 @@ impl Voices {
         };
         let client = Client::new(&hub, text("HF_TOKEN")?, offline, timeout)?;
         let data = ProjectDirs::from("", "", "vitstream")
-            .context("this user has no folder for data; name the voice's file or folder instead")?;
+            .context("this user has no data folder; give the voice's file or folder instead of its name")?;
         Ok(Self { store: Store::new(data.data_dir().join("voices")), client, piper, hub })
     }
 
-    /// What to open for this voice, if it is on this machine.
+    /// Returns the path to open for this voice, if it is on this machine.
     pub(crate) fn find(&self, name: &Name) -> Result<Option<PathBuf>> {
         if let Some(path) = self.store.find(name)? {
             return Ok(Some(path));
         }
-        // It may go by a former name, which the list knows as it was last seen.
+        // It may be a former name, which the last downloaded list contains.
         let (Name::Piper(alias), Some(kept)) = (name, self.store.read_index()?) else { return Ok(None) };
         match Index::parse(&kept).and_then(|index| index.find(alias).map(|entry| entry.key.clone())) {
             Ok(key) => self.store.find(&Name::Piper(key)),
@@ -112,28 +114,29 @@ impl Voices {
         }
     }
 
-    /// What to open for a voice of the list.
+    /// Returns the path to open for a voice of the list, if it is on this machine.
     pub(crate) fn find_published(&self, entry: &Entry) -> Result<Option<PathBuf>> {
         self.store.find(&Name::Piper(entry.key.clone()))
     }
 
-    /// Piper's published voices; as they were last seen when the network is not to be used.
+    /// Returns Piper's published voices; the last downloaded list if the network must not be used.
     pub(crate) fn index(&self) -> Result<Index> {
         if self.client.is_offline() {
             let kept = self.store.read_index()?;
-            let kept =
-                kept.context("HF_HUB_OFFLINE is set, and the list of voices was never got on this machine")?;
+            let kept = kept.context(
+                "HF_HUB_OFFLINE is set, and the list of voices was never downloaded on this machine",
+            )?;
             return Index::parse(&kept);
         }
         let bytes = self.client.get_whole(&format!("{}/{}", self.piper, index::FILE), index::LONGEST)?;
         let index = Index::parse(&bytes)?;
         if let Err(error) = self.store.keep_index(&bytes) {
-            tracing::warn!("the list of voices could not be kept: {error:#}");
+            tracing::warn!("the list of voices could not be saved: {error:#}");
         }
         Ok(index)
     }
 
-    /// What getting `name` would bring.
+    /// Describes the download of `name`.
     pub(crate) fn offer(&self, name: &Name) -> Result<Offer> {
         match name {
             Name::Piper(key) => self.index()?.find(key)?.offer(&self.piper),
@@ -141,7 +144,8 @@ impl Voices {
         }
     }
 
-    /// Gets a voice unless it is here already; returns what to open. `progress` is told how many bytes are there.
+    /// Downloads a voice unless it is on this machine already, and returns the path to open. `progress`
+    /// receives the number of bytes present.
     pub(crate) fn get(&self, offer: &Offer, progress: &mut dyn FnMut(u64)) -> Result<PathBuf> {
         self.store.install(offer, |part, partial, before| {
             download::download(&self.client, part, partial, &mut |bytes| progress(before + bytes))
@@ -149,15 +153,16 @@ impl Voices {
     }
 }
 
-/// What the user may have meant by `path`, which does not exist: the file of an installed voice of this name.
+/// Interprets `path`, which does not exist, as a voice's name, and returns the path of that voice's file.
 ///
-/// `get` is asked for a voice that is not installed; it may get it, or say how.
+/// `get` is called for a voice that is not installed; it may download it, or return an error that explains
+/// how to.
 pub(crate) fn resolve(path: &Path, get: impl FnOnce(&Voices, &Name) -> Result<PathBuf>) -> Result<PathBuf> {
     let name = match path.to_str().map(Name::parse) {
-        // A published voice's name has no ending, as a file's has that is missing.
+        // The name of a published voice has no file extension; a path with one is a file that is missing.
         Some(Ok(Name::Piper(_))) if path.extension().is_some() => return Ok(path.to_owned()),
         Some(Ok(name)) if !path.exists() => name,
-        // Such as `hf:` of something that is no repository.
+        // For example `hf:` with something that is not a repository.
         Some(Err(error)) if name::is_remote(path) => return Err(error),
         _ => return Ok(path.to_owned()),
     };

@@ -1,13 +1,14 @@
-//! What a voice can be called.
+//! Names of voices.
 
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
-/// Of the name of a voice, a repository, a file. Far more than any has, and less than file systems allow.
+/// The maximum length of the name of a voice, a repository or a file: far longer than any in use, and below
+/// the limits of file systems.
 const LONGEST: usize = 128;
 
-/// What Windows takes for devices, whatever follows the first dot.
+/// Names that Windows treats as devices, whatever follows the first dot.
 const DEVICES: [&str; 22] = [
     "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
     "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
@@ -22,7 +23,7 @@ pub(crate) enum Name {
     Hub(Repository),
 }
 
-/// `OWNER/REPO`, at a revision, and which of its files when it has several voices.
+/// `OWNER/REPO` with a revision, and the path of a file if the repository has several voices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Repository {
     pub(super) owner: String,
@@ -32,7 +33,8 @@ pub(crate) struct Repository {
 }
 
 impl Name {
-    /// `en_US-lessac-medium`, `facebook/mms-tts-deu`, `hf:OWNER/REPO`, `hf:OWNER/REPO@REVISION:PATH`.
+    /// Parses `en_US-lessac-medium`, `facebook/mms-tts-deu`, `hf:OWNER/REPO` or
+    /// `hf:OWNER/REPO@REVISION:PATH`.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         if let Some(repository) = name.strip_prefix("hf:") {
             return Repository::parse(repository).map(Self::Hub);
@@ -40,11 +42,11 @@ impl Name {
         if name.starts_with("facebook/mms-tts-") {
             return Repository::parse(name).map(Self::Hub);
         }
-        ensure!(is_plain(name), "{name:?} is no voice's name");
+        ensure!(is_plain(name), "{name:?} is not a voice's name");
         Ok(Self::Piper(name.to_owned()))
     }
 
-    /// The folder of this voice among others.
+    /// The name of this voice's folder.
     pub(super) fn folder(&self) -> String {
         match self {
             Self::Piper(key) => key.clone(),
@@ -63,17 +65,20 @@ impl Repository {
         let (repository, revision) = repository.split_once('@').unwrap_or((repository, "main"));
         let Some((owner, name)) = repository.split_once('/') else { bail!("hf:{text}: {EXPECTED}") };
         for (what, part) in [("owner", owner), ("repository", name)] {
-            ensure!(is_plain(part) && part.is_ascii(), "hf:{text}: {part:?} is no {what}; {EXPECTED}");
+            ensure!(
+                is_plain(part) && part.is_ascii(),
+                "hf:{text}: {part:?} is not a valid {what}; {EXPECTED}"
+            );
         }
-        // A branch's name may have slashes.
+        // The name of a branch may contain slashes.
         for (what, part) in [("revision", Some(revision)), ("path", path)] {
-            ensure!(part.is_none_or(is_inside), "hf:{text}: {part:?} is no {what}; {EXPECTED}");
+            ensure!(part.is_none_or(is_inside), "hf:{text}: {part:?} is not a valid {what}; {EXPECTED}");
         }
         let owned = |text: &str| text.to_owned();
         Ok(Self { owner: owned(owner), name: owned(name), revision: owned(revision), path: path.map(owned) })
     }
 
-    /// Names have no `+`, so that different repositories, revisions and paths have different folders.
+    /// Names contain no `+`, so that different repositories, revisions and paths have different folders.
     fn folder(&self) -> String {
         let mut folder = format!("hf+{}+{}", self.owner, self.name);
         if self.revision != "main" {
@@ -86,15 +91,15 @@ impl Repository {
     }
 }
 
-/// Whether this can only be meant as a name.
+/// True if `path` can only be meant as a name.
 pub(super) fn is_remote(path: &Path) -> bool {
     path.to_str().is_some_and(|path| path.starts_with("hf:"))
 }
 
-/// Whether `name` is that of a file, and nothing else, on every system.
+/// True if `name` is the name of a file, and nothing else, on every system.
 pub(super) fn is_plain(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    // Letters of all languages: a voice is called `pt_PT-tugão-medium`.
+    // Letters of all languages: one voice is called `pt_PT-tugão-medium`.
     name.chars().all(|c| c.is_alphanumeric() || "._-".contains(c))
         && (1..=LONGEST).contains(&name.len())
         && !name.starts_with('.')
@@ -102,7 +107,7 @@ pub(super) fn is_plain(name: &str) -> bool {
         && !DEVICES.contains(&stem.as_str())
 }
 
-/// Whether `path` leads from a folder to something inside it, on every system.
+/// True if `path` leads from a folder to something inside it, on every system.
 pub(super) fn is_inside(path: &str) -> bool {
     path.len() <= 2 * LONGEST && path.split('/').all(is_plain)
 }

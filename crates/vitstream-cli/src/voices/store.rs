@@ -1,4 +1,4 @@
-//! Voices on this machine: a folder each, which is there as a whole or not at all.
+//! Voices on this machine: one folder each, which is present completely or not at all.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -10,13 +10,13 @@ use tempfile::NamedTempFile;
 use super::index::LONGEST;
 use super::{Name, Offer, Part};
 
-/// Says in a voice's folder which of its files is opened; the last file that is written.
+/// The file in a voice's folder that names the file to open. It is written last.
 const OPENS: &str = ".vitstream";
 
-/// Where voices are made before they are put in their places. No voice is called so.
+/// The folder in which voices are prepared before they are moved to their places. No voice has this name.
 const PARTIAL: &str = ".partial";
 
-/// The list of published voices as it was last got.
+/// The last downloaded list of published voices.
 const INDEX: &str = ".voices.json";
 
 /// The user's voices.
@@ -29,7 +29,7 @@ impl Store {
         Self { root }
     }
 
-    /// What to open for this voice, if it is here.
+    /// Returns the path to open for this voice, if it is installed.
     pub(super) fn find(&self, name: &Name) -> Result<Option<PathBuf>> {
         self.installed(&name.folder())
     }
@@ -45,13 +45,14 @@ impl Store {
         let file = file.trim();
         ensure!(
             super::name::is_plain(file),
-            "{}: {file:?} is no file's name; delete the folder and get the voice again",
+            "{}: {file:?} is not a file name; delete the folder and download the voice again",
             folder.join(OPENS).display()
         );
         Ok(Some(folder.join(file)))
     }
 
-    /// Puts `offer` in its place: `get` makes a file of each part, and is told how many bytes the parts before have.
+    /// Installs `offer`: `get` writes the file of each part, and receives the total size of the parts before
+    /// it.
     pub(super) fn install(
         &self,
         offer: &Offer,
@@ -62,7 +63,7 @@ impl Store {
         let named = |path: &Path| path.display().to_string();
         fs::create_dir_all(&making).with_context(|| named(&making))?;
         let _lock = lock(&partial.join(format!("{}.lock", offer.folder)))?;
-        // Another process may have got it meanwhile.
+        // Another process may have installed it in the meantime.
         if let Some(installed) = self.installed(&offer.folder)? {
             return Ok(installed);
         }
@@ -77,7 +78,8 @@ impl Store {
         let written = opens.write_all(offer.opens.as_bytes()).and_then(|()| opens.sync_all());
         written.with_context(|| named(&making))?;
         let place = self.root.join(&offer.folder);
-        // What stands there is no voice, as was seen above: perhaps the rest of one that was deleted by hand.
+        // The existing file or folder is not a voice, as checked above: perhaps the remains of one that was
+        // deleted by hand.
         if fs::symlink_metadata(&place).is_ok() {
             fs::remove_dir(&place)
                 .with_context(|| format!("{} is in the way and not empty; move it away", place.display()))?;
@@ -86,7 +88,7 @@ impl Store {
         Ok(place.join(&offer.opens))
     }
 
-    /// Removes what an earlier attempt got of another version.
+    /// Removes files that an earlier attempt downloaded of another version.
     fn sweep(&self, offer: &Offer, making: &Path) -> Result<()> {
         for entry in fs::read_dir(making).with_context(|| making.display().to_string())? {
             let entry = entry.with_context(|| making.display().to_string())?;
@@ -124,14 +126,15 @@ fn read(file: File, longest: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Held while a voice is got, so that two processes do not write the same file. Ends with the process, whatever ends it.
+/// A lock held while a voice is downloaded, so that two processes do not write the same file. It ends with
+/// the process, however that ends.
 fn lock(path: &Path) -> Result<File> {
     let name = || path.display().to_string();
     let file = File::options().create(true).truncate(false).write(true).open(path).with_context(name)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            tracing::warn!("another process gets this voice; waiting for it");
+            tracing::warn!("another process is downloading this voice; waiting for it");
             file.lock().with_context(name)?;
         }
         Err(TryLockError::Error(error)) => return Err(error).with_context(name),
