@@ -82,7 +82,7 @@ fn walk(dir: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// What `sha256sum` says of the files, hashed.
+/// Returns the hash of the output of `sha256sum` for these files.
 fn hash(tree: &BTreeMap<String, Vec<u8>>) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let lines: String =
@@ -404,7 +404,7 @@ fn work_goes_on_where_it_ended() {
     assert_eq!(third["spoken"], json!(0));
 }
 
-/// What is being spoken is finished, and what is written is whole.
+/// The utterance in progress is finished, and every written file is complete.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_work_between_two_files() {

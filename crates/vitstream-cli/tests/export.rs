@@ -96,7 +96,7 @@ impl Place {
     }
 }
 
-/// What the checkpoint `multi` would be without what an export leaves out.
+/// The checkpoint `multi` without the weights that an export omits.
 fn small() -> StateDict {
     let mut state = StateDict::open(&golden("multi.ckpt"));
     let unneeded = ["model_g.enc_q.", "model_g.dp.post_", "model_g.dp.flows.1.", "model_d."];

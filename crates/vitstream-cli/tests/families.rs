@@ -238,7 +238,7 @@ fn refused(path: &Path, read: ReadOptions) -> String {
     error
 }
 
-/// What the reader says when one setting is another.
+/// Asserts that the reader refuses a file with one changed setting, and that its message contains `words`.
 #[track_caller]
 fn assert_setting_refused(name: &str, file: &str, change: impl FnOnce(&mut Json), words: &[&str]) {
     let folder = copy(name);

@@ -22,7 +22,7 @@ fn traced() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden/families/voices/multi.onnx")
 }
 
-/// What the voice in `file` is written as, or why it is refused.
+/// Returns the graph that is written for the voice in `file`, or the reason why the file is refused.
 fn network(file: &Path) -> Result<Vec<u8>, String> {
     let source = load(file, &ReadOptions::default()).map_err(|error| error.to_string())?;
     let graph = run_default(source.model.emit_single(15, NOISE).unwrap());

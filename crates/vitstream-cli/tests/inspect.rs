@@ -126,7 +126,7 @@ fn an_exported_graph_is_described() {
     }
 }
 
-/// What cannot be exported can still be looked at, which is how one finds out why.
+/// A file that cannot be exported can still be inspected, which shows the reason.
 #[test]
 fn a_checkpoint_that_does_not_fit_says_why() {
     let directory = tempfile::tempdir().unwrap();

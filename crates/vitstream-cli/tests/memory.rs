@@ -1,4 +1,4 @@
-//! What a process that speaks holds in memory, however much it speaks.
+//! The memory of a process that speaks stays bounded, however much it speaks.
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What an export can be asked for beside the pair: durations, and weights in half precision.
+//! Optional outputs of an export: durations, and weights in half precision.
 
 use std::collections::BTreeMap;
 use std::fs;

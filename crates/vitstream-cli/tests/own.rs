@@ -1,5 +1,5 @@
-//! What vitstream exported is a source as well: read back and exported again it is the same file, but for the hash of the
-//! weights that both were made of.
+//! An export of vitstream is also a source: reading and exporting it again gives the same file, except for
+//! the hash of the weights from which both were made.
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
@@ -88,7 +88,7 @@ fn every_form_is_read_back() {
     }
 }
 
-/// What is rounded once is not rounded again.
+/// Rounded weights are not rounded again.
 #[test]
 fn durations_and_half_precision_are_read_back() {
     for voice in [Some(golden("multi.ckpt")), shared("joe/joe.ckpt")].into_iter().flatten() {

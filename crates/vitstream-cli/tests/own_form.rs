@@ -42,7 +42,7 @@ fn again(source: &Source, opset: i64) -> Graph {
     run_default(source.model.emit_single(opset, NOISE).unwrap())
 }
 
-/// What a changed file is read as. The error names the file.
+/// Reads a changed file. The error names the file.
 fn read(graph: &Graph) -> Result<Source, String> {
     let bytes = encode::to_bytes(&validate(graph.clone()).map_err(|error| error.to_string())?);
     load(Input::bytes("changed.onnx", bytes), &ReadOptions::default()).map_err(|error| {
@@ -221,7 +221,7 @@ fn the_message_says_what_is_changed() {
     assert!(error.starts_with(&expected), "{error}");
 }
 
-/// What was rounded to half precision is no change.
+/// Rounding to half precision does not count as a change.
 #[test]
 fn half_precision_is_no_change() {
     let options = ExportOptions::new().precision(Precision::F16Weights);

@@ -113,7 +113,8 @@ impl Place {
     }
 }
 
-/// What sonata deserialises: a missing field, another type or a longer symbol, and it opens nothing.
+/// The fields that sonata deserialises: if one is missing, has another type or a longer symbol, sonata does
+/// not open the voice.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "that they are there is what counts")]
 struct SonataJson {

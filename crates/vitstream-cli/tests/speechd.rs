@@ -23,7 +23,7 @@ fn letters() -> PathBuf {
     golden("families/hf")
 }
 
-/// What `speak` says.
+/// The samples of `speak`.
 fn spoken(args: &[&str]) -> Vec<u8> {
     let output =
         vitstream().arg("speak").arg(letters()).args(args).args(["--raw", "--seed", SEED]).output().unwrap();
@@ -38,7 +38,7 @@ struct Module {
     output: BufReader<ChildStdout>,
 }
 
-/// What the module says.
+/// One item of the module's output.
 #[derive(Debug, PartialEq)]
 enum Said {
     Line(String),

@@ -51,7 +51,7 @@ fn speak(root: &TempDir, args: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// What is said on standard error by a command that fails.
+/// Returns the messages on standard error of a command that fails.
 fn refused(root: &TempDir, args: &[&str], input: &[u8]) -> (String, Vec<u8>) {
     let output = vitstream(root).args(args).write_stdin(input).assert().code(1).get_output().clone();
     (text(&output.stderr), output.stdout)

@@ -341,7 +341,7 @@ fn metadata_that_make_no_sense_fail_and_are_no_harm() {
     }
 }
 
-/// What a client finds in the JSON is what the graphs are.
+/// The properties that clients read from the JSON are those of the graphs.
 #[test]
 fn a_json_that_clients_cannot_use_fails_by_its_field() {
     let cases = [
@@ -505,7 +505,7 @@ fn reference_with(name: &str, change: impl FnOnce(&mut Vec<usize>, &mut Vec<u8>)
     file
 }
 
-/// What is wrong with a reference is said of the reference, and nothing of the voice.
+/// Errors in a reference are reported for the reference, not for the voice.
 #[test]
 fn a_broken_reference_is_blamed_on_the_reference() {
     fn first<const N: usize>(bytes: [u8; N]) -> impl FnOnce(&mut Vec<usize>, &mut Vec<u8>) {

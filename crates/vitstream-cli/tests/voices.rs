@@ -240,7 +240,7 @@ fn a_server_that_gives_whole_files_only_will_do() {
     assert_eq!(fs::read(world.got(KEY)).unwrap(), world.graph);
 }
 
-/// What was left off was another version of the file: its rest does not fit.
+/// The interrupted download was of another version of the file, so the rest does not fit it.
 #[test]
 fn a_file_that_changed_meanwhile_is_got_anew() {
     let world = World::new();

@@ -128,7 +128,7 @@ fn a_crash_is_one_again() {
     }
 }
 
-/// What ended costs the call that it was asked by, and the next one is answered.
+/// A process that ended fails only the call that it was computing, and the next call succeeds.
 #[cfg(unix)]
 #[test]
 fn after_a_crash_a_new_process_is_asked() {
@@ -220,7 +220,7 @@ fn endless_durations_are_refused() {
     }
 }
 
-/// What a graph's file of a pair becomes when each node of `op` gets other bytes.
+/// Rewrites a graph's file of a pair with `change` applied to the bytes of each node with this `op`.
 fn rewrite(pair: &Path, file: &str, op: &str, change: impl Fn(&[u8]) -> Vec<u8>) {
     let path = pair.join(file);
     let bytes = fs::read(&path).unwrap();

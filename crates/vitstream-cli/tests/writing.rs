@@ -153,7 +153,7 @@ fn a_list_of_lines_is_not_overwritten_with_its_own_speech() {
     assert_eq!(fs::read_to_string(&lines).unwrap(), "{\"phoneme_ids\": [1, 2]}\n");
 }
 
-/// What lies beside a voice and is no part of it can be written again and again.
+/// Files next to a voice that are not part of it can be overwritten any number of times.
 #[test]
 fn audio_beside_a_voice_is_replaced() {
     let root = place();
@@ -370,7 +370,7 @@ fn signals_leave_nothing() {
     }
 }
 
-/// What a killed export leaves is named by every reader, and put right by the next export.
+/// Every reader reports the remains of a killed export by name, and the next export repairs them.
 #[test]
 fn a_torn_folder_is_named_by_every_reader() {
     let root = place();

@@ -140,7 +140,7 @@ fn kernels(options: Options) {
     }
 }
 
-/// What sets a quality's decoder apart.
+/// The dimensions by which the decoders of the qualities differ.
 struct Quality {
     name: &'static str,
     inter_channels: usize,
@@ -259,8 +259,8 @@ fn qualities(options: Options) {
     }
 }
 
-/// What a network takes for weights that training let decay to denormal numbers, for products of tiny numbers, and
-/// for silence, each as a share of what it takes otherwise.
+/// Measures the time of a network whose weights decayed to denormal numbers in training, with products of
+/// tiny numbers, and with silence, each as a ratio to the normal time.
 fn slow_numbers(options: Options) {
     let frames = 861;
     let take = |spec: &DecoderSpec<'_>, z: &[f32]| {

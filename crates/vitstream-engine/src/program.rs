@@ -57,7 +57,7 @@ impl BufSpec {
     }
 }
 
-/// What an operation computes.
+/// The computation of an operation.
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// A convolution and what [`Epilogue::Linear`] does with it.
@@ -307,7 +307,7 @@ impl Program {
     }
 }
 
-/// What a stream remembers.
+/// The state of a stream.
 #[derive(Debug)]
 pub(crate) struct State {
     program: Arc<Program>,

@@ -24,7 +24,7 @@ pub enum DecodeError {
     Unsupported {
         /// The node, value or initializer, by name.
         place: String,
-        /// What it has.
+        /// The unsupported feature that it has.
         what: String,
     },
     /// An operator outside ONNX's own domain.

@@ -107,7 +107,8 @@ async fn a_conversation_goes_on_after_its_first_sentence() {
     }
 }
 
-/// What Home Assistant sends, in its order, on a connection of its own: the whole text too, for servers that know no streams.
+/// Sends the events of Home Assistant in its order, on a separate connection; they include the whole text,
+/// for servers that do not support streams.
 #[tokio::test(flavor = "multi_thread")]
 async fn home_assistants_stream_is_spoken_while_it_is_written() {
     let server = start(Access::default(), |_, _| {}).await;

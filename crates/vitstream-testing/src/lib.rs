@@ -1,4 +1,5 @@
-//! What the tests of all crates share: where fixtures lie, arrays and reference values, and writers of small checkpoints.
+//! Code shared by the tests of all crates: the places of fixtures, arrays and reference values, and writers
+//! of small checkpoints.
 //!
 //! Files of the repository always exist. Larger fixtures (a real voice, more checkpoints) may be absent; a
 //! test that needs one prints that it is skipped.

@@ -20,7 +20,7 @@ pub(super) struct Line {
     phoneme_ids: Option<Vec<i64>>,
     /// Spoken if there are no ids.
     phonemes: Option<Phonemes>,
-    /// What is spoken where neither ids nor phonemes are given.
+    /// The text to speak, if neither ids nor phonemes are given.
     text: Option<String>,
     speaker: Option<Named>,
     speaker_id: Option<i64>,
@@ -31,7 +31,7 @@ pub(super) struct Line {
     output_file: Option<String>,
 }
 
-/// What a line asks to be spoken.
+/// The content that a line requests to speak.
 #[derive(Clone, Debug)]
 pub(super) enum Said {
     Ids(Vec<i64>),
@@ -70,7 +70,7 @@ impl Line {
         lines::parse(bytes, EXAMPLE)
     }
 
-    /// What is to be spoken, with the `reader` of the voice if it has one.
+    /// Returns the content to speak, read with the `reader` of the voice if it has one.
     pub(super) fn said(&self, reader: &Reading) -> Result<Said> {
         match (&self.phoneme_ids, &self.phonemes, &self.text) {
             (Some(ids), ..) => Ok(Said::Ids(ids.clone())),

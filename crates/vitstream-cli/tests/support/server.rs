@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What is done to the next request of a path.
+/// The fault that the next request for a path meets.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// The connection ends after so many bytes of the body.

@@ -6,7 +6,7 @@ pub(crate) struct Message(pub(crate) Vec<Field>);
 pub(crate) struct Field {
     pub(crate) tag: u64,
     kind: u64,
-    /// What follows the key, without its length.
+    /// The bytes after the key, without their length.
     pub(crate) bytes: Vec<u8>,
 }
 

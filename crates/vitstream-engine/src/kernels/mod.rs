@@ -50,7 +50,7 @@ pub enum Isa {
     Neon,
     /// WebAssembly built with `-C target-feature=+simd128`. Without fused multiply-add.
     Simd128,
-    /// What the target's baseline offers, without fused multiply-add.
+    /// The instructions of the target's baseline, without fused multiply-add.
     Scalar,
 }
 

@@ -1,4 +1,4 @@
-//! What the tests and the example `measure` share: voices from checkpoints, random networks.
+//! Code shared by the tests and the example `measure`: voices from checkpoints, random networks.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod naive;

@@ -24,7 +24,7 @@ use crate::service::{Service, Speech};
 /// Tells nginx to pass on what it gets as it gets it.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What stands for the request in the log.
+/// The header that identifies the request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request's body, as long as it may be and in the time that it has.
@@ -77,7 +77,7 @@ pub(super) struct Sound(Bytes);
 struct Pieces {
     /// Which was waited for before anything was answered: until then an error has a status.
     first: Option<Audio>,
-    /// What follows; nothing behind the last piece or an error.
+    /// The rest of the speech; `None` after the last piece or an error.
     speech: Option<Speech>,
 }
 

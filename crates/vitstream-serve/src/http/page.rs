@@ -1,4 +1,4 @@
-//! The page at `/`: a voice, a text, and what is heard of it.
+//! The page at `/`: plays the speech of a voice for a text.
 
 use axum::extract::{Path, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -9,11 +9,13 @@ use axum::response::{IntoResponse as _, Response};
 use super::fault;
 use super::piper::TextQuery;
 
-/// The page takes nothing from anywhere else, and no other page may frame it. Its icon is an empty one in its head.
+/// The page loads nothing from other origins, and no other page may frame it. Its icon is an empty one in its
+/// head.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Answers with the page who asks for `/` and gives no text to speak. It needs no key: it asks for one itself.
+/// Answers requests for `/` that contain no text to speak with the page. The page needs no key: it asks the
+/// user for one itself.
 pub(super) async fn unless_spoken(request: Request, next: Next) -> Response {
     let asks = matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == "/";
     let query = Query::<TextQuery>::try_from_uri(request.uri());
@@ -23,7 +25,7 @@ pub(super) async fn unless_spoken(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What it is made of.
+/// Serves the files of the page.
 pub(super) async fn part(Path(name): Path<String>, uri: Uri) -> Response {
     match name.as_str() {
         "page.js" => file("text/javascript; charset=utf-8", include_str!("../../page/page.js")),

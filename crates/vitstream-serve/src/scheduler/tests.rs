@@ -298,7 +298,8 @@ fn weights_count_more_when_turns_take_longer() {
     assert!(turn(second / 2, said) < 1.01);
 }
 
-/// What turns take and give, in milliseconds: an encoder with a small chunk, then larger ones, as a voice of medium quality.
+/// The computing time and playing time of turns, in milliseconds: an encoder with a small chunk, then larger
+/// chunks, as in a voice of medium quality.
 const TURNS: [(u64, u64); 12] = [
     (20, 46),
     (4, 93),

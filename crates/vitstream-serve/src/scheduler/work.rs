@@ -25,7 +25,7 @@ pub trait Work: Send + 'static {
 pub enum Turn<T> {
     /// An item for the listener.
     Item {
-        /// What the listener gets.
+        /// The item for the listener.
         item: T,
         /// Its playing time.
         plays: Duration,

@@ -20,7 +20,7 @@ use vitstream_testing::golden;
 use vitstream_text::Frontend;
 use vitstream_text::phonemizer::{Pool, Recorded, TIME_LIMIT};
 
-/// What servers of these tests say again and again in the same way.
+/// The seed with which the servers of these tests repeat the same speech.
 pub(crate) const SEED: u64 = 7;
 
 pub(crate) const TEXT: &str = "hello there. How are you? Fine, and the day is long.";
@@ -69,7 +69,7 @@ impl Running {
     }
 }
 
-/// What `voice` says alone, as samples of 16 bits; a voice of several speaks with its first.
+/// Returns the samples of `voice` for a text alone, in 16 bits; a voice with several speakers uses its first.
 pub(crate) fn alone(voice: &str, text: &str) -> Vec<u8> {
     let place = if voice == "many" { "families/hf-multi" } else { "families/hf" };
     let voice = Voice::open(golden(place), &OpenOptions::default()).unwrap();

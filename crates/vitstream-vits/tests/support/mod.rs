@@ -1,4 +1,4 @@
-//! What the tests share: the checkpoints with reference values, and graphs run in rten.
+//! Code shared by the tests: the checkpoints with reference values, and graphs run in rten.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::collections::BTreeMap;
