@@ -1,4 +1,4 @@
-//! A running server, asked over HTTP.
+//! A running server, tested over HTTP.
 #![allow(missing_docs, reason = "a test")]
 
 mod common;
@@ -26,7 +26,7 @@ async fn openai_gets_the_samples_of_a_single_user() {
     assert_eq!(wave.header("cache-control"), Some("no-store"));
     assert_eq!(wave.header("x-accel-buffering"), Some("no"));
     assert!(wave.whole && wave.body[..44] == wav::header(RATE, None) && wave.body[44..] == expected);
-    // Bare samples at the rate that its clients take them to have.
+    // Raw samples at the rate that its clients assume.
     let mut asked = json!({"voice": {"id": "letters"}, "input": TEXT, "response_format": "pcm"});
     let usual = post(server.http, "/v1/audio/speech", &asked).await;
     assert_eq!(usual.header("content-type"), Some("audio/pcm;rate=24000;channels=1"));
@@ -95,7 +95,7 @@ async fn what_makes_no_sense_is_told_in_openais_form() {
         (json!({"input": 1}), 400, "invalid_request", "expected a string"),
         (json!({}), 400, "invalid_request", "input"),
         (json!([]), 400, "invalid_request", "object"),
-        // Every field, in the order of its declaration.
+        // All fields, in the order of their declaration.
         (json!(["a", null, null, null, null, null, null, null, null]), 400, "invalid_request", "object"),
         (json!({"input": "x".repeat(4_097)}), 413, "too_large", "4096"),
         (json!({"input": "x".repeat(30_000)}), 413, "too_large", "20000"),
@@ -120,7 +120,7 @@ async fn what_makes_no_sense_is_told_in_openais_form() {
     }
     let found = ask(server.http, "POST", "/", "", b"\xff\xfe").await;
     assert_eq!(found.status, 400);
-    // What is said to be JSON is not read as a text.
+    // A body declared as JSON is not read as text.
     for (media_type, status) in [("application/json; charset=utf-8", 400), ("text/plain", 200)] {
         let field = format!("Content-Type: {media_type}\r\n");
         assert_eq!(
@@ -181,7 +181,7 @@ async fn pipers_clients_of_every_age_are_served() {
     let address = get(server.http, &format!("/?text={}", TEXT.replace(' ', "%20").replace('?', "%3F"))).await;
     assert!(address.body[44..] == expected);
     assert_eq!(get(server.http, "/").await.status, 200);
-    // Unlike there, a voice that does not exist is not another one.
+    // Unlike the original API, a voice that does not exist is an error and not replaced by another one.
     assert_eq!(post(server.http, "/", &json!({"text": "a", "voice": "nobody"})).await.status, 404);
     let many = post(server.http, "/", &json!({"text": TEXT, "voice": "many"})).await;
     assert!(many.body[44..] == alone("many", TEXT));
@@ -190,9 +190,9 @@ async fn pipers_clients_of_every_age_are_served() {
     let slow = json!({"text": TEXT, "length_scale": 4.0, "noise_scale": 0, "noise_w_scale": 0});
     let plain = json!({"text": TEXT, "noise_scale": 0, "noise_w_scale": 0});
     let [slow, plain] = [post(server.http, "/", &slow).await, post(server.http, "/", &plain).await];
-    // Most of this voice's phonemes are shorter than a frame, and so as long as one either way.
+    // Most phonemes of this voice are shorter than a frame, so their length is the same in both cases.
     assert!(slow.body.len() > plain.body.len() * 5 / 4);
-    // A client of ElevenLabs that wants no WebSocket.
+    // A client of ElevenLabs that uses no WebSocket.
     let found = post(
         server.http,
         "/v1/text-to-speech/letters/stream?output_format=pcm_16000",
@@ -221,7 +221,7 @@ async fn who_has_no_key_is_refused() {
     for path in ["/v1/models", "/voices", "/?text=a", "/v1/text-to-speech/letters/stream-input"] {
         assert_eq!(get(server.http, path).await.status, 401, "{path}");
     }
-    // Those who look after the server tell nothing of its users.
+    // The operators' endpoints reveal nothing about the users.
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(get(server.http, path).await.status, 200, "{path}");
     }
@@ -256,7 +256,7 @@ async fn who_is_too_much_is_told_to_come_again() {
     let found = post(server.http, "/v1/audio/speech", &json!({"input": "hello"})).await;
     assert_eq!((found.status, found.header("retry-after")), (503, Some("1")));
     assert_eq!(found.json()["error"]["code"], "overloaded");
-    // Being full is no reason to be taken out of service.
+    // A full server stays in service.
     assert_eq!(get(server.http, "/readyz").await.status, 200);
 }
 
@@ -267,13 +267,13 @@ async fn slow_and_broken_requests_end() {
         limits.idle = Duration::from_millis(300);
     })
     .await;
-    // A head that never ends, a body that never comes, and nothing at all.
+    // A head that never ends, a body that never arrives, and no data at all.
     assert_eq!(exchange(server.http, b"GET / HTTP/1.1\r\nHost: ").await, b"");
     let half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhello";
     let found = answer(&exchange(server.http, half).await);
     assert_eq!((found.status, found.json()["error"]["code"].as_str()), (408, Some("timeout")));
     assert_eq!(exchange(server.http, b"").await, b"");
-    // What is no HTTP.
+    // Data that is not HTTP.
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"hello\r\n\r\n", &[b'x'; 100_000]] {
         let found = exchange(server.http, bytes).await;
         assert!(found.is_empty() || found.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&found));
@@ -299,7 +299,7 @@ async fn there_are_no_more_connections_than_there_may_be() {
     }
     assert_eq!(exchange(server.http, request).await, b"");
     assert_eq!(exchange(server.wyoming, b"{\"type\": \"ping\"}\n").await, b"");
-    // Those who are there are served, and whoever leaves makes room.
+    // Present clients are served, and a client that leaves makes room.
     let mut first = held.remove(0);
     first.write_all(request).await.unwrap();
     first.read_exact(&mut answer).await.unwrap();
@@ -307,7 +307,7 @@ async fn there_are_no_more_connections_than_there_may_be() {
     wait_for_room(&server).await;
 }
 
-/// Asks until there is room.
+/// Sends requests until there is room.
 async fn wait_for_room(server: &Running) {
     for _ in 0..1_000 {
         let found =
@@ -321,7 +321,7 @@ async fn wait_for_room(server: &Running) {
     panic!("no room");
 }
 
-/// Sends a request whose answer is long, and reads `bytes` of it.
+/// Sends a request with a long answer, and reads `bytes` of it.
 async fn listen(server: &Running, bytes: usize) -> TcpStream {
     let body = json!({"input": "All of us will go home and sleep. ".repeat(100), "response_format": "pcm", "sample_rate": 48_000});
     let body = body.to_string();
@@ -384,7 +384,7 @@ async fn while_it_ends_nobody_new_is_served() {
     assert_eq!(get(server.http, "/healthz").await.status, 200);
     let found = post(server.http, "/v1/audio/speech", &json!({"input": "hello"})).await;
     assert_eq!((found.status, found.json()["error"]["code"].as_str()), (503, Some("draining")));
-    // Who does not read does not keep it up for ever.
+    // A client that does not read cannot keep the server running forever.
     server.ended.await.unwrap();
     drop(stuck);
 }

@@ -1,4 +1,4 @@
-//! A running server, spoken to over ElevenLabs' WebSocket.
+//! A running server, tested over ElevenLabs' WebSocket.
 #![allow(missing_docs, reason = "a test")]
 
 mod common;
@@ -34,7 +34,7 @@ async fn next(socket: &mut Socket) -> Option<Message> {
     message.await.expect("a message within a minute")?.ok()
 }
 
-/// The audio, and the alignments with where in it they begin; the last message is given as it is.
+/// Returns the audio, and the alignments with their offsets in it; the last message is returned as it is.
 async fn hear(socket: &mut Socket) -> (Vec<u8>, Vec<(usize, Value)>, Value) {
     let (mut samples, mut alignments) = (Vec::new(), Vec::new());
     while let Some(message) = next(socket).await {
@@ -70,7 +70,7 @@ async fn words_become_speech_while_they_are_written() {
     assert!(last["audio"].is_null());
     let Some(Message::Close(Some(frame))) = next(&mut socket).await else { panic!("no close") };
     assert_eq!(u16::from(frame.code), 1_000);
-    // Each sentence says when its characters are heard.
+    // Each sentence has the times of its characters.
     let texts: Vec<String> = alignments
         .iter()
         .map(|(_, found)| found["chars"].as_array().unwrap().iter().filter_map(Value::as_str).collect())
@@ -104,7 +104,7 @@ async fn a_flush_is_heard_at_once_and_closing_ends_it() {
     assert!(samples == expected);
     say(&mut socket, json!({"text": "All of us will go home and sleep. ".repeat(100)})).await;
     assert!(matches!(next(&mut socket).await, Some(Message::Text(_))));
-    // Somebody speaks: what was to be said is not said.
+    // The user interrupts, so the rest is not spoken.
     socket.close(None).await.unwrap();
     wait_for("it is over", || server.service.scheduler().now().active == 0).await;
 }
@@ -127,7 +127,7 @@ async fn what_makes_no_sense_is_told_and_closes() {
         let Some(Message::Close(Some(frame))) = next(&mut socket).await else { panic!("no close") };
         assert_eq!(u16::from(frame.code), 1_008);
     }
-    // Too much for one message, and nothing at all.
+    // Too much for one message, and no text at all.
     let mut socket = connect(server.http, "letters").await;
     let _ = socket.send(Message::text("x".repeat(200_000))).await;
     assert!(!matches!(next(&mut socket).await, Some(Message::Text(_))));

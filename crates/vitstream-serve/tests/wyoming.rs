@@ -1,4 +1,4 @@
-//! A running server, spoken to in Wyoming.
+//! A running server, tested with Wyoming.
 #![allow(missing_docs, reason = "a test")]
 
 mod common;
@@ -27,7 +27,7 @@ impl Client {
         self.stream.write_all(&Event::new(kind, data).encode()).await.unwrap();
     }
 
-    /// The next event; `None` when the server closes.
+    /// Returns the next event; `None` when the server closes the connection.
     async fn next(&mut self) -> Option<Event> {
         let mut buffer = [0; 4_096];
         loop {
@@ -42,7 +42,7 @@ impl Client {
         }
     }
 
-    /// The audio until `last`, and the kinds of events around it.
+    /// Returns the audio up to the event `last`, and the kinds of the other events.
     async fn hear(&mut self, last: &str) -> (Vec<u8>, Vec<String>) {
         let (mut samples, mut kinds) = (Vec::new(), Vec::new());
         loop {
@@ -93,13 +93,13 @@ async fn a_conversation_goes_on_after_its_first_sentence() {
     assert!(client.hear("audio-stop").await.0 == alone("many", TEXT));
     client.send("synthesize", json!({"text": "<speak>hello</speak>", "text_format": "ssml"})).await;
     assert!(client.hear("audio-stop").await.0 == alone("letters", "hello"));
-    // Nothing to say ends as well.
+    // An empty text also ends properly.
     client.send("synthesize", json!({"text": " "})).await;
     assert_eq!(
         client.hear("audio-stop").await,
         (Vec::new(), vec!["audio-start".into(), "audio-stop".into()])
     );
-    // Several at once are answered one after the other.
+    // Several requests at once are answered one after the other.
     client.send("synthesize", json!({"text": "hello"})).await;
     client.send("synthesize", json!({"text": "there"})).await;
     for text in ["hello", "there"] {
@@ -118,7 +118,7 @@ async fn home_assistants_stream_is_spoken_while_it_is_written() {
         let mut client = Client::connect(server.wyoming).await;
         client.send("synthesize-start", json!({"voice": {"name": "letters"}, "context": null})).await;
         client.send("synthesize-chunk", json!({"text": &text[..20]})).await;
-        // The first sentence is heard before the last one is written.
+        // The first sentence is spoken before the last one is written.
         let first = client.next().await.unwrap();
         assert_eq!(first.kind, "audio-start");
         let first = client.next().await.unwrap();
@@ -139,7 +139,7 @@ async fn home_assistants_stream_is_spoken_while_it_is_written() {
             }
         }
         assert!(samples == expected);
-        // A stream is over with its end.
+        // The end event ends a stream.
         client.send("synthesize", json!({"text": "hello"})).await;
         assert!(client.hear("audio-stop").await.0 == alone("letters", "hello"));
     }
@@ -162,7 +162,7 @@ async fn errors_are_events() {
         assert_eq!((&event.kind[..], &event.data["code"]), ("error", &json!(code)), "{data}");
         assert!(event.data["text"].is_string());
     }
-    // A stream that was refused, with the events that its client sent before it knew.
+    // A refused stream, with the events that its client sent before it received the refusal.
     client.send("synthesize-start", json!({"voice": {"name": "nobody"}})).await;
     client.send("synthesize-chunk", json!({"text": "a"})).await;
     client.send("synthesize-stop", Value::Null).await;
@@ -191,7 +191,7 @@ async fn what_is_no_wyoming_closes_the_connection_and_nothing_else() {
         b"{\"type\": \"\xff\"}\n",
         b"GET / HTTP/1.1\r\n\r\n",
         &long,
-        // Neither is anything that never ends.
+        // Incomplete input is refused as well.
         b"{\"type\": \"ping\"",
         b"{\"type\": \"ping\", \"payload_length\": 10}\n",
         b"",

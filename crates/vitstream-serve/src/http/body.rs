@@ -1,4 +1,5 @@
-//! Bodies: those of requests, which have to come in time, and those of answers, which come as they are spoken.
+//! Bodies of requests, which have to arrive in time, and of answers, which are sent as the speech is
+//! computed.
 
 use std::io;
 
@@ -21,13 +22,13 @@ use crate::audio::Format;
 use crate::reading::Audio;
 use crate::service::{Service, Speech};
 
-/// Tells nginx to pass on what it gets as it gets it.
+/// Tells nginx not to buffer the answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The header that identifies the request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request's body, as long as it may be and in the time that it has.
+/// A complete request body, bounded in size and in time.
 pub(super) struct Whole(pub(super) Bytes);
 
 impl FromRequest<Service> for Whole {
@@ -42,23 +43,24 @@ impl FromRequest<Service> for Whole {
                 "too_large",
                 format!("the body has more than {} bytes", limits.body),
             )),
-            Ok(Err(_)) => Err(HttpError::request("the body ended before its end")),
+            Ok(Err(_)) => Err(HttpError::request("the body is incomplete")),
             Err(_) => Err(HttpError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
-                format!("the body was not there after {} s", limits.arrival.as_secs()),
+                format!("the body did not arrive within {} s", limits.arrival.as_secs()),
             )),
         }
     }
 }
 
 impl Whole {
-    /// Whether it begins as a JSON object does.
+    /// True if it begins like a JSON object.
     pub(super) fn is_object(&self) -> bool {
         self.0.trim_ascii_start().first() == Some(&b'{')
     }
 
-    /// Its JSON, which has to be an object: fields without names, which serde would take as well, nobody means.
+    /// Parses the JSON, which has to be an object: serde would also accept an array of the fields without
+    /// names, which no client means.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
         if !self.is_object() {
             return Err(HttpError::request("the body: expected a JSON object"));
@@ -67,7 +69,7 @@ impl Whole {
     }
 }
 
-/// Bytes of audio, for the description.
+/// Bytes of audio, for the API description.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "read by utoipa's macros")]
@@ -75,7 +77,7 @@ pub(super) struct Sound(Bytes);
 
 /// The audio of an answer.
 struct Pieces {
-    /// Which was waited for before anything was answered: until then an error has a status.
+    /// The first piece, computed before the answer begins: until then an error can set the status.
     first: Option<Audio>,
     /// The rest of the speech; `None` after the last piece or an error.
     speech: Option<Speech>,
@@ -104,24 +106,24 @@ impl Pieces {
     }
 }
 
-/// The audio as it is spoken.
+/// Answers with the audio as it is computed.
 pub(super) async fn audio(speech: Speech, format: Format) -> Result<Response, HttpError> {
     let media_type = match format {
-        // Bare samples say nothing of themselves.
+        // Raw samples carry no description of themselves.
         Format::Pcm => format!("{};rate={};channels=1", format.media_type(), speech.sample_rate()),
         _ => format.media_type().to_owned(),
     };
     let number = speech.number();
     let body = stream::unfold(Pieces::of(speech).await?, |mut pieces| async move {
         let item = pieces.next().await?;
-        // The answer has begun, so an error breaks it off.
+        // The answer has begun, so an error aborts it.
         let bytes = item.map(|audio| audio.bytes).map_err(|error| io::Error::other(error.for_client()));
         Some((bytes, pieces))
     });
     Ok(streamed(Body::from_stream(body), &media_type, number))
 }
 
-/// The audio as OpenAI's server-sent events.
+/// Answers with the audio as OpenAI's server-sent events.
 pub(super) async fn events(speech: Speech, characters: usize) -> Result<Response, HttpError> {
     let number = speech.number();
     let body = stream::unfold(Some(Pieces::of(speech).await?), move |pieces| async move {
@@ -135,7 +137,7 @@ pub(super) async fn events(speech: Speech, characters: usize) -> Result<Response
                 None,
             ),
             None => {
-                // There are no tokens here; characters are what is paid for elsewhere.
+                // This server has no tokens; other services charge by characters.
                 let usage =
                     json!({"input_tokens": characters, "output_tokens": 0, "total_tokens": characters});
                 (json!({"type": "speech.audio.done", "usage": usage}), None)
@@ -146,8 +148,8 @@ pub(super) async fn events(speech: Speech, characters: usize) -> Result<Response
     Ok(streamed(Body::from_stream(body), "text/event-stream", number))
 }
 
-/// The audio as ElevenLabs' lines of JSON, with when each character of an utterance is heard, counted from the first sample of
-/// the audio of its line.
+/// Answers with the audio as ElevenLabs' lines of JSON. Each line has the times of an utterance's characters,
+/// counted from the first sample of that line's audio.
 pub(super) async fn timed(speech: Speech) -> Result<Response, HttpError> {
     let number = speech.number();
     let body = stream::unfold(Pieces::of(speech).await?, |mut pieces| async move {

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Gives the numbers below `total`, one a turn, each of which plays `plays`.
+/// Yields the numbers below `total`, one per turn; each plays for `plays`.
 struct Count {
     next: usize,
     total: usize,
     plays: Duration,
-    /// How many turns all have had.
+    /// The total number of turns.
     turns: Arc<AtomicUsize>,
-    /// Says that it is gone.
+    /// Set when the stream is dropped.
     gone: Arc<AtomicBool>,
 }
 
@@ -43,7 +43,7 @@ impl Work for Count {
 }
 
 fn scheduler(change: impl FnOnce(&mut Options)) -> Scheduler {
-    // However slow this machine is, only who is to be refused is.
+    // However slow this machine is, only excess requests are refused.
     let hold = Duration::from_secs(60);
     let mut options = Options { workers: 2, hold, ..Options::default() };
     change(&mut options);
@@ -63,7 +63,7 @@ fn all<T>(mut listener: Listener<T>) -> Vec<T> {
     std::iter::from_fn(|| listener.blocking_next()).map(Result::unwrap).collect()
 }
 
-/// Waits for something that happens without a doubt, and says what if it does not.
+/// Waits for a condition that is certain to occur, and names it in the panic if it does not.
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..2_000 {
         if is_so() {
@@ -77,7 +77,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whoever reads when, and whoever leaves: everybody gets what is his, in order.
+    /// Whenever listeners read or leave, everyone gets their own items in order.
     #[test]
     fn streams_do_not_mix(
         workers in 1_usize..4,
@@ -125,7 +125,7 @@ fn a_listener_who_does_not_read_costs_nothing() {
     let mut slow = start(&scheduler, work);
     wait_for("the stream is parked", || scheduler.now().parked == 1);
     assert_eq!(turns.load(Ordering::SeqCst), 3);
-    // Others are not held up by it.
+    // It does not delay other streams.
     assert_eq!(all(start(&scheduler, Count::new(50))).len(), 50);
     assert_eq!(turns.load(Ordering::SeqCst), 3);
     assert_eq!(slow.blocking_next().unwrap().unwrap(), 0);
@@ -137,7 +137,7 @@ fn a_listener_who_does_not_read_costs_nothing() {
 #[test]
 fn what_a_listener_leaves_lying_is_no_gap_of_ours() {
     let scheduler = scheduler(|options| options.channel = 3);
-    // Each has been played as soon as it is there, so the next one is late.
+    // Each item has been played as soon as it arrives, so the next one is late.
     let mut work = Count::new(20);
     work.plays = Duration::ZERO;
     let mut slow = start(&scheduler, work);
@@ -186,14 +186,14 @@ fn a_turn_is_told_that_nobody_listens() {
     let listener = start(&scheduler, Long(sender));
     began.recv().unwrap();
     drop(listener);
-    // The sender is gone with the work.
+    // The sender is dropped with the work.
     assert!(began.recv().is_err());
     runtime().block_on(scheduler.idle());
 }
 
 #[test]
 fn the_one_who_runs_dry_first_is_computed_first() {
-    /// Says in which order turns were had; the first one waits until both are there.
+    /// Records the order of turns; the first turn waits until both streams are present.
     struct Turns {
         name: &'static str,
         plays: VecDeque<Duration>,
@@ -222,7 +222,7 @@ fn the_one_who_runs_dry_first_is_computed_first() {
         let plays = seconds.iter().map(|&seconds| Duration::from_secs(seconds)).collect();
         start(&scheduler, Turns { name, plays, order: order.clone(), gate })
     };
-    // Both begin within the same moment, so that hours tell them apart.
+    // Both begin at almost the same moment; chunks of hours keep the order certain.
     let far = turns("far", &[36_000, 36_000, 36_000], Some(gate));
     let near = turns("near", &[3_600, 3_600, 3_600], None);
     let late = turns("late", &[72_000, 1], None);
@@ -256,18 +256,18 @@ fn who_has_begun_comes_before_newcomers_while_it_may_run_dry() {
     queue.start(begun, Box::new(Nothing), Stop::default(), now);
     let (_, task) = queue.take(now).unwrap();
     queue.start(newcomer, Box::new(Nothing), Stop::default(), now + ms(10));
-    // A newcomer never runs dry.
+    // A new stream is never short: its listener has nothing to run out of.
     assert!(!queue.is_short(now + ms(300)));
     queue.put_back(begun, task, said(150), Duration::ZERO);
     assert!(!queue.is_short(now) && queue.is_short(now + ms(50)));
     let (id, task) = queue.take(now + ms(50)).unwrap();
     assert_eq!(id, begun);
-    // Being computed is all that it can ask for.
+    // While it is being computed, nothing more can be done for it.
     assert!(!queue.is_short(now + ms(50)));
     queue.put_back(begun, task, said(500), Duration::ZERO);
     let (id, task) = queue.take(now + ms(50)).unwrap();
     assert_eq!(id, newcomer);
-    // It has come so long ago that it is not kept waiting, whoever is short.
+    // It came so long ago that it is not kept waiting, however short of audio others are.
     queue.put_back(newcomer, task, Next::Again, Duration::ZERO);
     assert_eq!(queue.take(now + ms(505)).unwrap().0, begun);
     queue.put_back(begun, Box::new(Nothing), said(600), Duration::ZERO);
@@ -277,7 +277,7 @@ fn who_has_begun_comes_before_newcomers_while_it_may_run_dry() {
 #[test]
 fn weights_count_more_when_turns_take_longer() {
     let (mut queue, now) = (Queue::default(), Instant::now());
-    // Half a core, so a second takes half a second.
+    // The weight is half a core: one second of audio should take half a second of computing.
     let id = queue.admit(0.5);
     queue.start(id, Box::new(Nothing), Stop::default(), now);
     let second = Duration::from_secs(1);
@@ -288,9 +288,9 @@ fn weights_count_more_when_turns_take_longer() {
     };
     let said = Next::Begun { plays: second, deadline: now + second, late: false };
     assert_eq!(turn(Duration::from_millis(250), said), 1.0);
-    // An encoder, with nothing to hear yet.
+    // An encoder, with no audio yet.
     assert_eq!(turn(Duration::from_millis(750), Next::Again), 1.5);
-    // What is long ago counts no more, neither for nor against.
+    // Old turns no longer count, in either direction.
     assert!(turn(Duration::from_secs(100), said) > 10.0);
     for _ in 0..40 {
         turn(second / 2, said);
@@ -315,14 +315,15 @@ const TURNS: [(u64, u64); 12] = [
     (6, 186),
 ];
 
-/// Two workers by a clock of its own, while somebody comes every `every` milliseconds for 20 seconds and all turns take `slower`
-/// times as long as they should: who was let in, how many chunks came too late, and the longest way to a first chunk.
+/// Simulates two workers with a clock of its own, while a listener comes every `every` milliseconds for 20
+/// seconds and all turns take `slower` times as long as expected. Returns the number of admitted listeners,
+/// the number of late chunks, and the longest time to a first chunk.
 fn simulated(every: u64, slower: f64) -> (usize, usize, Duration) {
     let (options, begin, ms) = (Options::default(), Instant::now(), Duration::from_millis);
     let (cost, audio) = TURNS.iter().fold((0, 0), |(cost, audio), (c, a)| (cost + c, audio + a));
     let weight = cost as f64 / audio as f64;
     let mut queue = Queue::default();
-    // By stream: when it came, which turn is next, when its listener runs dry.
+    // For each stream: the time when it came, its next turn, and the time when its listener runs dry.
     let mut streams: std::collections::HashMap<u64, (Instant, usize, Option<Instant>)> = Default::default();
     let mut running: Vec<(Instant, u64, Box<dyn AnyTask>, Duration)> = Vec::new();
     let (mut late, mut longest, mut coming) = (0, Duration::ZERO, begin);
@@ -368,14 +369,14 @@ fn simulated(every: u64, slower: f64) -> (usize, usize, Duration) {
 
 #[test]
 fn whoever_is_let_in_hears_no_gap_however_many_come() {
-    // Two workers can speak to some sixteen in a second.
+    // Two workers can speak to about sixteen listeners per second.
     for every in [80, 40, 20, 6] {
         let (accepted, late, longest) = simulated(every, 1.0);
         assert_eq!(late, 0, "one in {every} ms: of {accepted}");
         assert!(longest < Duration::from_millis(200), "one in {every} ms: {longest:?}");
         assert!(accepted > 240.min(20_000 / every as usize * 9 / 10), "one in {every} ms: only {accepted}");
     }
-    // The cores have other things to do, half of the time. Until that has shown, too many are let in.
+    // Other programs use the cores for half of the time. Until this is measured, too many are admitted.
     let (accepted, late, _) = simulated(6, 2.0);
     assert!(late * 20 <= accepted, "{late} chunks, of {accepted} streams");
     assert!(accepted > 200, "only {accepted}");
@@ -409,7 +410,7 @@ fn who_has_no_text_waits_and_weighs_nothing() {
     drop(sender);
     waker.wake();
     assert!(listener.blocking_next().is_none());
-    // A pause of the writer is no gap of ours.
+    // A pause of the text's writer is not an underrun.
     assert_eq!(scheduler.now().counts.underruns, 0);
     waker.wake();
 }
@@ -423,18 +424,18 @@ fn who_finds_no_room_is_held_and_then_refused() {
         options.held = 2;
     });
     let runtime = runtime();
-    // Two workers at a half: room for one core.
+    // Two workers at one half: room for one core.
     let first = runtime.block_on(scheduler.admit(0.6)).unwrap();
     let second = runtime.block_on(scheduler.admit(0.3)).unwrap();
     assert!((scheduler.now().load - 0.45).abs() < 1e-9);
     assert!(matches!(runtime.block_on(scheduler.admit(0.2)), Err(Error::Overloaded(_))));
     assert_eq!(scheduler.now().counts.refused, 1);
-    // Whoever leaves makes room, for those who came first.
+    // A listener who leaves makes room for those who came first.
     let (third, (fourth, ())) = runtime.block_on(async {
         let leave = async {
             tokio::time::sleep(Duration::from_millis(5)).await;
             assert_eq!(scheduler.now().held, 2);
-            // There is no third place at the door.
+            // There is no third place in the queue.
             assert!(matches!(scheduler.admit(0.0).await, Err(Error::Overloaded(_))));
             drop(second);
         };
@@ -447,7 +448,7 @@ fn who_finds_no_room_is_held_and_then_refused() {
     assert!(third.is_ok() && matches!(fourth, Err(Error::Overloaded(_))));
     drop((first, third));
     assert_eq!((scheduler.now().load, scheduler.now().active), (0.0, 0));
-    // A voice slower than real time is let in alone.
+    // A voice that is slower than real time is admitted alone.
     let slow = runtime.block_on(scheduler.admit(7.0)).unwrap();
     assert!(runtime.block_on(scheduler.admit(0.0)).is_err());
     drop(slow);
@@ -478,11 +479,11 @@ fn only_so_many_begin_at_once() {
     assert!(runtime.block_on(scheduler.admit(0.0)).is_err());
     let [begins, waits] = tickets;
     let mut work = Count::new(usize::MAX);
-    // Nobody is about to run dry.
+    // No stream is about to run dry.
     work.plays = Duration::from_secs(3_600);
     let mut begun = scheduler.start(begins, work);
     assert_eq!(begun.blocking_next().unwrap().unwrap(), 0);
-    // It has begun, though it has not ended.
+    // It has begun, but has not ended.
     let third = runtime.block_on(scheduler.admit(0.0)).unwrap();
     drop((begun, waits, third));
 }
@@ -509,7 +510,7 @@ fn a_panic_ends_one_stream_and_no_worker() {
     impl Work for Panics {
         type Item = ();
         fn turn(&mut self, _: &Stop) -> Result<Turn<()>> {
-            panic!("a defect, for this test");
+            panic!("a bug, for this test");
         }
     }
     struct Fails;

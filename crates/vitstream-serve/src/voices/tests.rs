@@ -6,7 +6,7 @@ use vitstream_text::phonemizer::TIME_LIMIT;
 
 use super::*;
 
-/// A folder with three voices that read letters, and one that is damaged.
+/// A folder with three voices that read letters, and a damaged one.
 fn place() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c"] {
@@ -46,7 +46,7 @@ async fn a_voice_that_cannot_be_opened_is_an_error_of_its_own() {
     assert!(matches!(voices.get(Some("../a")).await, Err(Error::UnknownVoice(_))));
     let open = voices.get(None).await.unwrap();
     assert!(open.name == "a" && open.rtf > 0.0);
-    // Everybody has the same one.
+    // All requests share the same voice.
     assert!(Arc::ptr_eq(&open, &voices.get(Some("a")).await.unwrap()));
     let described: Vec<String> = voices.descriptions().into_iter().map(|voice| voice.name).collect();
     assert_eq!(described, ["a"]);
@@ -65,11 +65,11 @@ async fn the_voice_that_was_not_asked_for_longest_is_put_aside() {
     voices.get(Some("c")).await.unwrap();
     let names = |voices: &Voices| voices.in_memory().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(&voices), ["a", "c"]);
-    // It can still be had, and is still listed.
+    // It can still be opened, and is still listed.
     assert_eq!(voices.descriptions().len(), 3);
     voices.get(Some("b")).await.unwrap();
     assert_eq!(names(&voices), ["b", "c"]);
-    // Who has it keeps it.
+    // Those who hold it keep it.
     assert!(!a.voice.synthesize(&[1, 2, 3], &SpeakOptions::default()).unwrap().is_empty());
 }
 

@@ -33,7 +33,8 @@ pub(crate) struct Running {
     pub(crate) ended: JoinHandle<()>,
 }
 
-/// A server of the voices `letters` and `many`, of three speakers, neither of which needs a phonemizer.
+/// Starts a server with the voices `letters` and `many` (three speakers), neither of which needs a
+/// phonemizer.
 pub(crate) async fn start(access: Access, change: impl FnOnce(&mut Limits, &mut Options)) -> Running {
     let places =
         vec![("letters".to_owned(), golden("families/hf")), ("many".to_owned(), golden("families/hf-multi"))];
@@ -41,7 +42,7 @@ pub(crate) async fn start(access: Access, change: impl FnOnce(&mut Limits, &mut 
     let voices = Voices::new(places, OpenOptions::default(), phonemizers, u64::MAX).unwrap();
     let (mut limits, mut options) = (Limits::default(), Options::default());
     (options.workers, options.starting, options.load) = (2, 100, f64::INFINITY);
-    // However slow this machine is, nobody is refused.
+    // However slow this machine is, no request is refused.
     options.hold = Duration::from_secs(60);
     change(&mut limits, &mut options);
     let service = Service::new(Arc::new(voices), Scheduler::new(options).unwrap(), limits, Some(SEED));
@@ -63,7 +64,7 @@ async fn bind() -> TcpListener {
 }
 
 impl Running {
-    /// As a signal does.
+    /// Shuts the server down as a signal does.
     pub(crate) fn tell_to_end(&mut self) {
         self.end.take().unwrap().send(()).unwrap();
     }
@@ -92,7 +93,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// True if the body is complete.
     pub(crate) whole: bool,
 }
 
@@ -113,10 +114,10 @@ impl Answer {
     }
 }
 
-/// Sends `request` as it is and reads until the other side closes.
+/// Sends `request` unchanged and reads until the other side closes.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // A server that has enough of it closes while we still write.
+    // A server that refuses the rest closes while the client still writes.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes));
@@ -166,7 +167,7 @@ fn unchunked(mut bytes: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-/// Waits for something that happens without a doubt.
+/// Waits for a condition that is certain to occur.
 pub(crate) async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..4_000 {
         if is_so() {
