@@ -1,4 +1,4 @@
-//! `vitstream batch`: files that depend on nothing but their lines and the voice.
+//! `vitstream batch`: files depend on nothing but their lines and the voice.
 
 #[cfg(unix)]
 #[path = "support/signals.rs"]
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use vitstream_testing::golden;
 
-/// A manifest in a folder of its own, and room for outputs beside it.
+/// A manifest in a temporary folder, with room for outputs next to it.
 struct Work {
     dir: TempDir,
     voice: &'static str,
@@ -38,7 +38,7 @@ impl Work {
     fn command(&self, output: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
         command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
-        // One that was made for this work, else one of the golden voices.
+        // A voice made for this test, else one of the golden voices.
         let made = self.path(self.voice);
         let voice = if made.exists() { made } else { golden(self.voice) };
         command.current_dir(self.dir.path()).env("VITSTREAM_ESPEAK", "absent.so");
@@ -47,7 +47,7 @@ impl Work {
         command
     }
 
-    /// Runs it; the summary and what was said beside it.
+    /// Runs the command; returns the summary and the other output.
     fn run(&self, output: &str, args: &[&str], code: i32) -> (Json, String) {
         let output = self.command(output, args).assert().code(code).get_output().clone();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -143,7 +143,7 @@ fn neither_jobs_nor_shards_nor_order_change_a_bit() {
     assert_eq!(summary["tree"], first["tree"]);
 }
 
-/// Work with a voice that reads letters, or one that asks a script.
+/// A manifest for a voice that reads letters, or one that runs a script as phonemizer.
 fn reading(kind: &str, lines: &[String]) -> Work {
     let mut work = Work::new(lines);
     work.voice = "reads.ckpt";
@@ -184,7 +184,7 @@ fn texts() -> Vec<String> {
 fn texts_are_spoken_alike_by_any_jobs_and_shards() {
     let work = reading("text", &texts());
     let (first, _) = work.run("one", &["--jobs", "1"], 0);
-    // The list of phonemes says what the text of phonemes says.
+    // The list of phonemes is the same as the string of phonemes.
     assert_eq!((&first["lines"], &first["spoken"], &first["repeated"]), (&json!(20), &json!(19), &json!(1)));
     let expected = work.tree("one");
     for jobs in ["2", "4"] {
@@ -243,7 +243,7 @@ fn a_text_that_cannot_be_read_is_reported_and_passed_over() {
     ];
     let work = reading("text", &lines);
     let (summary, _) = work.run("out", &["--jobs", "2"], 1);
-    // Dots are characters that this voice has.
+    // Dots are symbols of this voice.
     assert_eq!((&summary["spoken"], &summary["failed"]), (&json!(3), &json!(7)), "{summary}");
     for (line, part) in [
         (2, "nothing to say"),
@@ -258,14 +258,14 @@ fn a_text_that_cannot_be_read_is_reported_and_passed_over() {
         let error = errors.iter().find(|error| error["line"] == line).unwrap();
         assert!(error["error"].as_str().unwrap().contains(part), "{error}");
     }
-    // What is read differently is another thing.
+    // Text that is read differently is another matter.
     fs::write(work.path("words.txt"), "one = two").unwrap();
     let (summary, _) = work.run("out", &["--lexicon", "words.txt"], 1);
     let errors = summary["errors"].to_string();
     assert!(errors.contains(".wav: exists already") && errors.contains("with other options"), "{errors}");
 }
 
-/// One that is not there ends the work at the first text.
+/// A missing phonemizer ends the run at the first text.
 #[test]
 fn texts_need_a_phonemizer_and_ids_do_not() {
     let ids = json!({"phoneme_ids": [1, 2]}).to_string();
@@ -293,7 +293,7 @@ fn jobs_share_a_phonemizer() {
     assert!(work.tree("one") == work.tree("four"));
 }
 
-/// A file of the manifest is what `speak` writes of the same ids and seed.
+/// A file of the manifest is the same as the output of `speak` for the same ids and seed.
 #[test]
 fn a_file_is_what_speak_writes() {
     let work = Work::new(&[
@@ -386,7 +386,8 @@ fn work_goes_on_where_it_ended() {
     let (first, _) = work.run("out", &[], 0);
     let expected = work.tree("out");
     let state = work.path("out/.vitstream-batch");
-    // As after a power cut: a file is missing, another is not in the journal, and a half is left.
+    // As after a power failure: one file is missing, another is not in the journal, and a third is
+    // incomplete.
     let journal = fs::read_to_string(state.join("1-of-1.jsonl")).unwrap();
     assert_eq!(journal.lines().count(), 14);
     let missing: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
@@ -437,7 +438,7 @@ fn ctrl_c_ends_the_work_between_two_files() {
     );
 }
 
-/// A file is never taken for another, and never written over.
+/// A file is never mistaken for another, and never overwritten.
 #[test]
 fn files_of_others_are_left_alone() {
     let line = |ids: &[i64], file: &str| json!({"phoneme_ids": ids, "output_file": file}).to_string();
@@ -487,7 +488,7 @@ fn what_cannot_begin_says_why() {
     assert_eq!((&summary["lines"], &summary["tree"]), (&json!(0), &json!(hash(&BTreeMap::new()))));
 }
 
-/// A folder that draws its own noise cannot be made the same twice.
+/// The output of a folder that draws its own noise cannot be reproduced.
 #[test]
 fn a_voice_that_takes_no_seed_is_refused_line_by_line() {
     let work = Work::new(&[json!({"phoneme_ids": [1, 2]}).to_string()]);

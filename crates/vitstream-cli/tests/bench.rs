@@ -70,7 +70,8 @@ fn what_cannot_be_opened_is_told_before_anything_is_measured() {
     assert!(said.contains("tiny-multi: the sample rate is in no") && !said.contains("round 1"), "{said}");
 }
 
-/// One table for all runtimes, of a voice that each can open; a file is for the native one alone.
+/// One table for all runtimes, for a voice that each of them can open; a single file is for the native
+/// runtime alone.
 #[test]
 fn the_native_runtime_stands_beside_the_others() {
     let dir = tempfile::tempdir().unwrap();

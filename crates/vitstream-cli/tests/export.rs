@@ -1,4 +1,4 @@
-//! `vitstream export`: what it writes, what it says, and that it leaves nothing behind when it cannot.
+//! `vitstream export`: its files, its output, and that it leaves nothing behind when it fails.
 
 #[cfg(unix)]
 #[path = "support/signals.rs"]
@@ -33,7 +33,7 @@ fn vitstream() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vitstream"))
 }
 
-/// Names of what is in a directory.
+/// The names of the files in a directory.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -62,7 +62,7 @@ impl Place {
         Self { root: tempfile::tempdir().unwrap() }
     }
 
-    /// A place with the file `voice.ckpt` of the given bytes.
+    /// A directory with the file `voice.ckpt` of the given bytes.
     fn with(bytes: impl AsRef<[u8]>) -> Self {
         let place = Self::new();
         place.write("voice.ckpt", bytes);
@@ -86,7 +86,7 @@ impl Place {
         error.to_string()
     }
 
-    /// The error names the file and says all of `parts`.
+    /// Asserts that the error names the file and contains all of `parts`.
     #[track_caller]
     fn says(&self, parts: &[&str]) {
         let text = self.refused(&ExportOptions::default());
@@ -191,7 +191,7 @@ fn options_reach_the_graphs() {
     assert_eq!(seeded, bytes(&["--seed", "7"]));
     assert_ne!(seeded, bytes(&["--seed", "8"]));
 
-    // A stream decoder that does not belong to the new pair goes.
+    // A stream decoder that does not belong to the new pair is removed.
     assert_eq!(self::names(&run(&["--no-stream-decoder"])), PAIR);
 }
 
@@ -276,7 +276,7 @@ fn files_say_what_clients_need() {
     assert!(!states.is_empty() && stream["look_ahead"].parse::<usize>().unwrap() >= 43);
 }
 
-/// A voice's JSON with fields that vitstream knows nothing of, in an order of their own.
+/// A voice's JSON with fields unknown to vitstream, in an unusual order.
 fn voice_json(num_symbols: u64, num_speakers: u64, sample_rate: u64) -> String {
     format!(
         r#"{{"zebra": [1, 2.5, null], "audio": {{"sample_rate": {sample_rate}, "quality": "medium"}},
@@ -290,7 +290,7 @@ fn the_voices_json_is_passed_on() {
     let json = voice_json(256, 3, 22_050);
     let symbols = StateDict::open(&golden("multi.ckpt")).get("model_g.enc_p.emb.weight").dims[0] as u64;
     let json = json.replace("256", &symbols.to_string());
-    // In each of the places where it may be, and above all where the caller says.
+    // In each of the places where it may be; the caller's choice comes first.
     for name in ["voice.ckpt.json", "voice.onnx.json", "voice.json", "config.json", "elsewhere.txt"] {
         let place = Place::with(fs::read(golden("multi.ckpt")).unwrap());
         place.write(name, &json);
@@ -376,7 +376,7 @@ fn files_that_are_no_checkpoints_are_named() {
     Place::with([0x80, 2, b'N', b'.']).says(&["pickle"]);
     Place::with([0u8; 4096]).says(&["zeros"]);
     Place::with(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").says(&[]);
-    // Formats of voices that other readers may take one day: as a checkpoint under this name they make none.
+    // Other formats of voices: under the name of a checkpoint they are refused.
     for other in [onnx, safetensors] {
         Place::with(other).says(&[]);
     }
@@ -399,14 +399,14 @@ fn truncated_checkpoints_are_refused() {
     }
 }
 
-/// Puts a call in the place of the value after a text in the pickle.
+/// Inserts a call in place of the value after a text in the pickle.
 fn call_after(pickle: &mut Vec<u8>, text: &str, command: &str) {
     let marked = [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let at = pickle.windows(marked.len()).position(|window| window == marked).unwrap() + marked.len();
     let mut call = b"cos\nsystem\n(X".to_vec();
     call.extend((command.len() as u32).to_le_bytes());
     call.extend(command.as_bytes());
-    // The call's result is discarded and the value that stood there follows, or it stands for the value.
+    // Either the call's result is discarded and the original value follows, or the result replaces the value.
     call.extend(b"tR0");
     pickle.splice(at..at, call);
 }
@@ -420,11 +420,12 @@ fn nothing_in_a_checkpoint_is_executed() {
         place.write("voice.ckpt", small().write_with(|pickle| call_after(pickle, text, &command)));
         let result = export(place.path("voice.ckpt"), &place.path("out"), &ExportOptions::default());
         assert!(!marker.exists(), "{text}: executed");
-        // Whether it is refused or, as nobody asks for what the call gives, exported: it is not run.
+        // Whether the file is refused or, because the result of the call is not needed, exported: the call is
+        // not run.
         assert_eq!(result.is_ok(), place.path("out").exists(), "{text}");
         let _ = fs::remove_dir_all(place.path("out"));
     }
-    // Where its result is needed, the name is said.
+    // If its result is needed, the error names the function.
     let mut state = small();
     state.set("hidden_channels", None);
     let call = |pickle: &mut Vec<u8>| {
@@ -443,7 +444,8 @@ fn nothing_in_a_checkpoint_is_executed() {
 
 #[test]
 fn tensors_larger_than_their_storage_are_refused() {
-    // A storage's claimed number of elements, and a tensor's size, as the pickle has them: an int of eight bytes.
+    // A storage's claimed number of elements, and a tensor's size, as stored in the pickle: an integer of
+    // eight bytes.
     let claim = |from: i64, to: i64| {
         move |pickle: &mut Vec<u8>| {
             let number = |n: i64| [&b"\x8a\x08"[..], &n.to_le_bytes()].concat();
@@ -555,7 +557,7 @@ fn an_output_that_is_a_file_is_refused() {
     let error = place.refused(&ExportOptions::default());
     assert!(error.contains("out") && error.contains("expected a directory"), "{error}");
     assert_eq!(fs::read_to_string(place.path("out")).unwrap(), "mine");
-    // A file on the way there.
+    // A file in the middle of the path.
     let error =
         export(place.path("voice.ckpt"), &place.path("out/deeper"), &ExportOptions::default()).unwrap_err();
     assert!(error.to_string().contains("out"), "{error}");
@@ -575,7 +577,7 @@ fn the_input_is_not_overwritten() {
         assert_eq!(contents(&place.path("out")), BTreeMap::from([(name.to_owned(), bytes.clone())]));
         fs::remove_file(input).unwrap();
     }
-    // Beside its input a pair may lie.
+    // A pair may be written next to its input.
     fs::write(place.path("out/voice.ckpt"), &bytes).unwrap();
     export(place.path("out/voice.ckpt"), &place.path("out"), &ExportOptions::default()).unwrap();
     assert_eq!(names(&place.path("out")), [&ALL[..], &["voice.ckpt"]].concat());
@@ -597,7 +599,7 @@ fn a_directory_that_cannot_be_written_to_is_named() {
     assert!(names(&place.path("out")).is_empty());
 }
 
-/// A limit on the size of files stands in for a full disk: the write fails midway.
+/// A limit on the size of files replaces a full disk: the write fails midway.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_old_pair() {
@@ -638,7 +640,7 @@ fn a_cancelled_export_changes_nothing() {
     assert_eq!(names(place.root.path()), ["voice.ckpt"]);
 }
 
-/// Whenever Ctrl-C comes, the directory holds all files or none.
+/// Whenever Ctrl-C is pressed, the directory holds all files or none.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_export_leaves_all_or_nothing() {
@@ -660,7 +662,7 @@ fn an_interrupted_export_leaves_all_or_nothing() {
     let mut outcomes = [0, 0];
     for i in 0..TRIES {
         let mut child = start();
-        // Spread over what one takes, and a little more.
+        // Spread over the duration of one export, and a little more.
         std::thread::sleep(usual * i / (TRIES - 4));
         let mut kill = std::process::Command::new("kill");
         kill.args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
@@ -718,7 +720,8 @@ impl Change {
     }
 }
 
-/// Damaged checkpoints, through the whole export: an error that names the file and leaves nothing, or a whole pair.
+/// Exports damaged checkpoints: the result is either an error that names the file and leaves no output, or a
+/// complete pair.
 #[test]
 fn damaged_checkpoints_are_exported_or_refused() {
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });

@@ -1,5 +1,5 @@
-//! Models of the other VITS families, exported and run in rten on the draws of each family's own implementation: its
-//! values have to come out.
+//! Models of the other VITS families, exported and run in rten with the random numbers that each family's own
+//! implementation drew: the results have to match its values.
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
@@ -19,7 +19,7 @@ use vitstream_vits::NoiseSource;
 
 const TOLERANCE: f32 = 1e-4;
 
-/// Every family's fixture and its file.
+/// The fixtures of all families, with their files.
 const FAMILIES: [(&str, &str); 8] = [
     ("hf", "model.safetensors"),
     ("hf-multi", "model.safetensors"),
@@ -35,7 +35,7 @@ fn family(name: &str) -> PathBuf {
     golden("families").join(name)
 }
 
-/// A temporary copy of a family's folder, to be spoilt.
+/// A temporary copy of a family's folder, for changes.
 fn copy(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(family(name)).unwrap() {
@@ -59,7 +59,7 @@ fn run(model: &Path, feeds: &[(&str, &Array)], outputs: &[&str]) -> Vec<Array> {
     let inputs = feeds.iter().map(|(name, array)| {
         let value: Value = match &array.data {
             Data::F32(values) => Value::from_shape(&array.dims, values.clone()).unwrap(),
-            // rten's only wide integer is int32: it reads int64 graphs as such.
+            // The only wide integer type of rten is int32, which it uses for int64 graphs.
             Data::I64(values) => {
                 Value::from_shape(&array.dims, values.iter().map(|&v| v as i32).collect::<Vec<_>>()).unwrap()
             }
@@ -83,7 +83,7 @@ fn export_with_noise_inputs(input: &Path, output: &Path, read: ReadOptions) -> E
     export(input, output, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Every reference case beside `cases`: the encoder's result, its lengths, and the audio.
+/// Every reference case next to `cases`: the encoder's result, its lengths, and the audio.
 fn assert_speaks(pair: &Path, cases: &[PathBuf]) {
     assert!(!cases.is_empty());
     for path in cases {
@@ -101,7 +101,7 @@ fn assert_speaks(pair: &Path, cases: &[PathBuf]) {
         feeds.push(("noise_p", case.get("noise.p")));
         let names = ["z", "y_mask", "g"];
         let encoded = run(&pair.join("encoder.onnx"), &feeds, &names[..2 + usize::from(multi)]);
-        // The lengths of all items, and with z each frame's phoneme: the durations.
+        // The lengths of all items, and with z the phoneme of each frame, which gives the durations.
         assert_eq!(encoded[1].floats(), case.get("y_mask").floats(), "{}", what("y_mask"));
         assert_close(&encoded[0], case.get("z_p"), TOLERANCE, &what("z"));
         let feeds: Vec<(&str, &Array)> = names.into_iter().zip(&encoded).collect();
@@ -141,7 +141,7 @@ fn every_family_can_be_inspected() {
     }
 }
 
-/// The config.json that goes with the pair.
+/// The config.json that belongs to the pair.
 fn written_config(name: &str, file: &str) -> Json {
     let output = tempfile::tempdir().unwrap();
     export(family(name).join(file), output.path(), &ExportOptions::default()).unwrap();
@@ -153,12 +153,12 @@ fn the_voices_json_is_put_together_from_the_familys() {
     let json = written_config("hf", "model.safetensors");
     assert_eq!(json["streaming"], json!(true));
     assert_eq!(json["audio"]["sample_rate"], json!(16000));
-    // length_scale is one over the speaking rate, which is 0.9.
+    // length_scale is the reciprocal of the speaking rate, which is 0.9.
     assert_eq!(json["inference"], json!({"noise_scale": 0.667, "length_scale": 1.0 / 0.9, "noise_w": 0.8}));
     assert_eq!((&json["num_symbols"], &json["num_speakers"]), (&json!(40), &json!(1)));
     let ids = &json["phoneme_id_map"];
     assert_eq!((&ids["k"], &ids["a"], &ids[" "]), (&json!([0]), &json!([5]), &json!([1])));
-    // What a client puts before, between and after symbols: only the blank is there.
+    // The symbols that a client inserts before, between and after others: only the blank is present.
     assert_eq!((&ids["^"], &ids["_"], &ids["$"]), (&json!([]), &json!([0]), &json!([])));
     assert_eq!((&json["phoneme_type"], &json["language"]["code"]), (&json!("text"), &json!("eng")));
 
@@ -228,7 +228,7 @@ fn the_original_without_its_settings_takes_them_from_flags_or_a_named_file() {
     assert_speaks(&output, &cases(folder.path(), ""));
 }
 
-/// The error of exporting `folder/file`; nothing may be written.
+/// Returns the error of exporting `folder/file`; nothing may be written.
 #[track_caller]
 fn refused(path: &Path, read: ReadOptions) -> String {
     let output = path.with_file_name("refused");
@@ -310,7 +310,7 @@ fn a_spline_of_a_single_bin_is_named() {
     let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(|(name, view)| {
         let mut shape = view.shape().to_vec();
         let mut data = view.data();
-        // A width and a height, and no derivative.
+        // A width and a height, but no derivative.
         if name.starts_with("duration_predictor.flows.") && name.contains(".conv_proj.") {
             data = &data[..data.len() / shape[0] * 2];
             shape[0] = 2;
@@ -417,7 +417,7 @@ fn files_beside_the_weights_that_are_missing_or_broken_are_named() {
     assert_eq!(error.remedy(), Some(Remedy::Config), "{error}");
 
     let folder = copy("coqui");
-    // The copy inside the checkpoint serves as well.
+    // The copy inside the checkpoint is sufficient.
     fs::remove_file(folder.path().join("config.json")).unwrap();
     let output = folder.path().join("pair");
     export_with_noise_inputs(&folder.path().join("model.pth"), &output, ReadOptions::default());

@@ -1,5 +1,5 @@
-//! Graphs as other programs write them: elements in a file beside the graph, branches, what an optimiser left. Each is
-//! read as the same voice, or refused by name and listed all the same.
+//! Graphs written by other programs: elements in a file next to the graph, branches, the output of
+//! optimisers. Each is read as the same voice, or refused with the reason and still listed.
 #![allow(missing_docs, reason = "a test")]
 
 mod wire;
@@ -15,7 +15,7 @@ use vitstream_vits::NoiseSource;
 use wire::{Field, Message};
 
 const NOISE: NoiseSource = NoiseSource::Internal { seed: None };
-/// The file of elements, as PyTorch calls it.
+/// The file of elements, as PyTorch names it.
 const DATA: &str = "voice.onnx.data";
 
 fn traced() -> PathBuf {
@@ -36,7 +36,7 @@ fn graph(file: &Path) -> GraphInspection {
     }
 }
 
-/// `file` refused with `what`, by name, and listed all the same.
+/// Asserts that `file` is refused with a message that contains `what`, and still listed.
 #[track_caller]
 fn assert_refused(file: &Path, what: &str) {
     let error = network(file).expect_err(what);
@@ -61,8 +61,8 @@ fn changed(change: impl FnOnce(&mut Message)) -> Vec<u8> {
     model.bytes()
 }
 
-/// The constants' elements moved to a file called `location`; the graph's bytes and that file's. `shift` moves what the
-/// graph says of where the second constant begins.
+/// Moves the constants' elements to a file called `location`; returns the graph's bytes and those of that
+/// file. `shift` changes the offset that the graph states for the second constant.
 fn spread(location: &str, shift: i64) -> (Vec<u8>, Vec<u8>) {
     let mut data = vec![0xee; 64];
     let mut count = 0;
@@ -151,15 +151,15 @@ fn node(name: &str, op: &str, inputs: &[&str], output: &str, attributes: &[Messa
     Message(fields)
 }
 
-/// `name` = a graph of `nodes` that gives `output`.
+/// Defines `name` as a graph of `nodes` with the result `output`.
 fn branch(name: &str, nodes: &[Message], output: &str) -> Message {
     let mut fields: Vec<Field> = nodes.iter().map(|node| Field::message(1, node)).collect();
     fields.extend([Field::text(2, name), Field::message(12, &Message(vec![Field::text(1, output)]))]);
     Message(vec![Field::text(1, name), Field::message(6, &Message(fields)), Field::number(20, 5)])
 }
 
-/// The traced voice with an `If` before the generator's first convolution, of which `otherwise` is the operator of one
-/// branch. The other squeezes.
+/// The traced voice with an `If` before the generator's first convolution. `otherwise` is the operator of one
+/// branch; the other squeezes.
 fn with_branches(otherwise: &str, source: Option<&str>) -> Vec<u8> {
     changed(|graph| {
         let is_first =
@@ -207,12 +207,12 @@ fn branches_that_differ_in_more_are_refused() {
     }
 }
 
-/// ONNX Runtime's "basic" optimisation of a random network, out of the project's shared fixtures.
+/// A random network after ONNX Runtime's "basic" optimisation, from the project's shared fixtures.
 #[test]
 fn what_onnx_runtime_moved_is_read() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-source/tests/data/ort-basic.onnx");
     let source = load(&file, &ReadOptions::default()).unwrap();
-    // That of the graph from before.
+    // The digest of the graph before the optimisation.
     assert_eq!(format!("{:032x}", source.audit.fingerprint), "0a46578c773d4d8b7ab54b04f5fbdcb8");
 }
 

@@ -1,5 +1,5 @@
-//! Voices as people have them: wrapped, averaged, zipped, damaged, with JSON from any editor. The inputs are made from the
-//! golden voices; those in `tests/found` were made with PyTorch (see the README there).
+//! Voices as found in practice: wrapped, averaged, zipped, damaged, with JSON from any editor. The inputs are
+//! made from the golden voices; those in `tests/found` were made with PyTorch (see the README there).
 #![allow(missing_docs, reason = "a test")]
 
 use std::borrow::Cow;
@@ -46,7 +46,7 @@ fn reads(path: &Path) -> Source {
     read(path, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The message of reading `path`.
+/// Returns the message of reading `path`.
 #[track_caller]
 fn refused(path: &Path) -> String {
     refused_with(path, &ReadOptions::default())
@@ -75,7 +75,7 @@ fn small() -> StateDict {
     StateDict::open(&golden("multi.ckpt"))
 }
 
-/// A file of safetensors with every tensor that `change` leaves, under the name that it gives.
+/// A safetensors file with every tensor that `change` keeps, under the name that it returns.
 fn renamed(path: &Path, change: impl Fn(&str) -> Option<String>, more: &[&str]) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -107,7 +107,7 @@ fn a_fine_tuned_hugging_face_voice_leaves_its_discriminator_out() {
     says(&refused(voice.path()), &["model.safetensors", "without the config.json"]);
 }
 
-/// Each family's voice, wrapped in what training code wraps networks in, is the same voice.
+/// Each family's voice is read as the same voice in all wrappers that training code uses.
 #[test]
 fn wrapped_voices_of_every_family_are_the_same() {
     let prefixes =
@@ -205,7 +205,7 @@ fn only_a_json_of_the_voices_own_name_is_taken() {
         assert_eq!(summary.config, None);
         says(&summary.notes.join("\n"), &["no voice JSON", "joe.onnx.json, joe.json, config.json"]);
         says(&summary.warnings.join("\n"), &["other.onnx.json can be that of another voice"]);
-        // The first of those that are there.
+        // The first of those that exist.
         for name in &names[i..] {
             fs::write(voice.path().join(name), json(16_000)).unwrap();
         }
@@ -300,7 +300,7 @@ fn hyper_parameters_that_the_tensors_contradict_are_named_and_can_be_stated() {
         &refused(&voice.path().join("voice.ckpt")),
         &["num_speakers", "says 3", "no speaker embedding (emb_g.weight)"],
     );
-    // For what is no checkpoint there is nothing to be stated.
+    // Options that state settings are refused for a file that is not a checkpoint.
     let options = stated(&["num_symbols=3"]);
     says(&refused_with(&golden("families/voices/multi.onnx"), &options), &["a finished voice"]);
     says(&refused_with(&golden("families/hf"), &options), &["a Hugging Face VitsModel"]);
@@ -345,13 +345,14 @@ fn of_averaged_and_trained_weights_one_set_is_taken_and_said() {
     says(&refused_with(&golden("families/voices/multi.onnx"), &options), &["checkpoints only"]);
 }
 
-/// Averages that stand beside the state dict, and, as Lightning's `WeightAveraging` has it, in its place.
+/// Averages next to the state dict and, as in Lightning's `WeightAveraging`, in its place.
 #[test]
 fn averages_outside_of_the_state_dict_are_found() {
     let mut state = small();
     state.entries.retain(|entry| entry.key.starts_with("model_g."));
     let trained = reads(&golden("multi.ckpt")).audit.fingerprint;
-    // Each of these names a second dict with the same tensors in it, which the pickle shares by its memo.
+    // Each of these names refers to a second dict with the same tensors, which the pickle shares through its
+    // memo.
     for (names, averaged) in [
         (&["ema_state_dict"][..], "ema_state_dict"),
         (&["callbacks", "EMA{'decay': 0.999}", "shadow_weights"], "callbacks.EMA"),
@@ -359,7 +360,7 @@ fn averages_outside_of_the_state_dict_are_found() {
     ] {
         let bytes = state.write_with(|pickle| {
             let at = state_dict_end(pickle).unwrap();
-            // The dict is put into the memo, then into the root; then its other name follows.
+            // The dict is put into the memo, then into the root; its other name follows.
             let mut more = b"q\xffs".to_vec();
             for name in names {
                 more.extend(b"X");
@@ -367,7 +368,7 @@ fn averages_outside_of_the_state_dict_are_found() {
                 more.extend(name.as_bytes());
                 more.extend(b"}");
             }
-            // The innermost empty dict gives way to the memo's.
+            // The innermost empty dict is replaced by that of the memo.
             more.pop();
             more.extend(b"h\xff");
             more.extend(vec![b's'; names.len()]);
@@ -388,7 +389,7 @@ fn averages_outside_of_the_state_dict_are_found() {
     }
 }
 
-/// Where the `s` stands that puts the state dict into the root of a pickle of [`StateDict`].
+/// The position of the `s` that puts the state dict into the root of a pickle of [`StateDict`].
 fn state_dict_end(pickle: &[u8]) -> Option<usize> {
     let behind = b"X\x10\0\0\0hyper_parameters";
     let at = pickle.windows(behind.len()).position(|window| window == behind)?;
@@ -457,7 +458,7 @@ fn a_voice_inside_an_archive_is_read_there() {
     assert_eq!(inside.audit.fingerprint, outside.audit.fingerprint);
     assert_eq!(inside.config.unwrap().to_streaming(), outside.config.unwrap().to_streaming());
 
-    // What our own export makes for a client.
+    // The form that this project's export writes for a client.
     let out = tempfile::tempdir().unwrap();
     export(golden("multi.ckpt"), out.path(), &ExportOptions::default()).unwrap();
     let names = ["encoder.onnx", "decoder.onnx", "decoder.stream.onnx"];
@@ -480,8 +481,8 @@ fn an_unpacked_checkpoint_is_named() {
     }
 }
 
-/// Files that claim much more than they hold are refused before anything is laid out: in so little memory that it would
-/// not hold a tenth of what they claim.
+/// Files that claim to hold much more than they do are refused before memory is allocated: within a limit
+/// that is less than a tenth of the claim.
 #[test]
 #[cfg(unix)]
 fn small_files_cannot_ask_for_much_memory() {
@@ -498,7 +499,7 @@ fn small_files_cannot_ask_for_much_memory() {
         for command in ["inspect", "export", "speak --ids 1 -o x.wav"] {
             let out = tempfile::tempdir().unwrap();
             let target = if command == "export" { out.path().join("out") } else { PathBuf::new() };
-            // The limit is of addresses, of which a program takes many more than of memory.
+            // The limit is on address space, of which a program uses much more than of memory.
             let script = format!("ulimit -v 700000; exec \"$0\" {command} \"$1\" $2");
             let program = env!("CARGO_BIN_EXE_vitstream");
             let done = Command::new("sh")
@@ -513,7 +514,7 @@ fn small_files_cannot_ask_for_much_memory() {
             assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "{command} left something");
         }
     }
-    // By name a voice may have what it needs.
+    // The memory budget is the caller's choice.
     let options = ReadOptions::new().memory_budget(1 << 20);
     says(&refused_with(&golden("high.ckpt"), &options), &["would take", "1048576"]);
     let options = ReadOptions::new().memory_budget(16 << 20);
@@ -535,7 +536,8 @@ fn names_of_any_number_and_length_cost_little() {
     assert!(!error.contains('\u{7}'));
 }
 
-/// In place of every file that is read: a pipe, which would wait for its writer; a device without end; a folder.
+/// In place of every file that is read: a pipe, which would block until its writer comes, an endless device,
+/// and a folder.
 #[test]
 #[cfg(unix)]
 fn what_is_no_file_is_refused_at_once() {
@@ -592,7 +594,7 @@ fn a_file_that_changes_while_it_is_read_is_no_voice() {
     says(&file.check_unchanged().unwrap_err().to_string(), &["voice.ckpt", "changed while it was read"]);
 }
 
-/// The same options of reading, in every command that reads a voice.
+/// Every command that reads a voice has the same options for reading.
 #[test]
 fn every_command_has_the_options_of_reading() {
     for command in ["export", "inspect", "speak", "bench", "verify"] {
@@ -623,7 +625,7 @@ fn a_broken_profile_is_a_warning_unless_it_was_named() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever stands before all keys, it is the same voice.
+    /// A prefix before all keys does not change the voice.
     #[test]
     fn voices_under_random_prefixes_are_the_same(
         prefix in prop::collection::vec("(module|_forward_module|model|generator|_orig_mod|[a-z_]{1,9})", 0..4),
@@ -643,7 +645,7 @@ proptest! {
         prop_assert_eq!(found, reads(&golden("multi.ckpt")).audit.fingerprint);
     }
 
-    /// JSON in any encoding, whatever it says.
+    /// JSON in any encoding, with any content.
     #[test]
     fn any_json_is_read_in_every_encoding(name in "\\PC{0,20}", value in any::<i64>(), encoding in 0u8..5) {
         let json = json!({name: value});

@@ -1,4 +1,4 @@
-//! `vitstream inspect`: what it says of checkpoints and graphs.
+//! `vitstream inspect`: its output for checkpoints and graphs.
 
 use std::fs;
 use std::path::Path;
@@ -196,7 +196,7 @@ fn the_voice_of_a_graph_is_told() {
         let text = text_of(&[], &file);
         assert!(text.contains("\n  speakers                   3\n"), "{text}");
     }
-    // A part without the other.
+    // One file of a pair without the other.
     fs::remove_file(pair.join("decoder.onnx")).unwrap();
     let found = json_of(&[], &pair.join("encoder.onnx"));
     assert_eq!((&found["voice"]["exportable"], &found["problem"]), (&json!(false), &Json::Null));
@@ -204,7 +204,7 @@ fn the_voice_of_a_graph_is_told() {
     assert!(text_of(&[], &pair.join("encoder.onnx")).contains("cannot be exported: "));
 }
 
-/// Names and values, and no punctuation of JSON.
+/// Asserts that the output has names and values, and no JSON punctuation.
 #[test]
 fn the_table_is_a_table() {
     for name in ["multi.ckpt", "multi-nosdp.ckpt", "textual.ckpt"] {
@@ -218,7 +218,7 @@ fn the_table_is_a_table() {
     assert!(text.contains("  upsample_rates             8, 8, 4\n"), "{text}");
 }
 
-/// Each name in the output stands in the documents.
+/// Each name in the output occurs in the documents.
 #[test]
 fn names_in_json_are_documented() {
     fn names(value: &Json, found: &mut Vec<String>) {
@@ -226,7 +226,7 @@ fn names_in_json_are_documented() {
             Json::Object(map) => {
                 for (name, value) in map {
                     found.push(name.clone());
-                    // Their names are what the file has, not ours.
+                    // These names come from the file.
                     let free = ["operators", "metadata", "parts", "unneeded"].contains(&name.as_str());
                     match free {
                         true => map_values(value).for_each(|value| names(value, found)),

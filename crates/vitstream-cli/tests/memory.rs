@@ -8,12 +8,13 @@ use std::thread;
 
 use vitstream_testing::golden;
 
-/// Of 3 seconds each at 22,050 Hz: first enough of them for every buffer to have its size, then four minutes.
+/// Utterances of 3 seconds each at 22,050 Hz: first enough of them for every buffer to reach its final size,
+/// then four minutes.
 const LINES: [usize; 2] = [20, 100];
-/// Growth that allocators have by chance.
+/// Growth that allocators cause by chance.
 const SLACK_KIB: usize = 1024;
 
-/// The most memory that a living process has had, in KiB.
+/// The peak memory of a running process, in KiB.
 fn peak(process: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -38,7 +39,7 @@ fn memory_does_not_grow_with_what_is_spoken() {
             command.args(["--sample-rate", "22050"]).stdin(Stdio::piped()).stdout(Stdio::piped());
             command.spawn().unwrap()
         };
-        // The same seed and text: every utterance has as many bytes.
+        // The same seed and text, so every utterance has the same number of bytes.
         let mut alone = speak();
         alone.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
         let utterance = alone.wait_with_output().unwrap().stdout.len();

@@ -57,7 +57,8 @@ fn durations_add_up_to_the_audio() {
     }
 }
 
-/// The engine, which always knows them, and a pair that was asked tell the same times, across utterances too.
+/// The native engine, which always knows durations, and a pair exported with them report the same times, also
+/// across utterances.
 #[test]
 fn timings_tell_when_each_phoneme_is_spoken() {
     let dir = tempfile::tempdir().unwrap();
@@ -96,7 +97,7 @@ fn timings_tell_when_each_phoneme_is_spoken() {
     assert_eq!(lines[0]["phonemes"][2]["id"], 20);
     assert!((at - samples as f64 / 22_050.0).abs() < 1e-6, "{at} {samples}");
 
-    // A pair that was not asked cannot tell, and nothing is written.
+    // A pair exported without durations cannot report times, and nothing is written.
     export(golden("legacy-single.ckpt"), &pair, &ExportOptions::default()).unwrap();
     let file = dir.path().join("none.json");
     let done = speak(&pair, &file).args(["--ids", "1,2"]).assert().failure().get_output().clone();
@@ -118,7 +119,7 @@ fn initializers(graph: &Graph) -> BTreeMap<String, (DType, Vec<f32>)> {
         .collect()
 }
 
-/// Every file, whole graphs included, holds the same weights to within their rounding; what is small is the same.
+/// Every file, including whole graphs, holds the same weights up to rounding; small constants are equal.
 #[test]
 fn half_precision_rounds_the_weights() {
     let root = tempfile::tempdir().unwrap();
@@ -146,7 +147,7 @@ fn half_precision_rounds_the_weights() {
             assert!(before.keys().eq(after.keys()));
             let large = |(dtype, values): &&(DType, Vec<f32>)| *dtype == DType::F32 && values.len() >= 1024;
             assert_eq!(report.tensors, before.values().filter(large).count(), "{}", file.name);
-            // The encoder of so small a pair has none.
+            // The encoder of such a small pair has none.
             let rounding = if report.tensors == 0 { 0.0..=0.0 } else { 1e-6..=5e-4 };
             assert!(rounding.contains(&report.largest_relative_error), "{}: {report:?}", file.name);
             for (name, (dtype, values)) in &before {

@@ -12,7 +12,7 @@ use vitstream_synth::{Chunking, SpeakOptions, Speaker};
 use vitstream_testing::{golden, goldens, pair, shared};
 use vitstream_vits::NoiseSource;
 
-/// One voice of every kind: piper's checkpoints, other families, finished voices, traced pairs.
+/// One voice of every kind: Piper's checkpoints, other families, finished voices, traced pairs.
 fn voices() -> Vec<PathBuf> {
     let mut voices: Vec<PathBuf> = ["high", "legacy-single", "multi", "multi-nosdp", "textual"]
         .map(|name| goldens().join(format!("{name}.ckpt")))
@@ -26,7 +26,7 @@ fn voices() -> Vec<PathBuf> {
     voices
 }
 
-/// The files of an export and its pair_id.
+/// The files of an export, and its pair_id.
 fn exported(source: &Path, to: &Path, options: &ExportOptions) -> (Vec<(String, Vec<u8>)>, String) {
     let summary = export(source, to, options).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     let read =
@@ -43,7 +43,7 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// Three generations of `source`: the first two differ by the hash, the second and third by nothing.
+/// Three generations of `source`: the first two differ only in the hash, the second and third are equal.
 fn assert_generations(source: &Path, options: &ExportOptions) {
     let what = format!("{}, {options:?}", source.display());
     let folder = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ fn durations_and_half_precision_are_read_back() {
     }
 }
 
-/// The form of one file says nothing about that of the next.
+/// The format of one file does not determine that of the next.
 #[test]
 fn another_form_of_the_same_voice_is_the_same_voice() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn hyper_parameters_come_back() {
     }
 }
 
-/// Our own engine says the same from the trained voice and from what was exported of it.
+/// The native engine produces the same audio from the trained voice and from its export.
 #[test]
 fn an_exported_voice_sounds_as_the_trained_one() {
     for voice in voices().iter().chain(&shared("joe/joe.ckpt")) {

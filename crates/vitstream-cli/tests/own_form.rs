@@ -1,4 +1,5 @@
-//! A graph of ours that was changed is refused, or read with the change: never as if it were what was written.
+//! An exported graph that was changed is refused or read with the change, but never read as if it were
+//! unchanged.
 #![allow(missing_docs, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use vitstream_vits::NoiseSource;
 
 const NOISE: NoiseSource = NoiseSource::Internal { seed: None };
 
-/// `name`, exported as one graph.
+/// Exports `name` as one graph.
 fn exported(name: &str, options: &ExportOptions) -> Graph {
     let trained = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../vitstream-vits/tests/golden")
@@ -25,7 +26,7 @@ fn exported(name: &str, options: &ExportOptions) -> Graph {
     decode(fs::read(folder.path().join(files::VOICE)).unwrap().into()).unwrap()
 }
 
-/// Constants by the nodes that read them: equal ones may be stored once.
+/// The constants by the nodes that read them: equal constants may be stored once.
 type Constants = BTreeMap<(String, usize), Tensor>;
 
 fn constants(graph: &Graph) -> Constants {
@@ -76,7 +77,7 @@ fn others(attr: &Attr) -> Vec<Attr> {
     }
 }
 
-/// The same but for one element, which is twice what it was: no product with a constant loses that.
+/// The same constant with one element doubled: no product with a constant hides that.
 fn changed(tensor: &Tensor, at: usize) -> Tensor {
     let mut data = tensor.data.to_vec();
     let width = tensor.dtype.size();
@@ -97,8 +98,8 @@ fn voices() -> Vec<(&'static str, ExportOptions)> {
     vec![("textual", options(15, true)), ("multi-nosdp", options(20, false))]
 }
 
-/// Each attribute of each node, those of a loop's body as well; of the second voice, which is emitted by the same
-/// functions, those of the first node of each operator.
+/// Tests each attribute of each node, including those of a loop's body. For the second voice, which is
+/// emitted by the same functions, it tests those of the first node of each operator.
 #[test]
 fn no_attribute_is_changed_unnoticed() {
     for (name, options) in voices() {
@@ -109,7 +110,7 @@ fn no_attribute_is_changed_unnoticed() {
         let every = name == voices()[0].0;
         let mut refused = |changed: &Graph, node: &str, attr: &str| {
             tried += 1;
-            // What no file can say needs no reader.
+            // A value that no file can contain needs no reader.
             if validate(changed.clone()).is_err() {
                 return;
             }
@@ -121,7 +122,7 @@ fn no_attribute_is_changed_unnoticed() {
                 if !seen.insert((node.op.clone(), key.clone())) && !every {
                     continue;
                 }
-                // One of the other values and none at all, in turn: thousands of nodes have all of them.
+                // Alternately one of the other values and none, because thousands of nodes have all of them.
                 let mut choices: Vec<Option<Attr>> = others(attr).into_iter().map(Some).collect();
                 choices.push(None);
                 let mut changed = graph.clone();
@@ -149,7 +150,8 @@ fn no_attribute_is_changed_unnoticed() {
     }
 }
 
-/// One element of each constant: of the form it is refused, of a weight it is in what is read.
+/// Changes one element of each constant: a constant of the structure leads to a refusal, a weight is read
+/// with its new value.
 #[test]
 fn no_constant_is_changed_unnoticed() {
     let (name, options) = voices().remove(0);
@@ -173,7 +175,7 @@ fn no_constant_is_changed_unnoticed() {
     assert!(refused > 40 && read_back > 200, "{name}: {refused} {read_back}");
 }
 
-/// Other operators, other wiring, and nodes that are not of the network.
+/// Other operators, other connections, and nodes that do not belong to the network.
 #[test]
 fn no_node_is_changed_unnoticed() {
     let (name, options) = voices().remove(0);

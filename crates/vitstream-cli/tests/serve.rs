@@ -1,5 +1,5 @@
-//! `vitstream serve` as its user meets it: addresses, keys, voices, standard input. What its clients hear is tested in
-//! vitstream-serve, and by scripts/serve_conformance.py.
+//! `vitstream serve` from its user's point of view: addresses, keys, voices, standard input. The audio for
+//! its clients is tested in vitstream-serve and by scripts/serve_conformance.py.
 #![cfg(all(unix, feature = "serve"))]
 #![allow(missing_docs, reason = "a test")]
 
@@ -58,7 +58,7 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Tells it to end, and gives its exit status and what it still said.
+    /// Asks it to shut down, and returns its exit status and the rest of its output.
     fn end(mut self) -> (Option<i32>, String) {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(killed.success());
@@ -107,7 +107,7 @@ fn a_folder_of_voices_is_served_until_a_signal_comes() {
     let arguments =
         ["--voice", &format!("mine={}", letters()), place, "--http", "127.0.0.1:0", "--wyoming", "off"];
     let server = start(vitstream(&arguments).env("VITSTREAM_API_KEY", "secret"));
-    // One of the voices cannot be opened, which keeps the others from nothing.
+    // One of the voices cannot be opened, which does not affect the others.
     while !server.get("/readyz", "").starts_with("HTTP/1.1 200") {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
@@ -140,7 +140,7 @@ fn the_log_can_be_json() {
     assert_eq!((&request["level"], &request["message"]), (&"INFO".into(), &"ended".into()), "{said}");
     assert!(request["samples"].as_u64().unwrap() > 0 && request["timestamp"].is_string(), "{said}");
     assert!(!said.contains("secret"), "{said}");
-    // What ends the program is a line of the log too.
+    // The error that ends the program is also a line of the log.
     let output = vitstream(&["--log-format", "json", "absent"]).output().unwrap();
     let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!((output.status.code(), &line["level"]), (Some(1), &"ERROR".into()));

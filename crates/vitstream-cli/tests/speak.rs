@@ -1,4 +1,4 @@
-//! `vitstream speak`, as a user meets it.
+//! `vitstream speak` from its user's point of view.
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +11,8 @@ fn data(voice: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-synth/tests/data").join(voice)
 }
 
-/// `vitstream speak` with the toy voice, whose graphs cannot be read as a network: rten is used, with a warning.
+/// `vitstream speak` with the toy voice, whose graphs cannot be read as a network: rten is used, with a
+/// warning.
 fn speak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
     command.arg("speak").arg(data("toy")).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
@@ -113,7 +114,7 @@ fn a_voice_that_is_none_is_an_error_that_names_it() {
     assert!(output.stdout.is_empty());
 }
 
-/// A folder that vitstream exported speaks natively, and as in rten: also the noise of a seed is the same.
+/// A folder exported by vitstream speaks natively and in rten: the noise of a seed is the same as well.
 #[test]
 fn an_exported_folder_speaks_natively() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,7 +218,8 @@ fn a_closed_pipe_ends_quietly() {
     assert_eq!(text(&output.stderr), "");
 }
 
-/// Weights that are numbers, but whose sums are not: an error with the voice's name, and not the loudest sound.
+/// Weights that are finite, but whose sums are not: the result is an error with the voice's name, and not the
+/// loudest sound.
 #[test]
 fn a_voice_whose_sums_overflow_is_silent_and_named() {
     let hf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vitstream-vits/tests/golden/families/hf");
