@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Tiles, Up};
+use crate::conv::{Conv, ConvPost, Fold, Halves, Mode, Target, Tiles, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::lag::Edge;
@@ -53,7 +53,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// lacks.
+    /// or the network lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let workers = Workers::new(options.threads)?;
@@ -62,9 +62,11 @@ impl Decoder {
         let gin = gin_channels(spec)?;
         let mut program = Program::new(kernels);
         let arena = &Arena::default();
-        let packer = Packer { kernels, arena, mode: options.mode };
+        let kept = options.half_weights.then(Halves::default);
+        let packer = Packer { kernels, arena, mode: options.mode, halves: kept.as_ref() };
         let halves = build_flow(&mut program, packer, &spec.flow);
         let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());
+        kept.as_ref().map_or(Ok(()), |kept| kept.check("decoder"))?;
         let (reach, look_ahead) = (reach(spec), program.finish()?);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
         Ok(Self { program: Arc::new(program), workers, ports, shape })
@@ -407,6 +409,7 @@ struct Packer<'a> {
     kernels: Kernels,
     arena: &'a Arena,
     mode: Mode,
+    halves: Option<&'a Halves>,
 }
 
 impl<'a> Packer<'a> {
@@ -416,10 +419,10 @@ impl<'a> Packer<'a> {
     /// until they are full no sample is known, and so every frame is one more to be computed before the first
     /// audio.
     fn target(self, edge: Edge, after: usize, accurate: bool) -> Target<'a> {
-        let Self { kernels, arena, mode } = self;
+        let Self { kernels, arena, mode, halves } = self;
         let wait = Some((edge.behind(after as i64), edge.rate()));
-        let tiles = Tiles { accurate, transformed: true, wait };
-        Target { kernels, arena, tiles: (mode == Mode::Winograd).then_some(tiles) }
+        let tiles = Tiles { accurate, always: true, wait };
+        Target { kernels, arena, tiles: (mode == Mode::Winograd).then_some(tiles), halves }
     }
 }
 

@@ -14,12 +14,15 @@ pub struct Options {
     pub isa: Isa,
     /// Threads, 1 to 256. They change no bit of the result. More than one needs the feature `threads`.
     pub threads: usize,
+    /// Whether weights that float16 holds exactly are kept so, which takes half the memory and changes no bit of the
+    /// result. A network whose weights were not rounded to float16 is refused.
+    pub half_weights: bool,
 }
 
 impl Default for Options {
-    /// Winograd's method, the widest instruction set, one thread.
+    /// Winograd's method, the widest instruction set, one thread, weights as float32.
     fn default() -> Self {
-        Self { mode: Mode::default(), isa: Isa::default(), threads: 1 }
+        Self { mode: Mode::default(), isa: Isa::default(), threads: 1, half_weights: false }
     }
 }
 
@@ -44,6 +47,12 @@ impl Options {
     /// Threads, 1 to 256. They change no bit of the result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Whether weights that float16 holds exactly are kept so. It changes no bit of the result.
+    pub fn half_weights(mut self, half_weights: bool) -> Self {
+        self.half_weights = half_weights;
         self
     }
 }

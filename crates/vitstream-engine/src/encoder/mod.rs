@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use noise::{Draws, DrawsFrom};
 
-use crate::conv::{Fold, Target, Tiles};
+use crate::conv::{Fold, Halves, Target, Tiles};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
@@ -90,13 +90,14 @@ impl Encoder {
     ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// lacks.
+    /// or the network lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
         // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
-        let tiles = Tiles { accurate: true, transformed: false, wait: None };
-        let target = Target { kernels, arena, tiles: Some(tiles) };
+        let tiles = Tiles { accurate: true, always: false, wait: None };
+        let kept = options.half_weights.then(Halves::default);
+        let target = Target { kernels, arena, tiles: Some(tiles), halves: kept.as_ref() };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -148,6 +149,7 @@ impl Encoder {
                 gin,
             }),
         };
+        kept.as_ref().map_or(Ok(()), |kept| kept.check("encoder"))?;
         // The layers are checked now, so that these are small numbers.
         let held = contexts(spec).fold(0usize, usize::saturating_add);
         limit(

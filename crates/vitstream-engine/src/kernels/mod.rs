@@ -23,12 +23,14 @@ mod generic;
 mod memory;
 mod task;
 mod tile;
+mod weights;
 mod winograd;
 
 pub(crate) use memory::{Arena, Block};
 pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
 };
+pub(crate) use weights::{Weights, narrow};
 
 use std::cell::Cell;
 

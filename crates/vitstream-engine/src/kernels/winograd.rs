@@ -211,6 +211,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     // Of a batch's transformed input, and of a panel's transformed weights.
     let v_len = products * groups * batch * width;
     let w_len = if task.transformed { 0 } else { products * (groups * task.c_in * 2 * L + GAP) };
+    let mut room = task.weights.room(depth * 2 * L);
     let mut scratch = SCRATCH.take();
     if scratch.len() * LINE < batches * v_len + w_len {
         scratch.resize((batches * v_len + w_len).div_ceil(LINE), Line::zeroed());
@@ -247,7 +248,7 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
 
         for panel in 0..channels.div_ceil(2 * L) {
             let (at, panel_width) = panel_at(L, channels, depth, panel);
-            let mut panel_weights = &task.weights[at..][..depth * panel_width];
+            let mut panel_weights = task.weights.panel(at, depth * panel_width, &mut room);
             let behind = panel_weights.as_ptr_range().end;
             let size = groups * task.c_in * panel_width;
             let mut apart = size;
@@ -258,9 +259,9 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
                 panel_weights = w;
             }
             let wide = panel_width > L;
-            // The next panel, of this layer or the next, lies behind this one.
+            // The next panel, of this layer or the next, lies behind this one, unless it has to be widened.
             let distance = behind.addr().wrapping_sub(panel_weights.as_ptr().addr()) as isize;
-            let mut ahead = distance / size_of::<f32>() as isize;
+            let mut ahead = if task.weights.is_half() { 0 } else { distance / size_of::<f32>() as isize };
             for ((v, first_rows), &n) in v.chunks_exact(v_len).zip(&first_rows).zip(&heights) {
                 if n == 0 {
                     break;
