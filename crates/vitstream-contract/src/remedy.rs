@@ -42,6 +42,8 @@ pub enum Remedy {
     SingleGraph,
     /// Allow weights that are not finite.
     AllowNan,
+    /// Export the voice with weights in half precision.
+    HalfPrecision,
     /// Allow the file more memory.
     Memory,
     /// Give what a client's package needs to know of the voice.

@@ -46,5 +46,5 @@ pub use conv::Mode;
 pub use decoder::{Decoder, Stream};
 pub use encoder::{Draws, DrawsFrom, Encoder, Latent, MAX_FRAMES, MAX_IDS, Scales};
 pub use error::Error;
-pub use kernels::Isa;
+pub use kernels::{Isa, give_back_freed_memory};
 pub use options::Options;

@@ -108,6 +108,10 @@ impl Error {
             Self::Source(error) => error.remedy(),
             Self::NoSampleRate { .. } => Some(Remedy::SampleRate),
             Self::NoNoise => Some(Remedy::NoiseInput),
+            #[cfg(feature = "native")]
+            Self::Engine { reason: vitstream_engine::Error::NotHalf { .. }, .. } => {
+                Some(Remedy::HalfPrecision)
+            }
             _ => None,
         }
     }

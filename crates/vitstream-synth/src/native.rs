@@ -40,6 +40,9 @@ pub struct NativeOptions {
     pub read: ReadOptions,
     /// Threads; 0 means one. They change no bit of the result.
     pub threads: usize,
+    /// Whether weights are kept as float16, in half the memory; for voices that were exported so. It changes no bit of
+    /// the result.
+    pub half_weights: bool,
     /// The sample rate in hertz, if the files do not say it.
     pub sample_rate: Option<u32>,
     /// The cost of pushes on this device.
@@ -61,6 +64,12 @@ impl NativeOptions {
     /// Threads, 1 to 256; 0 means one. They change no bit of the result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Whether weights are kept as float16; for voices that were exported so. It changes no bit of the result.
+    pub fn half_weights(mut self, half_weights: bool) -> Self {
+        self.half_weights = half_weights;
         self
     }
 
@@ -97,7 +106,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
         None => log::info!("{}: no voice JSON", path.display()),
     }
     let threads = options.threads.max(1);
-    let engine = Options::new().threads(threads);
+    let engine = Options::new().threads(threads).half_weights(options.half_weights);
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
@@ -121,6 +130,11 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     source::check_finite(path, &audit, &options.read)?;
     source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
+    drop(files);
+    if options.half_weights {
+        // What was read as float32 is gone; an allocator that keeps the memory would keep twice what was saved.
+        vitstream_engine::give_back_freed_memory();
+    }
 
     let config = config.as_ref();
     let sample_rate =

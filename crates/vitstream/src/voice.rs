@@ -46,6 +46,9 @@ pub struct OpenOptions {
     pub read: ReadOptions,
     /// Threads, 1 to 256. With the native backend they change no bit of the result.
     pub threads: usize,
+    /// Whether the native backend keeps weights as float16, in half the memory: for voices that were exported with
+    /// [`Precision::F16Weights`](crate::Precision). It changes no bit of the audio.
+    pub half_weights: bool,
     /// The sample rate in hertz, for a voice whose files do not say it.
     pub sample_rate: Option<u32>,
     /// Which of a folder's decoders, for backends that run its graphs.
@@ -65,6 +68,7 @@ impl Default for OpenOptions {
             backend: Backend::Auto,
             read: ReadOptions::default(),
             threads: 1,
+            half_weights: false,
             sample_rate: None,
             decoder: DecoderChoice::default(),
             library: None,
@@ -95,6 +99,13 @@ impl OpenOptions {
     /// Threads, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Whether the native backend keeps weights as float16: for voices that were exported so. It changes no bit of the
+    /// audio.
+    pub fn half_weights(mut self, half_weights: bool) -> Self {
+        self.half_weights = half_weights;
         self
     }
 
@@ -159,11 +170,12 @@ impl Voice {
 
     fn open_auto(input: &Input, options: &OpenOptions) -> Result<Self> {
         match Self::open_native(input, options) {
-            // What is said of how to read the voice would have no effect on its graphs.
+            // What is said of how to read and to keep the voice would have no effect on its graphs.
             Err(error)
                 if input.path().is_some_and(Path::is_dir)
                     && error.is_about_content()
-                    && options.read == ReadOptions::default() =>
+                    && options.read == ReadOptions::default()
+                    && !options.half_weights =>
             {
                 let mut voice = Self::open_graphs(input, options, Backend::Rten, Runtime::Rten)?;
                 voice.warnings.push(format!("{error}; so not the native engine but rten speaks"));
@@ -178,6 +190,7 @@ impl Voice {
         let given = NativeOptions::new()
             .read(options.read.clone())
             .threads(options.threads)
+            .half_weights(options.half_weights)
             .sample_rate(options.sample_rate)
             .profile(options.profile.clone());
         let voice = native::open(input, &given)?;
@@ -193,6 +206,11 @@ impl Voice {
         if options.read != ReadOptions::default() {
             return Err(Error::option(format!(
                 "{runtime} runs a folder's graphs as they are: what is said of how to read a voice is for the native backend"
+            )));
+        }
+        if options.half_weights {
+            return Err(Error::option(format!(
+                "{runtime} keeps weights as it likes: to keep them as float16 is for the native backend"
             )));
         }
         let directory = input.path().ok_or_else(|| {

@@ -7,6 +7,7 @@
 //! # Contracts
 //! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is
 //!   what makes the calls of `#[target_feature]` functions sound.
+//! - What [`memory`] asks of the allocator touches no memory in use.
 //! - A block of [`memory`] is a range of a mapping that nothing else refers to.
 //! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the
 //!   first read and panics otherwise. [`Epilogue::check`] does so for what the epilogues in [`generic`] read
@@ -26,6 +27,7 @@ mod tile;
 mod weights;
 mod winograd;
 
+pub use memory::give_back_freed_memory;
 pub(crate) use memory::{Arena, Block};
 pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
