@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use crate::error::Error;
 use crate::kernels::{
     Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, Weights, WinogradTask, narrow,
 };
@@ -33,31 +32,38 @@ pub(crate) struct Target<'a> {
     pub(crate) arena: &'a Arena,
     /// Which tiles of Winograd's method may be used, if any.
     pub(crate) tiles: Option<Tiles>,
-    /// Where it is counted what is held as float16, if any may be.
-    pub(crate) halves: Option<&'a Halves>,
+    pub(crate) halves: &'a Halves,
 }
 
-/// How many weights there are, and how many of them are held as float16.
-#[derive(Debug, Default)]
+/// How many weights of convolutions there are, and how many of them are kept as float16.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HalfWeights {
+    /// Those that are kept as float16.
+    pub kept: usize,
+    /// All.
+    pub all: usize,
+}
+
+/// Whether weights may be held as float16, and how many are.
+#[derive(Debug)]
 pub(crate) struct Halves {
-    all: Cell<usize>,
-    half: Cell<usize>,
+    wanted: bool,
+    counted: Cell<HalfWeights>,
 }
 
 impl Halves {
-    fn count(&self, weights: usize, half: bool) {
-        self.all.set(self.all.get() + weights);
-        if half {
-            self.half.set(self.half.get() + weights);
-        }
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self { wanted, counted: Cell::default() }
     }
 
-    /// # Errors
-    /// When less than half of the weights of `part` could be held as float16: they were not rounded to it, and next to
-    /// nothing would be saved.
-    pub(crate) fn check(&self, part: &'static str) -> Result<(), Error> {
-        let (half, all) = (self.half.get(), self.all.get());
-        if half < all / 2 { Err(Error::NotHalf { part, half, all }) } else { Ok(()) }
+    fn count(&self, weights: usize, half: bool) {
+        let HalfWeights { kept, all } = self.counted.get();
+        self.counted.set(HalfWeights { kept: kept + if half { weights } else { 0 }, all: all + weights });
+    }
+
+    pub(crate) fn counted(&self) -> HalfWeights {
+        self.counted.get()
     }
 }
 
@@ -116,9 +122,12 @@ impl Panels {
 
     /// Packs as float16, if that changes no weight.
     fn pack_halves(target: Target<'_>, taps: &Taps<'_>) -> Option<Block> {
-        let counted = target.halves?;
         let lines = taps.floats().div_ceil(LINE);
         let mut packed = None;
+        if !target.halves.wanted {
+            target.halves.count(taps.floats(), false);
+            return None;
+        }
         target.arena.with_scratch(lines + lines.div_ceil(2), |scratch| {
             let (from, to) = scratch.split_at_mut(lines);
             let from = &mut floats_mut(from)[..taps.floats()];
@@ -127,7 +136,7 @@ impl Panels {
                 packed.insert(target.arena.zeros(to.len())).copy_from_slice(to);
             }
         });
-        counted.count(taps.floats(), packed.is_some());
+        target.halves.count(taps.floats(), packed.is_some());
         packed
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Halves, Mode, Target, Tiles, Up};
+use crate::conv::{Conv, ConvPost, Fold, HalfWeights, Halves, Mode, Target, Tiles, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::lag::Edge;
@@ -30,6 +30,7 @@ pub struct Decoder {
     workers: Workers,
     ports: Ports,
     shape: Shape,
+    halves: HalfWeights,
 }
 
 /// Where the latent enters: the halves that the couplings exchange.
@@ -53,7 +54,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// or the network lacks.
+    /// lacks.
     pub fn new(spec: &DecoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let workers = Workers::new(options.threads)?;
@@ -62,14 +63,13 @@ impl Decoder {
         let gin = gin_channels(spec)?;
         let mut program = Program::new(kernels);
         let arena = &Arena::default();
-        let kept = options.half_weights.then(Halves::default);
-        let packer = Packer { kernels, arena, mode: options.mode, halves: kept.as_ref() };
+        let counted = &Halves::new(options.half_weights);
+        let packer = Packer { kernels, arena, mode: options.mode, halves: counted };
         let halves = build_flow(&mut program, packer, &spec.flow);
         let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());
-        kept.as_ref().map_or(Ok(()), |kept| kept.check("decoder"))?;
         let (reach, look_ahead) = (reach(spec), program.finish()?);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
-        Ok(Self { program: Arc::new(program), workers, ports, shape })
+        Ok(Self { program: Arc::new(program), workers, ports, shape, halves: counted.counted() })
     }
 
     /// Opens a stream of one utterance. `g`: `[gin_channels]`, the speaker's embedding, exactly when the
@@ -125,6 +125,11 @@ impl Decoder {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.program.kernels.isa()
+    }
+
+    /// How many weights are kept as float16: see [`Options::half_weights`].
+    pub fn half_weights(&self) -> HalfWeights {
+        self.halves
     }
 
     /// Bytes of packed weights.
@@ -409,7 +414,7 @@ struct Packer<'a> {
     kernels: Kernels,
     arena: &'a Arena,
     mode: Mode,
-    halves: Option<&'a Halves>,
+    halves: &'a Halves,
 }
 
 impl<'a> Packer<'a> {

@@ -25,19 +25,6 @@ pub enum Error {
         /// The offending value.
         value: f32,
     },
-    /// Weights should be kept as float16, and most of them are not float16 numbers.
-    #[error(
-        "{half} of the {all} weights of the {part} are kept as float16: expected at least half of them to be float16 \
-         numbers, as where a voice was exported so"
-    )]
-    NotHalf {
-        /// Which half of the network.
-        part: &'static str,
-        /// How many could be kept so.
-        half: usize,
-        /// How many there are.
-        all: usize,
-    },
     /// A size is outside what the engine accepts.
     #[error("{layer}: {what} is {found}, the engine accepts {accepted}")]
     Limit {

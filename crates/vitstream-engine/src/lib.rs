@@ -42,7 +42,7 @@ mod rows;
 pub mod spec;
 mod winograd;
 
-pub use conv::Mode;
+pub use conv::{HalfWeights, Mode};
 pub use decoder::{Decoder, Stream};
 pub use encoder::{Draws, DrawsFrom, Encoder, Latent, MAX_FRAMES, MAX_IDS, Scales};
 pub use error::Error;

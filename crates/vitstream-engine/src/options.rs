@@ -14,8 +14,8 @@ pub struct Options {
     pub isa: Isa,
     /// Threads, 1 to 256. They change no bit of the result. More than one needs the feature `threads`.
     pub threads: usize,
-    /// Whether weights that float16 holds exactly are kept so, which takes half the memory and changes no bit of the
-    /// result. A network whose weights were not rounded to float16 is refused.
+    /// Whether weights that float16 holds exactly are kept so, those of a convolution all or none. It takes half the
+    /// memory and changes no bit of the result.
     pub half_weights: bool,
 }
 

@@ -23,6 +23,18 @@ pub enum Error {
         /// Its reason: no source, which whoever prints the chain would print twice.
         reason: vitstream_engine::Error,
     },
+    /// Weights should be kept as float16, and most are none.
+    #[cfg(feature = "native")]
+    #[error(
+        "{}: {} of its {} weights are float16 numbers, so too few can be kept so: expected at least half of them",
+        path.display(), found.kept, found.all
+    )]
+    NotHalf {
+        /// The voice.
+        path: PathBuf,
+        /// How many there are.
+        found: vitstream_engine::HalfWeights,
+    },
     /// Nothing says how many samples a second has.
     #[error("{}: the sample rate is in {where_not}", path.display())]
     NoSampleRate {
@@ -93,7 +105,7 @@ impl Error {
             Self::Source(error) => error.path(),
             Self::File(error) => Some(error.path()),
             #[cfg(feature = "native")]
-            Self::Engine { path, .. } => Some(path),
+            Self::Engine { path, .. } | Self::NotHalf { path, .. } => Some(path),
             Self::NoSampleRate { path, .. }
             | Self::Model { path, .. }
             | Self::Run { path, .. }
@@ -109,9 +121,7 @@ impl Error {
             Self::NoSampleRate { .. } => Some(Remedy::SampleRate),
             Self::NoNoise => Some(Remedy::NoiseInput),
             #[cfg(feature = "native")]
-            Self::Engine { reason: vitstream_engine::Error::NotHalf { .. }, .. } => {
-                Some(Remedy::HalfPrecision)
-            }
+            Self::NotHalf { .. } => Some(Remedy::HalfPrecision),
             _ => None,
         }
     }

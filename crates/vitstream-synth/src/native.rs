@@ -89,7 +89,8 @@ impl NativeOptions {
 /// Opens the voice in `input`: anything that [`source::load`] reads.
 ///
 /// # Errors
-/// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options.
+/// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options;
+/// when weights should be kept as float16 and most are none.
 pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
     let input = input.into();
     let path = input.name();
@@ -132,6 +133,12 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
     drop(files);
     if options.half_weights {
+        let (mut found, of_decoder) = (encoder.half_weights(), decoder.half_weights());
+        found.kept += of_decoder.kept;
+        found.all += of_decoder.all;
+        if 2 * found.kept < found.all {
+            return Err(Error::NotHalf { path: path.to_owned(), found });
+        }
         // What was read as float32 is gone; an allocator that keeps the memory would keep twice what was saved.
         vitstream_engine::give_back_freed_memory();
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use noise::{Draws, DrawsFrom};
 
-use crate::conv::{Fold, Halves, Target, Tiles};
+use crate::conv::{Fold, HalfWeights, Halves, Target, Tiles};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::options::{Options, Workers};
@@ -77,6 +77,7 @@ struct Weights {
     /// `[n_speakers, gin]`.
     emb_g: Vec<f32>,
     gin: usize,
+    halves: HalfWeights,
 }
 
 #[derive(Debug)]
@@ -90,14 +91,14 @@ impl Encoder {
     ///
     /// # Errors
     /// When shapes disagree, weights are not finite, sizes are absurd or `options` ask for what this machine
-    /// or the network lacks.
+    /// lacks.
     pub fn new(spec: &EncoderSpec<'_>, options: Options) -> Result<Self, Error> {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let arena = &Arena::default();
         // An utterance is encoded at once, so Winograd's method makes nothing depend on how it is cut.
         let tiles = Tiles { accurate: true, always: false, wait: None };
-        let kept = options.half_weights.then(Halves::default);
-        let target = Target { kernels, arena, tiles: Some(tiles), halves: kept.as_ref() };
+        let halves = Halves::new(options.half_weights);
+        let target = Target { kernels, arena, tiles: Some(tiles), halves: &halves };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -147,9 +148,9 @@ impl Encoder {
                 },
                 emb_g,
                 gin,
+                halves: halves.counted(),
             }),
         };
-        kept.as_ref().map_or(Ok(()), |kept| kept.check("encoder"))?;
         // The layers are checked now, so that these are small numbers.
         let held = contexts(spec).fold(0usize, usize::saturating_add);
         limit(
@@ -278,6 +279,11 @@ impl Encoder {
             row[..hidden].copy_from_slice(&self.weights.emb[id * hidden..][..hidden]);
         }
         Ok(x)
+    }
+
+    /// How many weights are kept as float16: see [`Options::half_weights`].
+    pub fn half_weights(&self) -> HalfWeights {
+        self.weights.halves
     }
 
     /// Bytes of packed weights.

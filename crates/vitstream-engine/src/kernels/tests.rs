@@ -119,12 +119,11 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
         for (tiles, gated) in
             [None, tiles(false), tiles(true)].into_iter().flat_map(|t| [(t, false), (t, true)])
         {
-            let halves = Halves::default();
-            let [conv, kept] = [None, Some(&halves)].map(|halves| {
+            let [conv, kept] = [false, true].map(|wanted| {
+                let halves = &Halves::new(wanted);
                 let target = Target { kernels: one, arena: &Arena::default(), tiles, halves };
                 if gated { Conv::gate(target, &spec) } else { Conv::new(target, &spec, Fold::default()) }
             });
-            halves.check("convolution").expect("float16 holds the weights");
             assert!(2 * kept.bytes() <= conv.bytes() + 4 * c_out, "{} {}", kept.bytes(), conv.bytes());
             // Fewer rows than channels and more, and more than four times as many.
             for rows in [24, 200, 700] {
