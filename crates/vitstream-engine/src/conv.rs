@@ -122,20 +122,18 @@ impl Panels {
 
     /// Packs as float16, if that changes no weight.
     fn pack_halves(target: Target<'_>, taps: &Taps<'_>) -> Option<Block> {
-        let lines = taps.floats().div_ceil(LINE);
         let mut packed = None;
-        if !target.halves.wanted {
-            target.halves.count(taps.floats(), false);
-            return None;
+        if target.halves.wanted {
+            let lines = taps.floats().div_ceil(LINE);
+            target.arena.with_scratch(lines + lines.div_ceil(2), |scratch| {
+                let (from, to) = scratch.split_at_mut(lines);
+                let from = &mut floats_mut(from)[..taps.floats()];
+                taps.pack(target.kernels.lanes(), from);
+                if narrow(from, halves_mut(to)) {
+                    packed.insert(target.arena.zeros(to.len())).copy_from_slice(to);
+                }
+            });
         }
-        target.arena.with_scratch(lines + lines.div_ceil(2), |scratch| {
-            let (from, to) = scratch.split_at_mut(lines);
-            let from = &mut floats_mut(from)[..taps.floats()];
-            taps.pack(target.kernels.lanes(), from);
-            if narrow(from, halves_mut(to)) {
-                packed.insert(target.arena.zeros(to.len())).copy_from_slice(to);
-            }
-        });
         target.halves.count(taps.floats(), packed.is_some());
         packed
     }

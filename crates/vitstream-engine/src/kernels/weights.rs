@@ -35,6 +35,15 @@ impl<'a> Weights<'a> {
         matches!(self, Self::Half(_))
     }
 
+    /// `len` of them from `from` on.
+    #[inline(always)]
+    pub(super) fn range(self, from: usize, len: usize) -> Self {
+        match self {
+            Self::Single(weights) => Self::Single(&weights[from..][..len]),
+            Self::Half(weights) => Self::Half(&weights[from..][..len]),
+        }
+    }
+
     /// Those before `at`, and the others.
     pub(super) fn split_at(self, at: usize) -> (Self, Self) {
         match self {
@@ -94,7 +103,7 @@ impl Drop for Room {
 ///
 /// All in steps that a vector has: a loop over it converts a register at a time on any instruction set.
 #[inline(always)]
-fn widen(half: u16) -> f32 {
+pub(super) fn widen(half: u16) -> f32 {
     /// What the exponents' biases differ by.
     const BIAS: u32 = (127 - 15) << 23;
     /// The least normal number of float16.
