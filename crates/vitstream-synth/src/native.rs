@@ -92,10 +92,18 @@ impl NativeOptions {
 /// As [`source::load`]; when nothing says the sample rate; when the engine refuses the network or the options;
 /// when weights should be kept as float16 and most are none.
 pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
-    let input = input.into();
+    let voice = read_and_pack(&input.into(), options)?;
+    if options.half_weights {
+        // All that was read as float32 is gone now; an allocator that keeps the memory would keep more than was saved.
+        vitstream_engine::give_back_freed_memory();
+    }
+    Ok(voice)
+}
+
+fn read_and_pack(input: &Input, options: &NativeOptions) -> Result<Voice, Error> {
     let path = input.name();
     let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
-        source::read(&input, &options.read)?;
+        source::read(input, &options.read)?;
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -131,7 +139,6 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     source::check_finite(path, &audit, &options.read)?;
     source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
-    drop(files);
     if options.half_weights {
         let (mut found, of_decoder) = (encoder.half_weights(), decoder.half_weights());
         found.kept += of_decoder.kept;
@@ -139,8 +146,6 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
         if 2 * found.kept < found.all {
             return Err(Error::NotHalf { path: path.to_owned(), found });
         }
-        // What was read as float32 is gone; an allocator that keeps the memory would keep twice what was saved.
-        vitstream_engine::give_back_freed_memory();
     }
 
     let config = config.as_ref();
