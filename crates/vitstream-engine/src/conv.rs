@@ -1,8 +1,12 @@
 //! Convolutions packed for the kernels.
 
-use crate::kernels::{Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
+use std::cell::Cell;
+
+use crate::kernels::{
+    Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, Weights, WinogradTask, narrow,
+};
 use crate::lag::Edge;
-use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, padded, zeros};
+use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, halves, halves_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
@@ -28,6 +32,39 @@ pub(crate) struct Target<'a> {
     pub(crate) arena: &'a Arena,
     /// Which tiles of Winograd's method may be used, if any.
     pub(crate) tiles: Option<Tiles>,
+    pub(crate) halves: &'a Halves,
+}
+
+/// How many weights of convolutions there are, and how many of them are kept as float16.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HalfWeights {
+    /// Those that are kept as float16.
+    pub kept: usize,
+    /// All.
+    pub all: usize,
+}
+
+/// Whether weights may be held as float16, and how many are.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    wanted: bool,
+    counted: Cell<HalfWeights>,
+}
+
+impl Halves {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self { wanted, counted: Cell::default() }
+    }
+
+    fn count(&self, weights: usize, half: bool) {
+        let HalfWeights { kept, all } = self.counted.get();
+        self.counted.set(HalfWeights { kept: kept + if half { weights } else { 0 }, all: all + weights });
+    }
+
+    pub(crate) fn counted(&self) -> HalfWeights {
+        self.counted.get()
+    }
 }
 
 /// What limits the tiles of Winograd's method.
@@ -35,10 +72,12 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Tiles {
     /// Whether what is packed comes before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Whether weights are held transformed, which takes up to twice the memory and pays where few rows share
-    /// them; otherwise they are transformed whenever enough rows are computed, so that only a whole sequence
-    /// has results that depend on nothing else.
-    pub(crate) transformed: bool,
+    /// Whether tiles are computed however few rows there are; otherwise only where they are enough, so that only a
+    /// whole sequence has results that depend on nothing else.
+    ///
+    /// Weights of such tiles are held transformed, which takes up to twice the memory and pays where few rows share
+    /// them. Others, and those that are held as float16, are transformed whenever they are used.
+    pub(crate) always: bool,
     /// Where the input of a stream is known, and for how many rows a tile may wait beyond that.
     pub(crate) wait: Option<(Edge, i64)>,
 }
@@ -64,6 +103,8 @@ const MIN_TILES: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
+    /// Whether they are float16.
+    half: bool,
     /// In panel order.
     bias: Vec<Line>,
     taps: usize,
@@ -76,7 +117,29 @@ impl Panels {
     /// Packs into `weights`, which are zeros.
     fn pack(mut weights: Block, lanes: usize, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
         taps.pack(lanes, floats_mut(&mut weights));
-        Self { weights, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
+        Self { weights, half: false, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
+    }
+
+    /// Packs as float16, if that changes no weight.
+    fn pack_halves(target: Target<'_>, taps: &Taps<'_>) -> Option<Block> {
+        let mut packed = None;
+        if target.halves.wanted {
+            let lines = taps.floats().div_ceil(LINE);
+            target.arena.with_scratch(lines + lines.div_ceil(2), |scratch| {
+                let (from, to) = scratch.split_at_mut(lines);
+                let from = &mut floats_mut(from)[..taps.floats()];
+                taps.pack(target.kernels.lanes(), from);
+                if narrow(from, halves_mut(to)) {
+                    packed.insert(target.arena.zeros(to.len())).copy_from_slice(to);
+                }
+            });
+        }
+        target.halves.count(taps.floats(), packed.is_some());
+        packed
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        if self.half { Weights::Half(halves(&self.weights)) } else { Weights::Single(floats(&self.weights)) }
     }
 
     /// Panels of values computed on the way, one tap, no bias: `value(o, c) = values[o * o_step + c * c_step]` for a
@@ -133,7 +196,7 @@ impl Panels {
         let channels = padded(channels);
         if (self.channels, self.c_in, self.taps) != (channels, c_in, 1) {
             let (weights, bias) = (zeros(channels * c_in).into(), zeros(channels));
-            *self = Self { weights, bias, taps: 1, c_in, channels };
+            *self = Self { weights, half: false, bias, taps: 1, c_in, channels };
         }
         floats_mut(&mut self.weights)
     }
@@ -154,7 +217,7 @@ impl Panels {
             tap_step: 0,
             taps: 1,
             c_in: self.c_in,
-            weights: floats(&self.weights),
+            weights: self.weights(),
             bias,
             rows,
             step: out.len() / rows,
@@ -186,7 +249,7 @@ impl Panels {
                 out: floats_mut(&mut weights),
             });
         });
-        Self { weights, bias, taps: products, c_in, channels }
+        Self { weights, half: false, bias, taps: products, c_in, channels }
     }
 
     /// The bias in panel order, to be replaced for a speaker.
@@ -296,7 +359,9 @@ struct Packed {
 #[derive(Debug)]
 struct Winograd {
     plan: Plan,
-    /// Whether the panels are transformed; then there is no direct way.
+    /// Whether there is no direct way.
+    always: bool,
+    /// Whether the panels are transformed.
     transformed: bool,
 }
 
@@ -410,11 +475,19 @@ impl Packed {
         bias: Vec<Line>,
         taps: &Taps<'_>,
     ) -> Self {
-        let transformed = target.tiles.is_some_and(|tiles| tiles.transformed);
-        let winograd = plan.map(|plan| Winograd { plan, transformed });
-        let panels = match winograd {
-            Some(Winograd { plan, transformed: true }) => Panels::transformed(target, plan, bias, taps),
-            _ => {
+        let always = target.tiles.is_some_and(|tiles| tiles.always);
+        let halves = Panels::pack_halves(target, taps);
+        let transformed = always && halves.is_none();
+        let winograd = plan.map(|plan| Winograd { plan, always, transformed });
+        let panels = match (halves, winograd.as_ref()) {
+            (Some(weights), _) => {
+                let channels = taps.starts.len();
+                Panels { weights, half: true, bias, taps: taps.taps, c_in: taps.c_in, channels }
+            }
+            (None, Some(&Winograd { plan, transformed: true, .. })) => {
+                Panels::transformed(target, plan, bias, taps)
+            }
+            (None, _) => {
                 let weights = target.arena.zeros(taps.floats().div_ceil(LINE));
                 Panels::pack(weights, target.kernels.lanes(), bias, taps)
             }
@@ -438,12 +511,12 @@ impl Packed {
         epilogue: Epilogue<'_>,
     ) {
         let Self { panels, kernel, dilation, .. } = self;
-        let (c_in, weights) = (panels.c_in, floats(&panels.weights));
+        let (c_in, weights) = (panels.c_in, panels.weights());
         let bias = floats(bias.unwrap_or(&panels.bias));
         let bias = &bias[..panels.channels];
-        let enough = |w: &&Winograd| w.transformed || rows >= MIN_TILES * w.plan.outputs();
+        let enough = |w: &&Winograd| w.always || rows >= MIN_TILES * w.plan.outputs();
         match self.winograd.as_ref().filter(enough) {
-            Some(&Winograd { plan, transformed }) => kernels.winograd(WinogradTask {
+            Some(&Winograd { plan, transformed, .. }) => kernels.winograd(WinogradTask {
                 x,
                 x_stride,
                 dilation: *dilation,

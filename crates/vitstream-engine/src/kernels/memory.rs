@@ -19,6 +19,16 @@ pub(crate) struct Arena {
     scratch: RefCell<Vec<Line>>,
 }
 
+/// Gives memory that was freed back to the system, where the allocator keeps it for later (glibc's does, beyond what the
+/// largest freed block was). For callers who have just let go of much and will not need it again.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+    // SAFETY: the call takes the allocator's own locks and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lines of its owner's alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Memory);

@@ -7,6 +7,7 @@
 //! # Contracts
 //! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine: that is
 //!   what makes the calls of `#[target_feature]` functions sound.
+//! - What [`memory`] asks of the allocator touches no memory in use.
 //! - A block of [`memory`] is a range of a mapping that nothing else refers to.
 //! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the
 //!   first read and panics otherwise. [`Epilogue::check`] does so for what the epilogues in [`generic`] read
@@ -23,16 +24,20 @@ mod generic;
 mod memory;
 mod task;
 mod tile;
+mod weights;
 mod winograd;
 
+pub use memory::give_back_freed_memory;
 pub(crate) use memory::{Arena, Block};
 pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
 };
+pub(crate) use weights::{Weights, narrow};
 
 use std::cell::Cell;
 
 use crate::error::Error;
+use crate::workers::{in_pool, join};
 use task::{Columns, Split};
 
 /// Instruction set of the kernels.
@@ -102,25 +107,6 @@ pub(crate) struct Kernels {
     isa: Isa,
     /// Among how many threads a task may be split.
     threads: usize,
-}
-
-/// Whether this thread belongs to a pool, so that [`join`] stays in it.
-fn in_pool() -> bool {
-    #[cfg(feature = "threads")]
-    return rayon::current_thread_index().is_some();
-    #[cfg(not(feature = "threads"))]
-    false
-}
-
-/// Runs both, at the same time where there are threads.
-fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-    #[cfg(feature = "threads")]
-    rayon::join(a, b);
-    #[cfg(not(feature = "threads"))]
-    {
-        a();
-        b();
-    }
 }
 
 thread_local! {
