@@ -187,6 +187,44 @@ fn half_precision_speaks_in_every_runtime() {
     }
 }
 
+/// Weights that were exported as float16 can be kept so, which says the same; others are refused with what helps, and so
+/// are runtimes that keep weights as they like.
+#[test]
+fn a_voice_in_half_precision_can_be_kept_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let [half, single] = [Precision::F16Weights, Precision::F32].map(|precision| {
+        let folder = dir.path().join(format!("{precision:?}"));
+        // Its graphs draw no noise, so that every runtime takes a seed.
+        let options = ExportOptions::new().precision(precision).noise(NoiseSource::Input);
+        export(golden("high.ckpt"), &folder, &options).unwrap();
+        folder
+    });
+    let speak = |voice: &Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
+        command.arg("speak").arg(voice).args(["--ids", "1,5,7,9,2", "--seed", "3", "--raw"]);
+        command.args(["--sample-rate", "22050"]).args(arguments).output().unwrap()
+    };
+    let exact = speak(&half, &[]);
+    assert!(exact.status.success() && !exact.stdout.is_empty());
+    for arguments in [&["--half-weights"][..], &["--half-weights", "--chunk", "3", "--threads", "2"]] {
+        let kept = speak(&half, arguments);
+        assert!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
+        assert!(kept.stdout == exact.stdout, "{arguments:?}");
+    }
+    for (voice, arguments, parts) in [
+        (&single, &[][..], &["weights are float16 numbers", "export it with `--precision f16-weights`"][..]),
+        (&golden("high.ckpt"), &[], &["high.ckpt: ", "--precision f16-weights"]),
+        (&half, &["--runtime", "rten"], &["--half-weights is for the native runtime"]),
+    ] {
+        let refused = speak(voice, &[&["--half-weights"], arguments].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "`{part}` is not in: {said}");
+        }
+    }
+}
+
 #[test]
 fn the_summary_tells_people_too() {
     let dir = tempfile::tempdir().unwrap();

@@ -26,7 +26,6 @@ fn pool(size: usize, library: &Path) -> Pool {
 
 /// A library that accepts any voice, returns text unchanged, and crashes or hangs on command. `None` if there
 /// is no compiler.
-/// compiler is at hand.
 fn library(folder: &TempDir) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/phonemizer/espeak.rs");
     let path = folder.path().join("libespeak-ng.so.1");

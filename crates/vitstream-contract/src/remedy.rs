@@ -43,6 +43,8 @@ pub enum Remedy {
     SingleGraph,
     /// Allow weights that are not finite.
     AllowNan,
+    /// Export the voice with weights in half precision.
+    HalfPrecision,
     /// Raise the memory limit for the file.
     Memory,
     /// Give the fact about the voice that a client's package requires.

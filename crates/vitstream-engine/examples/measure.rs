@@ -1,10 +1,11 @@
 //! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt
-//! [ISA [PART]]]`, where PART is kernels, qualities, slow, voice or threads.
+//! [ISA [PART]]]`, where PART is kernels, qualities, slow, voice, half or threads.
 //!
 //! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same
 //! run, then of a decoder of each quality with random weights, and of the voice the decoder, streaming in
 //! several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
-//! disturbs them less than it does the clock. Only threads, what a second one is worth, takes the clock and wants two
+//! disturbs them less than it does the clock. The part half compares weights kept as float16 with the same as float32. Only
+//! threads, what a second one is worth, takes the clock and wants two
 //! quiet cores.
 
 #[path = "../tests/common/mod.rs"]
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use common::naive::Random;
-use common::{shared, voice};
+use common::{rounded_decoder, rounded_encoder, shared, voice};
 use cpu_time::ThreadTime;
 use vitstream_engine::spec::{
     ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, UpSpec, WnSpec,
@@ -320,6 +321,9 @@ fn main() {
     if wanted("voice") {
         measure_voice(&path, isa);
     }
+    if wanted("half") {
+        half_weights(&path, isa);
+    }
     if wanted("threads") {
         second_thread(&path, isa);
     }
@@ -362,6 +366,71 @@ fn second_thread(path: &Path, isa: Isa) {
             one.0 / two.0,
             one.1 / two.1
         );
+    }
+}
+
+/// A voice rounded to float16, its weights kept as float32 and as float16, turn by turn.
+fn half_weights(path: &Path, isa: Isa) {
+    let model = voice::load(path);
+    let (encoder, decoder) =
+        (rounded_encoder(&voice::encoder(&model)), rounded_decoder(&voice::decoder(&model)));
+    let kept = [false, true].map(|half| {
+        let options = Options::new().isa(isa).half_weights(half);
+        let (encoder, decoder) =
+            (Encoder::new(&encoder, options).expect("fits"), Decoder::new(&decoder, options).expect("fits"));
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        println!(
+            "{}: encoder {:.1} MB, decoder {:.1} MB",
+            if half { "float16" } else { "float32" },
+            megabytes(encoder.weight_bytes()),
+            megabytes(decoder.weight_bytes())
+        );
+        (encoder, decoder)
+    });
+    let compare = |what: String, run: &dyn Fn(&(Encoder, Decoder))| {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..21 {
+            for (kept, times) in kept.iter().zip(&mut times) {
+                times.push(time(1, || run(kept)).0);
+            }
+        }
+        let [single, half] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            (times[times.len() / 2], times[0])
+        });
+        println!(
+            "{what}: float32 {:.2} (best {:.2}), float16 {:.2} ({:.2}) ms: {:.2} times ({:.2})",
+            single.0,
+            single.1,
+            half.0,
+            half.1,
+            half.0 / single.0,
+            half.1 / single.1
+        );
+    };
+    let total = 160;
+    let z = Random(2).vec(total * kept[0].1.channels(), 1.0);
+    let g = vec![0.1; kept[0].1.gin_channels()];
+    let g = (!g.is_empty()).then_some(&g[..]);
+    for chunk in [1, 4, 8, 16, 32, 56] {
+        let run = |(_, decoder): &(Encoder, Decoder)| {
+            let (mut out, mut stream) = (Vec::new(), decoder.stream(g).expect("fits"));
+            for at in (0..total).step_by(chunk) {
+                let n = chunk.min(total - at);
+                stream.push_strided(&z[at..], total, n, &mut out).expect("fits");
+            }
+            stream.finish(&mut out).expect("once");
+        };
+        compare(format!("stream of {total} frames by {chunk}"), &run);
+    }
+    for n in [69, 309, 1383] {
+        let ids: Vec<i64> = (0..n).map(|i| 1 + i % (kept[0].0.vocabulary() as i64 - 1).min(100)).collect();
+        let scales = Scales { noise: 0.667, length: 1.0, noise_w: 0.8 };
+        let run = |(encoder, _): &(Encoder, Decoder)| {
+            let speaker = (encoder.speakers() > 0).then_some(0);
+            black_box(encoder.encode(&ids, speaker, scales, DrawsFrom::Seed(1)).expect("speaks"));
+        };
+        compare(format!("encoder, {n} ids"), &run);
     }
 }
 

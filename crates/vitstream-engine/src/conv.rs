@@ -1,8 +1,12 @@
 //! Convolutions packed for the kernels.
 
-use crate::kernels::{Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, WinogradTask};
+use std::cell::Cell;
+
+use crate::kernels::{
+    Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, Weights, WinogradTask, narrow,
+};
 use crate::lag::Edge;
-use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, padded, zeros};
+use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, halves, halves_mut, padded, zeros};
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 
@@ -29,6 +33,39 @@ pub(crate) struct Target<'a> {
     pub(crate) arena: &'a Arena,
     /// The tiles of Winograd's method that may be used, if any.
     pub(crate) tiles: Option<Tiles>,
+    pub(crate) halves: &'a Halves,
+}
+
+/// How many weights of convolutions there are, and how many of them are kept as float16.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HalfWeights {
+    /// Those that are kept as float16.
+    pub kept: usize,
+    /// All.
+    pub all: usize,
+}
+
+/// Whether weights may be held as float16, and how many are.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    wanted: bool,
+    counted: Cell<HalfWeights>,
+}
+
+impl Halves {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self { wanted, counted: Cell::default() }
+    }
+
+    fn count(&self, weights: usize, half: bool) {
+        let HalfWeights { kept, all } = self.counted.get();
+        self.counted.set(HalfWeights { kept: kept + if half { weights } else { 0 }, all: all + weights });
+    }
+
+    pub(crate) fn counted(&self) -> HalfWeights {
+        self.counted.get()
+    }
 }
 
 /// Limits on the tiles of Winograd's method.
@@ -36,10 +73,12 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Tiles {
     /// Set for layers before the generator's up-sampling, where errors are amplified.
     pub(crate) accurate: bool,
-    /// Set if weights are stored transformed, which takes up to twice the memory and pays if few rows share
-    /// them. Otherwise they are transformed whenever enough rows are computed, so the result is independent
-    /// of the division only for a whole sequence.
-    pub(crate) transformed: bool,
+    /// Set if tiles are computed even if there are only few rows. Otherwise they are computed only if there are
+    /// enough, so the result is independent of the division only for a whole sequence.
+    ///
+    /// Weights of such tiles are stored transformed, which takes up to twice the memory and pays if few rows share
+    /// them. Other weights, and those stored as float16, are transformed whenever they are used.
+    pub(crate) always: bool,
     /// The end of the known input of a stream, and the number of rows for which a tile may wait beyond it.
     pub(crate) wait: Option<(Edge, i64)>,
 }
@@ -66,6 +105,8 @@ const MIN_TILES: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
+    /// Whether they are float16.
+    half: bool,
     /// In panel order.
     bias: Vec<Line>,
     taps: usize,
@@ -78,7 +119,29 @@ impl Panels {
     /// Packs into `weights`, which must be zeros.
     fn pack(mut weights: Block, lanes: usize, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
         taps.pack(lanes, floats_mut(&mut weights));
-        Self { weights, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
+        Self { weights, half: false, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
+    }
+
+    /// Packs as float16, if that changes no weight.
+    fn pack_halves(target: Target<'_>, taps: &Taps<'_>) -> Option<Block> {
+        let mut packed = None;
+        if target.halves.wanted {
+            let lines = taps.floats().div_ceil(LINE);
+            target.arena.with_scratch(lines + lines.div_ceil(2), |scratch| {
+                let (from, to) = scratch.split_at_mut(lines);
+                let from = &mut floats_mut(from)[..taps.floats()];
+                taps.pack(target.kernels.lanes(), from);
+                if narrow(from, halves_mut(to)) {
+                    packed.insert(target.arena.zeros(to.len())).copy_from_slice(to);
+                }
+            });
+        }
+        target.halves.count(taps.floats(), packed.is_some());
+        packed
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        if self.half { Weights::Half(halves(&self.weights)) } else { Weights::Single(floats(&self.weights)) }
     }
 
     /// Panels of computed values, with one tap and without bias: `value(o, c) = values[o * o_step + c *
@@ -136,7 +199,7 @@ impl Panels {
         let channels = padded(channels);
         if (self.channels, self.c_in, self.taps) != (channels, c_in, 1) {
             let (weights, bias) = (zeros(channels * c_in).into(), zeros(channels));
-            *self = Self { weights, bias, taps: 1, c_in, channels };
+            *self = Self { weights, half: false, bias, taps: 1, c_in, channels };
         }
         floats_mut(&mut self.weights)
     }
@@ -157,7 +220,7 @@ impl Panels {
             tap_step: 0,
             taps: 1,
             c_in: self.c_in,
-            weights: floats(&self.weights),
+            weights: self.weights(),
             bias,
             rows,
             step: out.len() / rows,
@@ -189,7 +252,7 @@ impl Panels {
                 out: floats_mut(&mut weights),
             });
         });
-        Self { weights, bias, taps: products, c_in, channels }
+        Self { weights, half: false, bias, taps: products, c_in, channels }
     }
 
     /// The bias in panel order, which is replaced for a speaker.
@@ -300,7 +363,9 @@ struct Packed {
 #[derive(Debug)]
 struct Winograd {
     plan: Plan,
-    /// Set if the panels are stored transformed; they cannot be used directly then.
+    /// Set if the direct method is never used.
+    always: bool,
+    /// Set if the panels are stored transformed.
     transformed: bool,
 }
 
@@ -415,11 +480,19 @@ impl Packed {
         bias: Vec<Line>,
         taps: &Taps<'_>,
     ) -> Self {
-        let transformed = target.tiles.is_some_and(|tiles| tiles.transformed);
-        let winograd = plan.map(|plan| Winograd { plan, transformed });
-        let panels = match winograd {
-            Some(Winograd { plan, transformed: true }) => Panels::transformed(target, plan, bias, taps),
-            _ => {
+        let always = target.tiles.is_some_and(|tiles| tiles.always);
+        let halves = Panels::pack_halves(target, taps);
+        let transformed = always && halves.is_none();
+        let winograd = plan.map(|plan| Winograd { plan, always, transformed });
+        let panels = match (halves, winograd.as_ref()) {
+            (Some(weights), _) => {
+                let channels = taps.starts.len();
+                Panels { weights, half: true, bias, taps: taps.taps, c_in: taps.c_in, channels }
+            }
+            (None, Some(&Winograd { plan, transformed: true, .. })) => {
+                Panels::transformed(target, plan, bias, taps)
+            }
+            (None, _) => {
                 let weights = target.arena.zeros(taps.floats().div_ceil(LINE));
                 Panels::pack(weights, target.kernels.lanes(), bias, taps)
             }
@@ -443,12 +516,12 @@ impl Packed {
         epilogue: Epilogue<'_>,
     ) {
         let Self { panels, kernel, dilation, .. } = self;
-        let (c_in, weights) = (panels.c_in, floats(&panels.weights));
+        let (c_in, weights) = (panels.c_in, panels.weights());
         let bias = floats(bias.unwrap_or(&panels.bias));
         let bias = &bias[..panels.channels];
-        let enough = |w: &&Winograd| w.transformed || rows >= MIN_TILES * w.plan.outputs();
+        let enough = |w: &&Winograd| w.always || rows >= MIN_TILES * w.plan.outputs();
         match self.winograd.as_ref().filter(enough) {
-            Some(&Winograd { plan, transformed }) => kernels.winograd(WinogradTask {
+            Some(&Winograd { plan, transformed, .. }) => kernels.winograd(WinogradTask {
                 x,
                 x_stride,
                 dilation: *dilation,

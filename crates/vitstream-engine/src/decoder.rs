@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Conv, ConvPost, Fold, Mode, Target, Tiles, Up};
+use crate::conv::{Conv, ConvPost, Fold, HalfWeights, Halves, Mode, Target, Tiles, Up};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::lag::Edge;
-use crate::options::{Options, Workers};
+use crate::options::Options;
 use crate::program::{Buf, Cond, Kind, Op, Program, State};
 use crate::rows::SMALL;
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 use crate::winograd::Plan;
+use crate::workers::Workers;
 
 /// Number of frames processed at once: longer pushes are divided, so that memory does not grow with them.
 const BLOCK: usize = 56;
@@ -30,6 +31,7 @@ pub struct Decoder {
     workers: Workers,
     ports: Ports,
     shape: Shape,
+    halves: HalfWeights,
 }
 
 /// The inputs of the latent: the halves that the couplings exchange.
@@ -62,12 +64,13 @@ impl Decoder {
         let gin = gin_channels(spec)?;
         let mut program = Program::new(kernels);
         let arena = &Arena::default();
-        let packer = Packer { kernels, arena, mode: options.mode };
+        let counted = &Halves::new(options.half_weights);
+        let packer = Packer { kernels, arena, mode: options.mode, halves: counted };
         let halves = build_flow(&mut program, packer, &spec.flow);
         let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());
         let (reach, look_ahead) = (reach(spec), program.finish()?);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
-        Ok(Self { program: Arc::new(program), workers, ports, shape })
+        Ok(Self { program: Arc::new(program), workers, ports, shape, halves: counted.counted() })
     }
 
     /// Opens a stream for one utterance. `g: [gin_channels]` is the speaker's embedding, given exactly if the
@@ -124,6 +127,11 @@ impl Decoder {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.program.kernels.isa()
+    }
+
+    /// Number of weights kept as float16; see [`Options::half_weights`].
+    pub fn half_weights(&self) -> HalfWeights {
+        self.halves
     }
 
     /// Size of the packed weights in bytes.
@@ -407,6 +415,7 @@ struct Packer<'a> {
     kernels: Kernels,
     arena: &'a Arena,
     mode: Mode,
+    halves: &'a Halves,
 }
 
 impl<'a> Packer<'a> {
@@ -416,10 +425,10 @@ impl<'a> Packer<'a> {
     /// frame: no sample is known before a tile is full, so every such frame must be computed before the first
     /// audio.
     fn target(self, edge: Edge, after: usize, accurate: bool) -> Target<'a> {
-        let Self { kernels, arena, mode } = self;
+        let Self { kernels, arena, mode, halves } = self;
         let wait = Some((edge.behind(after as i64), edge.rate()));
-        let tiles = Tiles { accurate, transformed: true, wait };
-        Target { kernels, arena, tiles: (mode == Mode::Winograd).then_some(tiles) }
+        let tiles = Tiles { accurate, always: true, wait };
+        Target { kernels, arena, tiles: (mode == Mode::Winograd).then_some(tiles), halves }
     }
 }
 

@@ -41,10 +41,11 @@ mod program;
 mod rows;
 pub mod spec;
 mod winograd;
+mod workers;
 
-pub use conv::Mode;
+pub use conv::{HalfWeights, Mode};
 pub use decoder::{Decoder, Stream};
 pub use encoder::{Draws, DrawsFrom, Encoder, Latent, MAX_FRAMES, MAX_IDS, Scales};
 pub use error::Error;
-pub use kernels::Isa;
+pub use kernels::{Isa, give_back_freed_memory};
 pub use options::Options;

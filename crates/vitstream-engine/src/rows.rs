@@ -43,6 +43,15 @@ pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 
+/// The same memory as the bits of float16, two for each float.
+pub(crate) fn halves(lines: &[Line]) -> &[u16] {
+    bytemuck::cast_slice(lines)
+}
+
+pub(crate) fn halves_mut(lines: &mut [Line]) -> &mut [u16] {
+    bytemuck::cast_slice_mut(lines)
+}
+
 /// A stream of rows, each a vector of channels padded with zeros to whole lines, addressed by its absolute
 /// time.
 ///

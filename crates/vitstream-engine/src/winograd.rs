@@ -171,7 +171,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::{Conv, Fold, Target, Tiles};
+    use crate::conv::{Conv, Fold, Halves, Target, Tiles};
     use crate::kernels::{Arena, Epilogue, Isa, Kernels};
     use crate::lag::Edge;
     use crate::rows::Rows;
@@ -190,8 +190,8 @@ mod tests {
         let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_dilation(dilation);
         let arena = &Arena::default();
         let wait = Some((Edge::frames(), wait));
-        let tiles = Tiles { accurate, transformed: seed.is_multiple_of(2), wait };
-        let target = Target { kernels, arena, tiles: Some(tiles) };
+        let tiles = Tiles { accurate, always: seed.is_multiple_of(2), wait };
+        let target = Target { kernels, arena, tiles: Some(tiles), halves: &Halves::new(false) };
         let conv = Conv::new(target, &spec, Fold::default());
         let reach = spec.reach();
         let mut x = Rows::new(c_in, reach);

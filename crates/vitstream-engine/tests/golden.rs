@@ -4,7 +4,7 @@
 mod common;
 
 use common::voice::{self, Voice};
-use common::{Array, Reference, difference, same_bits, shared, tiny};
+use common::{Array, Reference, difference, rounded_decoder, rounded_encoder, same_bits, shared, tiny};
 use vitstream_engine::{Decoder, DrawsFrom, Encoder, Error, Isa, Mode, Options, Scales};
 
 const NETWORKS: [&str; 9] = [
@@ -168,6 +168,47 @@ fn encoder_equals_pytorch() {
             let d = difference(&samples, reference.get("audio").floats());
             println!("{case} {isa:?} {mode:?}: {d:e} from ids to audio");
             assert!(d < 1e-4, "{case} {isa:?} {mode:?}: {d} from ids to audio");
+        }
+    });
+}
+
+/// Weights that are float16 numbers can be kept so, in half the memory, and make the same latent and the same samples;
+/// those as trained are none.
+#[test]
+fn weights_kept_as_half_precision_change_no_bit() {
+    each_case(|case, model, reference| {
+        let (trained_encoder, trained_decoder) = (voice::encoder(model), voice::decoder(model));
+        let half = Options::new().half_weights(true);
+        for trained in [
+            Encoder::new(&trained_encoder, half).expect(case).half_weights(),
+            Decoder::new(&trained_decoder, half).expect(case).half_weights(),
+        ] {
+            assert!(2 * trained.kept < trained.all, "{case}: {trained:?}");
+        }
+
+        let ids = reference.get("input").ints();
+        let speaker = reference.find("sid").map(|sid| sid.ints()[0] as usize);
+        let (encoder, decoder) = (rounded_encoder(&trained_encoder), rounded_decoder(&trained_decoder));
+        let speak = |options: Options, push: usize| {
+            let encoder = Encoder::new(&encoder, options).expect(case);
+            let decoder = Decoder::new(&decoder, options).expect(case);
+            let latent = encoder.encode(ids, speaker, scales(reference), DrawsFrom::Seed(1)).expect(case);
+            let mut stream = decoder.stream(latent.g.as_deref()).expect(case);
+            let mut samples = Vec::new();
+            for at in (0..latent.frames).step_by(push) {
+                let n = push.min(latent.frames - at);
+                stream.push_strided(&latent.z_p[at..], latent.frames, n, &mut samples).expect(case);
+            }
+            stream.finish(&mut samples).expect(case);
+            (samples, encoder.weight_bytes() + decoder.weight_bytes())
+        };
+        for mode in [Mode::Winograd, Mode::Direct] {
+            let (exact, bytes) = speak(Options::new().mode(mode), usize::MAX);
+            for (threads, push) in [(1, usize::MAX), (1, 1), (THREADS, 16)] {
+                let (samples, half_bytes) = speak(half.mode(mode).threads(threads), push);
+                assert!(same_bits(&samples, &exact), "{case} {mode:?}: {threads} threads, pushes of {push}");
+                assert!(half_bytes < bytes, "{case} {mode:?}: {half_bytes} of {bytes} bytes");
+            }
         }
     });
 }

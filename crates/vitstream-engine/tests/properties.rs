@@ -3,7 +3,7 @@
 mod common;
 
 use common::naive::{Random, network, reference, sized};
-use common::{difference, same_bits};
+use common::{difference, rounded_decoder, same_bits};
 use proptest::prelude::*;
 use vitstream_engine::spec::{ConvSpec, DecoderSpec, ResBlockSpec};
 use vitstream_engine::{Decoder, Error, Isa, Mode, Options};
@@ -54,6 +54,16 @@ fn check(
         let samples = decode(&shared, &z, frames, g.as_deref(), pushes);
         let same = same_bits(&samples, &widest.expect("the scalar set at least"));
         prop_assert!(same, "{:?}: {} threads", mode, threads);
+
+        // Kept as float16, weights that it holds make the same sums.
+        let spec = rounded_decoder(&spec);
+        let exact = Decoder::new(&spec, Options::new().mode(mode)).expect("a valid network");
+        let exact = decode(&exact, &z, frames, g.as_deref(), &[frames]);
+        let options = Options::new().mode(mode).threads(threads).half_weights(true);
+        let kept = Decoder::new(&spec, options).expect("a valid network");
+        let kept = decode(&kept, &z, frames, g.as_deref(), pushes);
+        let same = same_bits(&kept, &exact);
+        prop_assert!(same, "{:?}: float16, {} threads, pushes of {:?}", mode, threads, pushes);
     }
     Ok(())
 }
@@ -118,15 +128,23 @@ const MIN_CHANNELS: usize = 32;
 #[test]
 fn thousands_of_chunkings_give_the_same_bits() {
     let random = &mut Random(1);
-    let mut chunkings = 0;
+    let (mut chunkings, mut half) = (0, 0);
     for seed in 0..24 {
         // Of three networks two have channels enough for Winograd's method; they take longer.
         let wide = seed % 3 > 0;
         let (spec, g) = if wide { sized(seed, MIN_CHANNELS) } else { network(seed) };
+        let spec = rounded_decoder(&spec);
         let mode = MODES[usize::from(seed % 6 == 0)];
-        let decoders: Vec<Decoder> = [1, 2, 3]
+        let mut decoders: Vec<Decoder> = [1, 2, 3]
             .map(|threads| Decoder::new(&spec, Options::new().threads(threads).mode(mode)).expect("fits"))
             .into();
+        for threads in [1, 2] {
+            let options = Options::new().threads(threads).mode(mode).half_weights(true);
+            let decoder = Decoder::new(&spec, options).expect("fits");
+            // What is multiplied by the share of three blocks in a mean is no float16 number any more.
+            half += usize::from(2 * decoder.half_weights().kept > decoder.half_weights().all);
+            decoders.push(decoder);
+        }
         let frames = 1 + random.below(if wide { 24 } else { 48 });
         let z = random.vec(spec.flow.channels * frames, 1.5);
         let whole = decode(&decoders[0], &z, frames, g.as_deref(), &[frames]);
@@ -141,6 +159,29 @@ fn thousands_of_chunkings_give_the_same_bits() {
         }
     }
     assert!(chunkings > 2000);
+    assert!(half > 24, "{half} of 48 decoders keep weights as float16");
+}
+
+/// Weights that float16 does not hold, be they too exact, too large or too small, stay as they are.
+#[test]
+fn what_half_precision_does_not_hold_is_kept_as_it_is() {
+    let (spec, g) = sized(4, MIN_CHANNELS);
+    let half = Options::new().half_weights(true);
+    let decoder = Decoder::new(&spec, half).expect("fits");
+    assert!(20 * decoder.half_weights().kept < decoder.half_weights().all, "{:?}", decoder.half_weights());
+
+    let mut spec = rounded_decoder(&spec);
+    let all = Decoder::new(&spec, half).expect("fits").half_weights();
+    let z = Random(3).vec(spec.flow.channels * 5, 1.0);
+    for beyond in [1e5, 65_520.0, 1e-9, 0.1] {
+        spec.generator.conv_pre.weight.to_mut()[0] = beyond;
+        let [exact, kept] = [Options::new(), half].map(|options| Decoder::new(&spec, options).expect("fits"));
+        assert!(kept.half_weights().kept > 0 && kept.half_weights().kept < all.kept);
+        assert_eq!(exact.half_weights().kept, 0);
+        assert!(kept.weight_bytes() < exact.weight_bytes());
+        let [exact, kept] = [exact, kept].map(|decoder| decode(&decoder, &z, 5, g.as_deref(), &[2]));
+        assert!(same_bits(&kept, &exact), "{beyond}");
+    }
 }
 
 /// Finite weights whose sums overflow: an error, and no sample of what would be the loudest sound.

@@ -23,6 +23,18 @@ pub enum Error {
         /// The reason, which is not a source, because callers that print the chain would print it twice.
         reason: vitstream_engine::Error,
     },
+    /// Weights were to be kept as float16, but most of them are not float16 numbers.
+    #[cfg(feature = "native")]
+    #[error(
+        "{}: {} of its {} weights are float16 numbers, too few to be kept as float16: expected at least half of them",
+        path.display(), found.kept, found.all
+    )]
+    NotHalf {
+        /// The voice.
+        path: PathBuf,
+        /// The number of float16 numbers among its weights.
+        found: vitstream_engine::HalfWeights,
+    },
     /// The sample rate is unknown.
     #[error("{}: the sample rate is in {where_not}", path.display())]
     NoSampleRate {
@@ -93,7 +105,7 @@ impl Error {
             Self::Source(error) => error.path(),
             Self::File(error) => Some(error.path()),
             #[cfg(feature = "native")]
-            Self::Engine { path, .. } => Some(path),
+            Self::Engine { path, .. } | Self::NotHalf { path, .. } => Some(path),
             Self::NoSampleRate { path, .. }
             | Self::Model { path, .. }
             | Self::Run { path, .. }
@@ -108,6 +120,8 @@ impl Error {
             Self::Source(error) => error.remedy(),
             Self::NoSampleRate { .. } => Some(Remedy::SampleRate),
             Self::NoNoise => Some(Remedy::NoiseInput),
+            #[cfg(feature = "native")]
+            Self::NotHalf { .. } => Some(Remedy::HalfPrecision),
             _ => None,
         }
     }

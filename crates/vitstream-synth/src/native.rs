@@ -40,6 +40,9 @@ pub struct NativeOptions {
     pub read: ReadOptions,
     /// Number of threads; 0 means one. It does not change a single bit of the result.
     pub threads: usize,
+    /// Whether weights are kept as float16, in half the memory; for voices that were exported with float16
+    /// weights. It does not change a single bit of the result.
+    pub half_weights: bool,
     /// The sample rate in hertz, if the files do not state it.
     pub sample_rate: Option<u32>,
     /// The cost of pushes on this device.
@@ -64,6 +67,13 @@ impl NativeOptions {
         self
     }
 
+    /// Sets whether weights are kept as float16; for voices that were exported with float16 weights. It does not
+    /// change a single bit of the result.
+    pub fn half_weights(mut self, half_weights: bool) -> Self {
+        self.half_weights = half_weights;
+        self
+    }
+
     /// Sets the sample rate in hertz, if the files do not state it.
     pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
         self.sample_rate = sample_rate.into();
@@ -80,12 +90,21 @@ impl NativeOptions {
 /// Opens the voice in `input`: anything that [`source::load`] reads.
 ///
 /// # Errors
-/// As [`source::load`]; when the sample rate is unknown; when the engine refuses the network or the options.
+/// As [`source::load`]; when the sample rate is unknown; when the engine refuses the network or the options;
+/// when weights are to be kept as float16 and most of them are not float16 numbers.
 pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
-    let input = input.into();
+    let voice = read_and_pack(&input.into(), options)?;
+    if options.half_weights {
+        // All that was read as float32 is gone now; an allocator that keeps the memory would keep more than was saved.
+        vitstream_engine::give_back_freed_memory();
+    }
+    Ok(voice)
+}
+
+fn read_and_pack(input: &Input, options: &NativeOptions) -> Result<Voice, Error> {
     let path = input.name();
     let Parts { mut weights, hparams, config, files, warnings, notes, .. } =
-        source::read(&input, &options.read)?;
+        source::read(input, &options.read)?;
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -97,7 +116,7 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
         None => log::info!("{}: no voice JSON", path.display()),
     }
     let threads = options.threads.max(1);
-    let engine = Options::new().threads(threads);
+    let engine = Options::new().threads(threads).half_weights(options.half_weights);
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
@@ -121,6 +140,14 @@ pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, E
     source::check_finite(path, &audit, &options.read)?;
     source::check_unchanged(&files)?;
     let (encoder, decoder) = (encoder.map_err(engine_error)?, decoder.map_err(engine_error)?);
+    if options.half_weights {
+        let (mut found, of_decoder) = (encoder.half_weights(), decoder.half_weights());
+        found.kept += of_decoder.kept;
+        found.all += of_decoder.all;
+        if 2 * found.kept < found.all {
+            return Err(Error::NotHalf { path: path.to_owned(), found });
+        }
+    }
 
     let config = config.as_ref();
     let sample_rate =

@@ -46,6 +46,9 @@ pub struct OpenOptions {
     pub read: ReadOptions,
     /// Number of threads, 1 to 256. With the native backend it does not change a single bit of the result.
     pub threads: usize,
+    /// Whether the native backend keeps weights as float16, in half the memory; for voices that were exported with
+    /// [`Precision::F16Weights`](crate::Precision). It does not change a single bit of the audio.
+    pub half_weights: bool,
     /// The sample rate in hertz, for a voice whose files do not state it.
     pub sample_rate: Option<u32>,
     /// The decoder to use from a folder, for backends that run its graphs.
@@ -65,6 +68,7 @@ impl Default for OpenOptions {
             backend: Backend::Auto,
             read: ReadOptions::default(),
             threads: 1,
+            half_weights: false,
             sample_rate: None,
             decoder: DecoderChoice::default(),
             library: None,
@@ -95,6 +99,13 @@ impl OpenOptions {
     /// Sets the number of threads, 1 to 256.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Sets whether the native backend keeps weights as float16; for voices that were exported with float16
+    /// weights. It does not change a single bit of the audio.
+    pub fn half_weights(mut self, half_weights: bool) -> Self {
+        self.half_weights = half_weights;
         self
     }
 
@@ -161,11 +172,12 @@ impl Voice {
 
     fn open_auto(input: &Input, options: &OpenOptions) -> Result<Self> {
         match Self::open_native(input, options) {
-            // Read options would have no effect on the folder's graphs.
+            // Options for reading and keeping the weights would have no effect on the folder's graphs.
             Err(error)
                 if input.path().is_some_and(Path::is_dir)
                     && error.is_about_content()
-                    && options.read == ReadOptions::default() =>
+                    && options.read == ReadOptions::default()
+                    && !options.half_weights =>
             {
                 if let Err(absent) = Runtime::Rten.available(None) {
                     let problem = format!("{error}; rten could run its graphs, but {absent}");
@@ -184,6 +196,7 @@ impl Voice {
         let given = NativeOptions::new()
             .read(options.read.clone())
             .threads(options.threads)
+            .half_weights(options.half_weights)
             .sample_rate(options.sample_rate)
             .profile(options.profile.clone());
         let voice = native::open(input, &given)?;
@@ -201,6 +214,11 @@ impl Voice {
         if options.read != ReadOptions::default() {
             return Err(Error::option(format!(
                 "{runtime} runs a folder's graphs as they are: options for reading a voice work only with the native backend"
+            )));
+        }
+        if options.half_weights {
+            return Err(Error::option(format!(
+                "{runtime} keeps weights in its own way: keeping them as float16 works only with the native backend"
             )));
         }
         let directory = input.path().ok_or_else(|| {

@@ -125,6 +125,11 @@ pub(crate) struct VoiceArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) threads: usize,
 
+    /// Keep weights as float16, in half the memory: for voices exported with `--precision f16-weights`, on the native
+    /// runtime; it changes no bit of the audio
+    #[arg(long)]
+    half_weights: bool,
+
     /// ONNX Runtime's shared library, if it is not where it is usually found
     #[arg(long, value_name = "FILE")]
     pub(crate) onnxruntime_library: Option<PathBuf>,
@@ -171,10 +176,15 @@ impl VoiceArgs {
             "--config, --hparam, --weights, --allow-nan and --memory-budget are for the native runtime; other runtimes \
              run a folder's graphs as they are"
         );
+        ensure!(
+            matches!(backend, Backend::Auto | Backend::Native) || !self.half_weights,
+            "--half-weights is for the native runtime; other runtimes keep weights as they like"
+        );
         let mut options = OpenOptions::new()
             .backend(backend)
             .read(self.read.options())
             .threads(self.threads)
+            .half_weights(self.half_weights)
             .decoder(decoder.into())
             .profile(self.read_profile()?);
         options.wall = wall;

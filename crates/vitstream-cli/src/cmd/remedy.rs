@@ -47,6 +47,9 @@ fn words(remedy: &Remedy) -> Option<String> {
             "export it with `--noise input`, or speak with --noise-scale 0 and --noise-w 0".to_owned()
         }
         Remedy::AllowNan => "--allow-nan accepts them".to_owned(),
+        Remedy::HalfPrecision => {
+            "export it with `--precision f16-weights` and open the result, or omit --half-weights".to_owned()
+        }
         Remedy::Memory => "--memory-budget allows more".to_owned(),
         Remedy::OtherConfig => "change the JSON, or name another with --config".to_owned(),
         Remedy::SingleGraph => "export it without --package and with --layout single".to_owned(),

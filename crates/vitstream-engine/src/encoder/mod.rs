@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 pub use noise::{Draws, DrawsFrom};
 
-use crate::conv::{Fold, Target, Tiles};
+use crate::conv::{Fold, HalfWeights, Halves, Target, Tiles};
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
-use crate::options::{Options, Workers};
+use crate::options::Options;
 use crate::rows::{LINE, padded};
 use crate::spec::{ConvSpec, DdsConvSpec, DurationSpec, EncoderSpec, limit, tensor};
+use crate::workers::Workers;
 use attention::{EncoderLayer, Room, check_pointwise};
 use duration::{DurationPredictor, StochasticDurationPredictor};
 use layers::{Linear, Sequence};
@@ -77,6 +78,7 @@ struct Weights {
     /// `[n_speakers, gin]`.
     emb_g: Vec<f32>,
     gin: usize,
+    halves: HalfWeights,
 }
 
 #[derive(Debug)]
@@ -96,8 +98,9 @@ impl Encoder {
         let arena = &Arena::default();
         // An utterance is encoded at once, so Winograd's method does not make the result depend on its
         // division.
-        let tiles = Tiles { accurate: true, transformed: false, wait: None };
-        let target = Target { kernels, arena, tiles: Some(tiles) };
+        let tiles = Tiles { accurate: true, always: false, wait: None };
+        let halves = Halves::new(options.half_weights);
+        let target = Target { kernels, arena, tiles: Some(tiles), halves: &halves };
         let hidden = spec.hidden;
         limit("enc_p", "hidden channels", hidden, 1..=65_536, "1 to 65536")?;
         if spec.n_heads == 0 || !hidden.is_multiple_of(spec.n_heads) {
@@ -147,6 +150,7 @@ impl Encoder {
                 },
                 emb_g,
                 gin,
+                halves: halves.counted(),
             }),
         };
         // The layers have been checked, so these are small numbers.
@@ -277,6 +281,11 @@ impl Encoder {
             row[..hidden].copy_from_slice(&self.weights.emb[id * hidden..][..hidden]);
         }
         Ok(x)
+    }
+
+    /// Number of weights kept as float16; see [`Options::half_weights`].
+    pub fn half_weights(&self) -> HalfWeights {
+        self.weights.halves
     }
 
     /// Size of the packed weights in bytes.

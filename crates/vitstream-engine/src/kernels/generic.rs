@@ -27,8 +27,13 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     task.check(L);
     let (wide, narrow) = task.panels(L);
     let mut sums = [[[0f32; L]; 2]; tile::ROWS];
+    let size = task.taps * task.c_in * 2 * L;
+    let mut room = task.weights.room(size);
+    // The next panel, of this layer or the next, lies behind this one, unless it has to be widened.
+    let next = if task.weights.is_half() { 0 } else { size as isize };
     for panel in 0..wide + usize::from(narrow) {
         let is_wide = panel < wide;
+        let weights = task.weights.panel(panel * size, if is_wide { size } else { size / 2 }, &mut room);
         let mut row = 0;
         while row < task.rows {
             let rows = next_rows(task.rows - row, ROWS);
@@ -38,12 +43,11 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 taps: task.taps,
                 tap_step: task.tap_step,
                 c_in: task.c_in,
-                // The next panel, of this layer or the next, follows this one in memory.
-                ahead: if row + rows == task.rows { (task.taps * task.c_in * 2 * L) as isize } else { 0 },
-                weights: task.weights[panel * task.taps * task.c_in * 2 * L..].as_ptr(),
+                ahead: if row + rows == task.rows { next } else { 0 },
+                weights: weights.as_ptr(),
             };
-            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and that all panels, of
-            // which this is one, lie inside `weights`.
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and `weights` is cut to what
+            // one or two registers of each tap's channels take.
             unsafe { run(rows, is_wide, source, &mut sums) };
             let sums = &sums[..rows];
             // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.

@@ -20,6 +20,16 @@ pub(crate) struct Arena {
     scratch: RefCell<Vec<Line>>,
 }
 
+/// Returns freed memory to the system if the allocator keeps it for later use (glibc's does, beyond the size of the
+/// largest freed block). For callers that have just freed much memory and will not need it again.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+    // SAFETY: the call takes the allocator's own locks and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lines owned exclusively.
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Memory);

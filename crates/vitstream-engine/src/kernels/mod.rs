@@ -7,6 +7,7 @@
 //! # Contracts
 //! - A [`Kernels`] exists only for an instruction set that [`Kernels::new`] found on this machine, which
 //!   makes calls of `#[target_feature]` functions sound.
+//! - The request of [`memory`] to the allocator touches no memory in use.
 //! - A block of [`memory`] is a range of a mapping to which nothing else refers.
 //! - The convolution reads through raw pointers in [`tile`]; [`ConvTask::check`] proves the ranges before the
 //!   first read and panics otherwise. [`Epilogue::check`] does the same for the memory that the epilogues in
@@ -23,16 +24,20 @@ mod generic;
 mod memory;
 mod task;
 mod tile;
+mod weights;
 mod winograd;
 
+pub use memory::give_back_freed_memory;
 pub(crate) use memory::{Arena, Block};
 pub(crate) use task::{
     ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask, TransformTask, WinogradTask,
 };
+pub(crate) use weights::{Weights, narrow};
 
 use std::cell::Cell;
 
 use crate::error::Error;
+use crate::workers::{in_pool, join};
 use task::{Columns, Split};
 
 /// Instruction set of the kernels.
@@ -102,25 +107,6 @@ pub(crate) struct Kernels {
     isa: Isa,
     /// Number of threads among which a task may be divided.
     threads: usize,
-}
-
-/// Returns true if this thread belongs to a pool, so that [`join`] stays in it.
-fn in_pool() -> bool {
-    #[cfg(feature = "threads")]
-    return rayon::current_thread_index().is_some();
-    #[cfg(not(feature = "threads"))]
-    false
-}
-
-/// Runs both, in parallel if there are threads.
-fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-    #[cfg(feature = "threads")]
-    rayon::join(a, b);
-    #[cfg(not(feature = "threads"))]
-    {
-        a();
-        b();
-    }
 }
 
 thread_local! {

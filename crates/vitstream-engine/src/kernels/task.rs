@@ -3,6 +3,7 @@
 use bytemuck::Zeroable;
 
 use super::Kernels;
+use super::weights::Weights;
 use crate::rows::{LINE, Line, floats, floats_mut};
 use crate::winograd::Plan;
 
@@ -18,7 +19,7 @@ pub(crate) struct ConvTask<'a> {
     pub(crate) taps: usize,
     pub(crate) c_in: usize,
     /// Panels, each `[taps][c_in][panel]`: see [`Panels`](crate::conv::Panels).
-    pub(crate) weights: &'a [f32],
+    pub(crate) weights: Weights<'a>,
     /// Bias in panel order, as long as if all panels were wide.
     pub(crate) bias: &'a [f32],
     /// Number of output rows.
@@ -192,7 +193,7 @@ pub(crate) struct WinogradTask<'a> {
     pub(crate) plan: Plan,
     /// Panels, each `[products][groups][c_in][panel]` where they are transformed, else as a [`ConvTask`] has
     /// them.
-    pub(crate) weights: &'a [f32],
+    pub(crate) weights: Weights<'a>,
     pub(crate) transformed: bool,
     pub(crate) bias: &'a [f32],
     pub(crate) rows: usize,

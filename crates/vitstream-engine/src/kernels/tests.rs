@@ -2,7 +2,7 @@
 
 use super::*;
 #[cfg(feature = "threads")]
-use crate::conv::{Conv, Fold, Target, Tiles};
+use crate::conv::{Conv, Fold, Halves, Target, Tiles};
 #[cfg(feature = "threads")]
 use crate::rows::Rows;
 use crate::rows::{floats, floats_mut, zeros};
@@ -31,7 +31,7 @@ fn gate(kernels: Kernels, a: f32, b: f32) -> f32 {
         tap_step: 0,
         taps: 1,
         c_in: 1,
-        weights: floats(&weights),
+        weights: Weights::Single(floats(&weights)),
         bias: &floats(&bias)[..2 * lanes],
         rows: 1,
         step: lanes,
@@ -100,8 +100,8 @@ fn softmax_and_layer_norm_and_gelu_are_what_they_are_called() {
     }
 }
 
-/// However rows and channels are shared among threads, every bit of the result and every float around it
-/// stays the same.
+/// However rows and channels are shared among threads, and whether weights are kept as float16, every bit of the
+/// result and every float around it stays the same.
 #[test]
 #[cfg(feature = "threads")]
 fn threads_share_rows_and_channels_and_change_no_bit() {
@@ -111,17 +111,20 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
         (state >> 8) as f32 / 8_388_608.0 - 1.0
     };
     let (c_in, c_out, kernel) = (96, 160, 3);
-    let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| next()).collect();
+    let weight: Vec<f32> = (0..c_out * c_in * kernel).map(|_| half::f16::from_f32(next()).to_f32()).collect();
     let bias: Vec<f32> = (0..c_out).map(|_| next()).collect();
     let spec = ConvSpec::new(&weight[..], c_out, c_in, kernel).with_bias(&bias[..]);
-    let tiles = |transformed| Some(Tiles { accurate: false, transformed, wait: None });
+    let tiles = |always| Some(Tiles { accurate: false, always, wait: None });
     for one in available() {
         for (tiles, gated) in
             [None, tiles(false), tiles(true)].into_iter().flat_map(|t| [(t, false), (t, true)])
         {
-            let target = Target { kernels: one, arena: &Arena::default(), tiles };
-            let conv =
-                if gated { Conv::gate(target, &spec) } else { Conv::new(target, &spec, Fold::default()) };
+            let [conv, kept] = [false, true].map(|wanted| {
+                let halves = &Halves::new(wanted);
+                let target = Target { kernels: one, arena: &Arena::default(), tiles, halves };
+                if gated { Conv::gate(target, &spec) } else { Conv::new(target, &spec, Fold::default()) }
+            });
+            assert!(2 * kept.bytes() <= conv.bytes() + 4 * c_out, "{} {}", kept.bytes(), conv.bytes());
             // Fewer rows than channels, more, and more than four times as many.
             for rows in [24, 200, 700] {
                 let mut x = Rows::new(c_in, 1);
@@ -131,7 +134,7 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
                 // Rows are further apart than they are wide, and there are more than are computed.
                 let step = 2 * c_out;
                 let buffer: Vec<f32> = (0..(rows as usize + 3) * step).map(|_| next()).collect();
-                let run = |threads: usize, accumulate: bool| {
+                let run = |conv: &Conv, threads: usize, accumulate: bool| {
                     let kernels = Kernels { threads, ..one };
                     let (mut raw, mut act) = (buffer.clone(), buffer.clone());
                     let epilogue = match gated {
@@ -149,13 +152,20 @@ fn threads_share_rows_and_channels_and_change_no_bit() {
                     [raw, act].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
                 };
                 for accumulate in [false, true] {
-                    let alone = run(1, accumulate);
+                    let alone = run(&conv, 1, accumulate);
                     let untouched = rows as usize * step..(rows as usize + 3) * step;
-                    let kept = alone[untouched.clone()].iter().zip(&buffer[untouched]);
-                    assert!(kept.into_iter().all(|(a, b)| *a == b.to_bits()), "rows that are not computed");
-                    for threads in [2, 3, 5] {
-                        let same = run(threads, accumulate) == alone;
-                        assert!(same, "{one:?} {tiles:?} gated={gated}: {rows} rows, {threads} threads");
+                    let same = alone[untouched.clone()].iter().zip(&buffer[untouched]);
+                    assert!(same.into_iter().all(|(a, b)| *a == b.to_bits()), "rows that are not computed");
+                    for (name, conv, threads) in
+                        [("float32", &conv, &[2, 3, 5][..]), ("float16", &kept, &[1, 2, 3, 5])]
+                    {
+                        for &threads in threads {
+                            let same = run(conv, threads, accumulate) == alone;
+                            assert!(
+                                same,
+                                "{one:?} {tiles:?} gated={gated} {name}: {rows} rows, {threads} threads"
+                            );
+                        }
                     }
                 }
             }
@@ -175,7 +185,7 @@ fn a_convolution_beyond_its_input_is_stopped() {
             tap_step: 1,
             taps: 3,
             c_in: 1,
-            weights: floats(&weights),
+            weights: Weights::Single(floats(&weights)),
             bias: &floats(&weights)[..16],
             rows: 2,
             step: 16,

@@ -3,6 +3,7 @@
 use super::generic::{Finish, Gate, Linear, fma, next_rows, read, store};
 use super::task::{TransformTask, WinogradTask};
 use super::tile::{self, Run, Source};
+use super::weights::{Weights, widen};
 use crate::rows::{LINE, Line, floats_mut};
 use crate::winograd::{Coefficients, MAX_TAPS, Plan};
 use bytemuck::Zeroable;
@@ -90,24 +91,48 @@ fn backward<'p, const L: usize, const FMA: bool, const PAIRS: usize, const M: us
     }
 }
 
-/// `G w` of a panel of `width` channels, `[kernel][c_in][width]` to `[products][groups][c_in][width]`.
+/// [`transform`] of weights that are held either way.
 #[inline(always)]
 fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     kernel: usize,
     c_in: usize,
     width: usize,
-    from: &[f32],
+    from: Weights<'_>,
+    to: (&mut [f32], usize),
+) {
+    assert!(from.len() >= kernel * c_in * width && width.is_multiple_of(L));
+    match from {
+        Weights::Single(from) => {
+            // SAFETY: registers of `kernel * c_in * width` floats are asked for, whole ones; so many are there.
+            let load = |at| unsafe { tile::load(from.as_ptr().add(at)) };
+            transform::<L, FMA, PAIRS, M>(kernel, c_in, width, load, to);
+        }
+        Weights::Half(from) => {
+            let load = |at: usize| {
+                let mut register = [0.0; L];
+                register.iter_mut().zip(&from[at..][..L]).for_each(|(value, &half)| *value = widen(half));
+                register
+            };
+            transform::<L, FMA, PAIRS, M>(kernel, c_in, width, load, to);
+        }
+    }
+}
+
+/// `G w` of a panel of `width` channels, a whole number of registers, `[kernel][c_in][width]` to
+/// `[products][groups][c_in][width]`.
+#[inline(always)]
+fn transform<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
+    kernel: usize,
+    c_in: usize,
+    width: usize,
+    load: impl Fn(usize) -> [f32; L],
     (to, apart): (&mut [f32], usize),
 ) {
     let (products, taps) = (2 * PAIRS + 2, 2 * PAIRS + 3 - M);
     let groups = kernel.div_ceil(taps);
     // Floats of a tap, and of a group of a product.
     let size = c_in * width;
-    assert!(
-        from.len() >= kernel * size
-            && to.len() >= (products - 1) * apart + groups * size
-            && width.is_multiple_of(L)
-    );
+    assert!(to.len() >= (products - 1) * apart + groups * size && width.is_multiple_of(L));
     let g = &Coefficients::<PAIRS>::G;
     for group in 0..groups {
         // The last group may lack taps, which count as zeros.
@@ -116,8 +141,7 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
             let mut w = [[0f32; L]; MAX_TAPS];
             for (k, w) in w.iter_mut().enumerate().take(taps) {
                 if k < present {
-                    // SAFETY: tap `group * taps + k < kernel` lies in `from`, and `at + L <= size`.
-                    *w = unsafe { tile::load(from.as_ptr().add((group * taps + k) * size + at)) };
+                    *w = load((group * taps + k) * size + at);
                 }
             }
             let mut out = [[0f32; L]; PRODUCTS];
@@ -176,7 +200,7 @@ pub(super) fn transform_weights<const L: usize, const FMA: bool, const ROWS: usi
     for panel in 0..task.channels.div_ceil(2 * L) {
         let (from, width) = panel_at(L, task.channels, task.kernel * task.c_in, panel);
         let (to, _) = panel_at(L, task.channels, task.plan.products() * groups * task.c_in, panel);
-        let (from, to) = (&task.weights[from..], &mut task.out[to..]);
+        let (from, to) = (Weights::Single(&task.weights[from..]), &mut task.out[to..]);
         let apart = groups * task.c_in * width;
         planned!(task.plan, weights::<L, FMA>(task.kernel, task.c_in, width, from, (to, apart)));
     }
@@ -247,20 +271,27 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
 
         for panel in 0..channels.div_ceil(2 * L) {
             let (at, panel_width) = panel_at(L, channels, depth, panel);
-            let mut panel_weights = &task.weights[at..][..depth * panel_width];
-            let behind = panel_weights.as_ptr_range().end;
+            let held = task.weights.range(at, depth * panel_width);
             let size = groups * task.c_in * panel_width;
-            let mut apart = size;
-            if !task.transformed {
-                apart += GAP;
-                let to = (&mut *w, apart);
-                weights::<L, FMA, PAIRS, M>(task.kernel, task.c_in, panel_width, panel_weights, to);
-                panel_weights = w;
-            }
+            let (panel_weights, apart) = match held {
+                Weights::Single(weights) if task.transformed => (weights, size),
+                _ => {
+                    let apart = size + GAP;
+                    let to = (&mut *w, apart);
+                    weights::<L, FMA, PAIRS, M>(task.kernel, task.c_in, panel_width, held, to);
+                    (&*w, apart)
+                }
+            };
             let wide = panel_width > L;
-            // The next panel, of this layer or the next, follows this one in memory.
-            let distance = behind.addr().wrapping_sub(panel_weights.as_ptr().addr()) as isize;
-            let mut ahead = distance / size_of::<f32>() as isize;
+            // The next panel, of this layer or the next, follows this one in memory. A panel of float16 is short
+            // enough for the processor to load it in time without a prefetch.
+            let mut ahead = match held {
+                Weights::Single(weights) => {
+                    let behind = weights.as_ptr_range().end.addr();
+                    behind.wrapping_sub(panel_weights.as_ptr().addr()) as isize / size_of::<f32>() as isize
+                }
+                Weights::Half(_) => 0,
+            };
             for ((v, first_rows), &n) in v.chunks_exact(v_len).zip(&first_rows).zip(&heights) {
                 if n == 0 {
                     break;
