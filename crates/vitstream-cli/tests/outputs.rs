@@ -187,14 +187,14 @@ fn half_precision_speaks_in_every_runtime() {
     }
 }
 
-/// Weights that were exported as float16 can be kept so, which says the same; others are refused with what helps, and so
-/// are runtimes that keep weights as they like.
+/// Weights exported as float16 can be kept as float16, which gives the same audio. Other weights are refused
+/// with a remedy, and so are runtimes that choose the format of the weights themselves.
 #[test]
 fn a_voice_in_half_precision_can_be_kept_so() {
     let dir = tempfile::tempdir().unwrap();
     let [half, single] = [Precision::F16Weights, Precision::F32].map(|precision| {
         let folder = dir.path().join(format!("{precision:?}"));
-        // Its graphs draw no noise, so that every runtime takes a seed.
+        // The graphs draw no noise, so every runtime accepts a seed.
         let options = ExportOptions::new().precision(precision).noise(NoiseSource::Input);
         export(golden("high.ckpt"), &folder, &options).unwrap();
         folder

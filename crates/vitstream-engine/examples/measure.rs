@@ -1,12 +1,12 @@
 //! Measures kernels and a voice: `cargo run --release -p vitstream-engine --example measure [VOICE.ckpt
 //! [ISA [PART]]]`, where PART is kernels, qualities, slow, voice, half or threads.
 //!
-//! Prints GFLOP/s of each convolution shape beside the peak of register multiply-adds measured in the same
-//! run, then of a decoder of each quality with random weights, and of the voice the decoder, streaming in
-//! several chunk lengths, and the encoder. Times are CPU time of the thread: other work on the machine
-//! disturbs them less than it does the clock. The part half compares weights kept as float16 with the same as float32. Only
-//! threads, what a second one is worth, takes the clock and wants two
-//! quiet cores.
+//! Prints the GFLOP/s of each convolution shape, next to the peak rate of register multiply-adds measured in
+//! the same run; then the times of a decoder of each quality with random weights; and for the voice those of
+//! the decoder, streaming in several chunk lengths, and of the encoder. Times are CPU time of the thread,
+//! which other work on the machine disturbs less than clock time. The part half compares weights kept as
+//! float16 with the same weights as float32. Only the part threads, which measures the gain of a second
+//! thread, uses clock time and needs two idle cores.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -369,7 +369,7 @@ fn second_thread(path: &Path, isa: Isa) {
     }
 }
 
-/// A voice rounded to float16, its weights kept as float32 and as float16, turn by turn.
+/// Alternately measures a voice rounded to float16 with its weights kept as float32 and as float16.
 fn half_weights(path: &Path, isa: Isa) {
     let model = voice::load(path);
     let (encoder, decoder) =

@@ -36,17 +36,17 @@ pub(crate) struct Target<'a> {
     pub(crate) halves: &'a Halves,
 }
 
-/// How many weights of convolutions there are, and how many of them are kept as float16.
+/// The number of weights in convolutions, and the number of those kept as float16.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HalfWeights {
-    /// Those that are kept as float16.
+    /// The number of weights kept as float16.
     pub kept: usize,
-    /// All.
+    /// The number of all weights.
     pub all: usize,
 }
 
-/// Whether weights may be held as float16, and how many are.
+/// Whether weights may be kept as float16, and how many are.
 #[derive(Debug)]
 pub(crate) struct Halves {
     wanted: bool,
@@ -105,7 +105,7 @@ const MIN_TILES: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     weights: Block,
-    /// Whether they are float16.
+    /// Set if the weights are float16.
     half: bool,
     /// In panel order.
     bias: Vec<Line>,
@@ -122,7 +122,7 @@ impl Panels {
         Self { weights, half: false, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
     }
 
-    /// Packs as float16, if that changes no weight.
+    /// Packs the weights as float16 if that changes none of them.
     fn pack_halves(target: Target<'_>, taps: &Taps<'_>) -> Option<Block> {
         let mut packed = None;
         if target.halves.wanted {

@@ -14,8 +14,8 @@ pub struct Options {
     /// Number of threads, 1 to 256. It does not change a single bit of the result. More than one needs the
     /// feature `threads`.
     pub threads: usize,
-    /// Whether weights that float16 holds exactly are kept so, those of a convolution all or none. It takes half the
-    /// memory and changes no bit of the result.
+    /// Set if weights that float16 represents exactly are kept as float16, for each convolution all or none
+    /// of them. It takes half the memory and does not change a single bit of the result.
     pub half_weights: bool,
 }
 

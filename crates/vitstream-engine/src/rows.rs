@@ -43,7 +43,7 @@ pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 
-/// The same memory as the bits of float16, two for each float.
+/// The same memory as float16 bits, two for each float.
 pub(crate) fn halves(lines: &[Line]) -> &[u16] {
     bytemuck::cast_slice(lines)
 }

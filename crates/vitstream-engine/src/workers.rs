@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// The threads of a network; none but the caller's own for a single one.
+/// The threads of a network; for a single thread, only the caller's own.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     #[cfg(feature = "threads")]
@@ -13,7 +13,7 @@ impl Workers {
     pub(crate) fn new(threads: usize) -> Result<Self, Error> {
         let refused = |reason: String| Error::Threads { threads, reason };
         if !(1..=256).contains(&threads) {
-            return Err(refused("1 to 256 are possible".to_owned()));
+            return Err(refused("expected 1 to 256".to_owned()));
         }
         #[cfg(feature = "threads")]
         {
@@ -72,12 +72,13 @@ mod awake {
     const ATTEMPTS: usize = 64;
 
     thread_local! {
-        /// Whether this thread has begun something that others wait for. While it waits for a task of its own, it may
-        /// be given another network's [`look`]; to begin that then could make two networks wait for each other.
+        /// Set if this thread has begun work that others wait for. While it waits for a task of its own, the
+        /// pool may give it another network's [`look`]; starting that could make two networks wait for each
+        /// other.
         static OCCUPIED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Sets what it was made of when it is dropped, also by a panic.
+    /// Calls its function when it is dropped, also by a panic.
     struct AtEnd<F: Fn()>(F);
 
     impl<F: Fn()> Drop for AtEnd<F> {
@@ -142,7 +143,7 @@ mod tests {
         }
     }
 
-    /// Whoever takes whose tasks: none of several callers waits for ever, nor after one that panics.
+    /// Whichever thread takes whose tasks: no caller waits forever, even if another one panics.
     #[test]
     fn callers_at_the_same_time_all_come_to_their_end() {
         for threads in [2, 3, 5] {

@@ -172,8 +172,8 @@ fn encoder_equals_pytorch() {
     });
 }
 
-/// Weights that are float16 numbers can be kept so, in half the memory, and make the same latent and the same samples;
-/// those as trained are none.
+/// Weights that are float16 numbers can be kept as float16, in half the memory, with the same latent and the
+/// same samples. The original trained weights are not float16 numbers.
 #[test]
 fn weights_kept_as_half_precision_change_no_bit() {
     each_case(|case, model, reference| {

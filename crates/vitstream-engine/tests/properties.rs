@@ -55,7 +55,7 @@ fn check(
         let same = same_bits(&samples, &widest.expect("the scalar set at least"));
         prop_assert!(same, "{:?}: {} threads", mode, threads);
 
-        // Kept as float16, weights that it holds make the same sums.
+        // Weights kept as float16 give the same sums if float16 represents them exactly.
         let spec = rounded_decoder(&spec);
         let exact = Decoder::new(&spec, Options::new().mode(mode)).expect("a valid network");
         let exact = decode(&exact, &z, frames, g.as_deref(), &[frames]);
@@ -141,7 +141,7 @@ fn thousands_of_chunkings_give_the_same_bits() {
         for threads in [1, 2] {
             let options = Options::new().threads(threads).mode(mode).half_weights(true);
             let decoder = Decoder::new(&spec, options).expect("fits");
-            // What is multiplied by the share of three blocks in a mean is no float16 number any more.
+            // The product with a mean's factor for three blocks is no longer a float16 number.
             half += usize::from(2 * decoder.half_weights().kept > decoder.half_weights().all);
             decoders.push(decoder);
         }
@@ -162,7 +162,8 @@ fn thousands_of_chunkings_give_the_same_bits() {
     assert!(half > 24, "{half} of 48 decoders keep weights as float16");
 }
 
-/// Weights that float16 does not hold, be they too exact, too large or too small, stay as they are.
+/// Weights that float16 cannot represent, because they are too precise, too large or too small, remain
+/// float32.
 #[test]
 fn what_half_precision_does_not_hold_is_kept_as_it_is() {
     let (spec, g) = sized(4, MIN_CHANNELS);

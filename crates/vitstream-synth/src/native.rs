@@ -95,7 +95,8 @@ impl NativeOptions {
 pub fn open(input: impl Into<Input>, options: &NativeOptions) -> Result<Voice, Error> {
     let voice = read_and_pack(&input.into(), options)?;
     if options.half_weights {
-        // All that was read as float32 is gone now; an allocator that keeps the memory would keep more than was saved.
+        // The float32 weights that were read are freed now; an allocator that keeps their memory would keep
+        // more than was saved.
         vitstream_engine::give_back_freed_memory();
     }
     Ok(voice)

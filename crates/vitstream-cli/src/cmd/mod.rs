@@ -125,8 +125,8 @@ pub(crate) struct VoiceArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) threads: usize,
 
-    /// Keep weights as float16, in half the memory: for voices exported with `--precision f16-weights`, on the native
-    /// runtime; it changes no bit of the audio
+    /// Keep weights as float16 in memory, which halves their size; for voices exported with `--precision
+    /// f16-weights`, on the native runtime. The audio is the same to the last bit
     #[arg(long)]
     half_weights: bool,
 
@@ -178,7 +178,7 @@ impl VoiceArgs {
         );
         ensure!(
             matches!(backend, Backend::Auto | Backend::Native) || !self.half_weights,
-            "--half-weights is for the native runtime; other runtimes keep weights as they like"
+            "--half-weights is for the native runtime; other runtimes choose the format of the weights themselves"
         );
         let mut options = OpenOptions::new()
             .backend(backend)

@@ -29,7 +29,7 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
     let mut sums = [[[0f32; L]; 2]; tile::ROWS];
     let size = task.taps * task.c_in * 2 * L;
     let mut room = task.weights.room(size);
-    // The next panel, of this layer or the next, lies behind this one, unless it has to be widened.
+    // The next panel, of this layer or the next, follows this one in memory, unless it has to be widened.
     let next = if task.weights.is_half() { 0 } else { size as isize };
     for panel in 0..wide + usize::from(narrow) {
         let is_wide = panel < wide;
@@ -46,8 +46,8 @@ pub(super) fn conv_rows<const L: usize, const FMA: bool, const ROWS: usize>(
                 ahead: if row + rows == task.rows { next } else { 0 },
                 weights: weights.as_ptr(),
             };
-            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and `weights` is cut to what
-            // one or two registers of each tap's channels take.
+            // SAFETY: `check` proved that the last row's last tap ends inside `x`, and `weights` has the
+            // length that one or two registers for each tap's channels take.
             unsafe { run(rows, is_wide, source, &mut sums) };
             let sums = &sums[..rows];
             // SAFETY: `check` proved that all of `task.rows` lie inside the epilogue's slices.

@@ -1,7 +1,7 @@
-//! Weights of panels as they lie in memory: float32, or float16 that is widened panel by panel.
+//! Weights of panels in memory: float32, or float16 that is widened panel by panel.
 //!
-//! Only what float16 holds exactly is held in it, and widening is exact: so the sums are the same, bit for bit. A panel
-//! is widened where it stays in the second-level cache until all rows have used it.
+//! Only values that float16 represents exactly are stored as float16, and widening is exact, so the sums are
+//! the same to the last bit. A widened panel stays in the second-level cache until all rows have used it.
 
 use std::cell::Cell;
 
@@ -10,14 +10,14 @@ use bytemuck::Zeroable;
 use crate::rows::{LINE, Line, floats_mut};
 
 thread_local! {
-    /// Room for a widened panel.
+    /// Buffer for a widened panel.
     static WIDENED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Weights of panels.
+/// The weights of panels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Weights<'a> {
-    /// As the kernels read them.
+    /// In the format that the kernels read.
     Single(&'a [f32]),
     /// The bits of float16.
     Half(&'a [u16]),
@@ -35,7 +35,7 @@ impl<'a> Weights<'a> {
         matches!(self, Self::Half(_))
     }
 
-    /// `len` of them from `from` on.
+    /// Returns the `len` weights from `from` on.
     #[inline(always)]
     pub(super) fn range(self, from: usize, len: usize) -> Self {
         match self {
@@ -44,7 +44,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Those before `at`, and the others.
+    /// Returns the weights before `at`, and the rest.
     pub(super) fn split_at(self, at: usize) -> (Self, Self) {
         match self {
             Self::Single(weights) => {
@@ -58,7 +58,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Room for panels of up to `len` weights; none where they need not be widened.
+    /// Returns a buffer for panels of up to `len` weights; an empty one if they need not be widened.
     #[inline(always)]
     pub(super) fn room(self, len: usize) -> Room {
         let lines = if self.is_half() { WIDENED.take() } else { Vec::new() };
@@ -69,7 +69,7 @@ impl<'a> Weights<'a> {
         room
     }
 
-    /// `len` weights from `from` on, widened in `room` where they have to be.
+    /// Returns the `len` weights from `from` on, widened into `room` if necessary.
     #[inline(always)]
     pub(super) fn panel<'r>(self, from: usize, len: usize, room: &'r mut Room) -> &'r [f32]
     where
@@ -88,7 +88,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Memory of this thread's that is lent for as long as a task takes.
+/// Memory of this thread, lent for the duration of a task.
 pub(super) struct Room(Vec<Line>);
 
 impl Drop for Room {
@@ -99,29 +99,31 @@ impl Drop for Room {
     }
 }
 
-/// The float that float16 of these bits is; those of no finite number are not asked for.
+/// Converts the bits of a finite float16 number to the float of the same value.
 ///
-/// All in steps that a vector has: a loop over it converts a register at a time on any instruction set.
+/// It uses only operations that exist for vectors: a loop over it converts one register at a time on any
+/// instruction set.
 #[inline(always)]
 pub(super) fn widen(half: u16) -> f32 {
-    /// What the exponents' biases differ by.
+    /// The difference of the exponents' biases.
     const BIAS: u32 = (127 - 15) << 23;
     /// The least normal number of float16.
     const LEAST: f32 = 6.103_515_6e-5;
     let half = u32::from(half);
     let magnitude = (half & 0x7fff) << 13;
-    // Below the normal numbers the leading one is not there: it is put in and taken off again.
+    // Subnormal numbers have no implicit leading one: it is added and subtracted again.
     let subnormal = f32::from_bits(magnitude + BIAS + (1 << 23)) - LEAST;
     let normal = f32::from_bits(magnitude + BIAS);
     let value = if magnitude < 1 << 23 { subnormal } else { normal };
     f32::from_bits(value.to_bits() | (half & 0x8000) << 16)
 }
 
-/// Writes the bits of `values` as float16 to `halves` and says whether each of them is exactly that.
+/// Writes the bits of `values` as float16 to `halves`, and returns true if every value is represented
+/// exactly.
 pub(crate) fn narrow(values: &[f32], halves: &mut [u16]) -> bool {
-    // Without a way out in the middle the loop is a vector's.
+    // Without an early exit the loop can be vectorised.
     values.iter().zip(halves).fold(true, |exact, (&value, half)| {
-        /// `2^24`: in units of the least number of float16.
+        /// `2^24`, to count in units of the least number of float16.
         const UNITS: f32 = 16_777_216.0;
         let bits = value.to_bits();
         let magnitude = bits & 0x7fff_ffff;

@@ -91,7 +91,7 @@ fn backward<'p, const L: usize, const FMA: bool, const PAIRS: usize, const M: us
     }
 }
 
-/// [`transform`] of weights that are held either way.
+/// [`transform`] of weights in either format.
 #[inline(always)]
 fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     kernel: usize,
@@ -103,7 +103,8 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     assert!(from.len() >= kernel * c_in * width && width.is_multiple_of(L));
     match from {
         Weights::Single(from) => {
-            // SAFETY: registers of `kernel * c_in * width` floats are asked for, whole ones; so many are there.
+            // SAFETY: the size is `kernel * c_in * width` floats, a whole number of registers, and the slice
+            // has as many.
             let load = |at| unsafe { tile::load(from.as_ptr().add(at)) };
             transform::<L, FMA, PAIRS, M>(kernel, c_in, width, load, to);
         }
@@ -118,8 +119,8 @@ fn weights<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     }
 }
 
-/// `G w` of a panel of `width` channels, a whole number of registers, `[kernel][c_in][width]` to
-/// `[products][groups][c_in][width]`.
+/// Computes `G w` of a panel of `width` channels (a whole number of registers), from `[kernel][c_in][width]`
+/// to `[products][groups][c_in][width]`.
 #[inline(always)]
 fn transform<const L: usize, const FMA: bool, const PAIRS: usize, const M: usize>(
     kernel: usize,

@@ -26,7 +26,7 @@ fn round_all<'a, 'w: 'a>(convs: impl IntoIterator<Item = &'a mut ConvSpec<'w>>) 
     convs.into_iter().for_each(|conv| round(&mut conv.weight));
 }
 
-/// The same network with weights that are float16 numbers.
+/// The same network with its weights rounded to float16.
 pub fn rounded_decoder<'a>(spec: &DecoderSpec<'a>) -> DecoderSpec<'a> {
     let mut spec = spec.clone();
     for layer in &mut spec.flow.layers {
