@@ -1,5 +1,6 @@
-//! `vitstream speechd` as speech-dispatcher meets it: its commands, answers and events over pipes. A voice that reads
-//! letters speaks, and its samples are those of `vitstream speak`. `scripts/test_speechd.py` has the server itself.
+//! `vitstream speechd` as speech-dispatcher uses it: its commands, answers and events over pipes. A voice
+//! that reads letters speaks, and its samples are those of `vitstream speak`. `scripts/test_speechd.py` tests
+//! it with the real server.
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
@@ -14,7 +15,7 @@ const SEED: &str = "3";
 
 fn vitstream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitstream"));
-    // No profile and no voices of whoever runs this.
+    // No profile and no voices of the user who runs this test.
     command.env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
     command
 }
@@ -31,7 +32,7 @@ fn spoken(args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The module, started.
+/// The running module.
 struct Module {
     child: Child,
     input: Option<ChildStdin>,
@@ -60,7 +61,7 @@ impl Module {
         Self { child, input, output }
     }
 
-    /// One that has a voice.
+    /// Starts a module that has a voice.
     fn ready() -> Self {
         let mut module = Self::start(&[letters().to_str().unwrap()]);
         module.send("INIT\n");
@@ -118,7 +119,8 @@ impl Module {
         assert_eq!(self.next(), line("701 BEGIN"));
     }
 
-    /// Everything up to the event that ends a message, which is given too: samples, and marks each with the bytes before it.
+    /// Returns everything up to the event that ends a message, and that event: the samples, and each mark
+    /// with the number of bytes before it.
     fn rest(&mut self) -> (Vec<u8>, Vec<(String, usize)>, String) {
         let (mut audio, mut marks) = (Vec::new(), Vec::new());
         loop {
@@ -137,7 +139,7 @@ impl Module {
         audio
     }
 
-    /// Ends it; what stood on standard error.
+    /// Ends the module; returns its output on standard error.
     fn quit(mut self) -> String {
         self.send("QUIT\n");
         assert_eq!(self.next(), line("210 OK QUIT"));
@@ -155,7 +157,7 @@ impl Module {
 
 const TEXT: &str = "Hello there. How are you, and what is new? Fine.";
 
-/// More audio than any pipe holds, so that the module cannot be at its end before somebody reads.
+/// More audio than any pipe holds, so that the module cannot finish before the test reads.
 fn long() -> String {
     let sentences: Vec<String> =
         (0..200).map(|number| format!("{TEXT}<mark name=\"__spd_{number}\"/> ")).collect();
@@ -237,7 +239,7 @@ fn marks_are_told_where_their_words_begin() {
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
     let places: Vec<usize> = marks.iter().map(|(_, place)| *place).collect();
     assert_eq!(places[1..3], starts[1..3]);
-    // Before a sentence's first word stands its silence.
+    // A sentence begins with its silence, before the first word.
     assert!(places[0] == 0 && starts[2] < places[3] && places[3] <= starts[3] && places[4] == whole.len());
     assert_eq!(module.quit(), "");
 }
@@ -248,7 +250,7 @@ fn a_stop_is_obeyed_within_a_block() {
     for _ in 0..2 {
         module.begin("SPEAK", &long());
         assert!(matches!(module.next(), Said::Audio(_)));
-        // The answer of the next command shows that the stop was read.
+        // The answer to the next command shows that the stop was read.
         module.send("STOP\nLOGLEVEL\n");
         while module.next() != line("207 OK RECEIVING LOGLEVEL SETTINGS") {}
         let mut after = Vec::new();
@@ -262,7 +264,7 @@ fn a_stop_is_obeyed_within_a_block() {
         module.send("log_level=3\n.\n");
         assert_eq!(module.next(), line("203 OK LOGLEVEL SET"));
     }
-    // Nothing to stop is no error, and what follows is whole.
+    // A stop without a message is no error, and the next message is complete.
     module.send("STOP\nPAUSE\n");
     assert!(module.say("SPEAK", "<speak>hello there</speak>") == spoken(&["hello there"]));
     assert_eq!(module.quit(), "");
@@ -284,7 +286,7 @@ fn a_pause_waits_for_the_servers_mark() {
     let (mut more, marks, event) = module.rest();
     assert_eq!(event, "704 PAUSE");
     audio.append(&mut more);
-    // The mark itself may have been on its way before the answer.
+    // The mark itself may have been sent before the answer.
     assert!(marks.len() <= 1, "{marks:?}");
     let repeated = spoken(&["--ssml", &format!("{TEXT} {TEXT}")]);
     let once = spoken(&["--ssml", TEXT]);
@@ -308,7 +310,7 @@ fn one_message_at_a_time() {
         }
     }
     assert_eq!(replies, ["202 OK RECEIVING MESSAGE", "301 ERROR CANT SPEAK"]);
-    // The end does not wait for the message's.
+    // QUIT does not wait for the end of the message.
     module.send("QUIT\n");
     let (_, _, event) = module.rest();
     assert_eq!(event, "703 STOP");
@@ -330,7 +332,7 @@ fn what_cannot_be_read_is_read_without_its_markup() {
     let expected = spoken(&["--ssml", "one  two"]);
     assert!(module.say("SPEAK", "<speak>one <audio src='x'/>two</speak>") == expected);
     assert!(module.say("SPEAK", "one & two <") == spoken(&["--ssml", "one &amp; two &lt;"]));
-    // Nothing to say.
+    // Nothing to speak.
     assert!(module.say("SPEAK", "<speak>...</speak>").is_empty());
     assert!(module.say("SPEAK", "").is_empty());
     let said = module.quit();

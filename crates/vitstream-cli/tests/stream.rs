@@ -1,4 +1,5 @@
-//! Every shape of network, exported and streamed: the stateful decoder gives the whole decoder's audio.
+//! Networks of every shape, exported and streamed: the stateful decoder produces the same audio as the whole
+//! decoder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

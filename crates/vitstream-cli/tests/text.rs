@@ -1,5 +1,5 @@
-//! Text in, as a user meets it: `vitstream speak` and `vitstream phonemize` without espeak-ng. Voices read letters, or ask
-//! a script that knows a few clauses.
+//! Text as input, from the user's point of view: `vitstream speak` and `vitstream phonemize` without
+//! espeak-ng. Voices read letters, or run a script that knows a few clauses.
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
@@ -12,7 +12,8 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use vitstream_testing::golden;
 
-/// A folder with the voices `letters.ckpt`, which reads letters, and `sounds.ckpt`, which reads espeak-ng's phonemes.
+/// A folder with the voices `letters.ckpt`, which reads letters, and `sounds.ckpt`, which reads espeak-ng's
+/// phonemes.
 fn place() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let letters = " abcdefghijklmnopqrstuvwxyz,.!?ħ";
@@ -42,7 +43,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Raw samples of `speak`, always with one seed.
+/// Raw samples of `speak`, always with the same seed.
 fn speak(root: &TempDir, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = vitstream(root);
     command.arg("speak").args(args).args(["--raw", "--seed", "3"]).write_stdin(input);
@@ -62,7 +63,7 @@ fn phonemize(root: &TempDir, args: &[&str]) -> Json {
     serde_json::from_slice(&output.get_output().stdout).unwrap()
 }
 
-/// The audio of each sentence, spoken by its ids alone.
+/// The audio of each sentence, spoken from its ids alone.
 fn alone(root: &TempDir, voice: &str, reading: &Json) -> Vec<Vec<u8>> {
     let sentences = reading["sentences"].as_array().unwrap().iter();
     let ids = sentences.map(|sentence| sentence["ids"].to_string());
@@ -75,7 +76,7 @@ fn every_way_in_gives_each_sentence_as_it_is_alone() {
     let words = "hello there. how, are you? fine!";
     let reading = phonemize(&root, &["letters.ckpt", words]);
     let sentences = alone(&root, "letters.ckpt", &reading);
-    // A small letter after a dot begins no sentence.
+    // A lower-case letter after a dot begins no sentence.
     assert_eq!(sentences.len(), 2);
     let whole = sentences.concat();
     fs::write(root.path().join("words.txt"), format!("\u{feff}{words}")).unwrap();
@@ -90,12 +91,12 @@ fn every_way_in_gives_each_sentence_as_it_is_alone() {
     let phonemes: String = phonemes.iter().map(|phoneme| phoneme.as_str().unwrap()).collect();
     assert_eq!(speak(&root, &["letters.ckpt", "--phonemes", &phonemes], b""), sentences[0]);
 
-    // Silence stands between sentences, not behind them.
+    // Silence is inserted between sentences, not after them.
     let silent = speak(&root, &["letters.ckpt", words, "--sentence-silence", "0.1"], b"");
     let silence = vec![0; 2205 * 2];
     assert!(silent == [&sentences[0][..], &silence, &sentences[1]].concat());
 
-    // What has no id is said once.
+    // Symbols without an id are reported once.
     let mut command = vitstream(&root);
     let output = command.args(["speak", "letters.ckpt", "How? How?", "--raw"]).assert().success();
     let said = text(&output.get_output().stderr);
@@ -134,7 +135,7 @@ fn a_line_has_text_a_speaker_and_a_file() {
     assert!(wav[44..] == speak(&root, &["letters.ckpt", "hello."], b""));
 }
 
-/// Each line is an utterance with a file of its own, and so is all that is given at once.
+/// Each line is an utterance with its own file, and so is text given as a whole.
 #[test]
 fn a_folder_gets_a_file_for_each_line() {
     let root = place();
@@ -197,7 +198,7 @@ fn a_folder_gets_a_file_for_each_line() {
     assert!(!root.path().join("x").exists());
 }
 
-/// `speak` with its standard input and output at hand.
+/// A running `speak` with access to its standard input and output.
 fn live(root: &TempDir, args: &[&str]) -> Child {
     Process::new(env!("CARGO_BIN_EXE_vitstream"))
         .current_dir(root.path())
@@ -211,7 +212,7 @@ fn live(root: &TempDir, args: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Each read below ends only because the sentence is spoken before more of the text is there.
+/// Each read below returns only because the sentence is spoken before more of the text arrives.
 #[test]
 fn a_sentence_is_spoken_as_soon_as_it_is_complete() {
     let root = place();
@@ -224,11 +225,11 @@ fn a_sentence_is_spoken_as_soon_as_it_is_complete() {
         assert!(heard == expected, "{text}");
     };
     stdin.write_all(b"one two. t").unwrap();
-    // A small letter: it goes on. A character comes in two halves.
+    // A lower-case letter, so the sentence continues. One character arrives in two halves.
     stdin.write_all(b"hree, four! f\xc4").unwrap();
     expect("one two. three, four!");
     stdin.write_all(b"\xa7 five.").unwrap();
-    // Nothing more for a while.
+    // No more text for a while.
     expect("fħ five.");
     stdin.write_all(b" six").unwrap();
     drop(stdin);
@@ -272,12 +273,13 @@ fn texts_that_are_none_are_errors_of_their_own() {
         assert!(said.contains(part) && said.contains("1 of 3 sentences"), "{said}");
         assert!(samples == good);
     }
-    // Marks of direction have no id and no sound, and turn nothing on the screen.
+    // Marks of direction have no id and no sound, and are not printed, as they could reverse the text on the
+    // screen.
     let output = vitstream(&root).args(raw).write_stdin("a\u{202e}b").assert().success().get_output().clone();
     assert!(text(&output.stderr).contains("(U+202E)") && !text(&output.stderr).contains('\u{202e}'));
 }
 
-/// Ten megabytes without a space are cut into what the network takes.
+/// Ten megabytes without a space are divided into parts of a length that the network supports.
 #[test]
 fn text_without_an_end_is_spoken_in_parts() {
     let root = place();
@@ -327,7 +329,7 @@ fn a_library_that_is_not_there_is_one_error() {
         let (said, samples) = refused(&root, args, b"");
         assert!(said.contains(part) && said.lines().count() == 1 && samples.is_empty(), "{args:?}: {said}");
     }
-    // Who gives no text needs none.
+    // Without text, no phonemizer is needed.
     assert!(!speak(&root, &["sounds.ckpt", "--ids", "1,4,2"], b"").is_empty());
     assert!(!speak(&root, &["sounds.ckpt", "--phonemes", "haɪ"], b"").is_empty());
 }
@@ -338,7 +340,8 @@ mod script {
 
     use super::*;
 
-    /// A program that knows a few clauses, dies at one, talks rubbish at another and is silent at a third.
+    /// A program that knows a few clauses, crashes at one, prints invalid output for another, and does not
+    /// answer a third.
     const SCRIPT: &str = r#"#!/bin/sh
 while IFS= read -r line; do
     case "$line" in
@@ -476,7 +479,7 @@ done
     }
 }
 
-/// Exported folders of other families, spoken from text without the files that they were made of.
+/// Exported folders of other families speak text without the files from which they were made.
 #[test]
 fn an_exported_folder_of_another_family_speaks_without_its_source() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `vitstream verify`: what is right passes, and what was damaged is caught and named.
+//! `vitstream verify`: correct pairs pass, and damage is found and named.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn fully_against(pair: &Path, source: &Path) -> Report {
     verify(pair, &VerifyOptions::new().against(source)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// With a short one, which takes less time.
+/// With a short utterance, which takes less time.
 fn against(pair: &Path, source: &Path) -> Report {
     speaking(pair, source, 0..30)
 }
@@ -57,7 +57,7 @@ fn passes(report: &Report, not_checked: &[&str]) {
     assert_eq!(names, not_checked, "{}", report.table());
 }
 
-/// The check called `name` failed.
+/// Returns the failed check called `name`.
 #[track_caller]
 fn failed<'a>(report: &'a Report, name: &str) -> &'a Check {
     assert!(!report.passed);
@@ -160,7 +160,7 @@ fn a_traced_pair_is_verified_and_serves_as_a_source() {
     assert!(!against(&traced, &golden("multi.ckpt")).passed);
 }
 
-/// Whether its weights can be read is another matter: it runs.
+/// The pair runs; whether its weights can be read is a separate question.
 #[test]
 fn what_vitstream_wrote_is_a_source_too() {
     let pair = exported("multi");
@@ -190,7 +190,7 @@ fn other_families_are_sources_too() {
     }
 }
 
-/// One weight of every file in turn, at several places.
+/// Damages one weight of every file in turn, at several places.
 #[test]
 fn a_damaged_weight_is_caught_and_named() {
     let source = golden("multi.ckpt");
@@ -217,7 +217,7 @@ fn a_damaged_weight_is_caught_and_named() {
         if !stage.is_empty() {
             failed(&report, stage);
         }
-        // Files that were not touched are not blamed.
+        // Unchanged files are not blamed.
         for other in FILES.iter().filter(|other| **other != file) {
             let check = report.checks.iter().find(|check| check.name == format!("{other}: weights")).unwrap();
             assert_eq!(check.verdict, Verdict::Ok);
@@ -229,7 +229,7 @@ fn a_damaged_weight_is_caught_and_named() {
     }
 }
 
-/// The encoder's damage is not laid to the decoder's charge, nor the other way round.
+/// Damage to the encoder is not attributed to the decoder, nor the other way round.
 #[test]
 fn the_stage_tells_which_half_is_damaged() {
     let source = golden("families/voices/multi.onnx");
@@ -268,7 +268,7 @@ fn the_stage_tells_which_half_is_damaged() {
     }
 }
 
-/// Without a source, two decoders that are not the same give each other away.
+/// Without a source, two different decoders are found by comparing them with each other.
 #[test]
 fn decoders_that_differ_are_caught_without_a_source() {
     for file in ["decoder.onnx", "decoder.stream.onnx"] {
@@ -336,7 +336,7 @@ fn metadata_that_make_no_sense_fail_and_are_no_harm() {
         assert!(!report.page().is_empty());
         assert!(!report.passed, "{key} {value}\n{}", report.table());
         let named = checks(&report, Verdict::Failed).iter().any(|check| check.detail.contains(key));
-        // A number that could be true shows in what comes out.
+        // A plausible number is found by its effect on the output.
         assert!(named || value == "7" || key == "states", "{key} {value}\n{}", report.table());
     }
 }
@@ -370,7 +370,7 @@ fn a_json_that_clients_cannot_use_fails_by_its_field() {
         let report = speaking_alone(pair.path());
         assert!(failed(&report, "config.json").detail.contains(field), "{json}\n{}", report.table());
     }
-    // Whatever another voice's JSON beside it says.
+    // The JSON of another voice next to it has no effect.
     fs::write(pair.path().join("other.onnx.json"), r#"{"num_speakers": 7}"#).unwrap();
     let right = r#"{"audio": {"sample_rate": 22050}, "num_speakers": 3, "speaker_id_map": {"ada": 2}, "other": null}"#;
     fs::write(pair.path().join("config.json"), right).unwrap();
@@ -379,7 +379,7 @@ fn a_json_that_clients_cannot_use_fails_by_its_field() {
     passes(&speaking_alone(pair.path()), &[]);
 }
 
-/// Warned of, not failed: no client trips over it until it is spoken.
+/// A warning, not a failure: no client is affected until such a symbol is spoken.
 #[test]
 fn symbols_beyond_the_table_are_warned_of() {
     let pair = exported("multi");
@@ -393,7 +393,7 @@ fn symbols_beyond_the_table_are_warned_of() {
     assert!(report.page().contains("class=\"warning\""));
 }
 
-/// The point of it all: what passes is played, by both of our ways to play it.
+/// The purpose of verification: every pair that passes is playable, with both runtimes.
 #[test]
 fn whatever_passes_plays() {
     let metadata =
@@ -464,7 +464,7 @@ fn a_voice_that_is_all_full_scale_or_all_the_same_fails() {
                 for (id, tensor) in convs {
                     let values = tensor.to_f32();
                     let Some(values) = values.filter(|_| tensor.dtype == DType::F32) else { continue };
-                    // Enormous weights clip everything; their bias alone makes one constant.
+                    // Enormous weights make everything clip; a bias alone makes a constant signal.
                     let bias = word == "silent" && tensor.dims.len() == 1;
                     let change =
                         |v: f32| if word == "silent" { if bias { value } else { 0.0 } } else { v * value };
@@ -546,7 +546,7 @@ fn a_broken_reference_is_blamed_on_the_reference() {
     }
 }
 
-/// A pipe would be waited for, for ever.
+/// A pipe would block forever.
 #[cfg(unix)]
 #[test]
 fn pipes_in_place_of_files_are_refused_by_name() {
@@ -593,7 +593,7 @@ fn a_node_that_was_changed_is_named() {
     assert!(failed(&report, "decoder.onnx: graph").detail.contains(&name), "{}", report.table());
 }
 
-/// Another version of vitstream may write other graphs; weights of the same name are the same.
+/// Another version of vitstream may write other graphs, but weights of the same name are comparable.
 #[test]
 fn a_pair_of_another_version_is_compared_as_far_as_it_goes() {
     let pair = exported("multi");
@@ -611,7 +611,7 @@ fn a_pair_of_another_version_is_compared_as_far_as_it_goes() {
     assert_eq!(report.weights.len(), 1, "{}", report.table());
 }
 
-/// Weights in half precision, each widened before it is used, are the same network with other limits.
+/// Weights in half precision, each widened before use, are the same network with other tolerances.
 #[test]
 fn weights_in_half_precision_are_compared_as_such() {
     let pair = exported("multi");
@@ -702,7 +702,7 @@ fn numbers_that_are_none_fail_and_name_the_weight() {
     }
 }
 
-/// Durations beyond all bounds are noticed before anything is made as long as they say.
+/// Excessive durations are detected before anything of that length is computed.
 #[test]
 fn endless_durations_are_stopped() {
     for value in [50.0, 1e30, f32::NAN] {
@@ -867,7 +867,7 @@ fn the_exit_status_tells_and_a_page_is_written() {
     assert!(String::from_utf8_lossy(&missing.get_output().stderr).contains("/nowhere.so"));
 }
 
-/// The same verdicts in ONNX Runtime, where it is installed.
+/// The same results in ONNX Runtime, if it is installed.
 #[test]
 fn onnx_runtime_agrees() {
     let source = golden("families/voices/multi.onnx");
@@ -894,7 +894,7 @@ fn onnx_runtime_agrees() {
     let json: Json = serde_json::from_slice(&wrong.stdout).unwrap();
     assert_eq!(json["weights"][0]["name"], "enc_p.emb.weight");
 
-    // What is not a number in ONNX Runtime becomes no length that takes all memory.
+    // A NaN in ONNX Runtime does not become a length that takes all memory.
     damage(pair.path(), "encoder.onnx", "enc_p.encoder.norm_layers_1.0.gamma", 0, |_| f32::NAN);
     assert_eq!(run().status.code(), Some(1));
 }

@@ -1,4 +1,4 @@
-//! Voices by name, from a server on this machine that has one in the form in which Piper publishes them.
+//! Voices by name, from a server on this machine with one voice in the form in which Piper publishes voices.
 
 #[path = "support/server.rs"]
 mod server;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use server::{Fault, Server};
 
 const KEY: &str = "de_DE-tugão-low";
-/// Where the graph is published: an address has no other letters than ASCII.
+/// The path under which the graph is published, escaped because an address consists of ASCII letters.
 const GRAPH: &str = "/piper/de/de_DE/tug%C3%A3o/low/de_DE-tug%C3%A3o-low.onnx";
 const INDEX: &str = "/piper/voices.json";
 
@@ -85,7 +85,7 @@ impl World {
         self.vitstream(&["voices", "get", name])
     }
 
-    /// Gets the voice, and returns where it is.
+    /// Downloads the voice, and returns its path.
     fn got(&self, name: &str) -> PathBuf {
         let output = self.get(name).assert().success().get_output().stdout.clone();
         PathBuf::from(String::from_utf8(output).unwrap().trim_end())
@@ -101,7 +101,7 @@ impl World {
         assert_eq!(self.installed(), Vec::<String>::new(), "half a voice is none");
     }
 
-    /// The voices that are there.
+    /// The installed voices.
     fn installed(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.home.path().join("data/vitstream/voices")) else {
             return Vec::new();
@@ -110,7 +110,7 @@ impl World {
         names.filter(|name| !name.starts_with('.')).collect()
     }
 
-    /// The paths that were asked for, with the byte that was asked for first.
+    /// The requested paths, with the first byte requested of each.
     fn asked(&self, path: &str) -> Vec<String> {
         let requests = self.server.requests().into_iter().filter(|request| request.path == path);
         requests.map(|mut request| request.headers.remove("range").unwrap_or_default()).collect()
@@ -162,7 +162,7 @@ fn a_voice_is_listed_got_and_spoken() {
     assert_eq!(text(&["voices", "--language", "en", "--json"]), "[]\n");
 }
 
-/// Every command that takes a voice takes its name.
+/// Every command that takes a voice accepts its name.
 #[test]
 fn a_name_stands_for_the_voices_file_in_every_command() {
     let world = World::new();
@@ -187,13 +187,13 @@ fn a_name_stands_for_the_voices_file_in_every_command() {
     fs::write(world.home.path().join("lines"), "{\"phoneme_ids\": [1, 2]}").unwrap();
     output(&["batch", KEY, "lines", "files"]);
     assert_eq!(world.server.requests().len(), 0);
-    // What can only be a file is no name.
+    // A path that can only be a file is not treated as a name.
     world.vitstream(&["export", "missing.ckpt", "x"]).assert().code(1);
     let missing = world.vitstream(&["inspect", "missing.ckpt"]).assert().code(1).get_output().stderr.clone();
     assert!(!String::from_utf8(missing).unwrap().contains("voices get"));
 }
 
-/// Where a voice is not here, and nobody can be asked.
+/// The voice is not installed, and nobody can answer a question.
 #[test]
 fn a_name_that_is_not_here_is_an_error_that_says_how_to_get_it() {
     let world = World::new();
@@ -305,7 +305,7 @@ fn nobody_is_waited_for_forever() {
         command.env("HF_HUB_DOWNLOAD_TIMEOUT", bad);
         world.refused(command, &["HF_HUB_DOWNLOAD_TIMEOUT", bad]);
     }
-    // Nobody listens at a port of a server that is gone.
+    // The port of a server that has ended: nobody listens.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = world.get(KEY);
     command.env("VITSTREAM_VOICES_URL", format!("http://{gone}"));
@@ -439,7 +439,7 @@ fn one_of_several_files_at_a_revision() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("there are several voices"));
 }
 
-/// The token is the hub's, and goes nowhere else.
+/// The token is sent to the hub, and to no other server.
 #[test]
 fn only_the_hub_is_told_the_token() {
     let (world, other) = (World::new(), Server::start());
@@ -541,7 +541,7 @@ fn addresses_that_are_none_are_named() {
 #[test]
 fn two_that_get_the_same_voice_do_not_disturb_each_other() {
     let world = World::new();
-    // The first connection breaks off, so that both are at it for a while.
+    // The first connection is aborted, so that both downloads take a while.
     world.server.once(GRAPH, &[Fault::Cut(1_000)]);
     let start = || {
         let mut command = Process::new(env!("CARGO_BIN_EXE_vitstream"));

@@ -1,4 +1,4 @@
-//! Graphs that end the runtime that runs them: the program goes on and says which.
+//! Graphs that crash the runtime: the program continues and names the graph.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn options(wall: Option<Wall>) -> RuntimeOptions {
     RuntimeOptions::new(Runtime::Rten).wall(wall)
 }
 
-/// An ONNX file of one node, which takes float32 `x` and gives `y`.
+/// An ONNX file with one node, with the input `x` (float32) and the output `y`.
 fn one_node(op: &str, attributes: &[(&str, &[i64])], constants: &[(&str, &[i64])]) -> Vec<u8> {
     let value = |name: &str, dtype: u64| {
         let (mut tensor, mut kind, mut info) = (Vec::new(), Vec::new(), Vec::new());
@@ -42,7 +42,7 @@ fn one_node(op: &str, attributes: &[(&str, &[i64])], constants: &[(&str, &[i64])
     };
     let mut node = Vec::new();
     let inputs = ["x"].into_iter().chain(constants.iter().map(|(name, _)| *name));
-    // A shape alone is all that some take.
+    // Some operators take only a shape.
     let inputs: Vec<&str> = if op == "ConstantOfShape" { inputs.skip(1).collect() } else { inputs.collect() };
     inputs.iter().for_each(|name| put(&mut node, 1, name.as_bytes()));
     put(&mut node, 2, b"y");
@@ -76,7 +76,7 @@ fn one_node(op: &str, attributes: &[(&str, &[i64])], constants: &[(&str, &[i64])
     model
 }
 
-/// Loads and runs a graph on two by three numbers.
+/// Loads a graph and runs it on two by three numbers.
 fn run(bytes: &[u8], wall: Option<Wall>) -> Result<Vec<f32>, Error> {
     let graph = GraphSource::Memory { name: "stranger.onnx".as_ref(), bytes: bytes.into() };
     let runner = runtime::load(graph, &options(wall))?;
@@ -93,7 +93,7 @@ fn a_graph_behind_the_wall_gives_what_it_gives_before_it() {
     assert!(message.starts_with("stranger.onnx: rten cannot load it"), "{message}");
 }
 
-/// Whatever a graph does to its runtime, what comes back is an error with the file's name.
+/// Whatever a graph does to its runtime, the result is an error with the file's name.
 #[test]
 fn crashes_are_errors() {
     let memory = one_node("ConstantOfShape", &[], &[("shape", &[1 << 15, 1 << 15, 1 << 8])]);
@@ -115,7 +115,7 @@ fn crashes_are_errors() {
     }
 }
 
-/// A graph that ends each process is an error each time.
+/// A graph that crashes every process gives an error each time.
 #[test]
 fn a_crash_is_one_again() {
     let bytes = one_node("ConstantOfShape", &[], &[("shape", &[1 << 15, 1 << 15, 1 << 8])]);
@@ -187,11 +187,11 @@ fn edit(pair: &Path, file: &str, change: impl FnOnce(&mut Graph)) {
     fs::write(&path, encode::to_bytes(&validate(graph).unwrap())).unwrap();
 }
 
-/// Durations beyond all bounds are refused in every runtime, before anything is made as long as they say.
+/// Excessive durations are refused in every runtime, before anything of that length is computed.
 #[test]
 fn endless_durations_are_refused() {
     for noise in [NoiseSource::Input, NoiseSource::Internal { seed: None }] {
-        // The bias of the plain predictor, and the shift that the stochastic one ends with.
+        // The bias of the plain predictor, and the final shift of the stochastic one.
         for (name, bias, value) in [
             ("multi-nosdp.ckpt", "dp.proj.bias", 50.0),
             ("multi-nosdp.ckpt", "dp.proj.bias", 1e30),
@@ -241,11 +241,11 @@ fn rewrite(pair: &Path, file: &str, op: &str, change: impl Fn(&[u8]) -> Vec<u8>)
     fs::write(&path, model).unwrap();
 }
 
-/// As a user meets it: an exit status and a message, whatever the graph does.
+/// From the user's point of view: an exit status and a message, whatever the graph does.
 #[test]
 fn speak_and_verify_survive_damaged_graphs() {
     let dir = exported("multi.ckpt", &ExportOptions::default());
-    // Every transposition of the encoder becomes one that is none.
+    // Every transposition of the encoder gets an invalid permutation.
     rewrite(dir.path(), "encoder.onnx", "Transpose", |node| {
         let mut changed = Vec::new();
         for field in Fields(node).map(Option::unwrap).filter(|field| field.number != 5) {
@@ -276,7 +276,7 @@ fn speak_and_verify_survive_damaged_graphs() {
     assert!(!report.passed);
 }
 
-/// Each state within the bound, their sum beyond it.
+/// Each state is within the bound, but their sum exceeds it.
 #[test]
 fn states_share_one_budget() {
     let dir = exported("multi.ckpt", &ExportOptions::default());
@@ -316,7 +316,7 @@ fn another_voices_json_is_left_alone() {
     }
 }
 
-/// A handle that other threads hold ends an utterance, and the voice goes on.
+/// A handle held by another thread can end an utterance, and the voice remains usable.
 #[test]
 fn an_utterance_can_be_cancelled() {
     fn shared<T: Send + Sync + Clone + 'static>() {}
@@ -328,7 +328,7 @@ fn an_utterance_can_be_cancelled() {
     let ids: Vec<i64> = (0..40).collect();
     let options = SpeakOptions::new().chunking(Chunking::Fixed(4));
     for voice in [native, graphs] {
-        // Before anything, and between chunks.
+        // Before the first chunk, and between chunks.
         for after in [0, 2] {
             let mut stream = voice.stream(&ids, &options).unwrap();
             let handle = stream.cancel_handle();

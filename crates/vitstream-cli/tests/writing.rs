@@ -1,5 +1,5 @@
-//! Whatever a command writes: never over an input or a voice's file, whole or not at all, and nothing is left of it when
-//! it is told to stop.
+//! The output of every command: never over an input or a voice's file, complete or not written at all, and
+//! without remains when the command is interrupted.
 
 #[cfg(unix)]
 #[path = "support/signals.rs"]
@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every file below `root` with its content; folders have none.
+/// Every file below `root` with its content; folders have no content.
 fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(root).unwrap() {
@@ -114,7 +114,7 @@ fn no_output_of_any_command_is_an_input_or_a_voices_file() {
             if !root.path().join(output).exists() && cfg!(not(unix)) {
                 continue;
             }
-            // `voice` alone knows nothing of links to a checkpoint that it does not read.
+            // With `voice` alone, links to a checkpoint that is not read are unknown.
             let reads = |what: &str| command.contains(&what) || command.contains(&"INPUT") && input == what;
             if output.ends_with(".wav") && !reads("w.ckpt") {
                 continue;
@@ -166,7 +166,7 @@ fn audio_beside_a_voice_is_replaced() {
     }
 }
 
-/// Nobody named the files of a folder one by one, so those of an earlier run stay.
+/// The files of a folder were not named one by one, so those of an earlier run remain.
 #[test]
 fn numbered_files_of_an_earlier_run_stay() {
     let root = place();
@@ -179,7 +179,7 @@ fn numbered_files_of_an_earlier_run_stay() {
     assert!(speak(&[first, first].concat(), "d").status.success());
     let before = contents(&root.path().join("d"));
     assert_eq!(before.len(), 2);
-    // The same again is no loss; another line is told of, and the rest is spoken.
+    // Writing the same content again is no loss; a different line is reported, and the others are spoken.
     assert!(speak(first, "d").status.success());
     let done = speak(&[first, second, second].concat(), "d");
     let said = text(&done.stderr);
@@ -189,7 +189,7 @@ fn numbered_files_of_an_earlier_run_stay() {
     let after = contents(&root.path().join("d"));
     assert_eq!(after.len(), 3);
     assert!(before.iter().all(|(path, bytes)| after[path] == *bytes));
-    // What a line names itself is replaced, as with `--output`.
+    // An output that a line names itself is replaced, as with `--output`.
     let named = |line: &str| line.replace('}', ", \"output_file\": \"d/0001.wav\"}");
     assert!(speak(&named(second), "d").status.success());
     assert!(contents(&root.path().join("d")) != after);
@@ -222,7 +222,7 @@ fn lines_say_how_they_are_spoken() {
     let seeded = one(r#"{"phoneme_ids": [1, 5, 7, 2], "seed": 8}"#);
     assert!(seeded != with(&[]));
 
-    // Files of their own, none twice, and none that is a voice's.
+    // Each line has its own file, none twice, and none that belongs to a voice.
     let lines = concat!(
         "{\"phoneme_ids\": [1, 5, 7, 2], \"output_file\": \"a.wav\"}\n",
         "{\"phoneme_ids\": [1, 5, 7, 2], \"output_file\": \"a.wav\"}\n",
@@ -305,7 +305,7 @@ fn options_without_effect_are_refused_by_name() {
         assert!(said.contains(part) && done.stdout.is_empty(), "{args:?}: {said}");
     }
     assert!(!root.path().join("out").exists());
-    // What is to be played needs something to play it.
+    // Playback needs a player.
     let mut mute = vitstream();
     mute.current_dir(root.path()).env("PATH", "/nonexistent").env("PULSE_SERVER", "/nonexistent");
     let said = text(&mute.args(["speak", "voice", "--ids", "1"]).assert().code(2).get_output().stderr);
@@ -329,10 +329,10 @@ fn a_used_folder_keeps_nothing_of_the_voice_before() {
         export.current_dir(root.path()).args(["export", "-q", "other.ckpt", "voice"]).args(args);
         export.assert()
     };
-    // Beside w.ckpt lies that voice's JSON only.
+    // The only JSON next to w.ckpt is that of its own voice.
     export(&[]).success();
     assert!(!root.path().join("voice/config.json").exists());
-    // A JSON that no export wrote stays, and so does everything else.
+    // A JSON that was not written by an export stays, and so does everything else.
     fs::write(root.path().join("voice/config.json"), "{\"mine\": 1}").unwrap();
     let before = contents(root.path());
     let said = text(&export(&[]).failure().get_output().stderr);
@@ -353,7 +353,7 @@ fn signals_leave_nothing() {
     for signal in ["INT", "TERM", "HUP"] {
         let args = ["speak", "w.ckpt", "-o", "out/a.wav", "--timings", "out/a.json"];
         let mut child = begin(&args);
-        // It has begun both files when it waits for the second line.
+        // Both files have been started when it waits for the second line.
         use std::io::Write as _;
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"{\"phoneme_ids\": [1, 2]}\n").unwrap();
@@ -422,7 +422,7 @@ fn a_broken_profile_of_the_users_is_a_warning() {
         let said = text(&done.stderr);
         assert!(done.status.success() && said.contains("profile.json"), "{kind}: {said}");
         assert_eq!(said.matches("profile.json").count(), 1, "{said}");
-        // One that was asked for is an error.
+        // A profile that was requested explicitly is an error.
         let asked = speak(&["--profile", profile.to_str().unwrap()]);
         assert!(!asked.status.success() && text(&asked.stderr).contains("profile.json"), "{kind}");
         if kind == "directory" {
@@ -458,7 +458,7 @@ fn a_card_that_is_a_link_is_not_packed() {
     assert!(members("plain").contains(&"MODEL_CARD".into()));
 }
 
-/// Names of tensors reach the terminal as text, and colours only where somebody sees them.
+/// Names of tensors are printed as plain text, and colours are used only on a terminal.
 #[test]
 fn no_control_character_is_written() {
     let root = tempfile::tempdir().unwrap();
@@ -542,7 +542,7 @@ fn a_reader_that_has_enough_is_no_error() {
     }
 }
 
-/// Libraries' messages often hold that of their cause: what stands in a message stands there once.
+/// Messages of libraries often include the message of their cause: a message must not appear twice.
 #[test]
 fn no_message_is_printed_twice() {
     let root = place();

@@ -1,6 +1,6 @@
-//! A library with the functions of libespeak-ng that vitstream calls, and none of its own code. It says of a text
-//! whatever stands in it, but `crash` is a segmentation fault, and `hang FILE` writes the process's number into the file and never
-//! ends.
+//! A library with the functions of libespeak-ng that vitstream calls, and none of its code. It returns a text
+//! unchanged, except that `crash` is a segmentation fault, and `hang FILE` writes the process's number into
+//! the file and never ends.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;

@@ -1,4 +1,4 @@
-//! An HTTP server on this machine that misbehaves as it is told.
+//! An HTTP server on this machine with configurable faults.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,19 +9,19 @@ use std::thread;
 /// The fault that the next request for a path meets.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    /// The connection ends after so many bytes of the body.
+    /// The connection ends after this number of bytes of the body.
     Cut(usize),
-    /// After so many bytes nothing more comes, and the connection stays.
+    /// After this number of bytes no more data is sent, and the connection stays open.
     Stall(usize),
-    /// So many bytes more than there are.
+    /// This number of bytes more than announced.
     More(usize),
     /// Another status, without a body.
     Status(u16),
-    /// Sent elsewhere.
+    /// A redirect.
     Redirect(String),
-    /// The whole file, whatever part was asked for.
+    /// The whole file, whatever part was requested.
     Whole,
-    /// Zeros without end, and no length.
+    /// Endless zeros, without a length.
     Endless,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Request {
 #[derive(Default)]
 struct State {
     files: HashMap<String, Vec<u8>>,
-    /// Per path, used up one by one; the last stays if `true`.
+    /// The faults of each path, used up one by one; the last one remains if the flag is `true`.
     faults: HashMap<String, (Vec<Fault>, bool)>,
     requests: Vec<Request>,
     /// Connections that are kept open.
@@ -59,7 +59,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let server = accepting.clone();
-                // Clients go away in the middle: that is what is tested.
+                // Clients disconnect in the middle, which is what the tests check.
                 thread::spawn(move || drop(server.serve(stream)));
             }
         });
@@ -70,17 +70,17 @@ impl Server {
         self.state.lock().unwrap().files.insert(path.to_owned(), content.into());
     }
 
-    /// The next requests of `path` meet these, and the ones after them nothing.
+    /// The next requests for `path` meet these faults, later ones none.
     pub(crate) fn once(&self, path: &str, faults: &[Fault]) {
         self.state.lock().unwrap().faults.insert(path.to_owned(), (faults.to_vec(), false));
     }
 
-    /// All requests of `path` meet this.
+    /// All requests for `path` meet this fault.
     pub(crate) fn always(&self, path: &str, fault: Fault) {
         self.state.lock().unwrap().faults.insert(path.to_owned(), (vec![fault], true));
     }
 
-    /// Takes what was asked for since the last call.
+    /// Takes the requests since the last call.
     pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
@@ -90,7 +90,7 @@ impl Server {
         let Some(request) = read_request(&mut input)? else { return Ok(()) };
         let mut output = stream;
         if request.method == "CONNECT" {
-            // As a proxy: whatever host is meant, it is this one.
+            // Like a proxy: it answers for every host.
             self.state.lock().unwrap().requests.push(request);
             output.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             let Some(request) = read_request(&mut input)? else { return Ok(()) };

@@ -1,11 +1,11 @@
-//! The command, and the signals that it takes.
+//! The command with its default handling of signals.
 
 use std::process::Command;
 
-/// `vitstream`, taking signals as it does by default. A shell that starts the tests in the background has them ignore SIGINT, which
-/// goes on to what they start, and the program respects that.
+/// Runs `vitstream` with the default handling of signals. A shell that starts the tests in the background
+/// makes them ignore SIGINT, which their child processes inherit and the program respects.
 pub(crate) fn interruptible() -> Command {
-    // No other system's `env` can do it.
+    // Other systems' `env` has no such option.
     if cfg!(target_os = "linux") {
         let mut command = Command::new("env");
         command.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_vitstream")]);

@@ -1,4 +1,5 @@
-//! Protobuf as it is on the wire, for changing files of which the reader's schema knows but a part.
+//! Protobuf at the level of the wire format, for changing files of which the reader's schema covers only a
+//! part.
 
 /// Fields in their order.
 pub(crate) struct Message(pub(crate) Vec<Field>);
@@ -10,7 +11,7 @@ pub(crate) struct Field {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Lengths of the fields that have a fixed one; 2 is for those that say theirs, 0 for numbers.
+/// The lengths of the fields with a fixed length; 2 is for fields that state their length, 0 for numbers.
 const FIXED: [(u64, usize); 2] = [(1, 8), (5, 4)];
 
 impl Message {
