@@ -1,9 +1,10 @@
-/* The functions of libpiper, by vitstream: programs for libpiper compile with this header, or with their own, and link with
- * libvitstream_c instead. Names, types and their order are libpiper's; audio is computed by vitstream, a sentence a chunk.
+/* The functions of libpiper, implemented by vitstream: programs for libpiper are compiled with this header, or with libpiper's,
+ * and linked with libvitstream_c instead. Names, types and their order are libpiper's; vitstream computes the audio, one chunk
+ * per sentence.
  *
- * What is different: espeak_data_path, g2pw_model_dir and data_dir have no effect, as the environment variable VITSTREAM_ESPEAK
- * names the library of espeak-ng and its data; and `alignments` is there for every voice. What failed is told by
- * vitstream_last_error_message() of vitstream.h. */
+ * Differences: espeak_data_path, g2pw_model_dir and data_dir have no effect, because the environment variable VITSTREAM_ESPEAK
+ * selects the library of espeak-ng and its data; and `alignments` is available for every voice. The reason for an error is
+ * returned by vitstream_last_error_message() of vitstream.h. */
 #ifndef PIPER_H_
 #define PIPER_H_
 
@@ -24,13 +25,13 @@ extern "C" {
 /* A voice, for one thread at a time. */
 typedef struct piper_synthesizer piper_synthesizer;
 
-/* A sentence. What it points to is the synthesizer's until its next call. */
+/* A sentence. Its data is owned by the synthesizer and valid until the next call. */
 typedef struct piper_audio_chunk {
-    const float *samples; /* mono, as the network gives them */
+    const float *samples; /* mono, as computed by the network */
     size_t num_samples;
     int sample_rate; /* hertz */
     bool is_last;
-    const char32_t *phonemes; /* each as often as it has ids, a 0 between one and the next */
+    const char32_t *phonemes; /* each repeated once per id; a 0 between one phoneme and the next */
     size_t num_phonemes;
     const int *phoneme_ids;
     size_t num_phoneme_ids;
@@ -40,15 +41,15 @@ typedef struct piper_audio_chunk {
 
 typedef struct piper_synthesize_options {
     int speaker_id;
-    float length_scale;  /* how slowly */
-    float noise_scale;   /* how much the voice varies */
-    float noise_w_scale; /* how much the durations vary */
+    float length_scale;  /* slowness of speech */
+    float noise_scale;   /* variation of the voice */
+    float noise_w_scale; /* variation of the durations */
 } piper_synthesize_options;
 
 typedef struct piper_create_options {
     size_t struct_size; /* sizeof(piper_create_options) */
     const char *model_path;
-    const char *config_path; /* NULL for the JSON beside the model */
+    const char *config_path; /* NULL for the JSON next to the model */
     const char *espeak_data_path;
     const char *g2pw_model_dir;
     const char *data_dir;
@@ -61,18 +62,18 @@ static inline void piper_init_create_options(piper_create_options *options) {
     }
 }
 
-/* NULL when the voice cannot be opened. */
+/* Returns NULL if the voice cannot be opened. */
 piper_synthesizer *piper_create(const char *model_path, const char *config_path, const char *espeak_data_path);
 piper_synthesizer *piper_create_with_options(const piper_create_options *options);
 void piper_free(piper_synthesizer *synth);
 
-/* What the voice's JSON says. */
+/* Returns the defaults of the voice's JSON. */
 piper_synthesize_options piper_default_synthesize_options(piper_synthesizer *synth);
 
-/* Begins a text of UTF-8; NULL for the voice's own way to speak. PIPER_OK or an error. */
+/* Starts a text in UTF-8; NULL options select the voice's defaults. Returns PIPER_OK or an error. */
 int piper_synthesize_start(piper_synthesizer *synth, const char *text, const piper_synthesize_options *options);
 
-/* PIPER_OK with a chunk, PIPER_DONE without one, or an error, after which there are no more. */
+/* Returns PIPER_OK with a chunk, PIPER_DONE without one, or an error, after which no chunks follow. */
 int piper_synthesize_next(piper_synthesizer *synth, piper_audio_chunk *chunk);
 
 const char *piper_version(void);

@@ -1,5 +1,5 @@
-//! The engine against PyTorch: small networks of every kind, and a real voice where the shared fixtures are
-//! there.
+//! Compares the engine with PyTorch: small networks of every kind, and a real voice if the shared fixtures
+//! are present.
 
 mod common;
 
@@ -32,7 +32,7 @@ fn each_case(mut check: impl FnMut(&str, &Voice, &Reference)) {
         let Some(path) = tiny(&format!("{name}.ckpt")) else { continue };
         let model = voice::load(&path);
         for case in ["one", "quiet", "shortest"] {
-            // Beside the checkpoint only: the committed networks are not all those of the shared fixtures.
+            // Only files next to the checkpoint: the shared fixtures contain further networks.
             let beside = path.with_file_name(format!("{name}.{case}.safetensors"));
             all(name, &model, beside.is_file().then_some(beside), case);
         }
@@ -46,10 +46,10 @@ fn each_case(mut check: impl FnMut(&str, &Voice, &Reference)) {
     assert!(checked >= 12, "the committed cases at least, not {checked}");
 }
 
-/// As many as a build without threads, or a test of them, asks for.
+/// The number of threads in this build, or in a test of them.
 const THREADS: usize = if cfg!(feature = "threads") { 3 } else { 1 };
 
-/// Every instruction set that this machine has.
+/// Every instruction set of this machine.
 fn isas() -> Vec<Isa> {
     let all = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Simd128, Isa::Scalar];
     let model = voice::load(&tiny("textual.ckpt").expect("committed"));
@@ -140,7 +140,7 @@ fn encoder_equals_pytorch() {
         let noise = |name| reference.find(name).map(Array::floats).unwrap_or_default();
         let (dp, p) = (noise("noise.dp"), noise("noise.p"));
         let durations: Vec<usize> = reference.get("w_ceil").floats().iter().map(|&w| w as usize).collect();
-        // The first is the widest, which is the one chosen where none is asked for.
+        // The first one is the widest, which is the default.
         let mut widest = None;
         let single = isas.iter().map(|&isa| (isa, Mode::Winograd, 1));
         for (isa, mode, threads) in

@@ -1,4 +1,4 @@
-//! Random small networks, any sizes and any pushes, against naive loops in double precision.
+//! Compares random small networks, with any sizes and any pushes, with naive loops in double precision.
 
 mod common;
 
@@ -25,7 +25,8 @@ fn decode(decoder: &Decoder, z: &[f32], frames: usize, g: Option<&[f32]>, pushes
     samples
 }
 
-/// Holds every instruction set and both modes against `expected`, and all pushes and `threads` against one another.
+/// Compares every instruction set and both modes with `expected`, and all pushes and `threads` with each
+/// other.
 fn check(
     (spec, g): (DecoderSpec<'static>, Option<Vec<f32>>),
     seed: u64,
@@ -107,7 +108,7 @@ proptest! {
 }
 
 proptest! {
-    // Naive loops over as many channels take their time.
+    // Naive loops over so many channels are slow.
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
@@ -121,16 +122,16 @@ proptest! {
     }
 }
 
-/// Channels from which on the engine uses Winograd's method.
+/// The number of channels from which the engine uses Winograd's method.
 const MIN_CHANNELS: usize = 32;
 
-/// Whatever the pushes and the threads: the same bits.
+/// The result has the same bits for all pushes and threads.
 #[test]
 fn thousands_of_chunkings_give_the_same_bits() {
     let random = &mut Random(1);
     let (mut chunkings, mut half) = (0, 0);
     for seed in 0..24 {
-        // Of three networks two have channels enough for Winograd's method; they take longer.
+        // Two of three networks have enough channels for Winograd's method; they take longer.
         let wide = seed % 3 > 0;
         let (spec, g) = if wide { sized(seed, MIN_CHANNELS) } else { network(seed) };
         let spec = rounded_decoder(&spec);
@@ -185,14 +186,15 @@ fn what_half_precision_does_not_hold_is_kept_as_it_is() {
     }
 }
 
-/// Finite weights whose sums overflow: an error, and no sample of what would be the loudest sound.
+/// Finite weights whose sums overflow give an error, and none of the samples, which would be the loudest
+/// sound.
 #[test]
 fn what_is_not_a_number_is_no_sound() {
     let (mut refused, mut spoken) = (0, 0);
     for seed in 0..6 {
         for mode in MODES {
             let (mut spec, g) = if seed % 2 == 0 { network(seed) } else { sized(seed, MIN_CHANNELS) };
-            // In the flow gates would hide it, in the generator the last tanh.
+            // In the flow gates would hide the overflow, in the generator the last tanh would.
             let huge: &mut [f32] = match seed % 3 {
                 0 => spec.generator.conv_pre.weight.to_mut(),
                 1 => spec.generator.ups[0].weight.to_mut(),
@@ -219,7 +221,7 @@ fn what_is_not_a_number_is_no_sound() {
                 }
             }
             assert!(out.iter().all(|sample| sample.is_finite()));
-            // The memory that the stream leaves behind is the next one's.
+            // The memory of a finished stream is reused by the next one.
             drop(stream);
             let quiet = network(seed + 1);
             let decoder = Decoder::new(&quiet.0, Options::new().mode(mode)).expect("fits");
@@ -230,7 +232,7 @@ fn what_is_not_a_number_is_no_sound() {
     assert!(refused > spoken, "{refused} refused, {spoken} spoken");
 }
 
-/// Kernels, dilations and branches that are each within bounds, but together would keep gigabytes.
+/// Kernels, dilations and branches that are each within bounds, but together would require gigabytes.
 #[test]
 fn the_rows_of_all_layers_together_are_bounded() {
     let (mut spec, _) = network(3);

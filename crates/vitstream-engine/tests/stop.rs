@@ -1,4 +1,4 @@
-//! An utterance that nobody wants any more.
+//! Stopping an utterance.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::tiny;
 use common::voice;
 use vitstream_engine::{DrawsFrom, Encoder, Error, Options, Scales};
 
-/// Stopped at every chance that there is, the encoder ends there; the next utterance is as ever.
+/// Stopped at any possible point, the encoder ends at that point; the next utterance is unaffected.
 #[test]
 fn the_encoder_stops_between_its_layers() {
     let model = voice::load(&tiny("multi.ckpt").expect("committed"));

@@ -1,4 +1,4 @@
-//! Clauses against espeak-ng's own, and for any chunking of the text.
+//! Compares clauses with espeak-ng's own, for any chunking of the text.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -57,7 +57,7 @@ fn an_empty_text_is_one_empty_clause() {
     assert_eq!(cuts(&clauses("en-us", "")), [(String::new(), String::new(), true)]);
 }
 
-/// Text in which nothing is rare that the rules know of.
+/// Text in which every character that the rules mention is frequent.
 fn hostile() -> impl Strategy<Value = String> {
     let bits = proptest::sample::select(vec![
         "a", "Z", "IV", "X", "3", " ", "  ", "\n", "\r\n", "\t", "\u{a0}", "\u{ad}", "\u{200c}", ".", "..",
@@ -88,7 +88,7 @@ proptest! {
         }
         chunked.extend(machine.finish());
         prop_assert_eq!(&chunked, &whole);
-        // The machine is as new.
+        // The state machine is in its initial state.
         let mut again = machine.push(&text);
         again.extend(machine.finish());
         prop_assert_eq!(again, whole);

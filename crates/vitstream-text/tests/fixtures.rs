@@ -1,5 +1,5 @@
-//! Ids against the original programs', from recorded answers of espeak-ng. Where the data come from stands in
-//! `data/README.md`.
+//! Compares ids with those of the original programs, from recorded answers of espeak-ng. `data/README.md`
+//! documents the origin of the data.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn ids(sentences: &[Sentence]) -> Value {
     sentences.iter().map(|sentence| sentence.ids.clone()).collect::<Vec<_>>().into()
 }
 
-/// Answers a clause with what was recorded for the piece of text that it is cut from.
+/// Answers a clause with the recording for the piece of text from which it was cut.
 fn recorded(line: &Map<String, Value>) -> Recorded {
     let mut recorded = Recorded::default();
     let voice = text(line, "voice");
@@ -50,12 +50,12 @@ fn piper_voices_get_pipers_ids() {
         if let Some(clusters) = line.get("vowel_clusters") {
             config["vowel_clusters"] = clusters.clone();
         }
-        // Piper leaves phonemes out that have no id.
+        // Piper omits phonemes without an id.
         let frontend = Frontend::from_json(config.as_object().unwrap()).unwrap().near_phonemes(false);
         let sentences = match line.get("tokens") {
             Some(tokens) => vec![frontend.tokens("", serde_json::from_value(tokens.clone()).unwrap())],
             None => {
-                // Of a text that a diacritizer changed, the changed one was recorded.
+                // If a diacritizer changed the text, the changed text was recorded.
                 let changed = line.get("tashkeel").is_some_and(|tashkeel| tashkeel == true);
                 let text =
                     if changed { line["espeak"][0]["text"].as_str().unwrap() } else { text(line, "text") };

@@ -1,4 +1,5 @@
-//! The copy of espeak-ng that this machine has, if it has one. `scripts/text_conformance.py` brings two of its own.
+//! Tests with this machine's copy of espeak-ng, if there is one. `scripts/text_conformance.py` brings two
+//! copies of its own.
 
 use std::thread;
 

@@ -1,11 +1,11 @@
-//! Sentences of a stream against those of the whole text.
+//! Compares the sentences of a stream with those of the whole text.
 
 use proptest::prelude::*;
 use serde_json::json;
 use vitstream_text::phonemizer::{About, Phonemizer, PhonemizerError};
 use vitstream_text::{Frontend, Lexicon, Passage, Sentence, markup};
 
-/// Says the clause's own letters.
+/// Returns the clause's letters as phonemes.
 struct Letters;
 
 impl Phonemizer for Letters {

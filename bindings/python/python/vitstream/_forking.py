@@ -1,10 +1,10 @@
-"""What a forked process needs: that nobody read a text while it was made."""
+"""Makes forking safe: no text is being read while a process forks."""
 
 import os
 import threading
 
-#: Held while a text is read. espeak-ng takes one text at a time anyway, and a lock of its that is held by a thread of the
-#: parent would never be free in the child.
+#: Held while a text is read. espeak-ng reads one text at a time anyway, and its lock, if a thread of the parent holds it during
+#: the fork, would never be released in the child.
 reading = threading.Lock()
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Runs the graphs of a folder in a process of their own, so that a stranger's graph ends that and not its user's program."""
+"""Runs the graphs of a folder in a separate process, so that a malicious or damaged graph crashes only that process."""
 
 from . import _vitstream
 

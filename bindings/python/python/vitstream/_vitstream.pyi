@@ -1,4 +1,4 @@
-"""The parts that compute. They have no promise of their own: `vitstream` is what programs use."""
+"""The compiled part of the package. It is private and may change: programs use `vitstream`."""
 
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Tuple

@@ -1,4 +1,4 @@
-//! Random small networks, and what they give by naive loops in double precision. The fuzz target takes it
+//! Random small networks, and their results from naive loops in double precision. The fuzz target uses it
 //! too.
 
 use vitstream_engine::spec::{
@@ -23,7 +23,7 @@ impl Random {
     }
 }
 
-/// Rows of channels: `x[c][t]`, as PyTorch lays them out.
+/// Rows of channels: `x[c][t]`, in PyTorch's layout.
 type Signal = Vec<Vec<f64>>;
 
 fn convolve(x: &Signal, spec: &ConvSpec<'_>) -> Signal {
@@ -159,7 +159,7 @@ pub fn network(seed: u64) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
     sized(seed, 0)
 }
 
-/// The same with more than `least` channels wherever the engine's choice of a method asks for their number.
+/// The same with more than `least` channels wherever the engine chooses a method by their number.
 pub fn sized(seed: u64, least: usize) -> (DecoderSpec<'static>, Option<Vec<f32>>) {
     let r = &mut Random(seed);
     let gin = [0, 3, 17][r.below(3)];

@@ -1,4 +1,4 @@
-//! The network of a checkpoint as the engine's description.
+//! The network of a checkpoint in the engine's description.
 
 use std::path::Path;
 
