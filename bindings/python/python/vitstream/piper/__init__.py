@@ -1,7 +1,7 @@
 """The classes of ``piper-tts`` 1.8.0 under their names: ``from vitstream.piper import PiperVoice``.
 
-A sentence at a time, normalised, as they are there. What needs no whole sentence is better served by ``vitstream.Voice``, whose
-``stream`` gives the first samples of a sentence while the rest is computed.
+As in ``piper-tts``, audio is returned one sentence at a time and normalised. For audio before the sentence is complete use
+``vitstream.Voice``, whose ``stream`` returns the first samples of a sentence while the rest is computed.
 """
 
 from .config import PhonemeType, PiperConfig, SynthesisConfig

@@ -25,12 +25,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def add(*names: str, **how: object) -> None:
-        # Every flag can be written with underscores as well.
+        # Every flag may also be written with underscores.
         spelt = [name.replace("-", "_").replace("__", "--", 1) for name in names if name.startswith("--")]
         parser.add_argument(*dict.fromkeys([*names, *spelt]), **how)  # type: ignore[arg-type]
 
     add("-m", "--model", required=True, help="the voice: a file, or a name in --data-dir")
-    add("-c", "--config", help="the voice's JSON [default: beside the voice]")
+    add("-c", "--config", help="the voice's JSON [default: next to the voice]")
     add("-i", "--input-file", action="append", help="read text from a file; may be repeated [default: standard input]")
     add("-f", "--output-file", help="write one WAV file; - for standard output")
     add("-d", "--output-dir", help="write a WAV file for each line into this folder")
@@ -38,19 +38,19 @@ def _parser() -> argparse.ArgumentParser:
         "--output-dir-naming",
         choices=("timestamp", "text"),
         default="timestamp",
-        help="what those files are called [default: timestamp]",
+        help="how those files are named [default: timestamp]",
     )
-    add("--output-raw", action="store_true", help="write 16-bit samples to standard output, each sentence as it is ready")
-    add("-s", "--speaker", type=int, help="who speaks, a number [default: the voice's first]")
-    add("--length-scale", type=float, help="how slowly")
-    add("--noise-scale", type=float, help="how much the voice varies")
-    add("--noise-w-scale", "--noise-w", type=float, help="how much the durations vary")
+    add("--output-raw", action="store_true", help="write 16-bit samples to standard output, sentence by sentence")
+    add("-s", "--speaker", type=int, help="number of the speaker [default: the voice's first]")
+    add("--length-scale", type=float, help="slowness of speech")
+    add("--noise-scale", type=float, help="variation of the voice")
+    add("--noise-w-scale", "--noise-w", type=float, help="variation of the durations")
     add("--cuda", action="store_true", help="no effect: vitstream computes on the CPU")
     add("--sentence-silence", type=float, default=0.0, help="seconds of silence after each sentence [default: 0]")
-    add("--volume", type=float, default=1.0, help="multiplies all samples [default: 1]")
-    add("--no-normalize", action="store_true", help="leave each sentence as loud as the network makes it")
-    add("--data-dir", action="append", help="where voices lie; may be repeated [default: this folder]")
-    add("--debug", action="store_true", help="say on standard error what is done")
+    add("--volume", type=float, default=1.0, help="factor for all samples [default: 1]")
+    add("--no-normalize", action="store_true", help="do not normalise the volume of each sentence")
+    add("--data-dir", action="append", help="folder with voices; may be repeated [default: the current folder]")
+    add("--debug", action="store_true", help="log to standard error")
     return parser
 
 
@@ -77,16 +77,16 @@ def _lines(files: Optional[List[str]]) -> Iterator[str]:
 def _name(line: str, naming: str) -> str:
     if naming == "timestamp":
         return str(time.monotonic_ns())
-    # What a file system takes, and not more of it.
+    # Only characters that file systems accept, up to their maximum length.
     return re.sub(r"[^\w-]+", "_", line).strip("_")[:100] or "_"
 
 
-#: Samples of a stream whose length nobody knows yet; players take it as "until the end".
+#: The number of samples of a stream whose length is not yet known; players interpret it as "until the end".
 _UNKNOWN = (1 << 64) - 1
 
 
 class _Wav:
-    """A WAV file, which is whole or not there; on standard output it is written sentence by sentence."""
+    """A WAV file that is written completely or not at all; on standard output it is written sentence by sentence."""
 
     def __init__(self, path: Optional[Path]) -> None:
         self._path = path
@@ -170,7 +170,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Runs the command; the exit status."""
+    """Runs the command; returns the exit status."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO)
     try:

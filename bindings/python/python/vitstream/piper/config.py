@@ -1,4 +1,4 @@
-"""How voices are described and spoken with, under piper-tts's names."""
+"""Configuration of voices and of speaking, under piper-tts's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_HOP_LENGTH = 256
 
 
 class PhonemeType(str, Enum):
-    """What a voice reads. ``vitstream`` makes the phonemes of the first two; of the others it takes phonemes and ids."""
+    """The kind of a voice's phonemes. ``vitstream`` reads text for the first two; for the others it accepts phonemes and ids."""
 
     ESPEAK = "espeak"
     TEXT = "text"
@@ -44,10 +44,10 @@ class PiperConfig:
 
     @staticmethod
     def from_dict(config: Dict[str, Any]) -> "PiperConfig":
-        """From a voice's JSON.
+        """Creates the configuration from a voice's JSON.
 
         Raises:
-            KeyError: when it lacks a field that every voice has.
+            KeyError: if a required field is missing.
         """
         scales = config.get("inference", {})
         clusters = config.get("vowel_clusters")
@@ -69,7 +69,7 @@ class PiperConfig:
         )
 
     def to_dict(self) -> Dict[str, Any]:
-        """A voice's JSON again."""
+        """Converts the configuration back to a voice's JSON."""
         scales = {"noise_scale": self.noise_scale, "length_scale": self.length_scale, "noise_w": self.noise_w_scale}
         config: Dict[str, Any] = {
             "audio": {"sample_rate": self.sample_rate},
@@ -92,7 +92,7 @@ class PiperConfig:
 
 @dataclass
 class SynthesisConfig:
-    """How a text is spoken; what is ``None`` is as the voice's JSON says."""
+    """Options for speaking; ``None`` selects the default of the voice's JSON."""
 
     speaker_id: Optional[int] = None
     length_scale: Optional[float] = None
@@ -101,4 +101,4 @@ class SynthesisConfig:
     normalize_audio: bool = True
     """Scale each sentence so that its loudest sample is at full scale."""
     volume: float = 1.0
-    """Multiplies all samples, after that."""
+    """Factor for all samples, applied after that."""

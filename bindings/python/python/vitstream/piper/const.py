@@ -1,8 +1,8 @@
-"""What stands in every sentence, under piper-tts's names."""
+"""Special symbols in every sentence, under piper-tts's names."""
 
 PAD = "_"
-"""Between phonemes."""
+"""Symbol between phonemes."""
 BOS = "^"
-"""Before the first."""
+"""Symbol before the first phoneme."""
 EOS = "$"
-"""Behind the last."""
+"""Symbol after the last phoneme."""

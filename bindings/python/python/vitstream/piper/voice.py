@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 #: Full scale of 16 bits.
 _FULL_SCALE = 32767.0
 
-#: A sentence that is quieter is silence, and stays so.
+#: A quieter sentence counts as silence and is not amplified.
 _SILENCE = 1e-8
 
 
@@ -37,7 +37,7 @@ def _numpy() -> Any:
 
 @dataclass
 class PhonemeAlignment:
-    """A phoneme, its ids, and how many samples it is spoken in."""
+    """A phoneme, its ids, and its number of samples."""
 
     phoneme: str
     phoneme_ids: Sequence[int]
@@ -49,23 +49,23 @@ class AudioChunk:
     """The audio of one sentence: float32 from -1 to 1, shape ``[samples]``."""
 
     sample_rate: int
-    """Hertz."""
+    """Sample rate in hertz."""
     sample_width: int
-    """Bytes of a sample of ``audio_int16_bytes``."""
+    """Bytes per sample of ``audio_int16_bytes``."""
     sample_channels: int
     audio_float_array: "numpy.ndarray"
     phonemes: List[str]
     phoneme_ids: List[int]
     phoneme_id_samples: Optional["numpy.ndarray"] = None
-    """Samples of each id, int64; only with ``include_alignments``."""
+    """Number of samples of each id, int64; only with ``include_alignments``."""
     phoneme_alignments: Optional[List[PhonemeAlignment]] = None
-    """Samples of each phoneme; only with ``include_alignments``."""
+    """Number of samples of each phoneme; only with ``include_alignments``."""
     _audio_int16_array: Optional["numpy.ndarray"] = field(default=None, repr=False, compare=False)
     _audio_int16_bytes: Optional[bytes] = field(default=None, repr=False, compare=False)
 
     @property
     def audio_int16_array(self) -> "numpy.ndarray":
-        """The samples as int16: times 32767, clipped, without their fraction."""
+        """The samples as int16: multiplied by 32767, clipped and truncated."""
         if self._audio_int16_array is None:
             scaled = self.audio_float_array * _numpy().float32(_FULL_SCALE)
             self._audio_int16_array = scaled.clip(-_FULL_SCALE, _FULL_SCALE).astype("int16")
@@ -81,15 +81,15 @@ class AudioChunk:
 
 @dataclass
 class PiperVoice:
-    """A voice. ``session`` is what speaks: a ``vitstream.Voice``, or an ONNX Runtime session, whose model is opened as one."""
+    """A voice. ``session`` is a ``vitstream.Voice``, or an ONNX Runtime session, whose model is opened as a voice."""
 
     session: Any
     config: PiperConfig
     espeak_data_dir: Optional[Path] = None
-    """Has no effect: the environment variable ``VITSTREAM_ESPEAK`` names the library of espeak-ng and its data."""
+    """Has no effect: the environment variable ``VITSTREAM_ESPEAK`` selects the library of espeak-ng and its data."""
     download_dir: Path = field(default_factory=Path.cwd)
     use_tashkeel: bool = True
-    """Has no effect: Arabic text without vowel signs is refused, as ``tashkeel`` is not part of vitstream."""
+    """Has no effect: Arabic text without vowel signs is refused, because ``tashkeel`` is not part of vitstream."""
     tashkeel_diacritizier: Optional[Any] = None
     taskeen_threshold: Optional[float] = 0.8
 
@@ -105,25 +105,25 @@ class PiperVoice:
         download_dir: Optional[Union[str, Path]] = None,
         include_alignments: bool = False,
     ) -> "PiperVoice":
-        """Opens a voice: its ``.onnx`` with the JSON beside it, or anything else that ``vitstream.Voice.open`` opens.
+        """Opens a voice: its ``.onnx`` with the JSON next to it, or anything else that ``vitstream.Voice.open`` opens.
 
-        ``use_cuda`` and ``include_alignments`` have no effect: everything is computed on the CPU, and every voice tells when
-        its phonemes are spoken.
+        ``use_cuda`` and ``include_alignments`` have no effect: everything is computed on the CPU, and every voice
+        provides alignments.
 
         Raises:
-            vitstream.Error: when the voice cannot be read; a missing file is a ``FileError``, which is an ``OSError``.
-            KeyError: when its JSON lacks a field that every Piper voice has.
+            vitstream.Error: if the voice cannot be read; a missing file is a ``FileError``, which is an ``OSError``.
+            KeyError: if a field that every Piper voice has is missing in its JSON.
         """
         if use_cuda:
             _LOGGER.warning("use_cuda has no effect: vitstream computes on the CPU")
         if espeak_data_dir is not None:
-            _LOGGER.warning("espeak_data_dir has no effect: VITSTREAM_ESPEAK=LIBRARY:DATA names espeak-ng and its data")
+            _LOGGER.warning("espeak_data_dir has no effect: VITSTREAM_ESPEAK=LIBRARY:DATA selects espeak-ng and its data")
         voice = Voice.open(model_path, config=config_path)
         config = voice.config
         if not config:
             raise _errors.made(
                 "request",
-                f"{model_path}: there is no JSON beside it that says how text becomes phonemes",
+                f"{model_path}: there is no JSON next to it that describes its phonemes",
                 str(model_path),
                 "name it with config_path=",
             )
@@ -135,21 +135,21 @@ class PiperVoice:
         )
 
     def phonemize(self, text: str) -> List[List[str]]:
-        """The phonemes of each sentence.
+        """Returns the phonemes of each sentence.
 
         Raises:
-            vitstream.UnsupportedError: when this sort of phonemes is not made here.
-            vitstream.PhonemizerError: when there is no espeak-ng.
+            vitstream.UnsupportedError: if vitstream cannot read text for this kind of phonemes.
+            vitstream.PhonemizerError: if espeak-ng is missing.
         """
         if self.config.phoneme_type == PhonemeType.TEXT:
             return [list(unicodedata.normalize("NFD", text))]
         return [sentence.phonemes for sentence in self._voice.phonemize(text)]
 
     def phonemes_to_ids(self, phonemes: List[str]) -> List[int]:
-        """The ids of phonemes; those that the voice has none for are left out, and logged."""
+        """Returns the ids of phonemes; phonemes without an id are omitted, and logged."""
         ids, missing = self._voice._native.encode(list(phonemes), False)
         for phoneme in missing:
-            _LOGGER.warning("the voice has no id for %r: left out", phoneme)
+            _LOGGER.warning("the voice has no id for %r: omitted", phoneme)
         return ids
 
     def synthesize(
@@ -158,7 +158,7 @@ class PiperVoice:
         """Speaks a text, sentence by sentence.
 
         Raises:
-            vitstream.Error: as ``phonemize``, and when ``syn_config`` makes no sense for this voice.
+            vitstream.Error: as ``phonemize``, and if ``syn_config`` is not valid for this voice.
         """
         syn_config = syn_config or SynthesisConfig()
         np = _numpy()
@@ -193,7 +193,7 @@ class PiperVoice:
         set_wav_format: bool = True,
         include_alignments: bool = False,
     ) -> Optional[List[PhonemeAlignment]]:
-        """Speaks a text into a WAV file; gives the alignments of all sentences if they are asked for."""
+        """Speaks a text into a WAV file; returns the alignments of all sentences if they are requested."""
         alignments: List[PhonemeAlignment] = []
         for chunk in self.synthesize(text, syn_config, include_alignments):
             if set_wav_format:
@@ -208,8 +208,8 @@ class PiperVoice:
     def phoneme_ids_to_audio(
         self, phoneme_ids: List[int], syn_config: Optional[SynthesisConfig] = None, include_alignments: bool = False
     ) -> Union["numpy.ndarray", Tuple["numpy.ndarray", Optional["numpy.ndarray"]]]:
-        """Speaks ids: float32 samples as the network gives them, neither normalised nor louder; with ``include_alignments``
-        also the samples of each id.
+        """Speaks ids: returns float32 samples as computed by the network, neither normalised nor scaled; with
+        ``include_alignments`` also the number of samples of each id.
         """
         samples, durations = self._spoken(phoneme_ids, syn_config or SynthesisConfig())
         return (samples, durations) if include_alignments else samples
@@ -227,7 +227,7 @@ class PiperVoice:
             speaker = config.default_speaker_id
         audio = self._voice.synthesize(
             ids=ids,
-            # A voice of one speaker is not asked who speaks.
+            # A voice with one speaker takes no speaker id.
             speaker=speaker if config.num_speakers > 1 else None,
             length_scale=given(how.length_scale, config.length_scale),
             noise_scale=given(how.noise_scale, config.noise_scale),
@@ -239,7 +239,7 @@ class PiperVoice:
     def _aligned(
         self, phonemes: List[str], ids: List[int], durations: "numpy.ndarray"
     ) -> Optional[List[PhonemeAlignment]]:
-        """Shares the ids out over the phonemes, of which those without an id have none."""
+        """Assigns the ids to the phonemes; phonemes without an id have none."""
         of: Mapping[str, Sequence[int]] = self.config.phoneme_id_map
         alignments = []
         at = 0
@@ -261,9 +261,9 @@ class PiperVoice:
 def _opened(session: Any) -> Voice:
     if isinstance(session, Voice):
         return session
-    # A session of ONNX Runtime knows where its model is from.
+    # A session of ONNX Runtime has the path of its model.
     source = getattr(session, "_model_path", None) or getattr(session, "_model_bytes", None)
     if not source:
         raise TypeError(f"session: expected a vitstream.Voice or an ONNX Runtime session, found {type(session).__name__}")
-    # The JSON is the caller's, who has read it; the network is all that is asked of the file.
+    # The caller has read the JSON already; only the network is read from the file.
     return Voice.open(source)
