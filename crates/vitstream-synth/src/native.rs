@@ -9,7 +9,7 @@
 //! use vitstream_synth::native::{self, NativeOptions};
 //! use vitstream_synth::SpeakOptions;
 //!
-//! A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx works as well.
+//! // A folder with encoder.onnx and decoder.onnx; a checkpoint or a voice.onnx works as well.
 //! let options = NativeOptions::new().sample_rate(22_050);
 //! let voice = native::open(&folder, &options)?;
 //! for chunk in voice.stream(&[1, 0, 20, 0, 2], &SpeakOptions::default())? {

@@ -30,7 +30,7 @@
 //! });
 //! let frontend = Frontend::from_json(json.as_object().unwrap())?;
 //!
-//! Programs use `EspeakLibrary::find(None)?` here.
+//! // Programs use `EspeakLibrary::find(None)?` here.
 //! let mut phonemizer = Recorded::default();
 //! phonemizer.insert("en-us", "Hi.", "haɪ");
 //!

@@ -20,7 +20,7 @@ type Boxed = Box<dyn Phonemizer + Send>;
 /// });
 /// let frontend = Frontend::from_json(json.as_object().unwrap())?;
 ///
-/// No phonemizer is searched for, because this voice reads letters.
+/// // No phonemizer is searched for, because this voice reads letters.
 /// let mut reader = Reader::new(frontend, 5_000, || find(None));
 /// assert_eq!(reader.whole("hi")?[0].ids, [1, 0, 3, 0, 4, 0, 2]);
 /// # Ok::<(), vitstream_text::Error>(())

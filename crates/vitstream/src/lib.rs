@@ -38,7 +38,7 @@
 //! use vitstream::export::ExportOptions;
 //! use vitstream::verify::VerifyOptions;
 //!
-//! `durations` adds the frames of each phoneme as a further output of the encoder.
+//! // `durations` adds the frames of each phoneme as a further output of the encoder.
 //! let summary = vitstream::export(trained, &folder, &ExportOptions::new().durations(true))?;
 //! assert_eq!((summary.speakers, summary.hop_length), (3, 256));
 //!

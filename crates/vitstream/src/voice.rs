@@ -47,7 +47,7 @@ pub struct OpenOptions {
     /// Number of threads, 1 to 256. With the native backend it does not change a single bit of the result.
     pub threads: usize,
     /// Whether the native backend keeps weights as float16, in half the memory; for voices that were exported with
-    /// [`Precision::F16Weights`](crate::Precision). It does not change a single bit of the audio.
+    /// [`Precision::F16Weights`](crate::export::Precision). It does not change a single bit of the audio.
     pub half_weights: bool,
     /// The sample rate in hertz, for a voice whose files do not state it.
     pub sample_rate: Option<u32>,
