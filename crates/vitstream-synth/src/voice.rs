@@ -40,7 +40,7 @@ pub struct VoiceInfo {
     pub scales: Scales,
     /// The cost of a push, for the schedule.
     pub cost: Cost,
-    /// The name under which a [`Profile`] stores this voice on this runtime.
+    /// The name under which a [`Profile`](crate::Profile) stores this voice on this runtime.
     pub profile_key: String,
     /// The voice's JSON; empty if there is none.
     pub json: serde_json::Map<String, serde_json::Value>,
@@ -150,7 +150,7 @@ impl Voice {
         &self.inner.info
     }
 
-    /// The name under which a [`Profile`] stores this voice on this runtime.
+    /// The name under which a [`Profile`](crate::Profile) stores this voice on this runtime.
     pub fn profile_key(&self) -> &str {
         &self.inner.info.profile_key
     }
