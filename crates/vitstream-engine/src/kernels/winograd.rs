@@ -231,8 +231,13 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
     assert!(task.weights.len() >= depth * channels, "panels are too short");
     task.epilogue.check(task.rows, task.step, channels, L);
 
+    // A phase consists of the outputs with the same remainder of row / dilation, divided into tiles.
+    let phases = task.dilation.min(task.rows);
+    let tiles_of = |phase: usize| (task.rows - phase).div_ceil(task.dilation).div_ceil(M);
+    let count: usize = (0..phases).map(tiles_of).sum();
+
     let batch = ROWS.min(tile::ROWS);
-    let batches = if task.transformed { 1 } else { BATCHES };
+    let batches = if task.transformed { 1 } else { BATCHES.min(count.div_ceil(batch)) };
     // Floats of a batch's transformed input, and of a panel's transformed weights.
     let v_len = products * groups * batch * width;
     let w_len = if task.transformed { 0 } else { products * (groups * task.c_in * 2 * L + GAP) };
@@ -241,10 +246,6 @@ fn tiles<const L: usize, const FMA: bool, const ROWS: usize, const PAIRS: usize,
         scratch.resize((batches * v_len + w_len).div_ceil(LINE), Line::zeroed());
     }
 
-    // A phase consists of the outputs with the same remainder of row / dilation, divided into tiles.
-    let phases = task.dilation.min(task.rows);
-    let tiles_of = |phase: usize| (task.rows - phase).div_ceil(task.dilation).div_ceil(M);
-    let count: usize = (0..phases).map(tiles_of).sum();
     let (mut phase, mut index) = (0, 0);
     let mut done = 0;
     let mut sums: Sums<L> = [[[[0.0; L]; 2]; tile::ROWS]; PRODUCTS];
