@@ -368,7 +368,7 @@ fn bad_lines_are_reported_and_passed_over() {
     let numbers: Vec<u64> = errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (2..=bad as u64 + 1).collect::<Vec<_>>());
     for (line, part) in
-        [(2, "JSON"), (3, "9999"), (6, "nobody"), (8, "text"), (9, "more than"), (10, "line 1")]
+        [(2, "JSON"), (3, "9999"), (6, "nobody"), (8, "text"), (9, "at most 1048576 bytes"), (10, "line 1")]
     {
         let error = errors[line - 2]["error"].as_str().unwrap();
         assert!(error.contains(part), "line {line}: {error}");

@@ -326,7 +326,7 @@ fn no_json_is_no_problem_and_several_are_a_warning() {
     let done =
         vitstream().arg("export").arg(place.path("voice.ckpt")).arg(place.path("out")).assert().success();
     // They can be those of other voices.
-    says(&done.get_output().stderr, "a.onnx.json, b.onnx.json can be that of another voice");
+    says(&done.get_output().stderr, "a.onnx.json, b.onnx.json may belong to another voice");
     says(&done.get_output().stdout, "voice JSON       none");
     assert_eq!(names(&place.path("out")), ALL);
 }

@@ -204,7 +204,7 @@ fn only_a_json_of_the_voices_own_name_is_taken() {
         let summary = exported(&path);
         assert_eq!(summary.config, None);
         says(&summary.notes.join("\n"), &["no voice JSON", "joe.onnx.json, joe.json, config.json"]);
-        says(&summary.warnings.join("\n"), &["other.onnx.json can be that of another voice"]);
+        says(&summary.warnings.join("\n"), &["other.onnx.json may belong to another voice"]);
         // The first of those that exist.
         for name in &names[i..] {
             fs::write(voice.path().join(name), json(16_000)).unwrap();

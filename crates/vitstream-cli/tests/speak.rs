@@ -74,7 +74,7 @@ fn an_endless_line_is_skipped() {
     let lines = format!("{}\n{{\"phoneme_ids\": [1]}}\n", "7".repeat(3 << 20));
     let output = speak().arg("--raw").write_stdin(lines).assert().code(1).get_output().clone();
     assert_eq!(output.stdout.len(), 10 * 4 * 2);
-    assert!(text(&output.stderr).contains("\nline 1: more than"));
+    assert!(text(&output.stderr).contains("\nline 1: expected an utterance of at most"));
 }
 
 #[test]
