@@ -586,6 +586,8 @@ def pages(exports):
 
 
 def main():
+    # A shell that starts this in the background has it ignore SIGINT, and what it starts as well; the program respects that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     chosen = sys.argv[2:] or list(GROUPS)

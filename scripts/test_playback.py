@@ -282,6 +282,8 @@ def test_without_any_player_it_says_what_to_do(folder, _):
 
 
 def main():
+    # A shell that starts this in the background has it ignore SIGINT, and what it starts as well; the program respects that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     reason = install()
     if reason:
         print(f"skipped: {reason}")
