@@ -25,15 +25,17 @@ use vitstream_engine::{Decoder, DrawsFrom, Encoder, Isa, Mode, Options, Scales};
 
 /// Median and minimum milliseconds.
 fn time(repetitions: usize, mut run: impl FnMut()) -> (f64, f64) {
-    let mut times: Vec<f64> = (0..repetitions)
-        .map(|_| {
-            let start = ThreadTime::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
+    let once = |_| {
+        let start = ThreadTime::now();
+        run();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    median_and_best((0..repetitions).map(once).collect())
+}
+
+fn median_and_best(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
-    (times[repetitions / 2], times[0])
+    (times[times.len() / 2], times[0])
 }
 
 /// Chains of multiply-adds that fit in registers.
@@ -353,10 +355,7 @@ fn second_thread(path: &Path, isa: Isa) {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
         }
-        let [one, two] = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            (times[times.len() / 2], times[0])
-        });
+        let [one, two] = times.map(median_and_best);
         println!(
             "first audio of {n} ids: one thread {:.1} (best {:.1}), two {:.1} ({:.1}) ms: {:.2} times as fast ({:.2})",
             one.0,
@@ -394,10 +393,7 @@ fn half_weights(path: &Path, isa: Isa) {
                 times.push(time(1, || run(kept)).0);
             }
         }
-        let [single, half] = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            (times[times.len() / 2], times[0])
-        });
+        let [single, half] = times.map(median_and_best);
         println!(
             "{what}: float32 {:.2} (best {:.2}), float16 {:.2} ({:.2}) ms: {:.2} times ({:.2})",
             single.0,

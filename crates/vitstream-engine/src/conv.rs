@@ -119,7 +119,11 @@ impl Panels {
     /// Packs into `weights`, which must be zeros.
     fn pack(mut weights: Block, lanes: usize, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
         taps.pack(lanes, floats_mut(&mut weights));
-        Self { weights, half: false, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
+        Self::new(weights, false, bias, taps)
+    }
+
+    fn new(weights: Block, half: bool, bias: Vec<Line>, taps: &Taps<'_>) -> Self {
+        Self { weights, half, bias, taps: taps.taps, c_in: taps.c_in, channels: taps.starts.len() }
     }
 
     /// Packs the weights as float16 if that changes none of them.
@@ -252,7 +256,7 @@ impl Panels {
                 out: floats_mut(&mut weights),
             });
         });
-        Self { weights, half: false, bias, taps: products, c_in, channels }
+        Self { taps: products, ..Self::new(weights, false, bias, taps) }
     }
 
     /// The bias in panel order, which is replaced for a speaker.
@@ -485,10 +489,7 @@ impl Packed {
         let transformed = always && halves.is_none();
         let winograd = plan.map(|plan| Winograd { plan, always, transformed });
         let panels = match (halves, winograd.as_ref()) {
-            (Some(weights), _) => {
-                let channels = taps.starts.len();
-                Panels { weights, half: true, bias, taps: taps.taps, c_in: taps.c_in, channels }
-            }
+            (Some(weights), _) => Panels::new(weights, true, bias, taps),
             (None, Some(&Winograd { plan, transformed: true, .. })) => {
                 Panels::transformed(target, plan, bias, taps)
             }

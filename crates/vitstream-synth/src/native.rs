@@ -121,7 +121,7 @@ fn read_and_pack(input: &Input, options: &NativeOptions) -> Result<Voice, Error>
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
-    // The weights are held once more while they are packed: so without the pages from which they were read.
+    // Weights exist twice while they are packed, so the pages from which they were read are released.
     let release = || files.iter().for_each(MappedFile::release);
     release();
     let half = DecoderHalf::load(&weights, &hparams).map_err(weights_error)?;

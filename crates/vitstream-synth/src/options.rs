@@ -99,14 +99,14 @@ pub struct VoiceOptions {
     /// Threads for each graph, at least 1. More than one seldom pays, because most convolutions of a chunk
     /// are small.
     pub threads: usize,
-    /// Where ONNX Runtime's shared library is; looked for when absent.
+    /// Path of ONNX Runtime's shared library; searched for if absent.
     pub library: Option<PathBuf>,
     /// Process in which graphs run. If absent they run in this process, which a stranger's graph can then
     /// end.
     pub wall: Option<Wall>,
-    /// Which decoder.
+    /// The decoder to use.
     pub decoder: DecoderChoice,
-    /// The sample rate in hertz, for a pair whose files do not say it.
+    /// The sample rate in hertz, for a pair whose files do not state it.
     pub sample_rate: Option<u32>,
     /// The cost of pushes on this device.
     pub profile: Profile,
@@ -162,7 +162,7 @@ impl VoiceOptions {
         self
     }
 
-    /// The sample rate in hertz, for a pair whose files do not say it.
+    /// Sets the sample rate in hertz, for a pair whose files do not state it.
     pub fn sample_rate(mut self, sample_rate: impl Into<Option<u32>>) -> Self {
         self.sample_rate = sample_rate.into();
         self

@@ -318,18 +318,7 @@ impl Split for ConvTask<'_> {
         let (weights, weights_after) = self.weights.split_at(self.taps * self.c_in * channel);
         let (bias, bias_after) = self.bias.split_at(channel);
         let (before, after) = self.epilogue.split_channels(channel, room);
-        let part = |weights, bias, epilogue| ConvTask {
-            weights,
-            bias,
-            epilogue,
-            x: self.x,
-            x_stride: self.x_stride,
-            tap_step: self.tap_step,
-            taps: self.taps,
-            c_in: self.c_in,
-            rows: self.rows,
-            step: self.step,
-        };
+        let part = |weights, bias, epilogue| ConvTask { weights, bias, epilogue, ..*self };
         (part(weights, bias, before), part(weights_after, bias_after, after))
     }
 
@@ -384,20 +373,7 @@ impl Split for WinogradTask<'_> {
         let (weights, weights_after) = self.weights.split_at(self.depth() * channel);
         let (bias, bias_after) = self.bias.split_at(channel);
         let (before, after) = self.epilogue.split_channels(channel, room);
-        let part = |weights, bias, epilogue| WinogradTask {
-            weights,
-            bias,
-            epilogue,
-            x: self.x,
-            x_stride: self.x_stride,
-            dilation: self.dilation,
-            kernel: self.kernel,
-            c_in: self.c_in,
-            plan: self.plan,
-            transformed: self.transformed,
-            rows: self.rows,
-            step: self.step,
-        };
+        let part = |weights, bias, epilogue| WinogradTask { weights, bias, epilogue, ..*self };
         (part(weights, bias, before), part(weights_after, bias_after, after))
     }
 
