@@ -6,7 +6,8 @@ use crate::kernels::{
     Arena, Block, ConvTask, Epilogue, Kernels, TransformTask, Weights, WinogradTask, narrow,
 };
 use crate::lag::Edge;
-use crate::rows::{LINE, Line, Rows, SMALL, aligned, floats, floats_mut, halves, halves_mut, padded, zeros};
+use crate::line::{LINE, Line, SMALL, aligned, floats, floats_mut, halves, halves_mut, padded, zeros};
+use crate::rows::Rows;
 use crate::spec::{ConvSpec, UpSpec};
 use crate::winograd::Plan;
 

@@ -6,9 +6,9 @@ use crate::conv::{Conv, ConvPost, Fold, HalfWeights, Halves, Mode, Target, Tiles
 use crate::error::{Error, input, shape};
 use crate::kernels::{Arena, Isa, Kernels};
 use crate::lag::Edge;
+use crate::line::SMALL;
 use crate::options::Options;
 use crate::program::{Buf, Cond, Kind, Op, Program, State};
-use crate::rows::SMALL;
 use crate::spec::{ConvSpec, CouplingSpec, DecoderSpec, FlowSpec, GeneratorSpec, ResBlockSpec, limit};
 use crate::winograd::Plan;
 use crate::workers::Workers;

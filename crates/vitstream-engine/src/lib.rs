@@ -35,6 +35,7 @@ mod error;
 pub mod from_vits;
 mod kernels;
 mod lag;
+mod line;
 
 mod options;
 mod program;

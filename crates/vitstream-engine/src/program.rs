@@ -12,7 +12,8 @@ use crate::conv::{Conv, ConvPost, Up};
 use crate::error::Error;
 use crate::kernels::{Arena, DotTask, Epilogue, Kernels};
 use crate::lag::{Edge, Grid};
-use crate::rows::{Line, Rows, floats, padded};
+use crate::line::{Line, floats, padded};
+use crate::rows::Rows;
 use crate::spec::limit;
 
 /// Most floats that the rows of a stream may take together, 128 MiB, whatever the kernels, dilations and branches

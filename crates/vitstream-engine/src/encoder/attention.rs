@@ -6,7 +6,7 @@ use super::layers::{Linear, Norm, Sequence};
 use crate::conv::{Fold, Panels, Target};
 use crate::error::{Error, shape};
 use crate::kernels::{Kernels, SoftmaxTask};
-use crate::rows::{LINE, Line, floats_mut, padded};
+use crate::line::{LINE, Line, floats_mut, padded};
 use crate::spec::{ConvSpec, EncoderLayerSpec, tensor};
 
 /// Number of rows of the score matrix that exist at a time, so that memory stays linear in the number of ids.

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::conv::{Conv, Fold, Target};
 use crate::error::Error;
 use crate::kernels::{DepthwiseTask, Epilogue, Kernels, NormTask};
-use crate::rows::{Line, Rows, aligned, floats, padded, zeros};
+use crate::line::{Line, aligned, floats, padded, zeros};
+use crate::rows::Rows;
 use crate::spec::{ConvSpec, NormSpec};
 
 /// All rows of an item, with rows of zeros on both sides for convolutions that read them.

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::rows::SMALL;
+use crate::line::SMALL;
 
 use super::task::{ConvTask, DepthwiseTask, DotTask, Epilogue, NormTask, SoftmaxTask};
 use super::tile::{self, Run, Source};

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-use crate::rows::Line;
+use crate::line::Line;
 
 #[cfg(all(target_os = "linux", not(miri)))]
 use mapped::{Part, Rest};
@@ -114,7 +114,7 @@ mod mapped {
 
     use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 
-    use crate::rows::Line;
+    use crate::line::Line;
 
     /// Size of a mapping in bytes, unless a block needs more. Unused memory is never touched.
     const MAPPING: usize = 64 << 20;
@@ -236,7 +236,7 @@ mod mapped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::{floats, floats_mut};
+    use crate::line::{floats, floats_mut};
 
     #[test]
     fn blocks_are_zeros_and_their_owners_alone() {

@@ -4,7 +4,7 @@ use bytemuck::Zeroable;
 
 use super::Kernels;
 use super::weights::Weights;
-use crate::rows::{LINE, Line, floats, floats_mut};
+use crate::line::{LINE, Line, floats, floats_mut};
 use crate::winograd::Plan;
 
 /// Rows of a convolution, channels-last.

@@ -3,9 +3,9 @@
 use super::*;
 #[cfg(feature = "threads")]
 use crate::conv::{Conv, Fold, Halves, Target, Tiles};
+use crate::line::{floats, floats_mut, zeros};
 #[cfg(feature = "threads")]
 use crate::rows::Rows;
-use crate::rows::{floats, floats_mut, zeros};
 #[cfg(feature = "threads")]
 use crate::spec::ConvSpec;
 

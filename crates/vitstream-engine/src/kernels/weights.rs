@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use bytemuck::Zeroable;
 
-use crate::rows::{LINE, Line, floats_mut};
+use crate::line::{LINE, Line, floats_mut};
 
 thread_local! {
     /// Buffer for a widened panel.

@@ -4,7 +4,7 @@ use super::generic::{Finish, Gate, Linear, fma, next_rows, read, store};
 use super::task::{TransformTask, WinogradTask};
 use super::tile::{self, Run, Source};
 use super::weights::{Weights, widen};
-use crate::rows::{LINE, Line, floats_mut};
+use crate::line::{LINE, Line, floats_mut};
 use crate::winograd::{Coefficients, MAX_TAPS, Plan};
 use bytemuck::Zeroable;
 use std::cell::Cell;
