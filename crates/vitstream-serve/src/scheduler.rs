@@ -19,7 +19,8 @@
 //! factor. Streams are admitted while the total weight of those that have something to compute stays below a
 //! share of the cores, and while the number of streams that have not started is small enough for the next one
 //! to start soon. Weights are estimates, and the cores may have other work: weights therefore count more when
-//! turns take longer than expected, and no stream is admitted while another has little audio left. A limited
+//! turns take longer than expected, and no stream is admitted while another has little audio left: the audio that is
+//! ready is the reserve that lasts until some streams end. A limited
 //! number of other requests wait for a moment, and are then refused.
 
 mod admission;
@@ -208,7 +209,7 @@ impl Scheduler {
         let mut now = Now {
             active: state.queue.len(),
             held: state.held.len(),
-            load: state.queue.weight() / self.shared.workers(),
+            load: state.queue.weight() / self.shared.workers() as f64,
             counts: state.counts,
             ..Now::default()
         };
@@ -292,8 +293,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn workers(&self) -> f64 {
-        self.options.workers.max(1) as f64
+    fn workers(&self) -> usize {
+        self.options.workers.max(1)
     }
 
     /// A worker.

@@ -68,7 +68,7 @@ impl Held {
     }
 
     /// Admits waiting requests for which there is capacity, in order of arrival.
-    pub(super) fn admit(&mut self, queue: &mut Queue, counts: &mut Counts, options: &Options, workers: f64) {
+    pub(super) fn admit(&mut self, queue: &mut Queue, counts: &mut Counts, options: &Options, workers: usize) {
         while let Some((weight, sender)) = self.0.pop_front() {
             if sender.is_closed() {
                 continue;
@@ -98,18 +98,18 @@ impl Held {
     }
 }
 
-pub(super) fn has_room(queue: &Queue, weight: f64, options: &Options, workers: f64, now: Instant) -> bool {
+pub(super) fn has_room(queue: &Queue, weight: f64, options: &Options, workers: usize, now: Instant) -> bool {
     // One stream is always admitted: a voice slower than real time is still a voice.
     if queue.len() == 0 {
         return true;
     }
-    let weight = queue.weight() + weight;
+    let (weight, cores) = (queue.weight() + weight, workers as f64);
     // Weights are estimates that leave a part of the workers free; the actual use may be all of them.
     let fits =
-        weight <= options.load * workers && weight * queue.slowness() <= options.load.max(1.0) * workers;
+        weight <= options.load * cores && weight * queue.slowness() <= options.load.max(1.0) * cores;
     fits && queue.len() < options.streams
-        && (queue.starting() as f64) < options.starting as f64 * workers
-        && !queue.is_short(now)
+        && queue.starting() < options.starting.saturating_mul(workers)
+        && !queue.lacks_reserve(now, workers)
 }
 
 pub(super) async fn admit(shared: &Arc<Shared>, weight: f64) -> Result<Ticket> {

@@ -9,6 +9,10 @@ use super::{AnyTask, Next, Stop};
 /// at 20 to 40 ms each.
 const AHEAD: Duration = Duration::from_millis(120);
 
+/// Audio that all started streams must have left before a new one is admitted. An admitted stream is computed until
+/// its end, so if the cores become slower, what the streams have beyond [`AHEAD`] has to last until some of them end.
+const RESERVE: Duration = Duration::from_millis(300);
+
 /// Limit on the time for which a new stream stands back if the started ones never have that much audio.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -60,6 +64,8 @@ pub(super) struct Queue {
     weight: f64,
     /// Number of streams that have not returned anything yet.
     starting: usize,
+    /// Number of turns that are being computed.
+    busy: usize,
     pace: Pace,
 }
 
@@ -120,7 +126,17 @@ impl Queue {
     /// Returns true if a started stream that is not being computed has too little audio for new streams to be
     /// computed.
     pub(super) fn is_short(&self, now: Instant) -> bool {
-        self.begun.first().is_some_and(|(deadline, _)| *deadline < now + AHEAD)
+        self.runs_dry_before(now + AHEAD)
+    }
+
+    /// Returns true if a started stream that is not being computed has too little audio for new streams to be
+    /// admitted. None is too short if each that can be computed has one of the `workers` for itself.
+    pub(super) fn lacks_reserve(&self, now: Instant, workers: usize) -> bool {
+        self.busy + self.begun.len() + self.newcomers.len() >= workers && self.runs_dry_before(now + RESERVE)
+    }
+
+    fn runs_dry_before(&self, end: Instant) -> bool {
+        self.begun.first().is_some_and(|(deadline, _)| *deadline < end)
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
@@ -160,8 +176,10 @@ impl Queue {
         let stands_back = self.newcomers.first().is_none_or(|newcomer| self.is_short(now) && waits(newcomer));
         let (_, id) = if stands_back { self.begun.pop_first() } else { self.newcomers.pop_first() }?;
         let slot = self.slots.get_mut(&id)?;
+        let task = slot.task.take()?;
         slot.place = Place::Running;
-        Some((id, slot.task.take()?))
+        self.busy += 1;
+        Some((id, task))
     }
 
     /// Ends a turn that has `taken` this time. Returns the task if it is finished.
@@ -172,6 +190,7 @@ impl Queue {
         next: Next,
         taken: Duration,
     ) -> Option<Box<dyn AnyTask>> {
+        self.busy -= 1;
         // Its listener left during the turn.
         let Some(slot) = self.slots.get_mut(&id) else { return Some(task) };
         let plays = if let Next::Begun { plays, .. } = next { plays } else { Duration::ZERO };
