@@ -68,7 +68,13 @@ impl Held {
     }
 
     /// Admits waiting requests for which there is capacity, in order of arrival.
-    pub(super) fn admit(&mut self, queue: &mut Queue, counts: &mut Counts, options: &Options, workers: usize) {
+    pub(super) fn admit(
+        &mut self,
+        queue: &mut Queue,
+        counts: &mut Counts,
+        options: &Options,
+        workers: usize,
+    ) {
         while let Some((weight, sender)) = self.0.pop_front() {
             if sender.is_closed() {
                 continue;
@@ -105,8 +111,7 @@ pub(super) fn has_room(queue: &Queue, weight: f64, options: &Options, workers: u
     }
     let (weight, cores) = (queue.weight() + weight, workers as f64);
     // Weights are estimates that leave a part of the workers free; the actual use may be all of them.
-    let fits =
-        weight <= options.load * cores && weight * queue.slowness() <= options.load.max(1.0) * cores;
+    let fits = weight <= options.load * cores && weight * queue.slowness() <= options.load.max(1.0) * cores;
     fits && queue.len() < options.streams
         && queue.starting() < options.starting.saturating_mul(workers)
         && !queue.lacks_reserve(now, workers)
