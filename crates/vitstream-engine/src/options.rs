@@ -12,7 +12,8 @@ pub struct Options {
     /// The instruction set.
     pub isa: Isa,
     /// Number of threads, 1 to 256. It does not change a single bit of the result. More than one needs the
-    /// feature `threads`.
+    /// feature `threads`. On Linux, if there are as many threads as cores that the process may use, each runs
+    /// on a core of its own.
     pub threads: usize,
     /// Set if weights that float16 represents exactly are kept as float16, for each convolution all or none
     /// of them. It takes half the memory and does not change a single bit of the result.

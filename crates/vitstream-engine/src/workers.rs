@@ -19,7 +19,10 @@ impl Workers {
         {
             let pool = (threads > 1).then(|| {
                 let name = |i| format!("vitstream-engine-{i}");
-                rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()
+                let cores = cores::Cores::new(threads);
+                let settle = move |i| cores.settle(i);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                pool.thread_name(name).start_handler(settle).build()
             });
             let pool = pool.transpose().map_err(|e| refused(e.to_string()))?;
             Ok(Self { pool: pool.map(std::sync::Arc::new) })
@@ -125,6 +128,85 @@ mod awake {
                 }
             }
         });
+    }
+}
+
+/// A core for each thread of a pool.
+///
+/// A call wakes all threads of a pool at about the same time. The system may wake two of them on the same core and
+/// move one only after milliseconds, as long as the encoder of a short sentence takes.
+#[cfg(all(feature = "threads", target_os = "linux", not(miri)))]
+mod cores {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    /// Number of pools so far. The first thread of a pool has the most work, so that of the next pool begins with
+    /// the next core.
+    static POOLS: AtomicUsize = AtomicUsize::new(0);
+
+    /// The cores of a pool's threads. Empty if the pool does not take all cores that this process may use: then the
+    /// system chooses, which knows better than one process which of them are idle.
+    pub(super) struct Cores(Vec<usize>);
+
+    impl Cores {
+        pub(super) fn new(threads: usize) -> Self {
+            let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+            if allowed.count() as usize != threads {
+                return Self(Vec::new());
+            }
+            let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+            cores.rotate_left(POOLS.fetch_add(1, Ordering::Relaxed) % threads);
+            Self(cores)
+        }
+
+        /// Moves this thread to the core of the pool's thread `index`.
+        pub(super) fn settle(&self, index: usize) {
+            let Some(&core) = self.0.get(index) else { return };
+            let mut own = CpuSet::new();
+            own.set(core);
+            // If the system refuses, it chooses the core, which is slower at worst.
+            let _ = sched_setaffinity(None, &own);
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn threads_as_many_as_cores_have_one_each() {
+            let allowed = sched_getaffinity(None).expect("Linux says it").count() as usize;
+            let cores = Cores::new(allowed);
+            let mut taken = cores.0.clone();
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), allowed);
+            let settled = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    cores.settle(0);
+                    sched_getaffinity(None).expect("Linux says it")
+                });
+                thread.join().expect("no panic")
+            });
+            // Where the system forbids it, the thread may still run anywhere.
+            assert!(settled.is_set(cores.0[0]) && [1, allowed].contains(&(settled.count() as usize)));
+            assert!(Cores::new(allowed + 1).0.is_empty());
+        }
+    }
+}
+
+#[cfg(all(feature = "threads", not(all(target_os = "linux", not(miri)))))]
+mod cores {
+    /// Elsewhere the system chooses the cores.
+    pub(super) struct Cores;
+
+    impl Cores {
+        pub(super) fn new(_threads: usize) -> Self {
+            Self
+        }
+
+        pub(super) fn settle(&self, _index: usize) {}
     }
 }
 
