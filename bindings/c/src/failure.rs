@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use vitstream::{ErrorKind, Remedy};
+use vitstream::{ErrorKind, Remedy, message_with_causes};
 use vitstream_text::phonemizer::PhonemizerError;
 
 use crate::codes;
@@ -41,7 +41,7 @@ impl From<vitstream::Error> for Failure {
             }
             _ => "",
         };
-        Self { kind, message: with_causes(&error) + remedy }
+        Self { kind, message: message_with_causes(&error) + remedy }
     }
 }
 
@@ -57,25 +57,8 @@ impl From<vitstream_text::Error> for Failure {
             E::Unsupported { .. } => (codes::VITSTREAM_ERR_UNSUPPORTED, ""),
             _ => (codes::VITSTREAM_ERR_REQUEST, ""),
         };
-        Self { kind, message: with_causes(&error) + remedy }
+        Self { kind, message: message_with_causes(&error) + remedy }
     }
-}
-
-/// The message of an error and of its causes, without control characters.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    message
-        .chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
 }
 
 thread_local! {

@@ -1,7 +1,7 @@
 //! Converts errors to Python's exceptions, with remedies in Python's terms.
 
 use pyo3::prelude::*;
-use vitstream::{Description, ErrorKind, PackageOption, Remedy};
+use vitstream::{Description, ErrorKind, PackageOption, Remedy, message_with_causes};
 use vitstream_text::phonemizer::PhonemizerError;
 
 /// An error that becomes one of the package's exceptions.
@@ -32,7 +32,7 @@ impl From<vitstream::Error> for Failure {
         };
         Self {
             kind,
-            message: with_causes(&error),
+            message: message_with_causes(&error),
             path: error.path().map(|path| path.to_string_lossy().into_owned()),
             remedy: error.remedy().as_ref().and_then(of_voice),
         }
@@ -47,7 +47,7 @@ impl From<PhonemizerError> for Failure {
             }
             _ => None,
         };
-        Self { kind: "phonemizer", message: with_causes(&error), path: None, remedy }
+        Self { kind: "phonemizer", message: message_with_causes(&error), path: None, remedy }
     }
 }
 
@@ -60,29 +60,8 @@ impl From<vitstream_text::Error> for Failure {
             E::Unsupported { .. } => ("unsupported", Some("phonemes= and ids= take them".to_owned())),
             _ => ("request", None),
         };
-        Self { kind, message: with_causes(&error), path: None, remedy }
+        Self { kind, message: message_with_causes(&error), path: None, remedy }
     }
-}
-
-/// The message of an error and of its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    printable(&message)
-}
-
-/// Escapes control characters, which files and their names may contain.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
 }
 
 impl From<Failure> for PyErr {

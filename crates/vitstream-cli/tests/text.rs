@@ -296,14 +296,14 @@ fn a_voice_that_reads_no_text_says_why_and_takes_ids() {
     let root = place();
     fs::write(root.path().join("letters.ckpt.json"), r#"{"audio": {"sample_rate": 22050}}"#).unwrap();
     let (said, _) = refused(&root, &["speak", "letters.ckpt", "hello", "--raw"], b"");
-    assert!(said.contains("letters.ckpt reads no text") && said.contains("`phoneme_id_map`"), "{said}");
+    assert!(said.contains("letters.ckpt cannot read text") && said.contains("`phoneme_id_map`"), "{said}");
     let (said, samples) = refused(
         &root,
         &["speak", "letters.ckpt", "--raw"],
         b"hello\n{\"phoneme_ids\": [1, 2]}\n{\"text\": \"a\"}",
     );
     assert!(
-        said.contains("line 1: expected JSON") && said.contains("line 3: letters.ckpt reads no text"),
+        said.contains("line 1: expected JSON") && said.contains("line 3: letters.ckpt cannot read text"),
         "{said}"
     );
     assert!(!samples.is_empty());

@@ -240,3 +240,28 @@ fn verify_kind(error: &vitstream_verify::Error) -> ErrorKind {
         _ => ErrorKind::Input,
     }
 }
+
+/// The message of an error and of all its causes, for programs that show a single line. Causes that a message
+/// already quotes are not repeated, and control characters, which files and their names may contain, are
+/// escaped.
+///
+/// ```
+/// use vitstream::{OpenOptions, Voice, message_with_causes};
+///
+/// let error = Voice::open("no\nvoice.ckpt", &OpenOptions::default()).expect_err("no such file");
+/// assert!(message_with_causes(&error).starts_with("no\\nvoice.ckpt: "));
+/// ```
+pub fn message_with_causes(error: &dyn StdError) -> String {
+    let mut message = error.to_string();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+    }
+    let mut shown = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}

@@ -67,7 +67,7 @@ mod voice;
 #[cfg(feature = "export")]
 use std::path::Path;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, message_with_causes};
 /// Functions that read small files named by a user: regular files only, and only up to a given size.
 pub use vitstream_checkpoint::{decode_text, read_file, regular_file};
 pub use vitstream_contract::{Description, PackageOption, Progress, Remedy, Step, files};

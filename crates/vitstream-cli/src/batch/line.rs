@@ -206,9 +206,9 @@ mod tests {
         assert_eq!(phonemes, ids);
         assert_ne!(place(r#"{"text": "a"}"#), place(r#"{"text": "b"}"#));
         assert_ne!(place(r#"{"text": "a"}"#), place(r#"{"text": "a", "seed": 1}"#));
-        let none = Reading::new(Err(anyhow::anyhow!("reads no text")));
+        let none = Reading::new(Err(anyhow::anyhow!("cannot read text")));
         let line = Line::parse(br#"{"text": "a"}"#).unwrap().unwrap();
-        assert_eq!(line.said(&none).unwrap_err().to_string(), "reads no text");
+        assert_eq!(line.said(&none).unwrap_err().to_string(), "cannot read text");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<ExitCode> {
     signals::finish_first(stop.clone());
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let reader = Reader::new(&args.reading, words, voice.config());
-    let reader = reader.with_context(|| format!("{} reads no text", path.display()));
+    let reader = reader.with_context(|| format!("{} cannot read text", path.display()));
     let work = Batch {
         identity: identity(&voice),
         reading: Reading::new(reader),

@@ -73,7 +73,7 @@ impl<'a> From<&'a Sentence> for Entry<'a> {
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let json = voice_json(&voices::resolve(&args.voice, quiet)?, &args.read)?;
     let reader = Reader::new(&args.reading, args.reading.words()?, &json);
-    let mut reader = reader.with_context(|| format!("{} reads no text", args.voice.display()))?;
+    let mut reader = reader.with_context(|| format!("{} cannot read text", args.voice.display()))?;
     let text = match (&args.text, &args.file) {
         (Some(text), _) if text != "-" => text.clone(),
         (_, file) => read_text(file.as_deref(), MAX_TEXT)?,

@@ -300,7 +300,7 @@ pub(crate) fn run(mut args: Args, quiet: bool) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let reader = Reader::new(&args.reading, words, voice.config());
-    let reader = reader.with_context(|| format!("{} reads no text", args.voice.display()));
+    let reader = reader.with_context(|| format!("{} cannot read text", args.voice.display()));
     let silence = args.sentence_silence;
     let mut session = Session { voice, options, loudness, main, folder, log, outputs, reader, silence };
     if let Some(Ids(ids)) = args.ids {

@@ -46,7 +46,7 @@ impl Catalogue {
             let voice = args.options.open(&path, Backend::Auto, DecoderArg::Auto, wall())?;
             let reading = TextArgs::of_ssml(args.phonemizer.clone(), args.lexicon.clone());
             let reader = Reader::new(&reading, reading.words()?, voice.config());
-            let mut reader = reader.with_context(|| format!("{} reads no text", named()))?;
+            let mut reader = reader.with_context(|| format!("{} cannot read text", named()))?;
             reader.prepare().with_context(named)?;
             entries.extend(offered(&offer, &voice, loaded.len()));
             loaded.push(Loaded { voice, reader });
