@@ -387,7 +387,8 @@ fn whoever_is_let_in_hears_no_gap_however_many_come() {
 fn whoever_is_let_in_hears_no_gap_when_other_programs_come_and_go() {
     for seconds in [0.3, 1.0, 3.0] {
         for (quiet, busy) in [(1.0, 1.3), (1.0, 1.5), (1.2, 1.6), (1.0, 2.0)] {
-            let slower = |second: f64| if (second / seconds) as u64 % 2 == 0 { quiet } else { busy };
+            let slower =
+                |second: f64| if ((second / seconds) as u64).is_multiple_of(2) { quiet } else { busy };
             let (accepted, late, longest) = simulated(6, slower);
             let case = format!("{quiet} to {busy} for {seconds} s: {accepted}, {longest:?}");
             assert_eq!(late, 0, "{case}");
