@@ -152,7 +152,9 @@ class Server:
                 if (await listen(self, "Hello.", None))[0] is not None:
                     return
             except OSError:
-                await asyncio.sleep(0.1)
+                # It does not listen yet.
+                pass
+            await asyncio.sleep(0.1)
         self.fail(f"did not speak within {PATIENCE} s")
 
     def fail(self, what):
@@ -237,6 +239,8 @@ async def main():
     parser.add_argument("--only", choices=SERVERS, help="measure this server alone")
     parser.add_argument("--python", help="one that has the packages, in place of installing them")
     args = parser.parse_args()
+    if not args.program.is_file():
+        parser.error(f"{args.program}: no such program; cargo build --release --features full makes it")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         if args.python:

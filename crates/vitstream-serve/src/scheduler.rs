@@ -19,8 +19,8 @@
 //! factor. Streams are admitted while the total weight of those that have something to compute stays below a
 //! share of the cores, and while the number of streams that have not started is small enough for the next one
 //! to start soon. Weights are estimates, and the cores may have other work: weights therefore count more when
-//! turns take longer than expected, and no stream is admitted while another has little audio left: the audio that is
-//! ready is the reserve that lasts until some streams end. A limited
+//! turns take longer than expected, and no stream is admitted while another has little audio left, unless a
+//! worker is free: the audio that is ready is the reserve that lasts until some streams end. A limited
 //! number of other requests wait for a moment, and are then refused.
 
 mod admission;

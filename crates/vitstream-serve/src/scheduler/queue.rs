@@ -130,7 +130,8 @@ impl Queue {
     }
 
     /// Returns true if a started stream that is not being computed has too little audio for new streams to be
-    /// admitted. None is too short if each that can be computed has one of the `workers` for itself.
+    /// admitted. While one of the `workers` would be left for the new stream, it takes nothing from the others,
+    /// and the result is false.
     pub(super) fn lacks_reserve(&self, now: Instant, workers: usize) -> bool {
         self.busy + self.begun.len() + self.newcomers.len() >= workers && self.runs_dry_before(now + RESERVE)
     }
