@@ -6,7 +6,10 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use vitstream_testing::golden;
@@ -32,11 +35,15 @@ fn spoken(args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// A module that says nothing for so long has failed; the test then says so instead of waiting.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// The running module.
 struct Module {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    /// The lines of its output; the next one is read when this one is taken, so that the pipe can be full.
+    output: Receiver<Vec<u8>>,
 }
 
 /// One item of the module's output.
@@ -57,8 +64,15 @@ impl Module {
         command.arg("speechd").args(args).args(["--seed", SEED]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output }
+        let (lines, output) = sync_channel(0);
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).unwrap() > 0 && lines.send(line).is_ok() {
+                line = Vec::new();
+            }
+        });
+        Self { input: child.stdin.take(), child, output }
     }
 
     /// Starts a module that has a voice.
@@ -75,8 +89,7 @@ impl Module {
     }
 
     fn read(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.output.read_until(b'\n', &mut bytes).unwrap();
+        let mut bytes = self.output.recv_timeout(SILENCE).expect("a line of the module's output");
         assert_eq!(bytes.pop(), Some(b'\n'), "the module says no more");
         bytes
     }
@@ -130,6 +143,31 @@ impl Module {
                 Said::Line(event) => return (audio, marks, event),
             }
         }
+    }
+
+    /// Sends a request that ends the message with an event. Returns what was still said before the request was
+    /// certainly read, and after that.
+    fn interrupt(&mut self, request: &str, event: &str) -> [Vec<Said>; 2] {
+        // The answer to the next command shows that the request was read. The event comes from another thread
+        // and may be earlier.
+        self.send(&format!("{request}\nLOGLEVEL\n"));
+        let (mut said, mut is_read, mut has_ended) = ([Vec::new(), Vec::new()], false, false);
+        while !(is_read && has_ended) {
+            match self.next() {
+                Said::Line(line) if line == "207 OK RECEIVING LOGLEVEL SETTINGS" => is_read = true,
+                Said::Line(line) => {
+                    assert_eq!(line, event);
+                    has_ended = true;
+                }
+                more => {
+                    assert!(!has_ended, "{more:?} after {event}");
+                    said[usize::from(is_read)].push(more);
+                }
+            }
+        }
+        self.send("log_level=3\n.\n");
+        assert_eq!(self.next(), line("203 OK LOGLEVEL SET"));
+        said
     }
 
     fn say(&mut self, command: &str, text: &str) -> Vec<u8> {
@@ -250,19 +288,8 @@ fn a_stop_is_obeyed_within_a_block() {
     for _ in 0..2 {
         module.begin("SPEAK", &long());
         assert!(matches!(module.next(), Said::Audio(_)));
-        // The answer to the next command shows that the stop was read.
-        module.send("STOP\nLOGLEVEL\n");
-        while module.next() != line("207 OK RECEIVING LOGLEVEL SETTINGS") {}
-        let mut after = Vec::new();
-        loop {
-            match module.next() {
-                Said::Line(event) => break assert_eq!(event, "703 STOP"),
-                said => after.push(said),
-            }
-        }
+        let [_, after] = module.interrupt("STOP", "703 STOP");
         assert!(after.len() <= 1, "{} blocks and marks after the stop", after.len());
-        module.send("log_level=3\n.\n");
-        assert_eq!(module.next(), line("203 OK LOGLEVEL SET"));
     }
     // A stop without a message is no error, and the next message is complete.
     module.send("STOP\nPAUSE\n");
@@ -274,27 +301,20 @@ fn a_stop_is_obeyed_within_a_block() {
 fn a_pause_waits_for_the_servers_mark() {
     let mut module = Module::ready();
     module.begin("SPEAK", &long());
-    let mut audio = Vec::new();
-    module.send("PAUSE\nLOGLEVEL\n");
-    loop {
-        match module.next() {
-            Said::Audio(mut samples) => audio.append(&mut samples),
-            Said::Mark(_) => {}
-            Said::Line(reply) => break assert_eq!(reply, "207 OK RECEIVING LOGLEVEL SETTINGS"),
-        }
-    }
-    let (mut more, marks, event) = module.rest();
-    assert_eq!(event, "704 PAUSE");
-    audio.append(&mut more);
+    let [before, after] = module.interrupt("PAUSE", "704 PAUSE");
     // The mark itself may have been sent before the answer.
-    assert!(marks.len() <= 1, "{marks:?}");
+    let marks = after.iter().filter(|said| matches!(said, Said::Mark(_))).count();
+    assert!(marks <= 1, "{marks} marks after the pause");
+    let audio = before.into_iter().chain(after).filter_map(|said| match said {
+        Said::Audio(samples) => Some(samples),
+        _ => None,
+    });
+    let audio: Vec<u8> = audio.flatten().collect();
     let repeated = spoken(&["--ssml", &format!("{TEXT} {TEXT}")]);
     let once = spoken(&["--ssml", TEXT]);
     assert_eq!(repeated.len(), 2 * once.len());
     assert_eq!(audio.len() % once.len(), 0, "it ends between sentences");
     assert!(audio[..once.len()] == once);
-    module.send(".\n");
-    assert_eq!(module.next(), line("203 OK LOGLEVEL SET"));
     assert_eq!(module.quit(), "");
 }
 
