@@ -92,8 +92,9 @@ pub(crate) enum Storage {
     Entry { key: String, claimed: u64 },
     /// In the pickle itself, or already located by a reader.
     Inline(Bytes),
-    /// Not stored: `nbytes` bytes are computed on request.
-    Computed { nbytes: usize, make: Computation },
+    /// Not stored: `nbytes` bytes are computed on request, from the elements of `sources` in another order if
+    /// there are any.
+    Computed { nbytes: usize, make: Computation, sources: Arc<[Bytes]> },
 }
 
 /// A function that computes a tensor's elements.
@@ -254,7 +255,29 @@ impl Tensor {
         nbytes: usize,
         make: impl Fn() -> Bytes + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let storage = Storage::Computed { nbytes, make: Computation(Arc::new(make)) };
+        let storage = Storage::Computed { nbytes, make: Computation(Arc::new(make)), sources: [].into() };
+        Self::without_gaps(path, name, dtype, shape, storage, nbytes)
+    }
+
+    /// As [`Tensor::computed`], from all elements of `sources`, which `arrange` puts into row-major order.
+    ///
+    /// # Errors
+    /// When the length of `sources` does not match `dtype` and `shape`.
+    pub fn rearranged(
+        path: &Arc<Path>,
+        name: &str,
+        dtype: DType,
+        shape: Vec<usize>,
+        sources: impl Into<Arc<[Bytes]>>,
+        arrange: impl Fn(&[Bytes]) -> Bytes + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let sources = sources.into();
+        let nbytes = sources.iter().map(Bytes::len).sum();
+        let make = {
+            let sources = sources.clone();
+            move || arrange(&sources)
+        };
+        let storage = Storage::Computed { nbytes, make: Computation(Arc::new(make)), sources };
         Self::without_gaps(path, name, dtype, shape, storage, nbytes)
     }
 
@@ -327,6 +350,15 @@ impl Tensor {
     /// Size in bytes of the elements without gaps.
     pub fn nbytes(&self) -> usize {
         self.layout.nbytes()
+    }
+
+    /// The elements in the order in which they are stored, little-endian, of a tensor that is put into order on
+    /// each request: see [`Tensor::rearranged`].
+    pub fn sources(&self) -> Option<&[Bytes]> {
+        match &self.layout.0.storage {
+            Storage::Computed { sources, .. } if !sources.is_empty() => Some(sources),
+            _ => None,
+        }
     }
 
     /// Stride, offset and storage.

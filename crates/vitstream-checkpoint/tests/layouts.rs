@@ -347,6 +347,22 @@ fn tensors_of_other_readers_need_the_right_length() {
 }
 
 #[test]
+fn rearranged_tensors_have_the_elements_of_their_sources() {
+    let path: std::sync::Arc<std::path::Path> = std::path::Path::new("voice.onnx").into();
+    let sources =
+        [[1.0f32, 2.0], [3.0, 4.0]].map(|half| bytes::Bytes::from(half.map(f32::to_le_bytes).concat()));
+    let make = |shape: &[usize]| {
+        Tensor::rearranged(&path, "w", DType::F32, shape.to_vec(), sources.clone(), |sources| {
+            sources.iter().rev().flatten().copied().collect()
+        })
+    };
+    let tensor = make(&[4]).unwrap();
+    assert_eq!(tensor.to_f32().unwrap()[..], [3.0, 4.0, 1.0, 2.0]);
+    assert_eq!(tensor.sources().unwrap(), sources);
+    assert!(make(&[3]).unwrap_err().to_string().contains("expected 12 bytes, found 16 bytes"));
+}
+
+#[test]
 fn computed_tensors_are_made_when_they_are_asked_for() {
     let path: std::sync::Arc<std::path::Path> = std::path::Path::new("voice.onnx").into();
     let made = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

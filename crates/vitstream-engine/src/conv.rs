@@ -419,8 +419,9 @@ impl Conv {
         fold: Fold,
     ) -> Self {
         let (first, c_step) = if fold.flip_in { (inputs.end - 1, -1) } else { (inputs.start, 1) };
+        let weight = spec.weight.elements();
         let taps = Taps {
-            data: &spec.weight,
+            data: &weight,
             starts: order.iter().map(|o| o.map_or(PADS, |o| (o * spec.c_in + first) * spec.kernel)).collect(),
             c_in: inputs.len(),
             c_step: c_step * spec.kernel as isize,
@@ -575,6 +576,7 @@ impl Up {
         let taps = spec.kernel / spec.stride;
         let tiles = target.tiles.filter(|_| spec.kernel.is_multiple_of(spec.stride));
         let plan = tiles.and_then(|tiles| tiles.plan(taps, 1, spec.c_in));
+        let weight = spec.weight.elements();
         let phases = (0..spec.stride)
             .map(|r| {
                 let (ahead, first) = ((r + spec.padding) / spec.stride, (r + spec.padding) % spec.stride);
@@ -582,7 +584,7 @@ impl Up {
                 // Tap 0 reads the earliest row, which is multiplied by the kernel's last tap of this phase.
                 let last = first + (taps - 1) * spec.stride;
                 let taps = Taps {
-                    data: &spec.weight,
+                    data: &weight,
                     starts: (0..channels)
                         .map(|o| if o < spec.c_out { o * spec.kernel + last } else { PADS })
                         .collect(),
@@ -660,10 +662,11 @@ pub(crate) struct ConvPost {
 
 impl ConvPost {
     pub(crate) fn new(spec: &ConvSpec<'_>, factor: f32) -> Self {
+        let weight = spec.weight.elements();
         let mut row = vec![0.0; padded(spec.c_in) * spec.kernel];
         for (tap, row) in row.chunks_exact_mut(padded(spec.c_in)).enumerate() {
             for (c, w) in row.iter_mut().take(spec.c_in).enumerate() {
-                *w = spec.weight[c * spec.kernel + tap] * factor;
+                *w = weight[c * spec.kernel + tap] * factor;
             }
         }
         let bias = spec.bias.as_ref().map_or(0.0, |b| b[0]);

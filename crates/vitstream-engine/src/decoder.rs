@@ -66,8 +66,8 @@ impl Decoder {
         let arena = &Arena::default();
         let counted = &Halves::new(options.half_weights);
         let packer = Packer { kernels, arena, mode: options.mode, halves: counted };
-        let halves = build_flow(&mut program, packer, &spec.flow);
-        let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len());
+        let halves = build_flow(&mut program, packer, &spec.flow)?;
+        let ports = build_generator(&mut program, packer, &spec.generator, halves, spec.flow.layers.len())?;
         let (reach, look_ahead) = (reach(spec), program.finish()?);
         let shape = Shape { channels: spec.flow.channels, gin, hop, reach, look_ahead };
         Ok(Self { program: Arc::new(program), workers, ports, shape, halves: counted.counted() })
@@ -273,7 +273,7 @@ fn check_flow(flow: &FlowSpec<'_>) -> Result<(), Error> {
     }
     let half = flow.channels / 2;
     for (i, CouplingSpec { pre, wn, post }) in flow.layers.iter().enumerate() {
-        let name = |part: &str| format!("flow.flows.{}.{part}", 2 * i);
+        let name = |part: &str| coupling(i, part);
         let hidden = pre.c_out;
         limit(&name("pre"), "channels", hidden, 1..=65_536, "1 to 65536")?;
         pointwise(&name("pre"), pre)?;
@@ -303,6 +303,11 @@ fn check_flow(flow: &FlowSpec<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The name of a coupling's part; a `Flip` follows each coupling.
+fn coupling(index: usize, part: &str) -> String {
+    format!("flow.flows.{}.{part}", 2 * index)
 }
 
 fn ungrouped(layer: &str, conv: &ConvSpec<'_>) -> Result<(), Error> {
@@ -434,35 +439,40 @@ impl<'a> Packer<'a> {
 
 /// Builds the couplings in reverse. A `Flip` reverses all channels: the halves swap places, and the reversal
 /// within each half is folded into the channel order of the next weights.
-fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) -> [Buf; 2] {
+fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) -> Result<[Buf; 2], Error> {
     let half = flow.channels / 2;
     program.segment(BLOCK, 1);
     let halves = [(); 2].map(|()| program.buffer(half, 1));
     let target = |program: &Program, buf, after| packer.target(program.edge(buf), after, true);
-    for (step, CouplingSpec { pre, wn, post }) in flow.layers.iter().rev().enumerate() {
+    for (step, (i, CouplingSpec { pre, wn, post })) in flow.layers.iter().enumerate().rev().enumerate() {
+        let name = |part: &str| coupling(i, part);
         let flipped = step % 2 == 0;
         let (source, sink) = if flipped { (1, 0) } else { (0, 1) };
         let hidden = pre.c_out;
         let mut h = program.buffer(hidden, 1);
         let fold = Fold { flip_in: flipped, ..Fold::default() };
-        let pre = Conv::new(target(program, halves[source], 0), pre, fold);
+        let pre = Conv::new(target(program, halves[source], 0), &pre.at_hand(&name("pre"))?, fold);
         program.push(Op::new(Kind::Conv(pre), halves[source]).store(h));
         let output = program.buffer(hidden, 1);
+        let cond_layer =
+            wn.cond_layer.as_ref().map(|cond| cond.at_hand(&name("enc.cond_layer"))).transpose()?;
         let layers = wn.in_layers.len();
         for (l, (in_layer, res_skip)) in wn.in_layers.iter().zip(&wn.res_skip_layers).enumerate() {
             let acts = program.buffer(hidden, 1);
-            let gate = Conv::gate(target(program, h, in_layer.reach()), in_layer);
+            let in_layer = in_layer.at_hand(&name(&format!("enc.in_layers.{l}")))?;
+            let gate = Conv::gate(target(program, h, in_layer.reach()), &in_layer);
             let gate = program.push(Op::new(Kind::Gate(gate), h).store(acts));
-            if let Some(cond) = &wn.cond_layer {
+            if let Some(cond) = &cond_layer {
                 let rows = l * 2 * hidden..(l + 1) * 2 * hidden;
                 program.conds.push(Cond {
                     op: gate,
-                    weight: cond.weight[rows.start * cond.c_in..rows.end * cond.c_in].to_vec(),
+                    weight: cond.weight.elements()[rows.start * cond.c_in..rows.end * cond.c_in].to_vec(),
                     bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b[rows].to_vec()),
                 });
             }
             let last = l + 1 == layers;
             let target = target(program, acts, 0);
+            let res_skip = &res_skip.at_hand(&name(&format!("enc.res_skip_layers.{l}")))?;
             if !last {
                 let next = program.buffer(hidden, 1);
                 let res = Conv::part(target, res_skip, 0..hidden, 0..hidden, Fold::default());
@@ -476,10 +486,10 @@ fn build_flow(program: &mut Program, packer: Packer<'_>, flow: &FlowSpec<'_>) ->
         }
         // x1 - m, so m is computed with its sign changed.
         let fold = Fold { weight: -1.0, bias: -1.0, flip_out: flipped, ..Fold::default() };
-        let post = Conv::new(target(program, output, 0), post, fold);
+        let post = Conv::new(target(program, output, 0), &post.at_hand(&name("post"))?, fold);
         program.push(Op::new(Kind::Conv(post), output).accumulate(halves[sink]));
     }
-    halves
+    Ok(halves)
 }
 
 fn build_generator(
@@ -488,8 +498,8 @@ fn build_generator(
     spec: &GeneratorSpec<'_>,
     halves: [Buf; 2],
     flips: usize,
-) -> Ports {
-    let pre = &spec.conv_pre;
+) -> Result<Ports, Error> {
+    let pre = &spec.conv_pre.at_hand("dec.conv_pre")?;
     let half = pre.c_in / 2;
     let flipped = flips % 2 == 1;
     let raw = program.buffer(pre.c_out, 1);
@@ -513,7 +523,7 @@ fn build_generator(
     if let Some(cond) = &spec.cond {
         program.conds.push(Cond {
             op: ops[0],
-            weight: cond.weight.to_vec(),
+            weight: cond.at_hand("dec.cond")?.weight.elements().into_owned(),
             bias: cond.bias.as_ref().map_or_else(Vec::new, |b| b.to_vec()),
         });
     }
@@ -530,28 +540,31 @@ fn build_generator(
         let channels = up.c_out;
         let x = Stage { raw: program.buffer(channels, rate), act: program.buffer(channels, rate) };
         let target = packer.target(program.edge(act), up.padding.div_ceil(up.stride), false);
-        program.push(Op::new(Kind::Up(Up::new(target, up, factor)), act).store(x.raw).activate(x.act, SLOPE));
+        let up = Up::new(target, &up.at_hand(&format!("dec.ups.{i}"))?, factor);
+        program.push(Op::new(Kind::Up(up), act).store(x.raw).activate(x.act, SLOPE));
         act = program.buffer(channels, rate);
         let slope = if i + 1 < stages { SLOPE } else { LAST_SLOPE };
         let sum = program.buffer(channels, rate);
         // A branch that looks further ahead lags further behind, and must find the sum of the others
         // complete.
-        let mut branches: Vec<&ResBlockSpec<'_>> = blocks.iter().collect();
-        branches.sort_by_key(|b| branch_reach(b));
-        for (j, block) in branches.into_iter().enumerate() {
-            build_resblock(program, packer, block, x, (channels, rate), |op| {
+        let mut branches: Vec<(usize, &ResBlockSpec<'_>)> = blocks.iter().enumerate().collect();
+        branches.sort_by_key(|(_, block)| branch_reach(block));
+        for (j, (branch, block)) in branches.into_iter().enumerate() {
+            let layer = format!("dec.resblocks.{}", i * num_kernels + branch);
+            build_resblock(program, packer, (&layer, block), x, (channels, rate), |op| {
                 match (j == 0, j + 1 == num_kernels) {
                     (true, true) => op.activate(act, slope),
                     (true, false) => op.store(sum),
                     (false, false) => op.accumulate(sum),
                     (false, true) => op.addend(sum).activate(act, slope),
                 }
-            });
+            })?;
         }
         factor = 1.0 / num_kernels as f32;
     }
-    program.push(Op::new(Kind::Post(ConvPost::new(&spec.conv_post, factor)), act));
-    Ports { a: halves[0], b: halves[1] }
+    let post = ConvPost::new(&spec.conv_post.at_hand("dec.conv_post")?, factor);
+    program.push(Op::new(Kind::Post(post), act));
+    Ok(Ports { a: halves[0], b: halves[1] })
 }
 
 /// A stream of rows, unchanged and after LeakyReLU.
@@ -564,28 +577,30 @@ struct Stage {
 fn build_resblock(
     program: &mut Program,
     packer: Packer<'_>,
-    spec: &ResBlockSpec<'_>,
+    (layer, spec): (&str, &ResBlockSpec<'_>),
     mut x: Stage,
     (channels, rate): (usize, usize),
     last: impl Fn(Op) -> Op,
-) {
-    let conv = |program: &Program, input, spec: &ConvSpec<'_>| {
+) -> Result<(), Error> {
+    let conv = |program: &Program, input, name: &str, spec: &ConvSpec<'_>| {
         let target = packer.target(program.edge(input), spec.reach(), false);
-        Op::new(Kind::Conv(Conv::new(target, spec, Fold::default())), input)
+        let conv = Conv::new(target, &spec.at_hand(&format!("{layer}.{name}"))?, Fold::default());
+        Ok::<_, Error>(Op::new(Kind::Conv(conv), input))
     };
-    let units: Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)> = match spec {
-        ResBlockSpec::One { convs1, convs2 } => convs1.iter().map(Some).zip(convs2).collect(),
-        ResBlockSpec::Two { convs } => convs.iter().map(|c| (None, c)).collect(),
+    let (units, list): (Vec<(Option<&ConvSpec<'_>>, &ConvSpec<'_>)>, _) = match spec {
+        ResBlockSpec::One { convs1, convs2 } => (convs1.iter().map(Some).zip(convs2).collect(), "convs2"),
+        ResBlockSpec::Two { convs } => (convs.iter().map(|c| (None, c)).collect(), "convs"),
     };
     let count = units.len();
     for (i, (first, second)) in units.into_iter().enumerate() {
         let mut input = x.act;
         if let Some(first) = first {
             let between = program.buffer(channels, rate);
-            program.push(conv(program, input, first).activate(between, SLOPE));
+            let op = conv(program, input, &format!("convs1.{i}"), first)?;
+            program.push(op.activate(between, SLOPE));
             input = between;
         }
-        let op = conv(program, input, second).residual(x.raw);
+        let op = conv(program, input, &format!("{list}.{i}"), second)?.residual(x.raw);
         if i + 1 == count {
             program.push(last(op));
         } else {
@@ -594,4 +609,5 @@ fn build_resblock(
             x = next;
         }
     }
+    Ok(())
 }

@@ -1,17 +1,29 @@
 //! Converts the halves of a network to the engine's descriptions, borrowing the same weights.
 
+use std::sync::Arc;
+
 use vitstream_vits::attentions::Encoder;
 use vitstream_vits::duration::Duration;
 use vitstream_vits::generator::ResBlock;
 use vitstream_vits::modules::{Conv1d, DDSConv, LayerNorm};
+use vitstream_vits::weights::Param;
 use vitstream_vits::{DecoderHalf, EncoderHalf, HParams};
 
 use crate::spec::*;
 
+/// The elements, computed only while the layer is packed unless they are in memory.
+fn weight(param: &Param) -> Weight<'_> {
+    if param.is_computed() {
+        Weight::Computed(Arc::new(|| param.elements().into_owned()))
+    } else {
+        param.elements().into()
+    }
+}
+
 fn conv(c: &Conv1d) -> ConvSpec<'_> {
     ConvSpec {
-        weight: (&c.weight.data[..]).into(),
-        bias: c.bias.as_ref().map(|b| (&b.data[..]).into()),
+        weight: weight(&c.weight),
+        bias: c.bias.as_ref().map(Param::elements),
         c_in: c.c_in(),
         c_out: c.c_out(),
         kernel: c.kernel(),
@@ -25,7 +37,7 @@ fn convs(list: &[Conv1d]) -> Vec<ConvSpec<'_>> {
 }
 
 fn norm(n: &LayerNorm) -> NormSpec<'_> {
-    NormSpec { gamma: (&n.gamma.data[..]).into(), beta: (&n.beta.data[..]).into(), epsilon: n.epsilon }
+    NormSpec { gamma: n.gamma.elements(), beta: n.beta.elements(), epsilon: n.epsilon }
 }
 
 fn dds(d: &DDSConv) -> DdsConvSpec<'_> {
@@ -50,8 +62,8 @@ pub fn decoder<'a>(model: &'a DecoderHalf, hp: &HParams) -> DecoderSpec<'a> {
     });
     let dec = &model.dec;
     let ups = dec.ups.iter().map(|up| UpSpec {
-        weight: (&up.weight.data[..]).into(),
-        bias: Some((&up.bias.data[..]).into()),
+        weight: weight(&up.weight),
+        bias: Some(up.bias.elements()),
         c_in: up.c_in(),
         c_out: up.c_out(),
         kernel: up.kernel(),
@@ -84,8 +96,8 @@ fn layers(encoder: &Encoder) -> Vec<EncoderLayerSpec<'_>> {
             conv_k: conv(&attention.conv_k),
             conv_v: conv(&attention.conv_v),
             conv_o: conv(&attention.conv_o),
-            emb_rel_k: (&attention.emb_rel_k.data[..]).into(),
-            emb_rel_v: (&attention.emb_rel_v.data[..]).into(),
+            emb_rel_k: attention.emb_rel_k.elements(),
+            emb_rel_v: attention.emb_rel_v.elements(),
             norm_1: norm(&encoder.norm_layers_1[i]),
             conv_1: conv(&ffn.conv_1),
             conv_2: conv(&ffn.conv_2),
@@ -103,8 +115,8 @@ pub fn encoder<'a>(model: &'a EncoderHalf, hp: &HParams) -> EncoderSpec<'a> {
             convs: dds(&dp.convs),
             proj: conv(&dp.proj),
             cond: dp.cond.as_ref().map(conv),
-            m: (&dp.affine.m.data[..]).into(),
-            logs: (&dp.affine.logs.data[..]).into(),
+            m: dp.affine.m.elements(),
+            logs: dp.affine.logs.elements(),
             tail_bound: dp.tail_bound(),
             flows: dp
                 .flows
@@ -122,14 +134,14 @@ pub fn encoder<'a>(model: &'a EncoderHalf, hp: &HParams) -> EncoderSpec<'a> {
         }),
     };
     EncoderSpec {
-        emb: (&model.enc_p.emb.data[..]).into(),
+        emb: model.enc_p.emb.elements(),
         hidden: hp.hidden_channels,
         n_heads: hp.n_heads,
         window_size: hp.window_size,
         layers: layers(&model.enc_p.encoder),
         proj: conv(&model.enc_p.proj),
         duration,
-        emb_g: model.emb_g.as_ref().map(|table| (&table.data[..]).into()),
+        emb_g: model.emb_g.as_ref().map(Param::elements),
         n_speakers: hp.num_speakers,
     }
 }

@@ -4,14 +4,67 @@
 //! borrow from a mapped file; the engine packs what it needs and keeps no references.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, shape};
+
+/// The elements of a convolution's weight, row-major.
+#[derive(Clone)]
+pub enum Weight<'a> {
+    /// At hand.
+    Elements(Cow<'a, [f32]>),
+    /// Computed on request, once while the convolution is packed: the weights of a large network, all computed
+    /// before the first is packed, would take as much memory again as the packed ones.
+    Computed(Arc<dyn Fn() -> Vec<f32> + Send + Sync + 'a>),
+}
+
+impl Weight<'_> {
+    /// The elements, which may be computed on each call.
+    pub fn elements(&self) -> Cow<'_, [f32]> {
+        match self {
+            Self::Elements(elements) => Cow::Borrowed(elements),
+            Self::Computed(make) => Cow::Owned(make()),
+        }
+    }
+
+    /// The elements, to be changed; they are at hand from then on.
+    pub fn to_mut(&mut self) -> &mut Vec<f32> {
+        if let Self::Computed(make) = self {
+            *self = Self::Elements(Cow::Owned(make()));
+        }
+        let Self::Elements(elements) = self else { unreachable!("replaced above") };
+        elements.to_mut()
+    }
+
+    /// The elements, after checking their number and that each is finite.
+    fn checked(&self, layer: &str, dims: &[usize]) -> Result<Weight<'_>, Error> {
+        let elements = self.elements();
+        tensor(&format!("{layer}.weight"), &elements, dims)?;
+        Ok(Weight::Elements(elements))
+    }
+}
+
+impl fmt::Debug for Weight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elements(elements) => elements.fmt(f),
+            Self::Computed(_) => f.write_str("Computed"),
+        }
+    }
+}
+
+impl<'a, T: Into<Cow<'a, [f32]>>> From<T> for Weight<'a> {
+    fn from(elements: T) -> Self {
+        Self::Elements(elements.into())
+    }
+}
 
 /// `Conv1d` with "same" padding `(kernel - 1) * dilation / 2`, or a 1x1 projection.
 #[derive(Debug, Clone)]
 pub struct ConvSpec<'a> {
-    /// `[c_out, c_in / groups, kernel]`, row-major.
-    pub weight: Cow<'a, [f32]>,
+    /// `[c_out, c_in / groups, kernel]`
+    pub weight: Weight<'a>,
     /// `[c_out]`; `None` where upstream has `bias=False`.
     pub bias: Option<Cow<'a, [f32]>>,
     /// Input channels.
@@ -28,7 +81,7 @@ pub struct ConvSpec<'a> {
 
 impl<'a> ConvSpec<'a> {
     /// A convolution with dilation 1 and one group.
-    pub fn new(weight: impl Into<Cow<'a, [f32]>>, c_out: usize, c_in: usize, kernel: usize) -> Self {
+    pub fn new(weight: impl Into<Weight<'a>>, c_out: usize, c_in: usize, kernel: usize) -> Self {
         Self { weight: weight.into(), bias: None, c_in, c_out, kernel, dilation: 1, groups: 1 }
     }
 
@@ -58,8 +111,7 @@ impl<'a> ConvSpec<'a> {
         (self.kernel - 1) * self.dilation / 2
     }
 
-    /// Checks sizes, symmetry of the padding, finiteness, and that the channels match those of the
-    /// neighbours.
+    /// Checks sizes, symmetry of the padding, the bias, and that the channels match those of the neighbours.
     pub(crate) fn check(&self, layer: &str, c_in: usize, c_out: usize) -> Result<(), Error> {
         limit(layer, "kernel", self.kernel, 1..=1024, "1 to 1024")?;
         limit(layer, "dilation", self.dilation, 1..=65_536, "1 to 65536")?;
@@ -82,23 +134,30 @@ impl<'a> ConvSpec<'a> {
             ));
         }
         limit(layer, "context in floats", self.reach() * self.c_in, 0..=1 << 24, "at most 2^24")?;
-        tensor(
-            &format!("{layer}.weight"),
-            &self.weight,
-            &[self.c_out, self.c_in / self.groups, self.kernel],
-        )?;
         match &self.bias {
             Some(bias) => tensor(&format!("{layer}.bias"), bias, &[self.c_out]),
             None => Ok(()),
         }
+    }
+
+    /// As [`ConvSpec::check`]; returns the same with its weight at hand.
+    pub(crate) fn checked(&self, layer: &str, c_in: usize, c_out: usize) -> Result<ConvSpec<'_>, Error> {
+        self.check(layer, c_in, c_out)?;
+        self.at_hand(layer)
+    }
+
+    /// The same with its weight at hand, after checking the number of elements and that each is finite.
+    pub(crate) fn at_hand(&self, layer: &str) -> Result<ConvSpec<'_>, Error> {
+        let weight = self.weight.checked(layer, &[self.c_out, self.c_in / self.groups, self.kernel])?;
+        Ok(ConvSpec { weight, bias: self.bias.as_deref().map(Cow::Borrowed), ..*self })
     }
 }
 
 /// `ConvTranspose1d` of the generator (`Generator.ups`).
 #[derive(Debug, Clone)]
 pub struct UpSpec<'a> {
-    /// `[c_in, c_out, kernel]`, row-major.
-    pub weight: Cow<'a, [f32]>,
+    /// `[c_in, c_out, kernel]`
+    pub weight: Weight<'a>,
     /// `[c_out]`.
     pub bias: Option<Cow<'a, [f32]>>,
     /// Input channels.
@@ -128,11 +187,16 @@ impl UpSpec<'_> {
                 format!("kernel {}, stride {}, padding {}", self.kernel, self.stride, self.padding),
             ));
         }
-        tensor(&format!("{layer}.weight"), &self.weight, &[self.c_in, self.c_out, self.kernel])?;
         match &self.bias {
             Some(bias) => tensor(&format!("{layer}.bias"), bias, &[self.c_out]),
             None => Ok(()),
         }
+    }
+
+    /// As [`ConvSpec::at_hand`].
+    pub(crate) fn at_hand(&self, layer: &str) -> Result<UpSpec<'_>, Error> {
+        let weight = self.weight.checked(layer, &[self.c_in, self.c_out, self.kernel])?;
+        Ok(UpSpec { weight, bias: self.bias.as_deref().map(Cow::Borrowed), ..*self })
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::naive::{Random, network, reference, sized};
-use common::{difference, rounded_decoder, same_bits};
+use common::{computed, difference, rounded_decoder, same_bits};
 use proptest::prelude::*;
 use vitstream_engine::spec::{ConvSpec, DecoderSpec, ResBlockSpec};
 use vitstream_engine::{Decoder, Error, Isa, Mode, Options};
@@ -50,8 +50,9 @@ fn check(
             prop_assert!(same_bits(&samples, &whole), "{:?} {:?}: pushes of {:?}", isa, mode, pushes);
             widest.get_or_insert(whole);
         }
-        let shared =
-            Decoder::new(&spec, Options::new().threads(threads).mode(mode)).expect("a valid network");
+        // Weights that are computed while they are packed are the same weights.
+        let shared = Decoder::new(&computed(&spec), Options::new().threads(threads).mode(mode));
+        let shared = shared.expect("a valid network");
         let samples = decode(&shared, &z, frames, g.as_deref(), pushes);
         let same = same_bits(&samples, &widest.expect("the scalar set at least"));
         prop_assert!(same, "{:?}: {} threads", mode, threads);
@@ -98,6 +99,8 @@ proptest! {
             _ => { dec.ups[0].weight.to_mut().pop(); }
         }
         let decoder = Decoder::new(&spec, Options::default());
+        let error = |decoder: &Result<Decoder, Error>| decoder.as_ref().err().map(ToString::to_string);
+        prop_assert_eq!(error(&decoder), error(&Decoder::new(&computed(&spec), Options::default())));
         if let Ok(decoder) = decoder {
             // Only a stage with one block fewer for each can still fit.
             prop_assert_eq!(damage, 3);

@@ -22,7 +22,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use vitstream_checkpoint::MappedFile;
 pub use vitstream_engine::Isa;
 use vitstream_engine::{Decoder, Draws, DrawsFrom, Encoder, Options, Stream, from_vits};
 use vitstream_source::config::VoiceConfig;
@@ -121,17 +120,12 @@ fn read_and_pack(input: &Input, options: &NativeOptions) -> Result<Voice, Error>
     let weights_error = |source| vitstream_source::Error::Weights { path: path.to_owned(), source };
     let engine_error = |reason| Error::Engine { path: path.to_owned(), reason };
 
-    // Weights exist twice while they are packed, so the pages from which they were read are released.
-    let release = || files.iter().for_each(MappedFile::release);
-    release();
     let half = DecoderHalf::load(&weights, &hparams).map_err(weights_error)?;
-    release();
     weights.drop_claimed();
     let (decoder, encoder) = together(
         || Decoder::new(&from_vits::decoder(&half, &hparams), engine),
         || {
             let half = EncoderHalf::load(&weights, &hparams).map_err(weights_error)?;
-            release();
             Ok::<_, Error>(Encoder::new(&from_vits::encoder(&half, &hparams), engine))
         },
     );

@@ -252,7 +252,10 @@ impl Blocks {
 /// `f32[1, n, d_k]` → `f32[d_k, n]`.
 fn transposed(rel: &Param) -> Tensor {
     let (n, d_k) = (rel.dims[1], rel.dims[2]);
-    let values = || (0..d_k).flat_map(|d| (0..n).map(move |j| rel.data[j * d_k + d])).collect();
+    let values = || {
+        let rows = rel.data();
+        (0..d_k).flat_map(|d| rows[d..].iter().step_by(d_k)).copied().collect()
+    };
     Param::derived(&[d_k, n], [rel], values).tensor()
 }
 
@@ -429,12 +432,12 @@ mod tests {
     fn convolve(conv: &Conv1d, x: &Rows) -> Rows {
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
         let value = |t: usize, o: usize| {
-            let mut sum = f64::from(conv.bias.as_ref().unwrap().data[o]);
+            let mut sum = f64::from(conv.bias.as_ref().unwrap().data()[o]);
             for tap in 0..kernel {
                 let Some(row) = (t + tap).checked_sub((kernel - 1) / 2).and_then(|at| x.get(at)) else {
                     continue;
                 };
-                let weights = (0..c_in).map(|i| f64::from(conv.weight.data[(o * c_in + i) * kernel + tap]));
+                let weights = (0..c_in).map(|i| f64::from(conv.weight.data()[(o * c_in + i) * kernel + tap]));
                 sum += row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>();
             }
             sum
@@ -448,7 +451,7 @@ mod tests {
         let (t, d_k, window) = (x.len(), HIDDEN / layer.n_heads, layer.emb_rel_k.dims[1] / 2);
         let relative = |rel: &Param, i: usize, j: usize, d: usize| {
             let at = (j + window).checked_sub(i).filter(|&at| at <= 2 * window);
-            at.map_or(0.0, |at| f64::from(rel.data[at * d_k + d]))
+            at.map_or(0.0, |at| f64::from(rel.data()[at * d_k + d]))
         };
         let mut output = vec![vec![0.0; HIDDEN]; t];
         for head in 0..layer.n_heads {
@@ -479,9 +482,9 @@ mod tests {
             let mean = sum.iter().sum::<f64>() / sum.len() as f64;
             let variance = sum.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / sum.len() as f64;
             let scale = 1.0 / (variance + f64::from(EPSILON)).sqrt();
-            let affine = norm.gamma.data.iter().zip(norm.beta.data.iter());
+            let (gamma, beta) = (norm.gamma.data(), norm.beta.data());
             sum.iter()
-                .zip(affine)
+                .zip(gamma.iter().zip(beta.iter()))
                 .map(|(v, (&g, &b))| (v - mean) * scale * f64::from(g) + f64::from(b))
                 .collect()
         };

@@ -153,8 +153,8 @@ impl ElementwiseAffine {
 
     /// (z0 - m) * exp(-logs)
     fn emit(&self, g: &mut GraphBuilder, z0: ValueId) -> ValueId {
-        let centred = g.add_scalar(z0, -self.m.data[0]);
-        g.mul_scalar(centred, (-self.logs.data[0]).exp())
+        let centred = g.add_scalar(z0, -self.m.data()[0]);
+        g.mul_scalar(centred, (-self.logs.data()[0]).exp())
     }
 
     /// The second channel cannot be recovered.
@@ -198,9 +198,11 @@ impl ConvFlow {
         let shape = 2 * self.spline.num_bins;
         let (c_in, scale) = (self.proj.c_in(), 1.0 / (self.proj.c_in() as f32).sqrt());
         let scaled = |param: &Param, row: usize| {
-            let data =
-                param.data.iter().enumerate().map(|(i, v)| if i < shape * row { v * scale } else { *v });
-            Param::derived(&param.dims, [param], || data.collect())
+            Param::derived(&param.dims, [param], || {
+                let data = param.data();
+                let values = data.iter().enumerate();
+                values.map(|(i, v)| if i < shape * row { v * scale } else { *v }).collect()
+            })
         };
         let bias = self.proj.bias.as_ref().map(|b| scaled(b, 1));
         Conv1d { weight: scaled(&self.proj.weight, c_in), bias, ..self.proj.clone() }

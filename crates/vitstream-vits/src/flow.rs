@@ -117,9 +117,11 @@ impl WN {
                 format!("expected [{hidden}, {hidden}, 1, {kernel}], found [{c_out}, {c_in}, 1, {kernel}]");
             return Err(r.error(format!("{key}.tanh.weight"), problem));
         }
-        let weight = [&tanh.weight.data[..], &sigmoid.weight.data].concat();
         let bias = [&a.data[..], &b.data].concat();
-        r.put(format!("{key}.weight"), &[2 * c_out, c_in, kernel], weight.into())?;
+        // Most of the flow's size, so they are put together only on request.
+        let halves = [tanh.weight.data, sigmoid.weight.data];
+        let dims = [2 * c_out, c_in, kernel];
+        r.put_rearranged(format!("{key}.weight"), &dims, halves, |halves| halves.concat().into())?;
         r.put(format!("{key}.bias"), &[2 * c_out], bias.into())
     }
 
@@ -173,17 +175,20 @@ impl ResidualCouplingLayer {
     /// runtimes fuse into the convolution. `post`'s bias is part of the first layer's.
     fn negative_means(&self) -> Vec<Conv1d> {
         let (h, half) = (self.enc.hidden(), self.post.c_out());
+        let post = self.post.weight.data();
+        let post = |o: usize| &post[o * h..][..h];
         let layers = self.enc.res_skip_layers.iter().enumerate();
         let mean = |(l, res_skip): (usize, &Conv1d)| {
             let skip = res_skip.outputs(res_skip.c_out() - h..res_skip.c_out());
-            let skip_bias = skip.bias.as_ref().map(|bias| &*bias.data).unwrap_or_default();
-            let post = |o: usize| &self.post.weight.data[o * h..][..h];
+            let skip_bias = skip.bias.as_ref().map(Param::data);
+            let skip_bias = skip_bias.as_deref().unwrap_or_default();
             let product = || {
+                let skip = skip.weight.data();
                 let mut weight = Vec::with_capacity(half * h);
                 for o in 0..half {
                     let mut row = vec![0.0f64; h];
                     for (c, &p) in post(o).iter().enumerate() {
-                        for (sum, &s) in row.iter_mut().zip(&skip.weight.data[c * h..][..h]) {
+                        for (sum, &s) in row.iter_mut().zip(&skip[c * h..][..h]) {
                             *sum -= f64::from(p) * f64::from(s);
                         }
                     }
@@ -195,7 +200,7 @@ impl ResidualCouplingLayer {
             let mut bias = Vec::with_capacity(half);
             for o in 0..half {
                 let own = match &self.post.bias {
-                    Some(bias) if l == 0 => f64::from(bias.data[o]),
+                    Some(bias) if l == 0 => f64::from(bias.data()[o]),
                     _ => 0.0,
                 };
                 let through =

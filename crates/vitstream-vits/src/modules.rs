@@ -100,8 +100,8 @@ impl Conv1d {
     /// The same convolution for an input whose channels are in reverse order: a folded `Flip`.
     pub(crate) fn reversed_inputs(&self) -> Self {
         let [c_out, c_in, k] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
-        let w = &self.weight.data;
         let weight = Param::derived(&self.weight.dims, [&self.weight], || {
+            let w = self.weight.data();
             (0..c_out)
                 .flat_map(|o| (0..c_in).rev().flat_map(move |i| (0..k).map(move |t| (o * c_in + i) * k + t)))
                 .map(|at| w[at])
@@ -113,8 +113,8 @@ impl Conv1d {
     /// The same convolution with its output channels in reverse order.
     pub(crate) fn reversed_outputs(&self) -> Self {
         let reversed = |param: &Param| {
-            let row = param.data.len() / self.c_out();
-            let rows = || param.data.chunks_exact(row).rev().flatten().copied().collect();
+            let row = row_of(param);
+            let rows = || param.data().chunks_exact(row).rev().flatten().copied().collect();
             Param::derived(&param.dims, [param], rows)
         };
         Self { weight: reversed(&self.weight), bias: self.bias.as_ref().map(reversed), ..self.clone() }
@@ -123,10 +123,10 @@ impl Conv1d {
     /// Only the output channels in `range`.
     pub(crate) fn outputs(&self, range: std::ops::Range<usize>) -> Self {
         let part = |param: &Param| {
-            let row = param.data.len() / self.c_out();
+            let row = row_of(param);
             let mut dims = param.dims.clone();
             dims[0] = range.len();
-            Param::derived(&dims, [param], || param.data[range.start * row..range.end * row].to_vec())
+            Param::derived(&dims, [param], || param.data()[range.start * row..range.end * row].to_vec())
         };
         Self { weight: part(&self.weight), bias: self.bias.as_ref().map(part), ..self.clone() }
     }
@@ -136,7 +136,7 @@ impl Conv1d {
         let both = |a: &Param, b: &Param| {
             let mut dims = a.dims.clone();
             dims[0] += b.dims[0];
-            Param::derived(&dims, [a, b], || a.data.iter().chain(b.data.iter()).copied().collect())
+            Param::derived(&dims, [a, b], || [&a.data()[..], &b.data()].concat())
         };
         let zeros = |conv: &Self| Param::new(&[conv.c_out()], vec![0.0; conv.c_out()]);
         let bias = |conv: &Self| conv.bias.clone().unwrap_or_else(|| zeros(conv));
@@ -148,10 +148,8 @@ impl Conv1d {
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         Param::derived(&[c_in, c_out], [&self.weight], || {
-            (0..c_in)
-                .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
-                .map(|at| self.weight.data[at])
-                .collect()
+            let rows = self.weight.data();
+            (0..c_in).flat_map(|i| rows[i..].iter().step_by(c_in)).copied().collect()
         })
     }
 
@@ -226,6 +224,11 @@ impl Conv1d {
         let conv = Self::find(r, path)?;
         r.put_conv(&key(path), conv)
     }
+}
+
+/// Number of elements for each entry of the first axis.
+fn row_of(param: &Param) -> usize {
+    param.dims[1..].iter().product()
 }
 
 /// `f32[b, 1, t, c]` → `f32[b, c, 1, t]`. The unit height axis lets ONNX Runtime use its blocked

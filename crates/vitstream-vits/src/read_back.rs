@@ -235,15 +235,15 @@ impl<'a> ReadBack<'a> {
         Ok(())
     }
 
-    /// Records a tensor whose `nbytes` bytes are computed on request.
-    pub(crate) fn put_computed(
+    /// Records a tensor whose elements are in several others, and are put together by `arrange` on request.
+    pub(crate) fn put_rearranged<const N: usize>(
         &mut self,
         key: String,
         dims: &[usize],
-        nbytes: usize,
-        make: impl Fn() -> Bytes + Send + Sync + 'static,
+        sources: [Bytes; N],
+        arrange: impl Fn(&[Bytes]) -> Bytes + Send + Sync + 'static,
     ) -> Result<()> {
-        let weight = Weight::computed(&self.path, &key, WeightType::F32, dims.to_vec(), nbytes, make)?;
+        let weight = Weight::rearranged(&self.path, &key, WeightType::F32, dims.to_vec(), sources, arrange)?;
         self.tensors.insert(key, weight);
         Ok(())
     }

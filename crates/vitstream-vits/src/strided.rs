@@ -27,11 +27,12 @@ impl Strided {
         let n = (1..=BLOCK).rev().find(|n| multiple.is_multiple_of(*n)).unwrap_or(1);
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
         let width = kernel + n - 1;
+        let kernels = conv.weight.data();
         let mut weight = vec![0.0; n * c_in * width];
         for r in 0..n {
             for i in 0..c_in {
                 let row = (r * c_in + i) * width + r;
-                weight[row..row + kernel].copy_from_slice(&conv.weight.data[i * kernel..][..kernel]);
+                weight[row..row + kernel].copy_from_slice(&kernels[i * kernel..][..kernel]);
             }
         }
         let weight = g.initializer("weight", Param::new(&[n, c_in, 1, width], weight).tensor());

@@ -1,11 +1,12 @@
 //! The weights under upstream's keys: claimed by scope, checked for shape, and all accounted for.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use vitstream_checkpoint::{F32Buf, Tensor, excerpt};
+use vitstream_checkpoint::{DType, F32Buf, Tensor, excerpt};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::hparams::HParams;
@@ -27,22 +28,52 @@ const MAX_COMPARED_UNEXPECTED: usize = 256;
 /// Limit on the zeros that replace missing tensors while the other problems are being collected.
 const MAX_STAND_IN: usize = 1 << 24;
 
-/// A tensor in memory, float32, row-major.
+/// A tensor, float32, row-major.
 #[derive(Clone)]
 pub struct Param {
     /// Lengths of the axes.
     pub dims: Vec<usize>,
-    /// The elements; possibly a view of the mapped file.
-    pub data: F32Buf,
-    /// In a network without values, the run of NaN of which `data` is the start: see [`Weights::blank`].
+    elements: Elements,
+    /// In a network without values, the run of NaN of which the elements are the start: see [`Weights::blank`].
     blank: Option<Arc<F32Buf>>,
+}
+
+#[derive(Clone)]
+enum Elements {
+    /// In memory; possibly a view of the mapped file.
+    Stored(F32Buf),
+    /// Computed on each request. Most weights of a file are needed once, one layer after the other; computing
+    /// all of them first would take as much memory again as the file has.
+    Computed(Arc<dyn Fn() -> Vec<f32> + Send + Sync>),
 }
 
 impl Param {
     /// Creates a parameter from computed elements.
-    pub(crate) fn new(dims: &[usize], data: Vec<f32>) -> Self {
-        debug_assert_eq!(dims.iter().product::<usize>(), data.len());
-        Self { dims: dims.to_vec(), data: data.into(), blank: None }
+    pub(crate) fn new(dims: &[usize], elements: Vec<f32>) -> Self {
+        debug_assert_eq!(dims.iter().product::<usize>(), elements.len());
+        Self { dims: dims.to_vec(), elements: Elements::Stored(elements.into()), blank: None }
+    }
+
+    /// The elements, `dims.iter().product()` of them. They may be computed on each call, so a loop calls this
+    /// once.
+    pub fn data(&self) -> F32Buf {
+        match &self.elements {
+            Elements::Stored(data) => data.clone(),
+            Elements::Computed(make) => make().into(),
+        }
+    }
+
+    /// The elements, borrowed if they are in memory.
+    pub fn elements(&self) -> Cow<'_, [f32]> {
+        match &self.elements {
+            Elements::Stored(data) => Cow::Borrowed(data),
+            Elements::Computed(make) => Cow::Owned(make()),
+        }
+    }
+
+    /// Returns true if the elements are computed on each request.
+    pub fn is_computed(&self) -> bool {
+        matches!(self.elements, Elements::Computed(_))
     }
 
     /// Creates a parameter from elements computed from some of `sources`. If none of these has values,
@@ -52,22 +83,25 @@ impl Param {
         sources: impl IntoIterator<Item = &'a Self>,
         elements: impl FnOnce() -> Vec<f32>,
     ) -> Self {
-        // `None` as soon as one of them has values.
+        Self::blank_of(dims, sources).unwrap_or_else(|| Self::new(dims, elements()))
+    }
+
+    /// All elements NaN, if none of `sources` has values.
+    fn blank_of<'a>(dims: &[usize], sources: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let blanks: Option<Vec<&Arc<F32Buf>>> =
             sources.into_iter().map(|source| source.blank.as_ref()).collect();
-        let blank = blanks.and_then(|blanks| Self::blank(dims, blanks.first()?));
-        blank.unwrap_or_else(|| Self::new(dims, elements()))
+        blanks.and_then(|blanks| Self::blank(dims, blanks.first()?))
     }
 
     /// All elements NaN; `None` if `run` is too short.
     fn blank(dims: &[usize], run: &Arc<F32Buf>) -> Option<Self> {
-        let data = run.prefix(dims.iter().product())?;
-        Some(Self { dims: dims.to_vec(), data, blank: Some(run.clone()) })
+        let elements = Elements::Stored(run.prefix(dims.iter().product())?);
+        Some(Self { dims: dims.to_vec(), elements, blank: Some(run.clone()) })
     }
 
     /// Every element times `factor`.
     pub(crate) fn scaled(&self, factor: f32) -> Self {
-        Self::derived(&self.dims, [self], || self.data.iter().map(|v| v * factor).collect())
+        Self::derived(&self.dims, [self], || self.data().iter().map(|v| v * factor).collect())
     }
 
     /// A constant for the graph, without copying the elements.
@@ -77,11 +111,12 @@ impl Param {
 
     /// The same elements as a constant with another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> vitstream_onnx::Tensor {
-        debug_assert_eq!(dims.iter().product::<usize>(), self.data.len());
+        let data = self.data();
+        debug_assert_eq!(dims.iter().product::<usize>(), data.len());
         vitstream_onnx::Tensor {
             dtype: vitstream_onnx::DType::F32,
             dims: dims.to_vec(),
-            data: self.data.clone().into_bytes(),
+            data: data.into_bytes(),
         }
     }
 }
@@ -378,14 +413,35 @@ impl Scope<'_> {
         if let Some(blank) = self.weights.blank.as_ref().and_then(|run| Param::blank(dims, run)) {
             return Ok(blank);
         }
-        let data = tensor.to_f32()?;
         state.fingerprint.update(key.as_bytes());
-        state.fingerprint.update(&data.clone().into_bytes());
-        // Without an early exit the loop can be vectorised.
-        if !data.iter().fold(true, |finite, v| finite & v.is_finite()) {
+        let mut finite = true;
+        let mut take = |data: &[u8]| {
+            state.fingerprint.update(data);
+            // Without an early exit the loop can be vectorised.
+            let values = data.as_chunks().0.iter().map(|&value| f32::from_ne_bytes(value));
+            finite &= values.fold(true, |finite, value| finite & value.is_finite());
+        };
+        // What is put together on request is only read here.
+        let in_native_order = tensor.dtype() == DType::F32 && cfg!(target_endian = "little");
+        let elements = match tensor.sources() {
+            Some(sources) if in_native_order => {
+                sources.iter().for_each(|source| take(source));
+                let tensor = tensor.clone();
+                Elements::Computed(Arc::new(move || match tensor.to_f32() {
+                    Ok(data) => data.to_vec(),
+                    Err(_) => unreachable!("as many elements as the sources have"),
+                }))
+            }
+            _ => {
+                let data = tensor.to_f32()?;
+                take(&data.clone().into_bytes());
+                Elements::Stored(data)
+            }
+        };
+        if !finite {
             state.non_finite.push(key);
         }
-        Ok(Param { dims: dims.to_vec(), data, blank: None })
+        Ok(Param { dims: dims.to_vec(), elements, blank: None })
     }
 
     fn stand_in(
@@ -423,17 +479,23 @@ impl Scope<'_> {
         let mut g_dims = vec![1; dims.len()];
         g_dims[0] = dims[0];
         let (g, v) = (self.get(&g_dims, g)?, self.get(dims, v)?);
-        let fold = || {
-            let row = v.data.len() / dims[0].max(1);
-            let mut folded = Vec::with_capacity(v.data.len());
-            for (row, &g) in v.data.chunks_exact(row.max(1)).zip(g.data.iter()) {
-                let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-                // A row of zeros has no direction; PyTorch divides by zero there, and so does this code.
-                let scale = f64::from(g) / norm;
-                folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
-            }
-            folded
-        };
-        Ok(Param::derived(dims, [&g, &v], fold))
+        if let Some(blank) = Param::blank_of(dims, [&g, &v]) {
+            return Ok(blank);
+        }
+        let fold = move || folded(&g.elements(), &v.elements());
+        Ok(Param { dims: dims.to_vec(), elements: Elements::Computed(Arc::new(fold)), blank: None })
     }
+}
+
+/// Weight norm for `g: f32[rows]` and `v: f32[rows, ..]`: every row of `v` scaled to the norm in `g`.
+fn folded(g: &[f32], v: &[f32]) -> Vec<f32> {
+    let row = v.len() / g.len().max(1);
+    let mut folded = Vec::with_capacity(v.len());
+    for (row, &g) in v.chunks_exact(row.max(1)).zip(g) {
+        let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        // A row of zeros has no direction; PyTorch divides by zero there, and so does this code.
+        let scale = f64::from(g) / norm;
+        folded.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
+    }
+    folded
 }

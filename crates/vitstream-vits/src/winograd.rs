@@ -105,8 +105,11 @@ impl Conv1d {
     fn emit_products(&self, g: &mut GraphBuilder) -> [ValueId; 4] {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
-            let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
-            let matrix = || at.map(|at| self.weight.data[at]).collect();
+            let matrix = || {
+                let kernels = self.weight.data();
+                let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
+                at.map(|at| kernels[at]).collect()
+            };
             let matrix = Param::derived(&[c_in, c_out], [&self.weight], matrix);
             g.initializer(&tap.to_string(), matrix.tensor())
         });
@@ -131,8 +134,9 @@ impl Conv1d {
         }
         r.put(format!("{key}.bias"), &bias.dims, bias.data)?;
         let taps = taps.map(|tap| tap.data);
-        let nbytes = taps.iter().map(Bytes::len).sum();
-        let make = move || transposed_together(taps.each_ref().map(|tap| &tap[..]), c_in, c_out);
-        r.put_computed(format!("{key}.weight"), &[c_out, c_in, 3], nbytes, make)
+        let interleave = move |taps: &[Bytes]| {
+            transposed_together(std::array::from_fn::<_, 3, _>(|tap| &taps[tap][..]), c_in, c_out)
+        };
+        r.put_rearranged(format!("{key}.weight"), &[c_out, c_in, 3], taps, interleave)
     }
 }

@@ -69,10 +69,9 @@ impl EncoderLayer {
         (n_heads, window): (usize, usize),
     ) -> Result<Self, Error> {
         let attention = |part: &str| format!("enc_p.encoder.attn_layers.{index}.{part}");
-        let convs = [&spec.conv_q, &spec.conv_k, &spec.conv_v, &spec.conv_o];
-        for (name, conv) in ["conv_q", "conv_k", "conv_v", "conv_o"].into_iter().zip(convs) {
-            check_pointwise(&attention(name), conv, hidden, hidden)?;
-        }
+        let square = |name, conv| pointwise(&attention(name), conv, hidden, hidden);
+        let (conv_q, conv_k) = (square("conv_q", &spec.conv_q)?, square("conv_k", &spec.conv_k)?);
+        let (conv_v, conv_o) = (square("conv_v", &spec.conv_v)?, square("conv_o", &spec.conv_o)?);
         let head_channels = hidden / n_heads;
         let distances = 2 * window + 1;
         let one = distances * head_channels;
@@ -80,8 +79,7 @@ impl EncoderLayer {
         tensor(&attention("emb_rel_k"), &spec.emb_rel_k, &[heads_of, distances, head_channels])?;
         tensor(&attention("emb_rel_v"), &spec.emb_rel_v, &[heads_of, distances, head_channels])?;
         let ffn = |part: &str| format!("enc_p.encoder.ffn_layers.{index}.{part}");
-        spec.conv_1.check(&ffn("conv_1"), hidden, spec.conv_1.c_out)?;
-        spec.conv_2.check(&ffn("conv_2"), spec.conv_1.c_out, hidden)?;
+        let filter = spec.conv_1.c_out;
         if spec.conv_1.groups != 1 || spec.conv_2.groups != 1 {
             return Err(shape(&ffn("conv_1"), "1 group", "more"));
         }
@@ -98,10 +96,10 @@ impl EncoderLayer {
                 // The bias is added by the first head.
                 let o = Fold { bias: if h == 0 { 1.0 } else { 0.0 }, ..Fold::default() };
                 Head {
-                    q: part(&spec.conv_q, scaled),
-                    k: part(&spec.conv_k, Fold::default()),
-                    v: part(&spec.conv_v, Fold::default()),
-                    o: Linear::part(target, &spec.conv_o, channels.clone(), 0..hidden, o),
+                    q: part(&conv_q, scaled),
+                    k: part(&conv_k, Fold::default()),
+                    v: part(&conv_v, Fold::default()),
+                    o: Linear::part(target, &conv_o, channels.clone(), 0..hidden, o),
                     rel_k: Panels::of_values(
                         target.kernels,
                         (distances, head_channels),
@@ -123,8 +121,8 @@ impl EncoderLayer {
             head_channels,
             window,
             norm_1: Norm::new(&norm(1), &spec.norm_1, hidden)?,
-            conv_1: Linear::new(target, &spec.conv_1),
-            conv_2: Linear::new(target, &spec.conv_2),
+            conv_1: Linear::new(target, &spec.conv_1.checked(&ffn("conv_1"), hidden, filter)?),
+            conv_2: Linear::new(target, &spec.conv_2.checked(&ffn("conv_2"), filter, hidden)?),
             norm_2: Norm::new(&norm(2), &spec.norm_2, hidden)?,
         })
     }
@@ -198,12 +196,13 @@ impl EncoderLayer {
     }
 }
 
-pub(super) fn check_pointwise(
+/// Checks a convolution with one tap and one group; returns it with its weight at hand.
+pub(super) fn pointwise<'a>(
     layer: &str,
-    conv: &ConvSpec<'_>,
+    conv: &'a ConvSpec<'_>,
     c_in: usize,
     c_out: usize,
-) -> Result<(), Error> {
+) -> Result<ConvSpec<'a>, Error> {
     if conv.kernel != 1 || conv.groups != 1 {
         return Err(shape(
             layer,
@@ -211,5 +210,5 @@ pub(super) fn check_pointwise(
             format!("kernel {}, {} groups", conv.kernel, conv.groups),
         ));
     }
-    conv.check(layer, c_in, c_out)
+    conv.checked(layer, c_in, c_out)
 }

@@ -1,6 +1,6 @@
 //! Both duration predictors, as they run at inference.
 
-use super::attention::check_pointwise;
+use super::attention::pointwise;
 use super::layers::{Depthwise, Linear, Norm, Sequence};
 use super::spline;
 use crate::conv::Target;
@@ -34,9 +34,9 @@ impl Cond {
                 format!("{} channels of g", spec.c_in),
             ));
         }
-        check_pointwise(layer, spec, gin, c_out)?;
+        let spec = pointwise(layer, spec, gin, c_out)?;
         let bias = spec.bias.as_ref().map_or_else(|| vec![0.0; c_out], |b| b.to_vec());
-        Ok(Some(Self { weight: spec.weight.to_vec(), bias }))
+        Ok(Some(Self { weight: spec.weight.elements().into_owned(), bias }))
     }
 
     fn of(&self, g: &[f32]) -> Vec<f32> {
@@ -62,17 +62,17 @@ impl DdsConv {
             ));
         }
         let layers = (0..n).map(|i| {
-            let sep = &spec.convs_sep[i];
             let name = format!("{layer}.convs_sep.{i}");
-            sep.check(&name, channels, channels)?;
+            let sep = spec.convs_sep[i].checked(&name, channels, channels)?;
             if sep.groups != channels {
                 return Err(shape(&name, format!("{channels} groups"), sep.groups));
             }
-            check_pointwise(&format!("{layer}.convs_1x1.{i}"), &spec.convs_1x1[i], channels, channels)?;
+            let name = format!("{layer}.convs_1x1.{i}");
+            let conv = pointwise(&name, &spec.convs_1x1[i], channels, channels)?;
             Ok((
-                Depthwise::new(sep),
+                Depthwise::new(&sep),
                 Norm::new(&format!("{layer}.norms_1.{i}"), &spec.norms_1[i], channels)?,
-                Linear::new(target, &spec.convs_1x1[i]),
+                Linear::new(target, &conv),
                 Norm::new(&format!("{layer}.norms_2.{i}"), &spec.norms_2[i], channels)?,
             ))
         });
@@ -114,15 +114,15 @@ impl ConvFlow {
         filter: usize,
         tail_bound: f32,
     ) -> Result<Self, Error> {
-        check_pointwise(&format!("{layer}.pre"), &spec.pre, 1, filter)?;
+        let pre = pointwise(&format!("{layer}.pre"), &spec.pre, 1, filter)?;
         let bins = (spec.proj.c_out + 1) / 3;
-        check_pointwise(&format!("{layer}.proj"), &spec.proj, filter, 3 * bins.max(1) - 1)?;
+        let proj = pointwise(&format!("{layer}.proj"), &spec.proj, filter, 3 * bins.max(1) - 1)?;
         limit(&format!("{layer}.proj"), "bins", bins, 2..=spline::MAX_BINS, "2 to 32")?;
         Ok(Self {
-            pre: spec.pre.weight.to_vec(),
-            pre_bias: spec.pre.bias.as_ref().map_or_else(|| vec![0.0; filter], |b| b.to_vec()),
+            pre: pre.weight.elements().into_owned(),
+            pre_bias: pre.bias.as_ref().map_or_else(|| vec![0.0; filter], |b| b.to_vec()),
             convs: DdsConv::new(target, &format!("{layer}.convs"), &spec.convs, filter)?,
-            proj: Linear::new(target, &spec.proj),
+            proj: Linear::new(target, &proj),
             bins,
             scale: 1.0 / (filter as f32).sqrt(),
             tail_bound,
@@ -171,8 +171,8 @@ impl StochasticDurationPredictor {
         gin: usize,
     ) -> Result<Self, Error> {
         let filter = spec.pre.c_out;
-        check_pointwise("dp.pre", &spec.pre, hidden, filter)?;
-        check_pointwise("dp.proj", &spec.proj, filter, filter)?;
+        let pre = pointwise("dp.pre", &spec.pre, hidden, filter)?;
+        let proj = pointwise("dp.proj", &spec.proj, filter, filter)?;
         tensor("dp.flows.0.m", &spec.m, &[2])?;
         tensor("dp.flows.0.logs", &spec.logs, &[2])?;
         if !(spec.tail_bound > 0.0 && spec.tail_bound < 1e6) {
@@ -180,10 +180,10 @@ impl StochasticDurationPredictor {
         }
         let flows = spec.flows.iter().enumerate();
         Ok(Self {
-            pre: Linear::new(target, &spec.pre),
+            pre: Linear::new(target, &pre),
             cond: Cond::new("dp.cond", spec.cond.as_ref(), filter, gin)?,
             convs: DdsConv::new(target, "dp.convs", &spec.convs, filter)?,
-            proj: Linear::new(target, &spec.proj),
+            proj: Linear::new(target, &proj),
             m: [spec.m[0], spec.m[1]],
             scale: [libm::expf(-spec.logs[0]), libm::expf(-spec.logs[1])],
             flows: flows
@@ -238,19 +238,19 @@ impl DurationPredictor {
         gin: usize,
     ) -> Result<Self, Error> {
         let filter = spec.conv_1.c_out;
-        spec.conv_1.check("dp.conv_1", hidden, filter)?;
-        spec.conv_2.check("dp.conv_2", filter, filter)?;
-        check_pointwise("dp.proj", &spec.proj, filter, 1)?;
-        if spec.conv_1.groups != 1 || spec.conv_2.groups != 1 {
+        let conv_1 = spec.conv_1.checked("dp.conv_1", hidden, filter)?;
+        let conv_2 = spec.conv_2.checked("dp.conv_2", filter, filter)?;
+        let proj = pointwise("dp.proj", &spec.proj, filter, 1)?;
+        if conv_1.groups != 1 || conv_2.groups != 1 {
             return Err(shape("dp.conv_1", "1 group", "more"));
         }
         Ok(Self {
             cond: Cond::new("dp.cond", spec.cond.as_ref(), hidden, gin)?,
-            conv_1: Linear::new(target, &spec.conv_1),
+            conv_1: Linear::new(target, &conv_1),
             norm_1: Norm::new("dp.norm_1", &spec.norm_1, filter)?,
-            conv_2: Linear::new(target, &spec.conv_2),
+            conv_2: Linear::new(target, &conv_2),
             norm_2: Norm::new("dp.norm_2", &spec.norm_2, filter)?,
-            proj: Linear::new(target, &spec.proj),
+            proj: Linear::new(target, &proj),
         })
     }
 

@@ -200,7 +200,7 @@ impl Depthwise {
     pub(super) fn new(spec: &ConvSpec<'_>) -> Self {
         let stride = padded(spec.c_out);
         let mut weights = vec![0.0; stride * spec.kernel];
-        for (i, w) in spec.weight.iter().enumerate() {
+        for (i, w) in spec.weight.elements().iter().enumerate() {
             weights[i % spec.kernel * stride + i / spec.kernel] = *w;
         }
         Self {

@@ -17,7 +17,7 @@ use crate::line::{LINE, padded};
 use crate::options::Options;
 use crate::spec::{ConvSpec, DdsConvSpec, DurationSpec, EncoderSpec, limit, tensor};
 use crate::workers::Workers;
-use attention::{EncoderLayer, Room, check_pointwise};
+use attention::{EncoderLayer, Room, pointwise};
 use duration::{DurationPredictor, StochasticDurationPredictor};
 use layers::{Linear, Sequence};
 use noise::Normal;
@@ -112,7 +112,7 @@ impl Encoder {
         tensor("enc_p.emb.weight", &spec.emb, &[vocabulary, hidden])?;
         let inter = spec.proj.c_out / 2;
         limit("enc_p.proj", "channels", inter, 1..=65_536, "1 to 65536")?;
-        check_pointwise("enc_p.proj", &spec.proj, hidden, 2 * inter)?;
+        let proj = pointwise("enc_p.proj", &spec.proj, hidden, 2 * inter)?;
         let (emb_g, gin) = match &spec.emb_g {
             None => (Vec::new(), 0),
             Some(table) => {
@@ -125,7 +125,7 @@ impl Encoder {
         };
         let layers = spec.layers.iter().enumerate();
         let root = (hidden as f32).sqrt();
-        let part = |range| Linear::part(target, &spec.proj, 0..hidden, range, Fold::default());
+        let part = |range| Linear::part(target, &proj, 0..hidden, range, Fold::default());
         let encoder = Self {
             workers: Workers::new(options.threads)?,
             weights: Arc::new(Weights {

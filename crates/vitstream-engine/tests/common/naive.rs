@@ -28,13 +28,14 @@ type Signal = Vec<Vec<f64>>;
 
 fn convolve(x: &Signal, spec: &ConvSpec<'_>) -> Signal {
     let (t, pad) = (x[0].len() as i64, ((spec.kernel - 1) * spec.dilation / 2) as i64);
+    let weight = spec.weight.elements();
     let output = |o: usize, i: i64| {
         let mut sum = spec.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
         for (c, row) in x.iter().enumerate() {
             for k in 0..spec.kernel {
                 let at = i + (k * spec.dilation) as i64 - pad;
                 if (0..t).contains(&at) {
-                    sum += row[at as usize] * f64::from(spec.weight[(o * spec.c_in + c) * spec.kernel + k]);
+                    sum += row[at as usize] * f64::from(weight[(o * spec.c_in + c) * spec.kernel + k]);
                 }
             }
         }
@@ -45,6 +46,7 @@ fn convolve(x: &Signal, spec: &ConvSpec<'_>) -> Signal {
 
 fn transpose(x: &Signal, spec: &UpSpec<'_>) -> Signal {
     let t = x[0].len() * spec.stride;
+    let weight = spec.weight.elements();
     let mut out: Signal =
         (0..spec.c_out).map(|o| vec![spec.bias.as_ref().map_or(0.0, |b| f64::from(b[o])); t]).collect();
     for (c, row) in x.iter().enumerate() {
@@ -53,8 +55,7 @@ fn transpose(x: &Signal, spec: &UpSpec<'_>) -> Signal {
                 let at = (i * spec.stride + k) as i64 - spec.padding as i64;
                 if (0..t as i64).contains(&at) {
                     for (o, out) in out.iter_mut().enumerate() {
-                        out[at as usize] +=
-                            v * f64::from(spec.weight[(c * spec.c_out + o) * spec.kernel + k]);
+                        out[at as usize] += v * f64::from(weight[(c * spec.c_out + o) * spec.kernel + k]);
                     }
                 }
             }
