@@ -16,7 +16,6 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone)]
 pub struct MappedFile {
     bytes: Bytes,
-    map: Option<Arc<Mmap>>,
     source: Option<Arc<Mapped>>,
 }
 
@@ -28,45 +27,34 @@ struct Mapped {
     modified: Option<SystemTime>,
 }
 
-#[cfg(not(target_family = "wasm"))]
-struct Owner(Arc<Mmap>);
-
-#[cfg(not(target_family = "wasm"))]
-impl AsRef<[u8]> for Owner {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl MappedFile {
     /// Maps `file`, which was opened at `path`.
     pub(crate) fn map(path: &Path, file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (length, modified) = (metadata.len(), metadata.modified().ok());
         // An empty file cannot be mapped.
-        let mapped = if length == 0 { Bytes::new().into() } else { Self::map_contents(&file)? };
+        let bytes = if length == 0 { Bytes::new() } else { Self::map_contents(&file)? };
         let source = Mapped { path: path.to_owned(), file, length, modified };
-        Ok(Self { source: Some(Arc::new(source)), ..mapped })
+        Ok(Self { bytes, source: Some(Arc::new(source)) })
     }
 
     #[cfg(not(target_family = "wasm"))]
-    fn map_contents(file: &File) -> io::Result<Self> {
+    fn map_contents(file: &File) -> io::Result<Bytes> {
         // SAFETY: the mapping is private to this process and never written through. If another process
         // rewrites the file while it is mapped, the bytes that are read change (and if it shortens the file,
         // this process ends with SIGBUS); every memory-mapped reader has this limitation. No invariant of
         // this crate relies on two reads of the same bytes agreeing: every length and offset taken from the
         // file is checked against the map's own length after it has been copied out, and all tensor types
         // admit every bit pattern.
-        let map = Arc::new(unsafe { Mmap::map(file)? });
-        Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map), source: None })
+        Ok(Bytes::from_owner(unsafe { Mmap::map(file)? }))
     }
 
     /// WebAssembly cannot map files, so the file is read.
     #[cfg(target_family = "wasm")]
-    fn map_contents(mut file: &File) -> io::Result<Self> {
+    fn map_contents(mut file: &File) -> io::Result<Bytes> {
         let mut contents = Vec::new();
         io::Read::read_to_end(&mut file, &mut contents)?;
-        Ok(Bytes::from(contents).into())
+        Ok(contents.into())
     }
 
     /// Checks that the file is unchanged since it was mapped, so that everything read from it belongs
@@ -96,47 +84,17 @@ impl MappedFile {
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
     }
-
-    /// Allows the system to take back the memory of the pages read so far. They are read again on the next
-    /// use. Does nothing on systems without such a call.
-    pub fn release(&self) {
-        #[cfg(unix)]
-        if let Some(map) = &self.map {
-            // SAFETY: for a read-only mapping of a file, the call drops pages that the next access reads from
-            // the file again, so slices of the map still see the contents of the file.
-            let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            // The system may keep the pages, which does no harm.
-            drop(released);
-        }
-    }
 }
 
 impl From<Bytes> for MappedFile {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, map: None, source: None }
+        Self { bytes, source: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-
-    #[test]
-    fn released_pages_are_read_again() {
-        let path = std::env::temp_dir().join(format!("vitstream-release-{}", std::process::id()));
-        let contents: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-        File::create(&path).unwrap().write_all(&contents).unwrap();
-        let file = MappedFile::map(&path, File::open(&path).unwrap()).unwrap();
-        let slice = file.bytes().slice(5..390_000);
-        assert_eq!(slice[..], contents[5..390_000]);
-        file.release();
-        assert_eq!(slice[..], contents[5..390_000]);
-        drop(file);
-        assert_eq!(slice[..], contents[5..390_000]);
-        std::fs::remove_file(path).unwrap();
-    }
 
     #[test]
     fn a_file_that_changes_is_noticed() {
