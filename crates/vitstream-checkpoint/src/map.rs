@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use memmap2::Mmap;
 
 use crate::error::{Error, ErrorKind};
 
@@ -46,7 +45,7 @@ impl MappedFile {
         // this crate relies on two reads of the same bytes agreeing: every length and offset taken from the
         // file is checked against the map's own length after it has been copied out, and all tensor types
         // admit every bit pattern.
-        Ok(Bytes::from_owner(unsafe { Mmap::map(file)? }))
+        Ok(Bytes::from_owner(unsafe { memmap2::Mmap::map(file)? }))
     }
 
     /// WebAssembly cannot map files, so the file is read.
