@@ -230,6 +230,8 @@ fn lock(directory: &Path) -> Result<Option<File>, Error> {
         let file = match open_to_lock(directory) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // If a signal's handler has removed it, this waits until the process has ended.
+                let _live = live::lock();
                 fs::create_dir_all(directory).map_err(Error::io(directory))?;
                 continue;
             }
@@ -555,5 +557,22 @@ mod tests {
         }
         drop(Staging::begin(root.path(), &[]).unwrap());
         assert_eq!(names(root.path()), ["thesis.txt"]);
+    }
+
+    /// The handler of a signal removes what was begun and stays locked until the process has ended.
+    #[test]
+    fn nothing_is_created_after_a_signal() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("out");
+        let handler = live::lock();
+        let export = std::thread::spawn({
+            let directory = directory.clone();
+            move || lock(&directory).unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!directory.exists());
+        drop(handler);
+        export.join().unwrap();
+        assert!(directory.exists());
     }
 }
