@@ -298,58 +298,20 @@ impl Taps<'_> {
         for starts in self.starts.chunks(2 * lanes) {
             let (panel, rest) = out.split_at_mut(starts.len() * self.c_in * self.taps);
             out = rest;
-            if self.c_step == self.taps as isize && self.tap_step == 1 {
-                self.gather_rows(starts, panel);
-            } else {
-                self.gather(starts, panel);
-            }
-        }
-    }
-
-    /// Writes a panel whose channels begin at `starts`.
-    fn gather(&self, starts: &[usize], panel: &mut [f32]) {
-        // The taps of one input channel after the other, so that adjacent memory is read.
-        for c in 0..self.c_in {
-            for tap in 0..self.taps {
-                let offset = c as isize * self.c_step + tap as isize * self.tap_step;
-                let row = &mut panel[(tap * self.c_in + c) * starts.len()..][..starts.len()];
-                for (out, start) in row.iter_mut().zip(starts) {
-                    *out = self.data.get(start.wrapping_add_signed(offset)).copied().unwrap_or(0.0);
-                }
-                self.scale(row);
-            }
-        }
-    }
-
-    /// The same if the weights of an output channel are one row, in blocks that fit into the cache.
-    fn gather_rows(&self, starts: &[usize], panel: &mut [f32]) {
-        /// Input channels of a block.
-        const BLOCK: usize = 64;
-        let width = starts.len();
-        for from in (0..self.c_in).step_by(BLOCK) {
-            let count = BLOCK.min(self.c_in - from);
-            for tap in 0..self.taps {
-                let block = &mut panel[(tap * self.c_in + from) * width..][..count * width];
-                for (o, start) in starts.iter().enumerate() {
-                    let column = block[o..].iter_mut().step_by(width);
-                    // None for a padding channel.
-                    match self.data.get(start + from * self.taps + tap..) {
-                        Some(row) => {
-                            column.zip(row.iter().step_by(self.taps)).for_each(|(out, v)| *out = *v);
-                        }
-                        None => column.for_each(|out| *out = 0.0),
+            // The taps of one input channel after the other, so that adjacent memory is read.
+            for c in 0..self.c_in {
+                for tap in 0..self.taps {
+                    let offset = c as isize * self.c_step + tap as isize * self.tap_step;
+                    let row = &mut panel[(tap * self.c_in + c) * starts.len()..][..starts.len()];
+                    for (out, start) in row.iter_mut().zip(starts) {
+                        *out = self.data.get(start.wrapping_add_signed(offset)).copied().unwrap_or(0.0);
+                    }
+                    for out in row {
+                        let weight = *out * self.factor;
+                        *out = if weight.abs() < SMALL { 0.0 } else { weight };
                     }
                 }
-                self.scale(block);
             }
-        }
-    }
-
-    /// Multiplies gathered weights with the factor.
-    fn scale(&self, weights: &mut [f32]) {
-        for weight in weights {
-            let scaled = *weight * self.factor;
-            *weight = if scaled.abs() < SMALL { 0.0 } else { scaled };
         }
     }
 }
