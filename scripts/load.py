@@ -63,8 +63,12 @@ def high_priority():
         print("no right to a high priority: times include the listeners' own wait for a core", file=sys.stderr)
 
 
+USUAL_PRIORITY = os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def usual_priority():
-    os.setpriority(os.PRIO_PROCESS, 0, 0)
+    """For the server. Without rights, a priority may stay or be lowered, so this is always permitted."""
+    os.setpriority(os.PRIO_PROCESS, 0, USUAL_PRIORITY)
 
 
 class Server:
