@@ -253,7 +253,7 @@ impl Blocks {
 fn transposed(rel: &Param) -> Tensor {
     let (n, d_k) = (rel.dims[1], rel.dims[2]);
     let values = || {
-        let rows = rel.data();
+        let rows = rel.elements();
         (0..d_k).flat_map(|d| rows[d..].iter().step_by(d_k)).copied().collect()
     };
     Param::derived(&[d_k, n], [rel], values).tensor()
@@ -432,12 +432,13 @@ mod tests {
     fn convolve(conv: &Conv1d, x: &Rows) -> Rows {
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
         let value = |t: usize, o: usize| {
-            let mut sum = f64::from(conv.bias.as_ref().unwrap().data()[o]);
+            let mut sum = f64::from(conv.bias.as_ref().unwrap().elements()[o]);
             for tap in 0..kernel {
                 let Some(row) = (t + tap).checked_sub((kernel - 1) / 2).and_then(|at| x.get(at)) else {
                     continue;
                 };
-                let weights = (0..c_in).map(|i| f64::from(conv.weight.data()[(o * c_in + i) * kernel + tap]));
+                let weights =
+                    (0..c_in).map(|i| f64::from(conv.weight.elements()[(o * c_in + i) * kernel + tap]));
                 sum += row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>();
             }
             sum
@@ -451,7 +452,7 @@ mod tests {
         let (t, d_k, window) = (x.len(), HIDDEN / layer.n_heads, layer.emb_rel_k.dims[1] / 2);
         let relative = |rel: &Param, i: usize, j: usize, d: usize| {
             let at = (j + window).checked_sub(i).filter(|&at| at <= 2 * window);
-            at.map_or(0.0, |at| f64::from(rel.data()[at * d_k + d]))
+            at.map_or(0.0, |at| f64::from(rel.elements()[at * d_k + d]))
         };
         let mut output = vec![vec![0.0; HIDDEN]; t];
         for head in 0..layer.n_heads {
@@ -482,7 +483,7 @@ mod tests {
             let mean = sum.iter().sum::<f64>() / sum.len() as f64;
             let variance = sum.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / sum.len() as f64;
             let scale = 1.0 / (variance + f64::from(EPSILON)).sqrt();
-            let (gamma, beta) = (norm.gamma.data(), norm.beta.data());
+            let (gamma, beta) = (norm.gamma.elements(), norm.beta.elements());
             sum.iter()
                 .zip(gamma.iter().zip(beta.iter()))
                 .map(|(v, (&g, &b))| (v - mean) * scale * f64::from(g) + f64::from(b))

@@ -153,8 +153,8 @@ impl ElementwiseAffine {
 
     /// (z0 - m) * exp(-logs)
     fn emit(&self, g: &mut GraphBuilder, z0: ValueId) -> ValueId {
-        let centred = g.add_scalar(z0, -self.m.data()[0]);
-        g.mul_scalar(centred, (-self.logs.data()[0]).exp())
+        let centred = g.add_scalar(z0, -self.m.elements()[0]);
+        g.mul_scalar(centred, (-self.logs.elements()[0]).exp())
     }
 
     /// The second channel cannot be recovered.
@@ -199,7 +199,7 @@ impl ConvFlow {
         let (c_in, scale) = (self.proj.c_in(), 1.0 / (self.proj.c_in() as f32).sqrt());
         let scaled = |param: &Param, row: usize| {
             Param::derived(&param.dims, [param], || {
-                let data = param.data();
+                let data = param.elements();
                 let values = data.iter().enumerate();
                 values.map(|(i, v)| if i < shape * row { v * scale } else { *v }).collect()
             })

@@ -175,15 +175,15 @@ impl ResidualCouplingLayer {
     /// runtimes fuse into the convolution. `post`'s bias is part of the first layer's.
     fn negative_means(&self) -> Vec<Conv1d> {
         let (h, half) = (self.enc.hidden(), self.post.c_out());
-        let post = self.post.weight.data();
+        let post = self.post.weight.elements();
         let post = |o: usize| &post[o * h..][..h];
         let layers = self.enc.res_skip_layers.iter().enumerate();
         let mean = |(l, res_skip): (usize, &Conv1d)| {
             let skip = res_skip.outputs(res_skip.c_out() - h..res_skip.c_out());
-            let skip_bias = skip.bias.as_ref().map(Param::data);
+            let skip_bias = skip.bias.as_ref().map(Param::elements);
             let skip_bias = skip_bias.as_deref().unwrap_or_default();
             let product = || {
-                let skip = skip.weight.data();
+                let skip = skip.weight.elements();
                 let mut weight = Vec::with_capacity(half * h);
                 for o in 0..half {
                     let mut row = vec![0.0f64; h];
@@ -200,7 +200,7 @@ impl ResidualCouplingLayer {
             let mut bias = Vec::with_capacity(half);
             for o in 0..half {
                 let own = match &self.post.bias {
-                    Some(bias) if l == 0 => f64::from(bias.data()[o]),
+                    Some(bias) if l == 0 => f64::from(bias.elements()[o]),
                     _ => 0.0,
                 };
                 let through =

@@ -101,7 +101,7 @@ impl Conv1d {
     pub(crate) fn reversed_inputs(&self) -> Self {
         let [c_out, c_in, k] = self.weight.dims[..] else { unreachable!("a Conv1d weight has three axes") };
         let weight = Param::derived(&self.weight.dims, [&self.weight], || {
-            let w = self.weight.data();
+            let w = self.weight.elements();
             (0..c_out)
                 .flat_map(|o| (0..c_in).rev().flat_map(move |i| (0..k).map(move |t| (o * c_in + i) * k + t)))
                 .map(|at| w[at])
@@ -114,7 +114,7 @@ impl Conv1d {
     pub(crate) fn reversed_outputs(&self) -> Self {
         let reversed = |param: &Param| {
             let row = row_of(param);
-            let rows = || param.data().chunks_exact(row).rev().flatten().copied().collect();
+            let rows = || param.elements().chunks_exact(row).rev().flatten().copied().collect();
             Param::derived(&param.dims, [param], rows)
         };
         Self { weight: reversed(&self.weight), bias: self.bias.as_ref().map(reversed), ..self.clone() }
@@ -126,7 +126,7 @@ impl Conv1d {
             let row = row_of(param);
             let mut dims = param.dims.clone();
             dims[0] = range.len();
-            Param::derived(&dims, [param], || param.data()[range.start * row..range.end * row].to_vec())
+            Param::derived(&dims, [param], || param.elements()[range.start * row..range.end * row].to_vec())
         };
         Self { weight: part(&self.weight), bias: self.bias.as_ref().map(part), ..self.clone() }
     }
@@ -136,7 +136,7 @@ impl Conv1d {
         let both = |a: &Param, b: &Param| {
             let mut dims = a.dims.clone();
             dims[0] += b.dims[0];
-            Param::derived(&dims, [a, b], || [&a.data()[..], &b.data()].concat())
+            Param::derived(&dims, [a, b], || [&a.elements()[..], &b.elements()].concat())
         };
         let zeros = |conv: &Self| Param::new(&[conv.c_out()], vec![0.0; conv.c_out()]);
         let bias = |conv: &Self| conv.bias.clone().unwrap_or_else(|| zeros(conv));
@@ -148,7 +148,7 @@ impl Conv1d {
     fn matrix(&self) -> Param {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         Param::derived(&[c_in, c_out], [&self.weight], || {
-            let rows = self.weight.data();
+            let rows = self.weight.elements();
             (0..c_in).flat_map(|i| rows[i..].iter().step_by(c_in)).copied().collect()
         })
     }

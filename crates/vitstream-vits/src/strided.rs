@@ -27,7 +27,7 @@ impl Strided {
         let n = (1..=BLOCK).rev().find(|n| multiple.is_multiple_of(*n)).unwrap_or(1);
         let (c_in, kernel) = (conv.c_in(), conv.kernel());
         let width = kernel + n - 1;
-        let kernels = conv.weight.data();
+        let kernels = conv.weight.elements();
         let mut weight = vec![0.0; n * c_in * width];
         for r in 0..n {
             for i in 0..c_in {

@@ -103,7 +103,7 @@ impl ConvTranspose1d {
         let (past, future) = (*taps.end(), -*taps.start());
         let width = (past + future + 1) as usize;
         let rows = || {
-            let kernels = self.weight.data();
+            let kernels = self.weight.elements();
             let mut weight = vec![0.0; phases.len() * c_out * c_in * width];
             let mut rows = weight.chunks_exact_mut(width);
             for r in phases.clone() {
@@ -123,7 +123,7 @@ impl ConvTranspose1d {
             }
             weight
         };
-        let bias = || self.bias.data().repeat(phases.len());
+        let bias = || self.bias.elements().repeat(phases.len());
         PhaseGroup {
             conv: Conv1d {
                 weight: Param::derived(&[phases.len() * c_out, c_in, width], [&self.weight], rows),
@@ -234,14 +234,14 @@ mod tests {
         let t = x[0].len();
         let mut out = vec![vec![0.0; t * up.stride]; c_out];
         for (o, row) in out.iter_mut().enumerate() {
-            row.fill(up.bias.data()[o]);
+            row.fill(up.bias.elements()[o]);
             for (i, input) in x.iter().enumerate().take(c_in) {
                 for (at, value) in input.iter().enumerate() {
                     for k in 0..kernel {
                         if let Some(n) = (at * up.stride + k).checked_sub(up.padding())
                             && n < row.len()
                         {
-                            row[n] += value * up.weight.data()[(i * c_out + o) * kernel + k];
+                            row[n] += value * up.weight.elements()[(i * c_out + o) * kernel + k];
                         }
                     }
                 }
@@ -254,12 +254,12 @@ mod tests {
     fn run(group: &PhaseGroup, x: &[Vec<f32>], channel: usize, q: usize) -> f32 {
         let width = group.conv.kernel();
         let c_in = group.conv.c_in();
-        let mut sum = group.conv.bias.as_ref().unwrap().data()[channel];
+        let mut sum = group.conv.bias.as_ref().unwrap().elements()[channel];
         for (i, input) in x.iter().enumerate() {
             for slot in 0..width {
                 let at = q as isize + slot as isize - group.past as isize;
                 if let Some(value) = usize::try_from(at).ok().and_then(|at| input.get(at)) {
-                    sum += value * group.conv.weight.data()[(channel * c_in + i) * width + slot];
+                    sum += value * group.conv.weight.elements()[(channel * c_in + i) * width + slot];
                 }
             }
         }

@@ -54,16 +54,8 @@ impl Param {
         Self { dims: dims.to_vec(), elements: Elements::Stored(elements.into()), blank: None }
     }
 
-    /// The elements, `dims.iter().product()` of them. They may be computed on each call, so a loop calls this
-    /// once.
-    pub fn data(&self) -> F32Buf {
-        match &self.elements {
-            Elements::Stored(data) => data.clone(),
-            Elements::Computed(make) => make().into(),
-        }
-    }
-
-    /// The elements, borrowed if they are in memory.
+    /// The elements, `dims.iter().product()` of them, borrowed if they are in memory. They may be computed on
+    /// each call, so a loop calls this once.
     pub fn elements(&self) -> Cow<'_, [f32]> {
         match &self.elements {
             Elements::Stored(data) => Cow::Borrowed(data),
@@ -101,7 +93,7 @@ impl Param {
 
     /// Every element times `factor`.
     pub(crate) fn scaled(&self, factor: f32) -> Self {
-        Self::derived(&self.dims, [self], || self.data().iter().map(|v| v * factor).collect())
+        Self::derived(&self.dims, [self], || self.elements().iter().map(|v| v * factor).collect())
     }
 
     /// A constant for the graph, without copying the elements.
@@ -111,7 +103,10 @@ impl Param {
 
     /// The same elements as a constant with another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> vitstream_onnx::Tensor {
-        let data = self.data();
+        let data = match &self.elements {
+            Elements::Stored(data) => data.clone(),
+            Elements::Computed(make) => make().into(),
+        };
         debug_assert_eq!(dims.iter().product::<usize>(), data.len());
         vitstream_onnx::Tensor {
             dtype: vitstream_onnx::DType::F32,

@@ -106,7 +106,7 @@ impl Conv1d {
         let (c_in, c_out) = (self.c_in(), self.c_out());
         let [w_0, w_1, w_2] = [0, 1, 2].map(|tap| {
             let matrix = || {
-                let kernels = self.weight.data();
+                let kernels = self.weight.elements();
                 let at = (0..c_in).flat_map(|i| (0..c_out).map(move |o| (o * c_in + i) * 3 + tap));
                 at.map(|at| kernels[at]).collect()
             };
